@@ -1,0 +1,218 @@
+/*
+ * base/base.h - what every room stands on: errors, logging, byte buffers, addresses, files.
+ *
+ * Nothing in here knows of mail servers, CAs, directories or databases.  All functions are thread safe unless they say
+ * otherwise; objects belong to one thread at a time.  Lengths are octets, times are seconds since the epoch (UTC), spans
+ * are seconds unless the name ends in _ms.
+ */
+#ifndef ENROLL_BASE_BASE_H
+#define ENROLL_BASE_BASE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+#if defined(__GNUC__)
+#define BASE_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define BASE_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define BASE_PRINTF(fmt, args)
+#define BASE_MUST_CHECK
+#endif
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
+
+/* What kind of failure it is decides what happens next; see enroll/enrollment.c and milter/session.c, the only two edges
+ * that consume errors. */
+enum err_class {
+	ERR_NONE = 0,
+	ERR_TEMPORARY, /* will pass by itself: network, server down, lock, rate limit */
+	ERR_CA,        /* the CA said no */
+	ERR_POLICY,    /* our own rules, CAA or certcheck said no */
+	ERR_CONFIG,    /* an admin has to change something here */
+	ERR_BUG        /* must not happen; a defect of this program */
+};
+
+/* An error is owned by the caller, lives on the stack and needs no cleaning.  A function that fails fills it; nobody both
+ * logs and returns.  Texts never hold secrets.  `text` is a sentence for the admin: what, where, what to do. */
+struct err {
+	enum err_class class;
+	char op[64];       /* what was being tried: "finalize order" */
+	char subject[256]; /* on what: an address, URL, file name */
+	char type[128];    /* ACME problem type, library or system code; may be empty */
+	char text[1024];
+	time_t retry_at;   /* not before, when somebody told us; 0 = unknown */
+};
+
+#define ERR_INIT {.class = ERR_NONE}
+
+/* Fill `err` (which may be NULL) anew, type and retry_at empty, and return false, so that `return err_set(...)` reads well.  The
+ * arguments may point into `err` itself. */
+bool err_set(struct err *err, enum err_class class, const char *op, const char *subject, const char *fmt, ...)
+	BASE_PRINTF(5, 6);
+
+/* The same, with the text of errno appended and the class chosen from it (ENOENT, EACCES ... are ERR_CONFIG; ENOSPC,
+ * EAGAIN, ENOMEM ... are ERR_TEMPORARY). */
+bool err_errno(struct err *err, int errnum, const char *op, const char *subject);
+
+/* The same, with OpenSSL's error queue drained into the text and the queue left empty. */
+bool err_openssl(struct err *err, enum err_class class, const char *op, const char *subject);
+
+/* Out of memory, as an error like others.  Returns false. */
+bool err_nomem(struct err *err, const char *op);
+
+void err_clear(struct err *err);
+
+/* "temporary", "ca", "policy", "config", "bug", "none": the words used in logs, the store and JSON. */
+const char *err_class_name(enum err_class class);
+enum err_class err_class_parse(const char *name); /* ERR_BUG for an unknown word */
+
+/* ---- logging ----------------------------------------------------------------------------------------------------- */
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG, LOG_TARGET_JOURNAL };
+
+/* Once at the start of a program, before any thread. `facility` is a syslog facility name such as "mail". Returns false
+ * when the facility is unknown. */
+bool log_open(const char *program, enum log_target target, const char *facility, enum log_level level);
+void log_set_level(enum log_level level);
+bool log_enabled(enum log_level level);
+
+/* One fact a line: `event=NAME key=value key="value with blanks"`.  The pairs are const char * key, const char * value, ...
+ * closed by a NULL key; a pair whose value is NULL is left out.  Every value is quoted and escaped here (control characters,
+ * quotes, backslash, invalid UTF-8), and capped at 1,000 octets: callers pass raw text.  Never pass a secret.
+ * Event names are an interface, listed in doc/enroll-milter-events.7.  Numbers: see log_num. */
+void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
+
+/* The same line with the parts of an error added: class, op, subject, type, text, retry_at. `err` may be NULL. */
+void log_error(enum log_level level, const char *event, const struct err *err, ...) __attribute__((sentinel));
+
+/* A number as text for log_event; lives as long as the full expression's block: `LOG_NUM(x)` is a compound literal. */
+struct log_num { char s[24]; };
+const char *log_num(struct log_num *where, long long value);
+#define LOG_NUM(v) log_num(&(struct log_num){{0}}, (long long)(v))
+
+/* ---- buffers ----------------------------------------------------------------------------------------------------- */
+
+/* A growing byte string.  Always NUL-terminated behind len when data is not NULL, so text can be read as a C string; mail
+ * content is read by length.  A failed growth sets `failed`; further appends do nothing and the caller checks once. `max` = 0
+ * means no cap of its own; going over the cap counts as failure. Zero-initialized is a valid empty buffer. */
+struct buf {
+	char *data;
+	size_t len, size, max;
+	bool failed;
+};
+#define BUF_INIT {0}
+void buf_append(struct buf *b, const void *data, size_t len);
+void buf_puts(struct buf *b, const char *s);
+void buf_putc(struct buf *b, char c);
+void buf_printf(struct buf *b, const char *fmt, ...) BASE_PRINTF(2, 3);
+void buf_reset(struct buf *b);        /* len = 0, failed = false, memory kept */
+void buf_clear(struct buf *b);        /* free memory */
+void buf_wipe(struct buf *b);         /* overwrite, then free: for key material */
+char *buf_take(struct buf *b);        /* move the string out (free() it); NULL when failed; empty string when nothing was added */
+const char *buf_str(const struct buf *b); /* "" when empty, never NULL */
+
+/* base64url without padding (RFC 4648 section 5) and plain base64.  Append to `out`; decoding returns false on any foreign
+ * character or wrong length (padding is accepted where it is complete) and then appends nothing.  With a line_length every line
+ * ends in eol, the last one too; 0 = one line without eol. */
+void base64url_encode(struct buf *out, const void *data, size_t len);
+bool base64url_decode(struct buf *out, const char *text, size_t len);
+void base64_encode(struct buf *out, const void *data, size_t len, size_t line_length, const char *eol);
+void hex_encode(struct buf *out, const void *data, size_t len); /* lower case */
+
+/* strdup that takes NULL (gives NULL). */
+char *str_dup(const char *s);
+bool str_eq_nocase(const char *a, const char *b); /* ASCII only, both non-NULL */
+/* True when s is not NULL and holds no control character (CR, LF, NUL cannot be seen here) - what may go into a header value,
+ * SMTP command or log line of another program. */
+bool text_is_one_line(const char *s);
+bool text_is_utf8(const char *s, size_t len);
+
+/* Constant-time comparison of secrets. */
+bool secret_equal(const char *a, const char *b);
+
+/* ---- lists of strings -------------------------------------------------------------------------------------------- */
+
+struct strlist {
+	char **v;
+	size_t n;
+};
+bool strlist_add(struct strlist *l, const char *s); /* copies; false without memory */
+bool strlist_has(const struct strlist *l, const char *s);        /* exact */
+bool strlist_has_nocase(const struct strlist *l, const char *s); /* ASCII case ignored */
+void strlist_clear(struct strlist *l);
+
+/* ---- mail addresses ---------------------------------------------------------------------------------------------- */
+
+/* RFC 5321 Mailbox in canonical form: local part as given, domain as lower-case A-labels (UTS #46 by libidn2).
+ * Comparison in this project: domains as A-labels, local parts ignoring ASCII case (address_key gives the text that
+ * compares equal). No address patterns of our own beyond the grammar: dot-atom or quoted-string, UTF-8 allowed (RFC 6531). */
+struct address {
+	char local[256];  /* unquoted whenever a dot-atom ("alice"@ is alice@); else quoted, with only the backslashes it needs */
+	char domain[256]; /* A-labels, lower case */
+};
+
+/* Parse a bare addr-spec ("alice@example.org").  Comments, display names, source routes, address literals ("[192.0.2.1]") and
+ * anything with control characters are refused.  On failure: ERR_POLICY and a sentence that names the trouble. */
+bool address_parse(struct address *out, const char *text, struct err *err) BASE_MUST_CHECK;
+/* The canonical spelling, local@domain. */
+#define ADDRESS_MAX 520
+const char *address_text(const struct address *a, char out[ADDRESS_MAX]);
+/* The key under which addresses compare equal: local part in lower case (ASCII), '@', domain. */
+const char *address_key(const struct address *a, char out[ADDRESS_MAX]);
+bool address_equal(const struct address *a, const struct address *b);
+/* Text in, key out, in one call. */
+bool address_key_of(const char *text, char out[ADDRESS_MAX], struct err *err) BASE_MUST_CHECK;
+/* A domain as lower-case A-labels; false when it is none (empty or too long labels, an IP address, foreign characters).  One
+ * trailing dot is taken off. */
+bool domain_canonical(const char *text, char out[256]);
+
+/* ---- networks ---------------------------------------------------------------------------------------------------- */
+
+/* An IPv4 or IPv6 network in CIDR form; IPv4-mapped IPv6 addresses compare as IPv4.  IPv6 networks shorter than /96, "::/0" among
+ * them, contain no IPv4 address. */
+struct network {
+	unsigned char addr[16];
+	unsigned prefix; /* over 128 bits, IPv4 as ::ffff:a.b.c.d/96+n */
+};
+bool network_parse(struct network *out, const char *text); /* "192.0.2.0/24", "::1", host bits must be zero */
+bool network_contains(const struct network *net, const char *ip);
+struct sockaddr;
+/* The text of a socket address's IP, without port; "" for others. */
+const char *sockaddr_ip(const struct sockaddr *sa, char out[64]);
+
+/* ---- files and secrets ------------------------------------------------------------------------------------------- */
+
+/* Append a whole regular file of at most `max` octets.  Failures name the file; the class is that of err_errno, or ERR_CONFIG. */
+bool file_read(struct buf *out, const char *path, size_t max, struct err *err) BASE_MUST_CHECK;
+/* Create with its final mode, write, fsync, rename, fsync the directory: after a crash the old or the new content is there.
+ * The mode is exact (umask ignored); owner and group stay those of the process unless gid is not (gid_t)-1. */
+bool file_write(const char *path, const void *data, size_t len, unsigned mode, long gid, struct err *err) BASE_MUST_CHECK;
+/* Read a secret: a path, or "credential:NAME" for a systemd credential ($CREDENTIALS_DIRECTORY/NAME).  A file that others
+ * than its owner may read (mode & 077) or that is not owned by us or root is refused, with the chmod that helps.  One trailing
+ * newline is taken off when `text` is true.  An empty secret is refused.  What `out` held before is wiped; so is everything
+ * on failure.  The caller wipes (buf_wipe). */
+bool secret_read(struct buf *out, const char *where, bool text, struct err *err) BASE_MUST_CHECK;
+/* The same for a secret that two service users need (the directory's password): a file of root's may also be readable, not
+ * writable, by its group (mode 0640). */
+bool secret_read_shared(struct buf *out, const char *where, bool text, struct err *err) BASE_MUST_CHECK;
+
+/* ---- time, chance, process --------------------------------------------------------------------------------------- */
+
+/* Monotonic milliseconds, for spans only. */
+int64_t mono_ms(void);
+/* UTC as RFC 3339 "2026-11-22T08:00:00Z". */
+const char *time_text(time_t t, char out[32]);
+/* A random number in [0, limit) from OpenSSL's generator; 0 for limit 0. Never fails: aborts when there is no randomness at
+ * all, as going on would be worse. */
+uint64_t random_below(uint64_t limit);
+/* `bytes` random octets as base64url text appended to out. */
+void random_text(struct buf *out, size_t bytes);
+/* No core dumps, not traceable: for processes that hold keys. Best effort, silent. */
+void process_harden(void);
+
+#endif

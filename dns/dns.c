@@ -1,0 +1,499 @@
+/*
+ * dns/dns.c - libunbound behind a deadline.
+ *
+ * libunbound resolves in a thread of its own (ub_ctx_async(ctx, 1); its other way, fork, copies our keys into a child).  A second
+ * thread, ours, waits for its answers and hands each to the one who asked, who sleeps on a condition variable no longer than
+ * the deadline: a silent server would hold libunbound's own blocking call for 17 seconds and more.
+ *
+ * The hard idea is who frees a pending query.  It has two owners: the caller, and the callback that is still to come.  ub_cancel
+ * decides, under libunbound's lock, between "the callback will never run" (we drop its share) and "it ran or runs right now" (it
+ * drops its share itself).
+ *
+ * Bogus answers come with rcode 0 and data: that is looked at before anything else, and the data never leaves this file.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <unbound.h>
+
+#include "dns/dns.h"
+
+#define OP "open resolver"
+#define DEADLINE_MS 5000
+#define DEBIAN_ANCHORS "/usr/share/dns/root.key"
+#define CLASS_IN 1
+#define RCODE_NXDOMAIN 3
+
+struct dns {
+	struct ub_ctx *ctx;
+	unsigned deadline_ms;
+	pthread_t thread;
+	bool thread_runs;
+	int stop;           /* eventfd: the thread shall end */
+	atomic_bool broken; /* libunbound's thread is gone */
+};
+
+struct dns_pending {
+	struct dns *dns;
+	atomic_int owners;
+	int id; /* ub_cancel's */
+	pthread_mutex_t lock;
+	pthread_cond_t arrived;
+	bool done; /* under lock; answer belongs to the caller from then on */
+	struct dns_answer answer;
+};
+
+/* ---- settings ------------------------------------------------------------------------------------------------------ */
+
+void dns_settings_init(struct dns_settings *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->dnssec = true;
+	s->deadline_ms = DEADLINE_MS;
+}
+
+void dns_settings_clear(struct dns_settings *s)
+{
+	strlist_clear(&s->servers);
+	strlist_clear(&s->stubs);
+	free(s->trust_anchor_file);
+	s->trust_anchor_file = NULL;
+}
+
+static bool refuse(struct err *err, const char *subject, int code, const char *what)
+{
+	return err_set(err, ERR_CONFIG, OP, subject, "%s: %s", what, ub_strerror(code));
+}
+
+static bool set_options(struct ub_ctx *ctx, struct err *err)
+{
+	static const struct {
+		const char *name, *value;
+	} options[] = {
+		/* The resolver next door is the usual one. */
+		{"do-not-query-localhost:", "no"},
+		/* 16 ports, the library's default, are all taken by the first 16 questions to a silent server. */
+		{"outgoing-range:", "256"},
+		/* A server that was down is asked again soon, not after 15 minutes. */
+		{"infra-keep-probing:", "yes"},
+		{"infra-host-ttl:", "60"},
+		/* CAA and DKIM records are not remembered for longer than an admin who changes them expects. */
+		{"cache-max-ttl:", "3600"},
+	};
+	int code;
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		code = ub_ctx_set_option(ctx, options[i].name, options[i].value);
+		if (code != 0)
+			return err_set(err, ERR_BUG, OP, options[i].name, "libunbound refuses this option: %s", ub_strerror(code));
+	}
+	return true;
+}
+
+static bool set_servers(struct ub_ctx *ctx, const struct strlist *servers, struct err *err)
+{
+	int code;
+
+	if (servers->n == 0) {
+		code = ub_ctx_resolvconf(ctx, NULL);
+		return code == 0 ? true : refuse(err, "/etc/resolv.conf", code, "no name server can be read from there");
+	}
+	for (size_t i = 0; i < servers->n; i++) {
+		if (strcmp(servers->v[i], "root") == 0) {
+			if (servers->n > 1)
+				return err_set(err, ERR_CONFIG, OP, "root", "\"root\" stands alone: resolving from the root or by servers, not both");
+			return true;
+		}
+		code = ub_ctx_set_fwd(ctx, servers->v[i]);
+		if (code != 0)
+			return refuse(err, servers->v[i], code, "a server is written \"address\" or \"address@port\"");
+	}
+	return true;
+}
+
+static bool set_stub(struct ub_ctx *ctx, const char *stub, struct err *err)
+{
+	char *zone = strdup(stub);
+	char *equals = zone ? strchr(zone, '=') : NULL;
+	int code;
+
+	if (!zone)
+		return err_nomem(err, OP);
+	if (!equals || equals == zone) {
+		free(zone);
+		return err_set(err, ERR_CONFIG, OP, stub, "a stub is written \"zone=address@port\"");
+	}
+	*equals = '\0';
+	code = ub_ctx_set_stub(ctx, zone, equals + 1, 0);
+	free(zone);
+	return code == 0 ? true : refuse(err, stub, code, "a stub is written \"zone=address@port\"");
+}
+
+static bool set_anchors(struct ub_ctx *ctx, const struct dns_settings *settings, struct err *err)
+{
+	const char *file = settings->trust_anchor_file ? settings->trust_anchor_file : DEBIAN_ANCHORS;
+	int code;
+
+	if (!settings->dnssec) {
+		code = ub_ctx_set_option(ctx, "module-config:", "iterator");
+		return code == 0 ? true : refuse(err, "module-config", code, "DNSSEC cannot be turned off");
+	}
+	if (access(file, R_OK) != 0) {
+		err_errno(err, errno, OP, file);
+		return err_set(err, ERR_CONFIG, OP, file, "the DNSSEC trust anchors cannot be read: %s; install dns-root-data or name another file",
+			err ? err->text : "");
+	}
+	code = ub_ctx_add_ta_file(ctx, file);
+	return code == 0 ? true : refuse(err, file, code, "the DNSSEC trust anchors cannot be used");
+}
+
+/* libunbound answers some names by itself (the reverse of private networks, "test."), which must not stand before a stub.  As that is
+ * taken away again the configuration becomes final and files are read: the moment where a broken anchor file shows. */
+static bool finish_configuration(struct ub_ctx *ctx, const struct dns_settings *settings, struct err *err)
+{
+	int code = ub_ctx_zone_remove(ctx, "test.");
+
+	if (code != 0)
+		return refuse(err, settings->trust_anchor_file ? settings->trust_anchor_file : "",
+			code, "the resolver cannot start; are the DNSSEC trust anchors DS or DNSKEY records?");
+	for (size_t i = 0; i < settings->stubs.n; i++) {
+		char *zone = strdup(settings->stubs.v[i]);
+
+		if (!zone)
+			return err_nomem(err, OP);
+		zone[strcspn(zone, "=")] = '\0';
+		code = ub_ctx_zone_remove(ctx, zone);
+		free(zone);
+		if (code != 0)
+			return refuse(err, settings->stubs.v[i], code, "the zone of this stub cannot be used");
+	}
+	return true;
+}
+
+static bool configure(struct ub_ctx *ctx, const struct dns_settings *settings, struct err *err)
+{
+	ub_ctx_debugout(ctx, NULL); /* its complaints would go to our stderr, unescaped */
+	ub_ctx_async(ctx, 1);
+	if (!set_options(ctx, err) || !set_servers(ctx, &settings->servers, err))
+		return false;
+	for (size_t i = 0; i < settings->stubs.n; i++)
+		if (!set_stub(ctx, settings->stubs.v[i], err))
+			return false;
+	return set_anchors(ctx, settings, err) && finish_configuration(ctx, settings, err);
+}
+
+/* ---- the thread ---------------------------------------------------------------------------------------------------- */
+
+/* Neither our thread nor libunbound's shall be the one that a signal interrupts: they start with all signals blocked. */
+static void signals_block(sigset_t *before)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static void signals_restore(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+static void *deliver_answers(void *arg)
+{
+	struct dns *dns = arg;
+	struct pollfd fds[2] = {{.fd = ub_fd(dns->ctx), .events = POLLIN}, {.fd = dns->stop, .events = POLLIN}};
+
+	for (;;) {
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (fds[1].revents)
+			return NULL;
+		if (fds[0].revents && ub_process(dns->ctx) != 0)
+			break;
+		if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
+			break;
+	}
+	atomic_store(&dns->broken, true);
+	return NULL;
+}
+
+static bool start_thread(struct dns *dns, struct err *err)
+{
+	sigset_t before;
+	int code;
+
+	dns->stop = eventfd(0, EFD_CLOEXEC);
+	if (dns->stop < 0)
+		return err_errno(err, errno, OP, "eventfd");
+	signals_block(&before);
+	code = pthread_create(&dns->thread, NULL, deliver_answers, dns);
+	signals_restore(&before);
+	if (code != 0)
+		return err_errno(err, code, OP, "thread");
+	dns->thread_runs = true;
+	return true;
+}
+
+struct dns *dns_new(const struct dns_settings *settings, struct err *err)
+{
+	struct dns *dns = calloc(1, sizeof(*dns));
+
+	if (!dns) {
+		err_nomem(err, OP);
+		return NULL;
+	}
+	dns->stop = -1;
+	dns->deadline_ms = settings->deadline_ms ? settings->deadline_ms : DEADLINE_MS;
+	dns->ctx = ub_ctx_create();
+	if (!dns->ctx) {
+		err_nomem(err, OP);
+		goto fail;
+	}
+	if (!configure(dns->ctx, settings, err) || !start_thread(dns, err))
+		goto fail;
+	return dns;
+fail:
+	dns_free(dns);
+	return NULL;
+}
+
+void dns_free(struct dns *dns)
+{
+	if (!dns)
+		return;
+	if (dns->thread_runs) {
+		eventfd_write(dns->stop, 1);
+		pthread_join(dns->thread, NULL);
+	}
+	if (dns->ctx)
+		ub_ctx_delete(dns->ctx);
+	if (dns->stop >= 0)
+		close(dns->stop);
+	free(dns);
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------------------- */
+
+static void failed(struct dns_answer *a, const char *fmt, ...) BASE_PRINTF(2, 3);
+static void failed(struct dns_answer *a, const char *fmt, ...)
+{
+	va_list args;
+
+	a->status = DNS_FAILED;
+	va_start(args, fmt);
+	vsnprintf(a->why, sizeof(a->why), fmt, args);
+	va_end(args);
+}
+
+static const char *rcode_name(int rcode)
+{
+	static const char *const names[] = {"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"};
+
+	if (rcode < 0 || (size_t)rcode >= sizeof(names) / sizeof(names[0]))
+		return "an unusual response code";
+	return names[rcode];
+}
+
+static void fill_data(struct dns_answer *a, const struct ub_result *r)
+{
+	size_t n = 0;
+
+	while (r->data[n])
+		n++;
+	a->rdata = calloc(n ? n : 1, sizeof(*a->rdata));
+	if (!a->rdata) {
+		failed(a, "out of memory");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		a->rdata[i].data = (const unsigned char *)r->data[i];
+		a->rdata[i].len = (size_t)r->len[i];
+	}
+	a->n = n;
+	a->status = DNS_FOUND;
+}
+
+/* Takes the result over. */
+static void fill_answer(struct dns_answer *a, int code, struct ub_result *r)
+{
+	a->impl = r;
+	if (code != 0 || !r) {
+		failed(a, "the resolver failed: %s", ub_strerror(code));
+		return;
+	}
+	if (r->bogus) {
+		failed(a, "DNSSEC validation failed: %s", r->why_bogus ? r->why_bogus : "no reason given");
+		a->security = DNS_BOGUS;
+		return;
+	}
+	a->security = r->secure ? DNS_SECURE : DNS_INSECURE;
+	a->ttl = r->ttl > 0 ? (unsigned)r->ttl : 0;
+	if (r->rcode == 0 && r->havedata && r->data)
+		fill_data(a, r);
+	else if (r->rcode == RCODE_NXDOMAIN || (r->rcode == 0 && r->nxdomain))
+		a->status = DNS_NXDOMAIN;
+	else if (r->rcode == 0)
+		a->status = DNS_NODATA;
+	else
+		failed(a, "the name servers gave no answer: %s", rcode_name(r->rcode));
+}
+
+void dns_answer_clear(struct dns_answer *answer)
+{
+	free(answer->rdata);
+	if (answer->impl)
+		ub_resolve_free(answer->impl);
+	memset(answer, 0, sizeof(*answer));
+	answer->status = DNS_FAILED;
+}
+
+/* ---- queries ------------------------------------------------------------------------------------------------------- */
+
+static void pending_release(struct dns_pending *p)
+{
+	if (atomic_fetch_sub(&p->owners, 1) != 1)
+		return;
+	dns_answer_clear(&p->answer);
+	pthread_cond_destroy(&p->arrived);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+static void on_answer(void *arg, int code, struct ub_result *result)
+{
+	struct dns_pending *p = arg;
+
+	pthread_mutex_lock(&p->lock);
+	fill_answer(&p->answer, code, result);
+	p->done = true;
+	pthread_cond_broadcast(&p->arrived);
+	pthread_mutex_unlock(&p->lock);
+	pending_release(p);
+}
+
+static struct dns_pending *pending_new(struct dns *dns)
+{
+	struct dns_pending *p = calloc(1, sizeof(*p));
+	pthread_condattr_t attr;
+
+	if (!p)
+		return NULL;
+	p->dns = dns;
+	p->answer.status = DNS_FAILED;
+	atomic_init(&p->owners, 1);
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* a clock that is set must not lengthen a deadline */
+	pthread_cond_init(&p->arrived, &attr);
+	pthread_condattr_destroy(&attr);
+	return p;
+}
+
+struct dns_pending *dns_start(struct dns *dns, const char *name, int type)
+{
+	struct dns_pending *p = pending_new(dns);
+	sigset_t before;
+	int code;
+
+	if (!p)
+		return NULL;
+	if (atomic_load(&dns->broken)) {
+		failed(&p->answer, "the resolver's thread has ended; restart this program");
+		p->done = true;
+		return p;
+	}
+	atomic_fetch_add(&p->owners, 1); /* the callback's share */
+	signals_block(&before);          /* the first call starts libunbound's thread */
+	code = ub_resolve_async(dns->ctx, name, type, CLASS_IN, p, on_answer, &p->id);
+	signals_restore(&before);
+	if (code != 0) {
+		pending_release(p);
+		failed(&p->answer, "the question cannot be asked: %s", ub_strerror(code));
+		p->done = true;
+	}
+	return p;
+}
+
+static void deadline_in(struct timespec *when, unsigned ms)
+{
+	clock_gettime(CLOCK_MONOTONIC, when);
+	when->tv_sec += ms / 1000;
+	when->tv_nsec += (long)(ms % 1000) * 1000000;
+	if (when->tv_nsec >= 1000000000) {
+		when->tv_sec++;
+		when->tv_nsec -= 1000000000;
+	}
+}
+
+bool dns_wait(struct dns_pending *p, unsigned wait_ms)
+{
+	struct timespec until;
+	bool done;
+
+	deadline_in(&until, wait_ms);
+	pthread_mutex_lock(&p->lock);
+	while (!p->done)
+		if (pthread_cond_timedwait(&p->arrived, &p->lock, &until) == ETIMEDOUT)
+			break;
+	done = p->done;
+	pthread_mutex_unlock(&p->lock);
+	return done;
+}
+
+const struct dns_answer *dns_pending_answer(const struct dns_pending *p)
+{
+	return &p->answer;
+}
+
+const void *dns_pending_packet(const struct dns_pending *p, size_t *len)
+{
+	const struct ub_result *r = p->answer.impl;
+
+	*len = 0;
+	if (p->answer.status == DNS_FAILED || !r || r->answer_len <= 0)
+		return NULL;
+	*len = (size_t)r->answer_len;
+	return r->answer_packet;
+}
+
+void dns_pending_free(struct dns_pending *p)
+{
+	bool done;
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	done = p->done;
+	pthread_mutex_unlock(&p->lock);
+	if (!done && ub_cancel(p->dns->ctx, p->id) == 0)
+		pending_release(p);
+	pending_release(p);
+}
+
+void dns_query(struct dns *dns, const char *name, int type, unsigned deadline_ms, struct dns_answer *out)
+{
+	unsigned wait_ms = deadline_ms ? deadline_ms : dns->deadline_ms;
+	struct dns_pending *p = dns_start(dns, name, type);
+
+	memset(out, 0, sizeof(*out));
+	if (!p) {
+		failed(out, "out of memory");
+		return;
+	}
+	if (dns_wait(p, wait_ms)) {
+		*out = p->answer;
+		memset(&p->answer, 0, sizeof(p->answer));
+	} else {
+		failed(out, "timed out after %u ms", wait_ms);
+	}
+	dns_pending_free(p);
+}
