@@ -1,0 +1,178 @@
+/*
+ * store/certificates.c - certificates looked up, and the credential the outbound instance signs with.
+ */
+#include "config.h"
+
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/db.h"
+
+/* ---- certificates ------------------------------------------------------------------------------------------------ */
+
+#define CERTIFICATE_COLUMNS                                                                                                                \
+	"id, enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, not_after, status, why, "              \
+	"in_directory, directory_dn"
+
+static bool read_certificate(struct rows *r, struct store_certificate *out)
+{
+	int c = 0;
+
+	memset(out, 0, sizeof(*out));
+	out->id = rows_int(r, c++);
+	out->enrollment_id = rows_int(r, c++);
+	out->key_id = rows_int(r, c++);
+	out->der = rows_blob(r, c++, &out->der_len);
+	out->chain = rows_blob(r, c++, &out->chain_len);
+	out->serial = rows_text(r, c++);
+	out->issuer = rows_text(r, c++);
+	out->fingerprint = rows_text(r, c++);
+	out->addresses = rows_text(r, c++);
+	out->not_before = rows_int(r, c++);
+	out->not_after = rows_int(r, c++);
+	out->status = rows_text(r, c++);
+	out->why = rows_text(r, c++);
+	out->in_directory = rows_int(r, c++) != 0;
+	out->directory_dn = rows_text(r, c++);
+	if (r->failed)
+		store_certificate_clear(out);
+	return !r->failed;
+}
+
+bool store_certificate_get(struct store *store, int64_t id, struct store_certificate *out, bool *found, struct err *err)
+{
+	struct tx tx;
+	struct rows r;
+	bool ok = false;
+
+	*found = false;
+	if (tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "get certificate", err)) {
+		if (rows_open(&r, &tx, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE id = $1", VALUES(V_INT(id))) &&
+			rows_next(&r))
+			*found = read_certificate(&r, out);
+		ok = rows_close(&r);
+	}
+	tx_end(&tx);
+	return ok;
+}
+
+static void read_element(struct rows *r, void *element)
+{
+	read_certificate(r, element);
+}
+
+bool store_certificates_of(struct store *store, int64_t enrollment_id, struct store_certificate_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct store_certificate, read_element);
+	struct tx tx;
+	bool ok;
+
+	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "list certificates", err) &&
+	     tx_list(&tx, &l, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE enrollment_id = $1 ORDER BY id",
+		     VALUES(V_INT(enrollment_id)));
+	tx_end(&tx);
+	*out = (struct store_certificate_list){.v = l.v, .n = l.n};
+	if (!ok)
+		store_certificate_list_clear(out);
+	return ok;
+}
+
+/* ---- the credential for signing ---------------------------------------------------------------------------------- */
+
+/* Every row of the address, the open and newest one first; its active certificate and key beside it where there are any.  During a
+ * renewal the row's certificate_id is the new one already, so the active one is found by its status. */
+static const char sql_credential[] = "SELECT e.id, e.state, e.disabled, e.usage, c.id, k.wrapped, c.der, c.chain"
+				     " FROM enrollments e LEFT JOIN certificates c ON c.enrollment_id = e.id AND c.status = 'active' LEFT "
+				     "JOIN user_keys k ON k.id = c.key_id"
+				     " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1)"
+				     " ORDER BY CASE WHEN e.state IN ('superseded','revoked','expired') THEN 1 ELSE 0 END, e.id DESC";
+
+static const char *why_not(enum enrollment_state state)
+{
+	switch (state) {
+	case ENROLLMENT_WAITING:
+		return "waiting";
+	case ENROLLMENT_BLOCKED:
+		return "blocked";
+	case ENROLLMENT_FAILED:
+		return "failed";
+	case ENROLLMENT_REVOKING:
+	case ENROLLMENT_REVOKED:
+		return "revoked";
+	case ENROLLMENT_SUPERSEDED:
+	case ENROLLMENT_EXPIRED:
+		return "expired";
+	default:
+		return "enrollment in progress";
+	}
+}
+
+static bool state_forbids(enum enrollment_state state)
+{
+	return state == ENROLLMENT_REVOKING || state == ENROLLMENT_REVOKED || state == ENROLLMENT_EXPIRED;
+}
+
+static bool read_credential(struct rows *r, enum enrollment_state state, struct store_credential *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->enrollment_id = rows_int(r, 0);
+	out->state = state;
+	out->certificate_id = rows_int(r, 4);
+	out->wrapped = rows_blob(r, 5, &out->wrapped_len);
+	out->der = rows_blob(r, 6, &out->der_len);
+	out->chain = rows_blob(r, 7, &out->chain_len);
+	return !r->failed;
+}
+
+/* One row of the answer.  *why speaks of the first row that says something; a disabled row says no for the whole address. */
+static void consider(struct rows *r, struct store_credential *out, bool *found, bool *disabled, const char **why)
+{
+	enum enrollment_state state;
+
+	if (!enrollment_state_parse(rows_peek(r, 1), &state)) {
+		rows_bad(r, "state of an enrollment");
+		return;
+	}
+	*disabled = *disabled || rows_int(r, 2) != 0;
+	if (strcmp(rows_peek(r, 3), "encrypt") == 0)
+		return;
+	if (!*found && !rows_null(r, 4) && !state_forbids(state)) {
+		*found = read_credential(r, state, out);
+		if (!*found)
+			store_credential_clear(out);
+	}
+	if (*why == NULL)
+		*why = why_not(state);
+}
+
+bool store_credential_find(
+	struct store *store, const char *address, struct store_credential *out, bool *found, const char **why, struct err *err)
+{
+	char key[ADDRESS_MAX];
+	struct tx tx;
+	struct rows r;
+	bool ok = false, disabled = false;
+
+	*found = false;
+	*why = NULL;
+	if (!address_key_of(address, key, err))
+		return false;
+	if (tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ADMIN, "find credential", err)) {
+		if (rows_open(&r, &tx, sql_credential, VALUES(V_TEXT(key))))
+			while (rows_next(&r))
+				consider(&r, out, found, &disabled, why);
+		ok = rows_close(&r);
+	}
+	tx_end(&tx);
+	if (*found && (!ok || disabled)) {
+		store_credential_clear(out);
+		*found = false;
+	}
+	if (disabled)
+		*why = "disabled";
+	else if (*why == NULL)
+		*why = "no enrollment";
+	return ok;
+}

@@ -1,0 +1,135 @@
+/*
+ * store/challenges.c - which addresses await a challenge mail, and the tokens that came.
+ *
+ * Called by the inbound instance with what strangers sent: lengths are checked here, text that is not UTF-8 is mended on the way in
+ * (store.c), and a mail that comes twice is one row.
+ */
+#include "config.h"
+
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/db.h"
+
+#define TEXT_MAX 1000 /* octets; the schema's CHECKs count characters */
+
+/* A row that waits (for the CA, the directory, a rate limit) between two steps of such a state still has its mail to come. */
+#define AWAITS(column) column " IN ('ordering','ordered','challenge-awaited','answered')"
+#define AWAITING "(" AWAITS("e.state") " OR (e.state = 'waiting' AND " AWAITS("e.resume") "))"
+
+bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err)
+{
+	char key[ADDRESS_MAX];
+	struct tx tx;
+	struct rows r;
+	bool ok = false;
+
+	memset(out, 0, sizeof(*out));
+	if (!address_key_of(address, key, err))
+		return false;
+	if (tx_begin(&tx, store, TX_READ, MAY_INBOUND | MAY_ENROLLD | MAY_ADMIN, "find awaited challenge", err)) {
+		if (rows_open(&r, &tx,
+			    "SELECT e.id, e.challenge_from, e.ordered_at FROM enrollments e"
+			    " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1) AND " AWAITING
+			    " ORDER BY e.ordered_at DESC, e.id DESC LIMIT 1",
+			    VALUES(V_TEXT(key))) &&
+			rows_next(&r)) {
+			out->enrollment_id = rows_int(&r, 0);
+			out->challenge_from = rows_text(&r, 1);
+			out->ordered_at = rows_int(&r, 2);
+		}
+		ok = rows_close(&r);
+	}
+	tx_end(&tx);
+	if (!ok)
+		awaited_clear(out);
+	return ok;
+}
+
+static bool check_challenge(const struct challenge *c, const char *op, struct err *err)
+{
+	const char *const all[] = {c->message_id, c->from, c->reply_to, c->authentication, c->disposition, c->why};
+
+	if (c->token_part1 == NULL || c->token_part1[0] == '\0' || strlen(c->token_part1) > TEXT_MAX)
+		return err_set(err, ERR_POLICY, op, "token-part1", "a challenge has a token of 1 to %d octets", TEXT_MAX);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] != NULL && strlen(all[i]) > TEXT_MAX)
+			return err_set(
+				err, ERR_POLICY, op, c->token_part1, "a header field of the challenge is longer than %d octets", TEXT_MAX);
+	return true;
+}
+
+/* The row is woken only while it awaits a mail, and not when it waits for something else: the token will be read when that is over. */
+static bool wake(struct tx *tx, int64_t enrollment_id)
+{
+	return tx_run(tx, NULL, "UPDATE enrollments SET next_at = $2, wake = 1 WHERE id = $1 AND " AWAITS("state"),
+		VALUES(V_INT(enrollment_id), V_INT(time(NULL))));
+}
+
+bool store_challenge_add(struct store *store, const struct challenge *c, bool *created, struct err *err)
+{
+	static const char op[] = "add challenge";
+	struct tx tx;
+	int64_t id = 0;
+	bool ok;
+
+	*created = false;
+	if (!check_challenge(c, op, err))
+		return false;
+	ok = tx_begin(&tx, store, TX_WRITE, MAY_INBOUND | MAY_ADMIN, op, err) &&
+	     tx_number(&tx, &id, 0,
+		     "INSERT INTO challenges (enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, "
+		     "received_at,"
+		     " state, why) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING id",
+		     VALUES(V_INT(c->enrollment_id), V_TEXT(c->token_part1), V_TEXT(c->message_id == NULL ? "" : c->message_id),
+			     V_TEXT(c->from == NULL ? "" : c->from), V_TEXT(c->reply_to), V_TEXT(c->authentication), V_TEXT(c->disposition),
+			     V_INT(c->date), V_INT(c->received_at), V_TEXT(c->state == NULL ? "new" : c->state), V_TEXT(c->why)));
+	if (ok && id != 0)
+		ok = wake(&tx, c->enrollment_id) &&
+		     event_insert(&tx, c->enrollment_id, time(NULL), "challenge_received", "inbound", ERR_NONE, c->authentication) &&
+		     tx_commit(&tx);
+	tx_end(&tx);
+	*created = ok && id != 0;
+	return ok;
+}
+
+static void read_challenge(struct rows *r, void *element)
+{
+	struct challenge *out = element;
+	int c = 0;
+
+	out->id = rows_int(r, c++);
+	out->enrollment_id = rows_int(r, c++);
+	out->token_part1 = rows_text(r, c++);
+	out->message_id = rows_text(r, c++);
+	out->from = rows_text(r, c++);
+	out->reply_to = rows_text(r, c++);
+	out->authentication = rows_text(r, c++);
+	out->disposition = rows_text(r, c++);
+	out->date = rows_int(r, c++);
+	out->received_at = rows_int(r, c++);
+	out->state = rows_text(r, c++);
+	out->reply_message_id = rows_text(r, c++);
+	out->why = rows_text(r, c++);
+}
+
+bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t since, struct challenge_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct challenge, read_challenge);
+	struct tx tx;
+	bool ok;
+
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "list challenges", err) &&
+	     tx_list(&tx, &l,
+		     "SELECT id, enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, received_at, "
+		     "state,"
+		     " reply_message_id, why FROM challenges WHERE enrollment_id = $1 AND received_at >= $2 ORDER BY received_at, id",
+		     VALUES(V_INT(enrollment_id), V_INT(since)));
+	tx_end(&tx);
+	*out = (struct challenge_list){.v = l.v, .n = l.n};
+	if (!ok)
+		challenge_list_clear(out);
+	return ok;
+}

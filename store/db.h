@@ -1,0 +1,128 @@
+/*
+ * store/db.h - what stands between the store's rooms and a database engine.  Private to store/.
+ *
+ * Above this line SQL text is written once, in the part of the language that SQLite and PostgreSQL share: parameters are $1, $2 ...,
+ * new ids come back by RETURNING, collisions by ON CONFLICT, truth is 0 or 1, times are integers.  Below it an engine brings its own
+ * connections, locking, schema text and files (struct db_ops).
+ *
+ * A call of store.h is one transaction: tx_begin, statements, tx_commit, tx_end.  tx_end belongs on every way out, also after a failed
+ * tx_begin; what was not committed is rolled back.  Errors go to the err given to tx_begin, filled where they arise.
+ */
+#ifndef ENROLL_STORE_DB_H
+#define ENROLL_STORE_DB_H
+
+#include "store/store.h"
+
+/* ---- values ------------------------------------------------------------------------------------------------------ */
+
+enum db_type { DB_NULL, DB_INT, DB_TEXT, DB_BLOB };
+struct db_value {
+	enum db_type type;
+	int64_t i;
+	const void *p; /* text with NUL, or octets; borrowed for the call; a NULL text is NULL in the database */
+	size_t n;
+};
+#define V_INT(x) {.type = DB_INT, .i = (int64_t)(x)}
+#define V_ID(x) {.type = (x) != 0 ? DB_INT : DB_NULL, .i = (int64_t)(x)} /* 0 = none = NULL */
+#define V_TEXT(s) {.type = DB_TEXT, .p = (s)}
+#define V_BLOB(data, len) {.type = DB_BLOB, .p = (data), .n = (len)}
+/* The two last arguments of a statement. */
+#define VALUES(...) (const struct db_value[]){__VA_ARGS__}, sizeof((const struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value)
+#define NO_VALUES NULL, 0
+
+/* ---- an engine --------------------------------------------------------------------------------------------------- */
+
+struct db;      /* begins with struct db_base */
+struct db_tx;   /* a connection with a transaction open */
+struct db_rows; /* a statement being read */
+
+struct db_ops {
+	const char *name; /* store_settings.type */
+	bool (*create)(const struct store_settings *s, struct err *err);
+	struct db *(*open)(const struct store_settings *s, enum store_role role, struct err *err);
+	void (*close)(struct db *db);
+	int64_t (*change_counter)(struct db *db);
+	bool (*backup)(struct db *db, const char *to, struct err *err);
+	bool (*restore)(const struct store_settings *s, const char *from, struct err *err);
+	bool (*check)(struct db *db, struct err *err);
+	/* Blocks for a connection; a writing transaction is alone from here on, or fails with ERR_TEMPORARY.  `op` is static text. */
+	struct db_tx *(*begin)(struct db *db, bool write, const char *op, struct err *err);
+	bool (*commit)(struct db_tx *tx, struct err *err);
+	void (*end)(struct db_tx *tx);
+	struct db_rows *(*query)(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, struct err *err);
+	int (*next)(struct db_rows *rows, struct err *err); /* 1 a row, 0 no more, -1 failed */
+	int64_t (*affected)(struct db_tx *tx);              /* rows changed by the statement that just ended */
+	void (*finish)(struct db_rows *rows);
+	bool (*is_null)(struct db_rows *rows, int column);
+	int64_t (*column_int)(struct db_rows *rows, int column);
+	const void *(*column_data)(struct db_rows *rows, int column, size_t *len); /* valid until next; text ends with NUL */
+};
+struct db_base { const struct db_ops *ops; };
+
+extern const struct db_ops sqlite_ops;
+
+/* ---- transactions ------------------------------------------------------------------------------------------------ */
+
+/* Which roles may make a call. */
+enum {
+	MAY_OUTBOUND = 1 << STORE_ROLE_OUTBOUND,
+	MAY_INBOUND = 1 << STORE_ROLE_INBOUND,
+	MAY_ENROLLD = 1 << STORE_ROLE_ENROLLD,
+	MAY_ADMIN = 1 << STORE_ROLE_ADMIN,
+	MAY_ALL = MAY_OUTBOUND | MAY_INBOUND | MAY_ENROLLD | MAY_ADMIN
+};
+
+enum tx_access { TX_READ, TX_WRITE };
+
+struct tx {
+	const struct db_ops *ops;
+	struct db_tx *impl;   /* NULL before begin and after a failed one */
+	const char *op;
+	struct err *err;      /* never NULL */
+	struct err scratch;   /* when the caller wants none */
+};
+bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigned may, const char *op, struct err *err);
+bool tx_commit(struct tx *tx);
+void tx_end(struct tx *tx);
+
+/* One statement without rows of interest.  *affected may be NULL. */
+bool tx_run(struct tx *tx, int64_t *affected, const char *sql, const struct db_value *v, size_t n);
+/* The first column of the first row as a number (a count, a new id); *out = `otherwise` when there is no row or it is NULL. */
+bool tx_number(struct tx *tx, int64_t *out, int64_t otherwise, const char *sql, const struct db_value *v, size_t n);
+
+/* Reading: rows_open, while (rows_next) rows_int ..., rows_close, which says whether all went well (also after a failed open). */
+struct rows {
+	struct tx *tx;
+	struct db_rows *impl;
+	bool failed;
+};
+bool rows_open(struct rows *r, struct tx *tx, const char *sql, const struct db_value *v, size_t n);
+bool rows_next(struct rows *r);
+bool rows_close(struct rows *r);
+bool rows_null(struct rows *r, int column);
+int64_t rows_int(struct rows *r, int column);
+const char *rows_peek(struct rows *r, int column);                            /* "" for NULL; valid until rows_next */
+char *rows_text(struct rows *r, int column);                                  /* a copy; NULL for NULL */
+unsigned char *rows_blob(struct rows *r, int column, size_t *len);            /* a copy; NULL and 0 when empty */
+bool rows_bad(struct rows *r, const char *what);                              /* the row makes no sense: fails the reading, returns false */
+
+/* ---- shared by the rooms of the store ---------------------------------------------------------------------------- */
+
+/* Every row of a statement as an element of an array.  `read` gets a zeroed element; what it leaves when it fails is counted, so that the
+ * caller clears one list whatever happened.  Called again, it goes on where it was. */
+struct row_list {
+	void *v;
+	size_t n, size;
+	void (*read)(struct rows *r, void *element);
+};
+#define ROW_LIST(type, reader) {.size = sizeof(type), .read = (reader)}
+bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db_value *v, size_t n);
+
+/* An event of an enrollment inside a transaction; its address and state are taken from the row.  enrollment_id 0: about the
+ * installation. */
+bool event_insert(struct tx *tx, int64_t enrollment_id, time_t at, const char *name, const char *actor, enum err_class class, const char *text);
+
+/* States in which a challenge mail is expected: for these the row is woken by one. */
+bool enrollment_state_awaits(enum enrollment_state s);
+
+#endif

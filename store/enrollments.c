@@ -1,0 +1,407 @@
+/*
+ * store/enrollments.c - enrollments: asked for, claimed by a worker, looked up, counted, and what an admin does to them.
+ *
+ * A row belongs to the worker that claimed it until its lease ends; store/steps.c writes what the worker did.  The claim counts the
+ * version up, so that a worker whose lease ran out and was taken over is recognised even when both carry the same name.
+ *
+ * An address may have several rows in time (another profile, another usage).  Look-ups by address prefer a row that is still open, then
+ * the newest.  Disabling is about the person: it covers every row of the address, and a new one is born disabled.
+ */
+#include "config.h"
+
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/db.h"
+
+/* ---- a row ------------------------------------------------------------------------------------------------------- */
+
+#define ENROLLMENT_COLUMNS                                                                                                                 \
+	"id, addresses, profile, usage, ca, state, resume, state_since, next_at, version, lease_owner, lease_until, intent, attempts, "    \
+	"orders, "                                                                                                                         \
+	"abandoned, why_class, why, activity, requested_by, requested_at, disabled, ca_state, ordered_at, challenge_from, trigger_at, "    \
+	"answered_at, key_id, csr, certificate_id"
+
+static bool read_addresses(struct rows *r, int column, struct strlist *out)
+{
+	char *all = rows_text(r, column), *rest = all, *one;
+	bool ok = all != NULL;
+
+	while (ok && (one = strsep(&rest, "\n")) != NULL)
+		ok = strlist_add(out, one);
+	free(all);
+	return ok || r->failed || rows_bad(r, "list of addresses");
+}
+
+static bool enrollment_read(struct rows *r, struct enrollment *out)
+{
+	int c = 0;
+
+	memset(out, 0, sizeof(*out));
+	out->id = rows_int(r, c++);
+	read_addresses(r, c++, &out->addresses);
+	out->profile = rows_text(r, c++);
+	out->usage = rows_text(r, c++);
+	out->ca = rows_text(r, c++);
+	if (!enrollment_state_parse(rows_peek(r, c++), &out->state) || !enrollment_state_parse(rows_peek(r, c++), &out->resume))
+		rows_bad(r, "state of an enrollment");
+	out->state_since = rows_int(r, c++);
+	out->next_at = rows_int(r, c++);
+	out->version = rows_int(r, c++);
+	out->lease_owner = rows_text(r, c++);
+	out->lease_until = rows_int(r, c++);
+	out->intent = rows_text(r, c++);
+	out->attempts = (unsigned)rows_int(r, c++);
+	out->orders = (unsigned)rows_int(r, c++);
+	out->abandoned = (unsigned)rows_int(r, c++);
+	out->why_class = err_class_parse(rows_peek(r, c++));
+	out->why = rows_text(r, c++);
+	out->activity = rows_text(r, c++);
+	out->requested_by = rows_text(r, c++);
+	out->requested_at = rows_int(r, c++);
+	out->disabled = rows_int(r, c++) != 0;
+	out->ca_state = rows_text(r, c++);
+	out->ordered_at = rows_int(r, c++);
+	out->challenge_from = rows_text(r, c++);
+	out->trigger_at = rows_int(r, c++);
+	out->answered_at = rows_int(r, c++);
+	out->key_id = rows_int(r, c++);
+	out->csr = rows_blob(r, c++, &out->csr_len);
+	out->certificate_id = rows_int(r, c++);
+	if (r->failed)
+		enrollment_clear(out);
+	return !r->failed;
+}
+
+/* The first row of a statement. */
+static bool read_one(struct tx *tx, struct enrollment *out, bool *found, const char *sql, const struct db_value *v, size_t n)
+{
+	struct rows r;
+
+	*found = false;
+	if (rows_open(&r, tx, sql, v, n) && rows_next(&r))
+		*found = enrollment_read(&r, out);
+	/* To the end, as UPDATE ... RETURNING wants it. */
+	while (rows_next(&r))
+		;
+	if (rows_close(&r))
+		return true;
+	if (*found)
+		enrollment_clear(out);
+	*found = false;
+	return false;
+}
+
+/* ---- request ----------------------------------------------------------------------------------------------------- */
+
+static const char sql_existing[] =
+	"SELECT id FROM enrollments WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1)"
+	" AND profile = $2 AND usage = $3 ORDER BY id DESC LIMIT 1";
+
+static bool insert_request(
+	struct tx *tx, const char *address, const char *key, const char *profile, const char *usage, const char *requested_by, int64_t *id)
+{
+	time_t now = time(NULL);
+	int64_t disabled;
+
+	return tx_number(tx, &disabled, 0,
+		       "SELECT MAX(disabled) FROM enrollments WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE "
+		       "address_key = $1)",
+		       VALUES(V_TEXT(key))) &&
+	       tx_number(tx, id, 0,
+		       "INSERT INTO enrollments (address, address_key, addresses, profile, usage, state, resume, state_since, next_at, "
+		       "requested_by,"
+		       " requested_at, disabled) VALUES ($1, $2, $1, $3, $4, 'requested', 'requested', $5, $5, $6, $5, $7) RETURNING id",
+		       VALUES(V_TEXT(address), V_TEXT(key), V_TEXT(profile), V_TEXT(usage), V_INT(now), V_TEXT(requested_by),
+			       V_INT(disabled))) &&
+	       tx_run(tx, NULL, "INSERT INTO enrollment_addresses (enrollment_id, address_key) VALUES ($1, $2)",
+		       VALUES(V_INT(*id), V_TEXT(key))) &&
+	       event_insert(tx, *id, now, "requested", requested_by, ERR_NONE, NULL);
+}
+
+/* Most requests are for rows that are there: looked up without the write lock first, then again with it. */
+bool store_enrollment_request(struct store *store, const char *address, const char *profile, const char *usage, const char *requested_by,
+	bool *created, int64_t *id, struct err *err)
+{
+	static const char op[] = "request enrollment";
+	struct address parsed;
+	char text[ADDRESS_MAX], key[ADDRESS_MAX];
+	int64_t row = 0;
+	bool ok = true;
+
+	*created = false;
+	if (!address_parse(&parsed, address, err))
+		return false;
+	address_text(&parsed, text);
+	address_key(&parsed, key);
+	for (int access = TX_READ; ok && row == 0 && access <= TX_WRITE; access++) {
+		struct tx tx;
+
+		ok = tx_begin(&tx, store, (enum tx_access)access, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, op, err) &&
+		     tx_number(&tx, &row, 0, sql_existing, VALUES(V_TEXT(key), V_TEXT(profile), V_TEXT(usage)));
+		if (ok && row == 0 && access == TX_WRITE)
+			*created = ok = insert_request(&tx, text, key, profile, usage, requested_by, &row) && tx_commit(&tx);
+		tx_end(&tx);
+	}
+	if (ok && id != NULL)
+		*id = row;
+	return ok;
+}
+
+/* ---- claim ------------------------------------------------------------------------------------------------------- */
+
+#define DUE "next_at > 0 AND disabled = 0"
+
+static const char sql_due[] = "SELECT id FROM enrollments WHERE " DUE
+			      " AND next_at <= $1 AND (lease_owner IS NULL OR lease_until <= $1) ORDER BY next_at, id LIMIT 1";
+
+static const char sql_claim[] = "UPDATE enrollments SET lease_owner = $2, lease_until = $3, wake = 0, version = version + 1 WHERE id = $1 "
+				"RETURNING " ENROLLMENT_COLUMNS;
+
+static bool something_due(struct store *store, time_t now, bool *due, const char *op, struct err *err)
+{
+	struct tx tx;
+	int64_t id = 0;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, op, err) && tx_number(&tx, &id, 0, sql_due, VALUES(V_INT(now)));
+
+	tx_end(&tx);
+	*due = id != 0;
+	return ok;
+}
+
+/* Idle workers ask often: the write lock is taken only when there is something. */
+bool store_enrollment_claim(
+	struct store *store, const char *owner, time_t now, unsigned lease_seconds, struct enrollment *out, bool *found, struct err *err)
+{
+	static const char op[] = "claim enrollment";
+	struct tx tx;
+	int64_t id;
+	bool ok, due;
+
+	*found = false;
+	if (!something_due(store, now, &due, op, err))
+		return false;
+	if (!due)
+		return true;
+	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, op, err) && tx_number(&tx, &id, 0, sql_due, VALUES(V_INT(now)));
+	if (ok && id != 0) {
+		ok = read_one(&tx, out, found, sql_claim, VALUES(V_INT(id), V_TEXT(owner), V_INT(now + (time_t)lease_seconds)));
+		if (ok && *found && !tx_commit(&tx)) {
+			enrollment_clear(out);
+			ok = *found = false;
+		}
+	}
+	tx_end(&tx);
+	return ok;
+}
+
+/* A predecessor that was killed holds leases that nobody will end; its intents stay for whoever claims the rows next. */
+bool store_leases_release(struct store *store, const char *owner_prefix, struct err *err)
+{
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "release leases", err) &&
+		tx_run(&tx, NULL,
+			"UPDATE enrollments SET lease_owner = NULL, lease_until = 0, version = version + 1"
+			" WHERE lease_owner IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1",
+			VALUES(V_TEXT(owner_prefix))) &&
+		tx_commit(&tx);
+
+	tx_end(&tx);
+	return ok;
+}
+
+/* ---- look-ups ---------------------------------------------------------------------------------------------------- */
+
+bool store_enrollment_find(struct store *store, const char *address, struct enrollment *out, bool *found, struct err *err)
+{
+	char key[ADDRESS_MAX];
+	struct tx tx;
+	bool ok;
+
+	*found = false;
+	if (!address_key_of(address, key, err))
+		return false;
+	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "find enrollment", err) &&
+	     read_one(&tx, out, found,
+		     "SELECT " ENROLLMENT_COLUMNS " FROM enrollments"
+		     " WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1)"
+		     " ORDER BY CASE WHEN state IN ('superseded','revoked','expired') THEN 1 ELSE 0 END, id DESC LIMIT 1",
+		     VALUES(V_TEXT(key)));
+	tx_end(&tx);
+	return ok;
+}
+
+bool store_enrollment_get(struct store *store, int64_t id, struct enrollment *out, bool *found, struct err *err)
+{
+	struct tx tx;
+	bool ok;
+
+	*found = false;
+	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "get enrollment", err) &&
+	     read_one(&tx, out, found, "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE id = $1", VALUES(V_INT(id)));
+	tx_end(&tx);
+	return ok;
+}
+
+static void read_element(struct rows *r, void *element)
+{
+	enrollment_read(r, element);
+}
+
+static const char sql_list_all[] =
+	"SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE address_key > $1 ORDER BY address_key, id LIMIT $2";
+static const char sql_list_state[] =
+	"SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE address_key > $1 AND state = $3 ORDER BY address_key, id LIMIT $2";
+/* What the limit cut off from the last address. */
+static const char sql_rest_all[] = "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE address_key = $1 AND id > $2 ORDER BY id";
+static const char sql_rest_state[] =
+	"SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE address_key = $1 AND id > $2 AND state = $3 ORDER BY id";
+
+bool store_enrollment_list(struct store *store, int state, const char *after, size_t limit, struct enrollment_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct enrollment, read_element);
+	bool any = state < 0 || state >= ENROLLMENT_STATES, ok;
+	const char *name = any ? NULL : enrollment_state_name((enum enrollment_state)state);
+	size_t n_values = any ? 2 : 3;
+	struct tx tx;
+
+	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "list enrollments", err) &&
+	     tx_list(&tx, &l, any ? sql_list_all : sql_list_state,
+		     (const struct db_value[]){V_TEXT(after == NULL ? "" : after), V_INT(limit), V_TEXT(name)}, n_values);
+	if (ok && limit > 0 && l.n == limit) {
+		const struct enrollment *last = (const struct enrollment *)l.v + (l.n - 1);
+		char key[ADDRESS_MAX];
+
+		ok = address_key_of(last->addresses.v[0], key, tx.err) &&
+		     tx_list(&tx, &l, any ? sql_rest_all : sql_rest_state,
+			     (const struct db_value[]){V_TEXT(key), V_INT(last->id), V_TEXT(name)}, n_values);
+	}
+	tx_end(&tx);
+	*out = (struct enrollment_list){.v = l.v, .n = l.n};
+	if (!ok)
+		enrollment_list_clear(out);
+	return ok;
+}
+
+bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATES], size_t *disabled, struct err *err)
+{
+	struct tx tx;
+	struct rows r;
+	bool ok = false;
+
+	memset(counts, 0, ENROLLMENT_STATES * sizeof(*counts));
+	*disabled = 0;
+	if (tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count enrollments", err)) {
+		if (rows_open(&r, &tx, "SELECT state, COUNT(*), SUM(disabled) FROM enrollments GROUP BY state", NO_VALUES))
+			while (rows_next(&r)) {
+				enum enrollment_state state;
+
+				if (!enrollment_state_parse(rows_peek(&r, 0), &state)) {
+					rows_bad(&r, "state of an enrollment");
+					break;
+				}
+				counts[state] = (size_t)rows_int(&r, 1);
+				*disabled += (size_t)rows_int(&r, 2);
+			}
+		ok = rows_close(&r);
+	}
+	tx_end(&tx);
+	return ok;
+}
+
+/* Two questions, each answered by an index: the first row that nobody holds, and the first lease that will have run out. */
+bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err)
+{
+	struct tx tx;
+	int64_t unheld = 0, held = 0;
+	bool ok;
+
+	*when = 0;
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "find next due enrollment", err) &&
+	     tx_number(&tx, &unheld, 0,
+		     "SELECT next_at FROM enrollments WHERE " DUE " AND lease_owner IS NULL ORDER BY next_at, id LIMIT 1", NO_VALUES) &&
+	     tx_number(&tx, &held, 0,
+		     "SELECT MIN(CASE WHEN next_at > lease_until THEN next_at ELSE lease_until END) FROM enrollments"
+		     " WHERE lease_owner IS NOT NULL AND " DUE,
+		     NO_VALUES);
+	tx_end(&tx);
+	if (ok)
+		*when = (time_t)(unheld == 0 || (held != 0 && held < unheld) ? held : unheld);
+	return ok;
+}
+
+bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err)
+{
+	struct tx tx;
+	int64_t count = 0;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count orders", err) &&
+		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE opened_at >= $1 AND COALESCE(outcome, '') <> 'unsent'", VALUES(V_INT(since)));
+
+	tx_end(&tx);
+	*n = (size_t)count;
+	return ok;
+}
+
+/* ---- the admin --------------------------------------------------------------------------------------------------- */
+
+/* A row that somebody works on at this moment is left alone: it is going on already. */
+static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
+{
+	time_t now = time(NULL);
+	int64_t later = 0, anew = 0;
+
+	if (!tx_run(tx, &later,
+		    "UPDATE enrollments SET next_at = $2, attempts = 0, lease_owner = NULL, lease_until = 0, version = version + 1"
+		    " WHERE id = $1 AND state = 'waiting' AND (lease_owner IS NULL OR lease_until <= $2)",
+		    VALUES(V_INT(id), V_INT(now))))
+		return false;
+	if (later == 0 &&
+		!tx_run(tx, &anew,
+			"UPDATE enrollments SET state = 'requested', resume = 'requested', state_since = $2, next_at = $2, wake = 0, "
+			"attempts = 0, orders = 0,"
+			" abandoned = 0, lease_owner = NULL, lease_until = 0, intent = NULL, why_class = 'none', why = NULL, ca_state = "
+			"NULL, ordered_at = 0,"
+			" challenge_from = NULL, trigger_at = 0, answered_at = 0, key_id = NULL, csr = NULL, version = version + 1,"
+			" certificate_id = (SELECT c.id FROM certificates c WHERE c.enrollment_id = enrollments.id AND c.status = 'active')"
+			" WHERE id = $1 AND state IN ('blocked','failed')",
+			VALUES(V_INT(id), V_INT(now))))
+		return false;
+	*changed = later + anew > 0;
+	if (anew > 0 &&
+		!tx_run(tx, NULL, "UPDATE orders SET outcome = 'abandoned', closed_at = $2 WHERE enrollment_id = $1 AND outcome IS NULL",
+			VALUES(V_INT(id), V_INT(now))))
+		return false;
+	return !*changed || event_insert(tx, id, now, "retry", actor, ERR_NONE, text);
+}
+
+static bool set_disabled(struct tx *tx, int64_t id, bool disabled, const char *actor, const char *text, bool *changed)
+{
+	int64_t n = 0;
+
+	if (!tx_run(tx, &n,
+		    "UPDATE enrollments SET disabled = $2, version = version + 1"
+		    " WHERE disabled <> $2 AND address_key = (SELECT e.address_key FROM enrollments e WHERE e.id = $1)",
+		    VALUES(V_INT(id), V_INT(disabled))))
+		return false;
+	*changed = n > 0;
+	return !*changed || event_insert(tx, id, time(NULL), disabled ? "disabled" : "enabled", actor, ERR_NONE, text);
+}
+
+bool store_enrollment_admin(
+	struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed, struct err *err)
+{
+	struct tx tx;
+	bool ok;
+
+	*changed = false;
+	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "change enrollment", err) &&
+	     (what == ENROLLMENT_ADMIN_RETRY ? retry(&tx, id, actor, text, changed)
+					     : set_disabled(&tx, id, what == ENROLLMENT_ADMIN_DISABLE, actor, text, changed)) &&
+	     tx_commit(&tx);
+	tx_end(&tx);
+	if (!ok)
+		*changed = false;
+	return ok;
+}

@@ -1,0 +1,16 @@
+noinst_LIBRARIES += libstore.a
+libstore_a_SOURCES = store/store.h store/db.h store/sqlite.h store/store.c store/records.c store/enrollments.c store/steps.c \
+	store/certificates.c store/challenges.c store/events.c store/keyvault.c store/schema.c store/sqlite.c store/sqlite_file.c \
+	store/sqlite_guard.c store/sqlite_handle.c
+libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+STORE_LIBS = libstore.a $(SQLITE_LIBS)
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_store tests/unit/test_keyvault
+tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/store_fixture.h
+tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_store_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_keyvault_SOURCES = tests/unit/test_keyvault.c tests/unit/store_fixture.h
+tests_unit_test_keyvault_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_keyvault_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+endif

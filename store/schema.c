@@ -1,0 +1,268 @@
+/*
+ * store/schema.c - the tables in SQLite's words, and the steps from one schema to the next.
+ *
+ * The schema's number is in table meta, its history in table migrations.  A step and its number are one transaction: a crash leaves
+ * the old schema or the new one.  A step that has been released is never edited; changes are a new step at the end of the list.
+ *
+ * Tables are STRICT, and what must hold whatever the code does is written as a constraint: words of states, at most one open
+ * enrollment for (address, profile, usage), at most one active certificate an enrollment, one row a challenge mail.
+ */
+#include "config.h"
+
+#include "store/sqlite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STATES                                                                                                                             \
+	"'requested','eligible','caa-checked','ordering','ordered','challenge-awaited','answered','validated','finalized','issued',"       \
+	"'checked','published','active','waiting','blocked','failed','renewing','superseded','revoking','revoked','expired'"
+#define CLASSES "'none','temporary','ca','policy','config','bug'"
+
+/* enrollments.wake: a challenge came while a worker held the lease; its commit must not put the row to sleep again.
+ * enrollments.address is the first of `addresses` (separated by newlines); enrollment_addresses is for finding rows by any of them. */
+static const char *const version_1[] = {
+	"CREATE TABLE meta ("
+	"  name TEXT NOT NULL PRIMARY KEY,"
+	"  value TEXT NOT NULL"
+	") STRICT",
+	"CREATE TABLE migrations ("
+	"  version INTEGER NOT NULL PRIMARY KEY,"
+	"  at INTEGER NOT NULL,"
+	"  program TEXT NOT NULL"
+	") STRICT",
+	"CREATE TABLE flags ("
+	"  name TEXT NOT NULL PRIMARY KEY CHECK (name <> ''),"
+	"  value TEXT NOT NULL,"
+	"  actor TEXT,"
+	"  at INTEGER NOT NULL"
+	") STRICT",
+	"CREATE TABLE enrollments ("
+	"  id INTEGER PRIMARY KEY,"
+	"  address TEXT NOT NULL CHECK (address <> ''),"
+	"  address_key TEXT NOT NULL CHECK (address_key <> ''),"
+	"  addresses TEXT NOT NULL CHECK (addresses <> ''),"
+	"  profile TEXT NOT NULL CHECK (profile <> ''),"
+	"  usage TEXT NOT NULL CHECK (usage IN ('sign','encrypt','dual')),"
+	"  ca TEXT NOT NULL DEFAULT '',"
+	"  state TEXT NOT NULL CHECK (state IN (" STATES ")),"
+	"  resume TEXT NOT NULL CHECK (resume IN (" STATES ")),"
+	"  state_since INTEGER NOT NULL,"
+	"  next_at INTEGER NOT NULL CHECK (next_at >= 0),"
+	"  wake INTEGER NOT NULL DEFAULT 0 CHECK (wake IN (0, 1)),"
+	"  version INTEGER NOT NULL DEFAULT 0,"
+	"  lease_owner TEXT,"
+	"  lease_until INTEGER NOT NULL DEFAULT 0,"
+	"  intent TEXT,"
+	"  attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),"
+	"  orders INTEGER NOT NULL DEFAULT 0 CHECK (orders >= 0),"
+	"  abandoned INTEGER NOT NULL DEFAULT 0 CHECK (abandoned >= 0),"
+	"  why_class TEXT NOT NULL DEFAULT 'none' CHECK (why_class IN (" CLASSES ")),"
+	"  why TEXT,"
+	"  activity TEXT,"
+	"  requested_by TEXT,"
+	"  requested_at INTEGER NOT NULL,"
+	"  disabled INTEGER NOT NULL DEFAULT 0 CHECK (disabled IN (0, 1)),"
+	"  ca_state TEXT,"
+	"  ordered_at INTEGER NOT NULL DEFAULT 0,"
+	"  challenge_from TEXT,"
+	"  trigger_at INTEGER NOT NULL DEFAULT 0,"
+	"  answered_at INTEGER NOT NULL DEFAULT 0,"
+	"  key_id INTEGER REFERENCES user_keys (id),"
+	"  csr BLOB,"
+	"  certificate_id INTEGER REFERENCES certificates (id),"
+	"  CHECK ((lease_owner IS NULL) = (lease_until = 0))"
+	") STRICT",
+	"CREATE UNIQUE INDEX enrollments_open ON enrollments (address_key, profile, usage)"
+	"  WHERE state NOT IN ('superseded','revoked','expired')",
+	"CREATE INDEX enrollments_due ON enrollments (next_at, id) WHERE next_at > 0 AND disabled = 0",
+	"CREATE INDEX enrollments_leased ON enrollments (lease_until) WHERE lease_owner IS NOT NULL",
+	"CREATE INDEX enrollments_address ON enrollments (address_key, id)",
+	"CREATE INDEX enrollments_state ON enrollments (state, address_key, id, disabled)",
+	"CREATE TABLE enrollment_addresses ("
+	"  enrollment_id INTEGER NOT NULL REFERENCES enrollments (id),"
+	"  address_key TEXT NOT NULL CHECK (address_key <> ''),"
+	"  PRIMARY KEY (address_key, enrollment_id)"
+	") STRICT, WITHOUT ROWID",
+	"CREATE INDEX enrollment_addresses_enrollment ON enrollment_addresses (enrollment_id)",
+	"CREATE TABLE user_keys ("
+	"  id INTEGER PRIMARY KEY,"
+	"  enrollment_id INTEGER NOT NULL REFERENCES enrollments (id),"
+	"  wrapped BLOB NOT NULL CHECK (length(wrapped) > 0),"
+	"  spki_sha256 TEXT NOT NULL UNIQUE CHECK (length(spki_sha256) = 64),"
+	"  created_at INTEGER NOT NULL"
+	") STRICT",
+	"CREATE TABLE certificates ("
+	"  id INTEGER PRIMARY KEY,"
+	"  enrollment_id INTEGER NOT NULL REFERENCES enrollments (id),"
+	"  key_id INTEGER NOT NULL REFERENCES user_keys (id),"
+	"  der BLOB NOT NULL CHECK (length(der) > 0),"
+	"  chain BLOB,"
+	"  serial TEXT NOT NULL,"
+	"  issuer TEXT NOT NULL,"
+	"  fingerprint TEXT NOT NULL,"
+	"  addresses TEXT NOT NULL,"
+	"  not_before INTEGER NOT NULL,"
+	"  not_after INTEGER NOT NULL,"
+	"  status TEXT NOT NULL CHECK (status IN ('issued','refused','checked','published','active','superseded','revoked','expired')),"
+	"  why TEXT,"
+	"  in_directory INTEGER NOT NULL DEFAULT 0 CHECK (in_directory IN (0, 1)),"
+	"  directory_dn TEXT,"
+	"  created_at INTEGER NOT NULL"
+	") STRICT",
+	"CREATE INDEX certificates_enrollment ON certificates (enrollment_id, status)",
+	"CREATE UNIQUE INDEX certificates_active ON certificates (enrollment_id) WHERE status = 'active'",
+	"CREATE INDEX certificates_fingerprint ON certificates (fingerprint)",
+	"CREATE INDEX certificates_serial ON certificates (serial)",
+	"CREATE TABLE orders ("
+	"  id INTEGER PRIMARY KEY,"
+	"  enrollment_id INTEGER NOT NULL REFERENCES enrollments (id),"
+	"  ca TEXT NOT NULL,"
+	"  opened_at INTEGER NOT NULL,"
+	"  closed_at INTEGER NOT NULL DEFAULT 0,"
+	"  outcome TEXT,"
+	"  CHECK ((outcome IS NULL) = (closed_at = 0))"
+	") STRICT",
+	"CREATE INDEX orders_opened ON orders (opened_at)",
+	"CREATE INDEX orders_enrollment ON orders (enrollment_id, id)",
+	"CREATE TABLE challenges ("
+	"  id INTEGER PRIMARY KEY,"
+	"  enrollment_id INTEGER NOT NULL REFERENCES enrollments (id),"
+	"  token_part1 TEXT NOT NULL CHECK (length(token_part1) BETWEEN 1 AND 1000),"
+	"  message_id TEXT NOT NULL CHECK (length(message_id) <= 1000),"
+	"  sender TEXT NOT NULL,"
+	"  reply_to TEXT,"
+	"  authentication TEXT,"
+	"  disposition TEXT,"
+	"  date INTEGER NOT NULL,"
+	"  received_at INTEGER NOT NULL,"
+	"  state TEXT NOT NULL DEFAULT 'new' CHECK (state IN ('new','replying','replied','in-doubt','refused','ignored')),"
+	"  reply_message_id TEXT,"
+	"  why TEXT,"
+	"  UNIQUE (enrollment_id, message_id, token_part1)"
+	") STRICT",
+	"CREATE INDEX challenges_received ON challenges (enrollment_id, received_at)",
+	"CREATE TABLE events ("
+	"  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"  enrollment_id INTEGER REFERENCES enrollments (id),"
+	"  at INTEGER NOT NULL,"
+	"  name TEXT NOT NULL,"
+	"  actor TEXT,"
+	"  address TEXT,"
+	"  text TEXT,"
+	"  state TEXT CHECK (state IN (" STATES ")),"
+	"  class TEXT NOT NULL CHECK (class IN (" CLASSES "))"
+	") STRICT",
+	"CREATE INDEX events_enrollment ON events (enrollment_id, id)",
+	"CREATE TABLE mail_events ("
+	"  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	"  at INTEGER NOT NULL,"
+	"  queue_id TEXT,"
+	"  message_id TEXT,"
+	"  login TEXT,"
+	"  sender TEXT,"
+	"  sender_key TEXT,"
+	"  verdict TEXT NOT NULL,"
+	"  reason TEXT"
+	") STRICT",
+	"CREATE INDEX mail_events_sender ON mail_events (sender_key, id)",
+	"CREATE INDEX mail_events_verdict ON mail_events (verdict, sender_key, id)",
+	NULL,
+};
+
+static const struct migration migrations[] = {
+	{1, version_1},
+};
+#define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
+
+int store_schema_version(void)
+{
+	return migrations[MIGRATIONS - 1].version;
+}
+
+/* The schema's number; 0 for an empty file; -1 and an error for a file that is something else. */
+static int current_version(sqlite3 *h, const char *op, const char *path, struct err *err)
+{
+	char answer[32], id[32];
+	int version;
+
+	snprintf(id, sizeof(id), "%d", SQLITE_APPLICATION_ID);
+	if (!sqlite_ask(h, "SELECT COUNT(*) FROM sqlite_master", answer, sizeof(answer), op, path, err))
+		return -1;
+	if (atoi(answer) == 0)
+		return 0;
+	if (!sqlite_ask(h, "PRAGMA application_id", answer, sizeof(answer), op, path, err))
+		return -1;
+	if (strcmp(answer, id) != 0) {
+		err_set(err, ERR_CONFIG, op, path, "%s is a database of another program", path);
+		return -1;
+	}
+	if (!sqlite_ask(h, "SELECT value FROM meta WHERE name = 'schema_version'", answer, sizeof(answer), op, path, err))
+		return -1;
+	version = atoi(answer);
+	if (version > 0)
+		return version;
+	err_set(err, ERR_CONFIG, op, path, "%s does not say which schema it has", path);
+	return -1;
+}
+
+static bool run_step(sqlite3 *h, const struct migration *m, const char *op, const char *path, struct err *err)
+{
+	char sql[512];
+
+	for (size_t i = 0; m->statements[i] != NULL; i++)
+		if (!sqlite_run(h, m->statements[i], op, path, err))
+			return false;
+	snprintf(sql, sizeof(sql),
+		"PRAGMA application_id = %d;"
+		"INSERT INTO meta (name, value) VALUES ('schema_version', '%d') ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
+		"INSERT INTO migrations (version, at, program) VALUES (%d, %lld, '%s');",
+		SQLITE_APPLICATION_ID, m->version, m->version, (long long)time(NULL), PACKAGE_STRING);
+	return sqlite_run(h, sql, op, path, err);
+}
+
+/* Everything from the version that is there on, each step on its own.  The number is read again inside: another process may have
+ * been faster. */
+static bool run_steps(sqlite3 *h, const struct migration *list, size_t n, const char *op, const char *path, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		int version;
+		bool ok;
+
+		if (!sqlite_run(h, "BEGIN IMMEDIATE", op, path, err))
+			return false;
+		version = current_version(h, op, path, err);
+		ok = version >= 0 && (version >= list[i].version || run_step(h, &list[i], op, path, err));
+		if (!ok || !sqlite_run(h, "COMMIT", op, path, err)) {
+			sqlite3_exec(h, "ROLLBACK", NULL, NULL, NULL);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool schema_apply(
+	sqlite3 *h, const struct migration *list, size_t n, enum schema_access access, const char *op, const char *path, struct err *err)
+{
+	int version = current_version(h, op, path, err), newest = list[n - 1].version;
+
+	if (version < 0)
+		return false;
+	if (version > newest)
+		return err_set(err, ERR_CONFIG, op, path,
+			"%s has schema %d, this program knows schemas up to %d; install the newer program again", path, version, newest);
+	if (version == newest)
+		return true;
+	if (version == 0 && access != SCHEMA_CREATE)
+		return err_set(err, ERR_CONFIG, op, path, "%s is empty; remove it and make the store with `enrollctl init`", path);
+	if (access == SCHEMA_READ)
+		return err_set(err, ERR_TEMPORARY, op, path,
+			"%s has schema %d, this program needs %d: start enrolld of this version, it upgrades the store", path, version,
+			newest);
+	return run_steps(h, list, n, op, path, err);
+}
+
+bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const char *path, struct err *err)
+{
+	return schema_apply(h, migrations, MIGRATIONS, access, op, path, err);
+}

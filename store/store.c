@@ -1,0 +1,342 @@
+/*
+ * store/store.c - the store's front: settings, who may open what, the engine behind it, and transactions as the other files use them.
+ *
+ * Which call a role may make is said where the call is (the MAY_ bits given to tx_begin) and refused here, before any data is touched.
+ */
+#include "config.h"
+
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/db.h"
+
+struct store {
+	struct db *db;
+	enum store_role role;
+};
+
+static const char *const role_names[] = {
+	[STORE_ROLE_OUTBOUND] = "outbound",
+	[STORE_ROLE_INBOUND] = "inbound",
+	[STORE_ROLE_ENROLLD] = "enrolld",
+	[STORE_ROLE_ADMIN] = "admin",
+};
+
+/* Every engine this build knows. */
+static const struct db_ops *const engines[] = {&sqlite_ops};
+
+/* ---- settings ---------------------------------------------------------------------------------------------------- */
+
+void store_settings_init(struct store_settings *s)
+{
+	s->type = strdup("sqlite");
+	s->path = strdup("/var/lib/enroll-milter/store.db");
+	s->group = strdup("enroll-milter");
+	s->busy_ms = 5000;
+}
+
+void store_settings_clear(struct store_settings *s)
+{
+	free(s->type);
+	free(s->path);
+	free(s->group);
+	memset(s, 0, sizeof(*s));
+}
+
+static const struct db_ops *engine_of(const struct store_settings *s, const char *op, struct err *err)
+{
+	const char *type = s->type == NULL ? "sqlite" : s->type;
+
+	if (s->path == NULL || s->path[0] == '\0') {
+		err_set(err, ERR_CONFIG, op, "store.path", "store.path is empty; name the database file");
+		return NULL;
+	}
+	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+		if (strcmp(engines[i]->name, type) == 0)
+			return engines[i];
+	err_set(err, ERR_CONFIG, op, type, "store.type = \"%s\" is not known; use \"sqlite\"", type);
+	return NULL;
+}
+
+/* ---- the whole store --------------------------------------------------------------------------------------------- */
+
+bool store_create(const struct store_settings *s, struct err *err)
+{
+	const struct db_ops *ops = engine_of(s, "create store", err);
+
+	return ops != NULL && ops->create(s, err);
+}
+
+struct store *store_open(const struct store_settings *s, enum store_role role, struct err *err)
+{
+	const struct db_ops *ops = engine_of(s, "open store", err);
+	struct store *store;
+
+	if (ops == NULL)
+		return NULL;
+	store = calloc(1, sizeof(*store));
+	if (store == NULL) {
+		err_nomem(err, "open store");
+		return NULL;
+	}
+	store->role = role;
+	store->db = ops->open(s, role, err);
+	if (store->db == NULL) {
+		free(store);
+		return NULL;
+	}
+	return store;
+}
+
+static const struct db_ops *ops_of(const struct store *store)
+{
+	return ((const struct db_base *)store->db)->ops;
+}
+
+void store_close(struct store *store)
+{
+	if (store == NULL)
+		return;
+	ops_of(store)->close(store->db);
+	free(store);
+}
+
+int64_t store_change_counter(struct store *store)
+{
+	return ops_of(store)->change_counter(store->db);
+}
+
+static bool role_may(const struct store *store, unsigned may, const char *op, struct err *err)
+{
+	if (may & 1u << store->role)
+		return true;
+	return err_set(err, ERR_BUG, op, role_names[store->role], "this call is not for role %s", role_names[store->role]);
+}
+
+bool store_backup(struct store *store, const char *to, struct err *err)
+{
+	return role_may(store, MAY_ADMIN, "back up store", err) && ops_of(store)->backup(store->db, to, err);
+}
+
+bool store_restore(const struct store_settings *s, const char *from, struct err *err)
+{
+	const struct db_ops *ops = engine_of(s, "restore store", err);
+
+	return ops != NULL && ops->restore(s, from, err);
+}
+
+bool store_check(struct store *store, struct err *err)
+{
+	return role_may(store, MAY_ENROLLD | MAY_ADMIN, "check store", err) && ops_of(store)->check(store->db, err);
+}
+
+/* ---- transactions ------------------------------------------------------------------------------------------------ */
+
+bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigned may, const char *op, struct err *err)
+{
+	memset(tx, 0, sizeof(*tx));
+	tx->ops = ops_of(store);
+	tx->op = op;
+	tx->err = err != NULL ? err : &tx->scratch;
+	if (!role_may(store, may, op, tx->err))
+		return false;
+	tx->impl = tx->ops->begin(store->db, access == TX_WRITE, op, tx->err);
+	return tx->impl != NULL;
+}
+
+bool tx_commit(struct tx *tx)
+{
+	return tx->ops->commit(tx->impl, tx->err);
+}
+
+void tx_end(struct tx *tx)
+{
+	if (tx->impl != NULL)
+		tx->ops->end(tx->impl);
+	tx->impl = NULL;
+}
+
+bool tx_run(struct tx *tx, int64_t *affected, const char *sql, const struct db_value *v, size_t n)
+{
+	struct rows r;
+
+	if (rows_open(&r, tx, sql, v, n))
+		while (rows_next(&r))
+			;
+	if (!r.failed && affected != NULL)
+		*affected = tx->ops->affected(tx->impl);
+	return rows_close(&r);
+}
+
+bool tx_number(struct tx *tx, int64_t *out, int64_t otherwise, const char *sql, const struct db_value *v, size_t n)
+{
+	struct rows r;
+
+	*out = otherwise;
+	if (rows_open(&r, tx, sql, v, n) && rows_next(&r)) {
+		if (!rows_null(&r, 0))
+			*out = rows_int(&r, 0);
+		/* To the end: an INSERT ... RETURNING is only done when it was read out. */
+		while (rows_next(&r))
+			;
+	}
+	return rows_close(&r);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+/* Text from outside may hold anything; the database is UTF-8.  NULL when `s` can stay as it is or there is no memory. */
+static char *repair_text(const char *s)
+{
+	char *copy = strdup(s);
+
+	for (char *p = copy; p != NULL && *p != '\0'; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	return copy;
+}
+
+#define VALUES_MAX 40
+
+bool rows_open(struct rows *r, struct tx *tx, const char *sql, const struct db_value *v, size_t n)
+{
+	struct db_value copy[VALUES_MAX];
+	char *repaired[VALUES_MAX];
+	size_t n_repaired = 0;
+
+	*r = (struct rows){.tx = tx, .failed = true};
+	if (n > VALUES_MAX)
+		return err_set(tx->err, ERR_BUG, tx->op, "statement", "%zu parameters are too many", n);
+	for (size_t i = 0; i < n; i++) {
+		copy[i] = v[i];
+		if (v[i].type != DB_TEXT || v[i].p == NULL || text_is_utf8(v[i].p, strlen(v[i].p)))
+			continue;
+		copy[i].p = repaired[n_repaired] = repair_text(v[i].p);
+		if (repaired[n_repaired++] == NULL) {
+			err_nomem(tx->err, tx->op);
+			goto done;
+		}
+	}
+	r->impl = tx->ops->query(tx->impl, sql, copy, n, tx->err);
+	r->failed = r->impl == NULL;
+done:
+	while (n_repaired > 0)
+		free(repaired[--n_repaired]);
+	return !r->failed;
+}
+
+bool rows_next(struct rows *r)
+{
+	int got;
+
+	if (r->failed)
+		return false;
+	got = r->tx->ops->next(r->impl, r->tx->err);
+	r->failed = got < 0;
+	return got > 0;
+}
+
+bool rows_close(struct rows *r)
+{
+	if (r->impl != NULL)
+		r->tx->ops->finish(r->impl);
+	r->impl = NULL;
+	return !r->failed;
+}
+
+bool rows_null(struct rows *r, int column)
+{
+	return r->tx->ops->is_null(r->impl, column);
+}
+
+int64_t rows_int(struct rows *r, int column)
+{
+	return r->tx->ops->column_int(r->impl, column);
+}
+
+const char *rows_peek(struct rows *r, int column)
+{
+	size_t len;
+	const char *s = r->tx->ops->column_data(r->impl, column, &len);
+
+	return s == NULL ? "" : s;
+}
+
+char *rows_text(struct rows *r, int column)
+{
+	char *copy;
+
+	if (rows_null(r, column))
+		return NULL;
+	copy = strdup(rows_peek(r, column));
+	if (copy == NULL) {
+		r->failed = true;
+		err_nomem(r->tx->err, r->tx->op);
+	}
+	return copy;
+}
+
+unsigned char *rows_blob(struct rows *r, int column, size_t *len)
+{
+	const void *data = r->tx->ops->column_data(r->impl, column, len);
+	unsigned char *copy;
+
+	if (data == NULL || *len == 0) {
+		*len = 0;
+		return NULL;
+	}
+	copy = malloc(*len);
+	if (copy == NULL) {
+		*len = 0;
+		r->failed = true;
+		err_nomem(r->tx->err, r->tx->op);
+		return NULL;
+	}
+	memcpy(copy, data, *len);
+	return copy;
+}
+
+bool rows_bad(struct rows *r, const char *what)
+{
+	r->failed = true;
+	return err_set(r->tx->err, ERR_BUG, r->tx->op, what, "the store holds a %s this program does not know", what);
+}
+
+/* ---- lists ------------------------------------------------------------------------------------------------------- */
+
+/* Room for one more, doubling: full exactly when n is zero or a power of two. */
+static void *list_grow(void *v, size_t n, size_t size)
+{
+	char *grown = v;
+
+	if ((n & (n - 1)) == 0) {
+		size_t room = n == 0 ? 1 : 2 * n;
+
+		grown = room > SIZE_MAX / size ? NULL : realloc(v, room * size);
+		if (grown == NULL)
+			return NULL;
+	}
+	memset(grown + n * size, 0, size);
+	return grown;
+}
+
+bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db_value *v, size_t n)
+{
+	struct rows r;
+
+	if (rows_open(&r, tx, sql, v, n))
+		while (rows_next(&r)) {
+			void *grown = list_grow(l->v, l->n, l->size);
+
+			if (grown == NULL) {
+				r.failed = true;
+				err_nomem(tx->err, tx->op);
+				break;
+			}
+			l->v = grown;
+			l->read(&r, (char *)grown + l->n++ * l->size);
+		}
+	return rows_close(&r);
+}

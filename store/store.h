@@ -1,0 +1,315 @@
+/*
+ * store/store.h - the only thing the programs share and the only queue between them, and the vault of user keys.
+ *
+ * The store speaks of enrollments, keys, certificates, challenges and events; SQL stays behind it (sqlite.c; PostgreSQL can
+ * stand there too: no call depends on rowids, locks held between calls, or a single writer process).
+ *
+ * Call order: store_open, calls, store_close.  A struct store is a pool of a few database handles behind one lock: any thread
+ * may call at any time; a call blocks while all handles are busy.  Every write is one BEGIN IMMEDIATE transaction that is
+ * durable (synchronous=FULL) when the call returns true.  On false nothing was written and `err` says why: ERR_TEMPORARY for a
+ * busy or full database, ERR_CONFIG for one that cannot be opened or written, is damaged or of a newer schema, ERR_POLICY for an address
+ * that is none, ERR_BUG otherwise.  "Not found" is a normal result and never an error.  Structs filled here own their strings; each has a
+ * _clear.  Text that is not UTF-8 is stored with '?' for every octet above 127.  A store does not survive fork: a child opens it anew.
+ *
+ * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
+ * challenge_received, flag, and state (a change of state whose step named no event).
+ */
+#ifndef ENROLL_STORE_STORE_H
+#define ENROLL_STORE_STORE_H
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include "base/base.h"
+
+struct store;
+
+struct store_settings {
+	char *type;             /* "sqlite" (default) */
+	char *path;             /* database file; default /var/lib/enroll-milter/store.db */
+	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": the group of whoever creates them */
+	unsigned busy_ms;       /* how long a write waits for another writer; default 5000 */
+};
+void store_settings_init(struct store_settings *s);
+void store_settings_clear(struct store_settings *s);
+
+/* Who opens decides what may be done; a call outside a role fails with ERR_BUG before it reaches the data (SQLite's authorizer
+ * denies it as well, so that a subverted inbound process stays in its limits as far as the file allows). */
+enum store_role {
+	STORE_ROLE_OUTBOUND, /* reads credentials and flags; requests enrollments; adds mail events */
+	STORE_ROLE_INBOUND,  /* reads awaited addresses; adds challenges, events, delivery reports */
+	STORE_ROLE_ENROLLD,  /* everything but user keys in wrapped form may be read: they are written only */
+	STORE_ROLE_ADMIN     /* init, backup, restore: everything */
+};
+
+/* Create the database with its schema, files 0660 and folder 2770 for the group, whatever the umask.  The folder is made when it is not
+ * there (its parent must be); an existing one that does not fit is put right only while it is empty.  ERR_CONFIG when the store is already
+ * there.  A crash leaves no store or a whole one. */
+bool store_create(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
+/* Open, migrating an older schema first (only roles ENROLLD and ADMIN migrate; others fail with ERR_TEMPORARY until that is done). */
+struct store *store_open(const struct store_settings *s, enum store_role role, struct err *err);
+void store_close(struct store *store);
+int store_schema_version(void);
+/* Cheap answer to "did anything change since": a number that differs after any commit, of this or another process.  -1 when cut off
+ * (cannot be read, or the file was removed or replaced). */
+int64_t store_change_counter(struct store *store);
+/* Online copy into a new file (SQLite's backup interface), mode 0600, checked; and back, migrated and with owner and modes as store_create
+ * sets them.  Both refuse to overwrite a file. */
+bool store_backup(struct store *store, const char *to, struct err *err) BASE_MUST_CHECK;
+bool store_restore(const struct store_settings *s, const char *from, struct err *err) BASE_MUST_CHECK;
+/* Structural check (integrity, foreign keys). */
+bool store_check(struct store *store, struct err *err) BASE_MUST_CHECK;
+
+/* ---- enrollments ------------------------------------------------------------------------------------------------- */
+
+/* One row per (address set, profile, usage).  The names are those of the log, the events and enrollctl (enrollment_state_name). */
+enum enrollment_state {
+	ENROLLMENT_REQUESTED,
+	ENROLLMENT_ELIGIBLE,
+	ENROLLMENT_CAA_CHECKED,
+	ENROLLMENT_ORDERING,
+	ENROLLMENT_ORDERED,
+	ENROLLMENT_CHALLENGE_AWAITED,
+	ENROLLMENT_ANSWERED,
+	ENROLLMENT_VALIDATED,
+	ENROLLMENT_FINALIZED,
+	ENROLLMENT_ISSUED,
+	ENROLLMENT_CHECKED,
+	ENROLLMENT_PUBLISHED,
+	ENROLLMENT_ACTIVE,
+	ENROLLMENT_WAITING,  /* until, why; goes on in `resume` */
+	ENROLLMENT_BLOCKED,  /* an admin has to do something, then `enrollctl retry` */
+	ENROLLMENT_FAILED,
+	ENROLLMENT_RENEWING,
+	ENROLLMENT_SUPERSEDED,
+	ENROLLMENT_REVOKING,
+	ENROLLMENT_REVOKED,
+	ENROLLMENT_EXPIRED,
+	ENROLLMENT_STATES    /* how many */
+};
+const char *enrollment_state_name(enum enrollment_state s);            /* "challenge-awaited" */
+bool enrollment_state_parse(const char *name, enum enrollment_state *out);
+
+struct enrollment {
+	int64_t id;
+	struct strlist addresses;  /* canonical; the first is the one users name it by */
+	char *profile;             /* "mailbox-strict", "private" ... */
+	char *usage;               /* "sign", "encrypt", "dual" */
+	char *ca;                  /* which CA of the configuration; "" until chosen */
+	enum enrollment_state state, resume;
+	time_t state_since;        /* kept by the store */
+	time_t next_at;            /* when the next step is due; 0 = nothing to do by itself */
+	int64_t version;           /* counts commits and claims */
+	char *lease_owner;         /* NULL when nobody works on it */
+	time_t lease_until;
+	char *intent;              /* what was about to happen outside when the lease was taken: "newOrder", "reply" ...; NULL = none */
+	unsigned attempts;         /* failures in a row at this step */
+	unsigned orders;           /* orders opened for this need */
+	unsigned abandoned;        /* of them: answer lost, left to expire */
+	enum err_class why_class;  /* for waiting, blocked, failed */
+	char *why;                 /* sentence for the admin */
+	char *activity;            /* what was being tried last, in plain words */
+	char *requested_by;        /* login, or the admin's user name */
+	time_t requested_at;
+	bool disabled;             /* by an admin: no new certificate, no signing */
+	/* the order */
+	char *ca_state;            /* opaque to everybody but the CA driver (JSON) */
+	time_t ordered_at;         /* before newOrder was sent */
+	char *challenge_from;      /* address the challenge mail will come from; NULL until known */
+	time_t trigger_at;         /* when the challenge was POSTed; 0 = not yet */
+	time_t answered_at;        /* when the reply mail was accepted by our MTA */
+	int64_t key_id;            /* 0 = none yet */
+	unsigned char *csr; size_t csr_len; /* DER */
+	int64_t certificate_id;    /* the one in hand or active; 0 = none */
+};
+void enrollment_clear(struct enrollment *e);
+
+/* Somebody wants a certificate for this address: creates the row in state requested when there is none for (address, profile,
+ * usage) and says in *created whether it did.  An existing row is left alone, whatever its state. *id may be NULL.  The row of an
+ * address that an admin disabled is created disabled. */
+bool store_enrollment_request(struct store *store, const char *address, const char *profile, const char *usage,
+	const char *requested_by, bool *created, int64_t *id, struct err *err) BASE_MUST_CHECK;
+
+/* Claim one due row (next_at <= now, no live lease, not disabled): sets the lease and gives the row as it is, including the
+ * intent a crashed worker left.  *found is false when nothing is due.  Oldest next_at first.  Read the row's challenges after claiming it. */
+bool store_enrollment_claim(struct store *store, const char *owner, time_t now, unsigned lease_seconds, struct enrollment *out,
+	bool *found, struct err *err) BASE_MUST_CHECK;
+
+/* Give back all leases whose owner begins with this prefix: those of a predecessor on this host that was killed. */
+bool store_leases_release(struct store *store, const char *owner_prefix, struct err *err) BASE_MUST_CHECK;
+
+struct store_key {              /* a new user key, already wrapped for the master certificate */
+	const unsigned char *wrapped; size_t wrapped_len;
+	char spki_sha256[65];   /* hex of the public key's SHA-256 */
+};
+struct store_certificate {
+	int64_t id;
+	int64_t enrollment_id, key_id;
+	unsigned char *der; size_t der_len;      /* leaf */
+	unsigned char *chain; size_t chain_len;  /* PEM of the intermediates, in order, without root; may be empty */
+	char *serial;           /* hex */
+	char *issuer;           /* RFC 2253 text */
+	char *fingerprint;      /* SHA-256, hex */
+	char *addresses;        /* blank separated */
+	time_t not_before, not_after;
+	char *status;           /* "issued", "refused", "checked", "published", "active", "superseded", "revoked", "expired" */
+	char *why;              /* findings of certcheck when refused; warnings otherwise; NULL = none */
+	bool in_directory;      /* we put it there */
+	char *directory_dn;     /* where */
+};
+void store_certificate_clear(struct store_certificate *c);
+
+/* What one commit of a claimed row writes, in one transaction, if lease and version still match: the row's new values, an event,
+ * and whatever goes with it.  Members that are NULL are not written.
+ * Of the row, addresses, profile, usage, requested_* and disabled are never written; orders and abandoned are the caller's to count.
+ * next_at: kept as it is with keep_lease (so that the row is found again when this worker dies), 0 in blocked, failed, superseded, revoked;
+ * a challenge that came during the step makes a row that still awaits one due at once (see steps.c).
+ * On success the row has its new version, state_since, next_at, key_id, certificate_id, and no lease unless it was kept. */
+struct store_step {
+	struct enrollment *row;
+	bool keep_lease;                   /* transaction 1: the intent is stored, the lease stays (lease_until may be moved) */
+	const char *event;                 /* event name such as "state", "newOrder", "reply_sent"; NULL: "state" if the state changed, else none */
+	const char *actor;                 /* "enrolld", "admin:root" ... */
+	const char *text;                  /* what and why, for people; may be NULL */
+	enum err_class class;
+	const struct store_key *new_key;   /* sets row->key_id */
+	struct store_certificate *certificate; /* id 0: inserted, sets row->certificate_id and its own id; else its status, why, directory are
+	                                        * updated.  Status "active" makes the one that was active before "superseded". */
+	bool count_order;                  /* one line in the order book (caps a day count these) */
+	const char *order_outcome;         /* "abandoned", "finalized", "invalid", "expired": closes the newest open line of this row */
+	int64_t challenge_id;              /* this challenge's reply state is updated too (0 = none) */
+	const char *challenge_state;       /* see struct challenge; from replied or in-doubt never back to new or replying: ERR_BUG.  For refused,
+	                                    * ignored, in-doubt, `text` becomes the challenge's why */
+	const char *challenge_reply_id;    /* Message-ID of our reply */
+};
+/* *stale is true (and nothing written, result true) when the lease or version no longer matches: drop the work. */
+bool store_step_commit(struct store *store, struct store_step *step, bool *stale, struct err *err) BASE_MUST_CHECK;
+
+/* Look-ups. `address` in any spelling that address_parse takes.  Of several rows of an address: one that is open, then the newest. */
+bool store_enrollment_find(struct store *store, const char *address, struct enrollment *out, bool *found, struct err *err) BASE_MUST_CHECK;
+bool store_enrollment_get(struct store *store, int64_t id, struct enrollment *out, bool *found, struct err *err) BASE_MUST_CHECK;
+/* All rows in order of address, in pages: those with address key > `after` (NULL = from the start), at most `limit`; `state` -1 = any.
+ * Rows of one address are never torn apart, so a page may be a few rows longer.  The next page is after the address_key of the last row. */
+struct enrollment_list { struct enrollment *v; size_t n; };
+bool store_enrollment_list(struct store *store, int state, const char *after, size_t limit, struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
+void enrollment_list_clear(struct enrollment_list *l);
+bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATES], size_t *disabled, struct err *err) BASE_MUST_CHECK;
+/* Earliest next_at of any row that waits for a step; 0 = none. */
+bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
+/* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"). */
+bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
+
+/* What an admin does to a row, outside the lease scheme (version is counted up, so that a step under way becomes stale).
+ * RETRY: waiting, blocked, failed rows go on now (blocked and failed from requested, with a new order, new key and counters at 0); a row
+ * with a live lease is left alone.  DISABLE/ENABLE: the flag, on every row of this row's address. */
+enum enrollment_admin { ENROLLMENT_ADMIN_RETRY, ENROLLMENT_ADMIN_DISABLE, ENROLLMENT_ADMIN_ENABLE };
+bool store_enrollment_admin(struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
+
+bool store_certificate_get(struct store *store, int64_t id, struct store_certificate *out, bool *found, struct err *err) BASE_MUST_CHECK;
+struct store_certificate_list { struct store_certificate *v; size_t n; };
+bool store_certificates_of(struct store *store, int64_t enrollment_id, struct store_certificate_list *out, struct err *err) BASE_MUST_CHECK;
+void store_certificate_list_clear(struct store_certificate_list *l);
+
+/* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
+
+struct store_credential {
+	int64_t enrollment_id, certificate_id;
+	unsigned char *wrapped; size_t wrapped_len; /* private key, for keyvault_unwrap */
+	unsigned char *der; size_t der_len;
+	unsigned char *chain; size_t chain_len;
+	enum enrollment_state state;  /* of the enrollment */
+	bool disabled;
+};
+void store_credential_clear(struct store_credential *c);
+/* The active credential for signing as `address`: found only when its certificate has status active, the enrollment is not
+ * disabled, revoking, revoked or expired.  Otherwise *found is false and *why (static text) says: "no enrollment",
+ * "enrollment in progress", "disabled", "waiting", "blocked", "failed", "revoked", "expired".  All rows of the address are looked at, except
+ * those for usage encrypt; one that is disabled says no for all. */
+bool store_credential_find(struct store *store, const char *address, struct store_credential *out, bool *found, const char **why, struct err *err) BASE_MUST_CHECK;
+
+/* ---- challenges -------------------------------------------------------------------------------------------------- */
+
+struct challenge {
+	int64_t id;
+	int64_t enrollment_id;
+	char *token_part1;      /* as it stood in the Subject, white space removed */
+	char *message_id;       /* with angle brackets */
+	char *from, *reply_to;  /* bare addresses; reply_to NULL when there was none */
+	char *authentication;   /* "dkim d=ca.example" */
+	char *disposition;      /* "discard", "deliver", "redirect" */
+	time_t date;            /* of its Date field */
+	time_t received_at;
+	char *state;            /* "new", "replying" (intent stored), "replied", "in-doubt", "refused", "ignored" */
+	char *reply_message_id;
+	char *why;
+};
+void challenge_clear(struct challenge *c);
+/* Addresses that may get a challenge now: enrollments in ordering, ordered or challenge-awaited, or waiting between steps of these
+ * (disabled ones too: the order is ours all the same).  *enrollment_id 0 = not awaited.
+ * `challenge_from` (freed by the caller) is NULL while the order's answer is not known. */
+struct awaited { int64_t enrollment_id; char *challenge_from; time_t ordered_at; };
+void awaited_clear(struct awaited *a);
+bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err) BASE_MUST_CHECK;
+/* Commit a token once: (message_id, token_part1, enrollment) is unique; *created says whether it is new.  Wakes an
+ * enrollment in ordering, ordered or challenge-awaited (next_at = now), also when a worker is in the middle of a step for it, without making
+ * that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
+bool store_challenge_add(struct store *store, const struct challenge *c, bool *created, struct err *err) BASE_MUST_CHECK;
+struct challenge_list { struct challenge *v; size_t n; };
+/* All of an enrollment received since `since`, oldest first. */
+bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t since, struct challenge_list *out, struct err *err) BASE_MUST_CHECK;
+void challenge_list_clear(struct challenge_list *l);
+
+/* ---- events, mail events, flags ---------------------------------------------------------------------------------- */
+
+struct event {
+	int64_t id, enrollment_id;  /* enrollment_id 0 = about the installation */
+	time_t at;
+	char *name, *actor, *address, *text;
+	enum enrollment_state state; /* after it; ENROLLMENT_STATES when about the installation */
+	enum err_class class;
+};
+struct event_list { struct event *v; size_t n; };
+void event_list_clear(struct event_list *l);
+bool store_event_add(struct store *store, int64_t enrollment_id, const char *name, const char *actor, enum err_class class, const char *text, struct err *err) BASE_MUST_CHECK;
+/* enrollment_id 0 = of all; those with id > after, oldest first; with after = -1 the newest `limit` ones, oldest first. */
+bool store_events(struct store *store, int64_t enrollment_id, int64_t after, size_t limit, struct event_list *out, struct err *err) BASE_MUST_CHECK;
+
+struct mail_event {
+	time_t at;
+	char *queue_id, *message_id, *login, *from, *verdict, *reason;
+};
+void mail_event_clear(struct mail_event *m);
+/* A batch in one transaction; keeps the newest `keep` rows. */
+bool store_mail_events_add(struct store *store, const struct mail_event *v, size_t n, size_t keep, struct err *err) BASE_MUST_CHECK;
+struct mail_event_list { struct mail_event *v; size_t n; };
+void mail_event_list_clear(struct mail_event_list *l);
+/* Newest first; `address` NULL = all; otherwise by address key (or the raw text, for what is no address). */
+bool store_mail_events(struct store *store, const char *address, size_t limit, struct mail_event_list *out, struct err *err) BASE_MUST_CHECK;
+/* What observe mode saw (verdict "observed"): per From address how many mails would have been signed or enrolled, and the newest reason. */
+struct observed { char *from, *login, *verdict, *reason; size_t mails; time_t first, last; };
+struct observed_list { struct observed *v; size_t n; };
+void observed_list_clear(struct observed_list *l);
+bool store_observed(struct store *store, struct observed_list *out, struct err *err) BASE_MUST_CHECK;
+
+/* Small shared facts by name: "paused" = "1 by admin:root ...".  *value is NULL when unset; freed by the caller.  NULL deletes.
+ * Every set is an event "flag". */
+bool store_flag_get(struct store *store, const char *name, char **value, struct err *err) BASE_MUST_CHECK;
+bool store_flag_set(struct store *store, const char *name, const char *value, const char *actor, struct err *err) BASE_MUST_CHECK;
+
+/* ---- keyvault: user keys wrapped for the master certificate ------------------------------------------------------ */
+
+/* CMS AuthEnvelopedData (RFC 5083), AES-256-GCM, EC key agreement with SHA-256 KDF (RFC 5753).  Wrapping needs the master
+ * certificate only.  What is wrapped is a PKCS#8 PrivateKeyInfo in DER. */
+bool keyvault_wrap(struct buf *out, EVP_PKEY *key, X509 *master_certificate, struct err *err) BASE_MUST_CHECK;
+/* NULL on failure: ERR_CONFIG when the master key is not the one it was wrapped for, ERR_BUG when the content is damaged.  The recipient is
+ * the subject key identifier: a certificate issued again for the same master key opens what was wrapped before. */
+EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certificate, EVP_PKEY *master_key, struct err *err);
+/* A new master key (EC P-256) and its self-signed certificate, as PEM. */
+bool keyvault_master_new(struct buf *key_pem, struct buf *certificate_pem, struct err *err) BASE_MUST_CHECK;
+/* Load either; `where` as for secret_read (the certificate may be readable by all). */
+X509 *keyvault_master_certificate(const char *where, struct err *err);
+EVP_PKEY *keyvault_master_key(const char *where, struct err *err);
+/* SHA-256 of a public key's SubjectPublicKeyInfo as hex. */
+bool keyvault_spki(EVP_PKEY *key, char out[65], struct err *err) BASE_MUST_CHECK;
+
+#endif
