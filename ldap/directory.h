@@ -1,0 +1,83 @@
+/*
+ * ldap/directory.h - the organization's directory (RFC 4511): who is this person, which addresses does a login own, and
+ * publishing certificates.
+ *
+ * One struct directory per process, any thread may call.  It keeps a small pool of connections (libldap handles are not shared
+ * between threads while in use), reconnects, tries the URLs in order, follows no referrals.  Every call ends within the
+ * settings' deadline.  Values from outside go into filters only escaped (RFC 4515) and into DNs only escaped (RFC 4514).
+ */
+#ifndef ENROLL_LDAP_DIRECTORY_H
+#define ENROLL_LDAP_DIRECTORY_H
+
+#include "base/base.h"
+
+struct directory;
+
+struct directory_settings {
+	struct strlist urls;          /* ldap://, ldaps://, ldapi:// in order of preference; empty = no directory */
+	bool starttls;                /* on ldap:// URLs; default true; false only with allow-cleartext */
+	bool allow_cleartext;         /* said so by the admin: ldap:// without TLS; default false */
+	char *ca_file;                /* anchors for TLS; NULL = the system's */
+	char *bind;                   /* "simple" (default), "external" (SASL EXTERNAL), "anonymous" */
+	char *bind_dn;
+	char *password_file;          /* path or credential:NAME */
+	char *base;                   /* search base */
+	char *login_filter;           /* %s = login (escaped); default (uid=%s) */
+	char *address_filter;         /* %s = address; default (mail=%s) */
+	struct strlist address_attributes; /* what a person owns: mail (default), mailAlternateAddress ... "proxyAddresses" is parsed (smtp:) */
+	struct strlist shared_attributes;  /* on a shared mailbox's entry: DNs or logins of those who may send as it; empty = none */
+	char *login_attribute;        /* default uid */
+	char *disabled_filter;        /* entries that match are disabled; NULL = none */
+	char *certificate_attribute;  /* default userCertificate;binary */
+	char *smime_attribute;        /* userSMIMECertificate; NULL (default) = not written */
+	char *publish;                /* "required" (default), "best-effort", "none" */
+	unsigned deadline_ms;         /* of one call, all retries included; default 3000 */
+	unsigned connect_ms;          /* of one connection; default 1000 */
+	unsigned cache_seconds;       /* ownership answers; default 300 */
+	unsigned stale_seconds;       /* directory down: how old the last known answer may be; default 900 */
+};
+void directory_settings_init(struct directory_settings *s);
+void directory_settings_clear(struct directory_settings *s);
+
+/* What the configuration asks before it takes a setting: a URL of scheme, host and port alone; a DN; a filter (with `template`: one that
+ * holds %s at least once and no other %). */
+bool directory_url_valid(const char *url);
+bool directory_dn_valid(const char *dn);
+bool directory_filter_valid(const char *filter, bool template);
+
+struct directory *directory_new(const struct directory_settings *s, struct err *err);
+void directory_free(struct directory *d);
+
+struct directory_person {
+	char *dn;
+	char *login;
+	struct strlist addresses;   /* address keys (base.h), only well-formed ones */
+	char *given_name, *surname, *display_name, *organization;
+	bool disabled;
+};
+void directory_person_clear(struct directory_person *p);
+
+enum directory_found { DIRECTORY_NONE, DIRECTORY_ONE, DIRECTORY_SEVERAL };
+
+/* The entry whose own address this is.  SEVERAL: owned by nobody.  false: the directory did not answer (ERR_TEMPORARY) or refuses us (ERR_CONFIG). */
+bool directory_find(struct directory *d, const char *address, struct directory_person *out, enum directory_found *found, struct err *err) BASE_MUST_CHECK;
+
+/* Does this login own this address?  The question of the mail path: cached for cache_seconds; directory down: the last known answer up
+ * to stale_seconds old; otherwise false with ERR_TEMPORARY.  *why is static text for the log: "owned", "unknown login", "address is not
+ * listed for this login", "login is ambiguous", "address is listed by several entries", "disabled", each with *owned set accordingly.
+ * A silent directory costs one deadline, then a short memory of the failure answers at once (cached failures live 5 s). */
+bool directory_owns(struct directory *d, const char *login, const char *address, bool *owned, const char **why, struct err *err) BASE_MUST_CHECK;
+
+/* Is the entry with this address a member of the group (groupOfNames member, or memberOf)?  Cached as above. */
+bool directory_in_group(struct directory *d, const char *address, const char *group_dn, bool *member, struct err *err) BASE_MUST_CHECK;
+
+/* Add the certificate (DER) to the entry with this address if it is missing: "add if missing", safe to repeat.  Other values stay.
+ * *dn (freed by the caller) is where.  ERR_TEMPORARY: server down; ERR_CONFIG: no right to write, schema; ERR_POLICY: no entry or several. */
+bool directory_publish(struct directory *d, const char *address, const void *der, size_t len, char **dn, struct err *err) BASE_MUST_CHECK;
+/* Remove exactly this value, if it is there. */
+bool directory_unpublish(struct directory *d, const char *dn, const void *der, size_t len, struct err *err) BASE_MUST_CHECK;
+
+/* For doctor: connect, TLS, bind, base readable; `report` gets one line per fact. */
+bool directory_check(struct directory *d, struct buf *report, struct err *err) BASE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,12 @@
+noinst_LIBRARIES += libdirectory.a
+libdirectory_a_SOURCES = ldap/directory.h ldap/connection.h ldap/cache.h ldap/internal.h \
+	ldap/directory.c ldap/connection.c ldap/resolve.c ldap/find.c ldap/cache.c ldap/publish.c
+libdirectory_a_CFLAGS = $(AM_CFLAGS) $(LDAP_CFLAGS) $(IDN2_CFLAGS)
+DIRECTORY_LIBS = libdirectory.a $(LDAP_LIBS)
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_directory
+tests_unit_test_directory_SOURCES = tests/unit/test_directory.c
+tests_unit_test_directory_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LDAP_CFLAGS)
+tests_unit_test_directory_LDADD = $(DIRECTORY_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+endif

@@ -1,0 +1,219 @@
+/*
+ * ldap/publish.c - certificates into the directory and out of it again.
+ *
+ * "Add if missing": the values there are read and compared octet by octet first, so repeating changes nothing and values of others
+ * stay.  Reading first matters for removal too: servers compare certificates by issuer and serial number, and "delete this value"
+ * could hit a foreign one that only shares these.
+ *
+ * userSMIMECertificate, when configured, gets the certificate as a CMS SignedData without content and signers ("certs-only"); the
+ * encoding of the same certificate is always the same, so that it can be found again.
+ */
+#include "config.h"
+
+#include "ldap/internal.h"
+
+#include <openssl/pkcs7.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DER_MAX 65536
+
+/* A value for one attribute. */
+struct value {
+	const char *attribute;
+	const void *data;
+	size_t len;
+};
+
+struct publish_question {
+	struct directory *d;
+	struct address address; /* publish */
+	const char *where;      /* unpublish */
+	struct value values[2];
+	size_t n;
+	char *dn;
+};
+
+/* ---- userSMIMECertificate ---------------------------------------------------------------------------------------- */
+
+static bool certs_only(struct buf *out, const void *der, size_t len, struct err *err)
+{
+	const unsigned char *p = der;
+	unsigned char *text = NULL;
+	X509 *x = d2i_X509(NULL, &p, (long)len);
+	PKCS7 *p7 = PKCS7_new();
+	int n = -1;
+
+	if (x && p7 && PKCS7_set_type(p7, NID_pkcs7_signed) && PKCS7_content_new(p7, NID_pkcs7_data) && PKCS7_set_detached(p7, 1)
+		&& PKCS7_add_certificate(p7, x))
+		n = i2d_PKCS7(p7, &text);
+	if (n > 0)
+		buf_append(out, text, (size_t)n);
+	else
+		err_openssl(err, ERR_BUG, "encode certificate for directory", NULL);
+	OPENSSL_free(text);
+	PKCS7_free(p7);
+	X509_free(x);
+	return n > 0 && (!out->failed || err_nomem(err, "encode certificate for directory"));
+}
+
+static bool prepare(struct publish_question *q, const void *der, size_t len, struct buf *smime, struct err *err)
+{
+	const struct directory_settings *s = &q->d->settings;
+
+	if (len == 0 || len > DER_MAX)
+		return err_set(err, ERR_BUG, "publish certificate", NULL, "a certificate of %zu octets", len);
+	q->values[q->n++] = (struct value){s->certificate_attribute, der, len};
+	if (!s->smime_attribute)
+		return true;
+	if (!certs_only(smime, der, len, err))
+		return false;
+	q->values[q->n++] = (struct value){s->smime_attribute, smime->data, smime->len};
+	return true;
+}
+
+/* ---- comparing and changing -------------------------------------------------------------------------------------- */
+
+static bool has_value(LDAP *ld, LDAPMessage *entry, const char *attribute, const struct value *v)
+{
+	struct berval **values = ldap_get_values_len(ld, entry, attribute);
+	bool found = false;
+
+	for (size_t i = 0; values && values[i] && !found; i++)
+		found = values[i]->bv_len == v->len && memcmp(values[i]->bv_val, v->data, v->len) == 0;
+	ldap_value_free_len(values);
+	return found;
+}
+
+/* Servers name what they return with or without the option (";binary"). */
+static bool is_there(LDAP *ld, LDAPMessage *entry, const struct value *v)
+{
+	char plain[256];
+	size_t len = strcspn(v->attribute, ";");
+
+	if (has_value(ld, entry, v->attribute, v))
+		return true;
+	if (!v->attribute[len] || len >= sizeof(plain))
+		return false;
+	memcpy(plain, v->attribute, len);
+	plain[len] = '\0';
+	return has_value(ld, entry, plain, v);
+}
+
+/* Which of the values are at this entry?  *gone: the entry is not there. */
+static enum outcome look(struct publish_question *q, LDAP *ld, int64_t end, const char *dn, bool there[2], bool *gone, struct err *err)
+{
+	char *attributes[3] = {0};
+	LDAPMessage *result = NULL, *entry;
+	enum outcome o;
+	int code = LDAP_SUCCESS;
+
+	for (size_t i = 0; i < q->n; i++)
+		attributes[i] = (char *)(uintptr_t)q->values[i].attribute;
+	o = connection_search(ld, end, dn, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 1, &result, &code, err);
+	if (o == OUTCOME_DONE) {
+		entry = ldap_first_entry(ld, result);
+		*gone = !entry;
+		for (size_t i = 0; i < q->n; i++)
+			there[i] = entry && is_there(ld, entry, &q->values[i]);
+	}
+	ldap_msgfree(result);
+	return o;
+}
+
+static enum outcome change(LDAP *ld, int64_t end, const char *dn, const struct value *v, bool add, struct err *err)
+{
+	struct berval value = {.bv_val = (char *)(uintptr_t)v->data, .bv_len = v->len}, *values[] = {&value, NULL};
+	LDAPMod mod = {.mod_op = (add ? LDAP_MOD_ADD : LDAP_MOD_DELETE) | LDAP_MOD_BVALUES, .mod_type = (char *)(uintptr_t)v->attribute};
+	LDAPMod *mods[] = {&mod, NULL};
+	char text[256];
+	enum outcome o;
+	int code = LDAP_SUCCESS;
+
+	mod.mod_bvalues = values;
+	o = connection_modify(ld, end, dn, mods, &code, text, err);
+	if (o != OUTCOME_DONE || code == LDAP_SUCCESS)
+		return o;
+	/* somebody (another gateway) was faster */
+	if (code == (add ? LDAP_TYPE_OR_VALUE_EXISTS : LDAP_NO_SUCH_ATTRIBUTE) || (!add && code == LDAP_NO_SUCH_OBJECT))
+		return OUTCOME_DONE;
+	connection_failed(NULL, code, add ? "publish certificate" : "remove certificate from directory", dn, err);
+	if (err && *text) {
+		size_t len = strlen(err->text);
+
+		snprintf(err->text + len, sizeof(err->text) - len, " (%s: %s)", v->attribute, text);
+	}
+	return OUTCOME_FAILED;
+}
+
+/* ---- publish ----------------------------------------------------------------------------------------------------- */
+
+static enum outcome publish_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	struct publish_question *q = arg;
+	struct directory_entries entries = {0};
+	bool there[2] = {false, false}, gone = false;
+	char text[ADDRESS_MAX];
+	enum outcome o = directory_search_address(q->d, ld, end, &q->address, &entries, err);
+
+	if (o == OUTCOME_DONE && (entries.n != 1 || entries.more)) {
+		err_set(err, ERR_POLICY, "publish certificate", address_text(&q->address, text), entries.n == 0 && !entries.more
+			? "no entry of the directory lists this address" : "several entries of the directory list this address; it has to be the own mail of one");
+		o = OUTCOME_FAILED;
+	}
+	if (o == OUTCOME_DONE)
+		o = look(q, ld, end, entries.v[0].person.dn, there, &gone, err);
+	if (o == OUTCOME_DONE && gone) {
+		err_set(err, ERR_TEMPORARY, "publish certificate", entries.v[0].person.dn, "the entry has just been moved or removed");
+		o = OUTCOME_FAILED;
+	}
+	for (size_t i = 0; i < q->n && o == OUTCOME_DONE; i++)
+		if (!there[i])
+			o = change(ld, end, entries.v[0].person.dn, &q->values[i], true, err);
+	if (o == OUTCOME_DONE) {
+		free(q->dn);
+		q->dn = entries.v[0].person.dn;
+		entries.v[0].person.dn = NULL;
+	}
+	directory_entries_clear(&entries);
+	return o;
+}
+
+bool directory_publish(struct directory *d, const char *address, const void *der, size_t len, char **dn, struct err *err)
+{
+	struct publish_question q = {.d = d};
+	struct buf smime = BUF_INIT;
+	bool ok;
+
+	*dn = NULL;
+	ok = address_parse(&q.address, address, err) && prepare(&q, der, len, &smime, err) && directory_run(d, publish_operation, &q, err);
+	if (ok)
+		*dn = q.dn;
+	else
+		free(q.dn);
+	buf_clear(&smime);
+	return ok;
+}
+
+static enum outcome unpublish_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	struct publish_question *q = arg;
+	bool there[2] = {false, false}, gone = false;
+	enum outcome o = look(q, ld, end, q->where, there, &gone, err);
+
+	for (size_t i = 0; i < q->n && o == OUTCOME_DONE; i++)
+		if (there[i])
+			o = change(ld, end, q->where, &q->values[i], false, err);
+	return o;
+}
+
+bool directory_unpublish(struct directory *d, const char *dn, const void *der, size_t len, struct err *err)
+{
+	struct publish_question q = {.d = d, .where = dn};
+	struct buf smime = BUF_INIT;
+	bool ok = prepare(&q, der, len, &smime, err) && directory_run(d, unpublish_operation, &q, err);
+
+	buf_clear(&smime);
+	return ok;
+}

@@ -1,0 +1,311 @@
+/*
+ * policy/config_rules.c - what does not go together, and the values that follow from others.
+ *
+ * Each rule is here because the combination would do harm quietly: sign what nobody vouched for, lose mail, send a password in the
+ * clear, or ignore what the admin wrote.  Rules look at values, not at whether a key was written, so that what config_show writes
+ * loads again (two exceptions, marked below, make a default follow from another key).
+ */
+#include "config.h"
+
+#include "policy/config_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The setting of this path, or the nearest group around it that is in the file. */
+static const config_setting_t *setting_at(struct config_source *src, const char *path)
+{
+	char text[200];
+	char *dot;
+
+	snprintf(text, sizeof(text), "%s", path);
+	for (;;) {
+		const config_setting_t *s = config_lookup(&src->lib, text);
+
+		if (s)
+			return s;
+		dot = strrchr(text, '.');
+		if (!dot)
+			return NULL;
+		*dot = '\0';
+	}
+}
+
+static bool written(struct config_source *src, const char *path)
+{
+	return config_lookup(&src->lib, path) != NULL;
+}
+
+#define BAD(path, ...) config_bad(src, setting_at(src, path), path, __VA_ARGS__)
+
+/* The same for a key of submission entry i. */
+static const config_setting_t *submission_at(struct config_source *src, size_t i, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "submission.[%zu].%s", i, name);
+	return setting_at(src, path);
+}
+
+#define BAD_SUBMISSION(name, ...) config_bad(src, submission_at(src, i, name), "submission." name, __VA_ARGS__)
+
+/* 0.0.0.0/0 and ::/0: nobody means the whole Internet when naming peers that are trusted. */
+static bool whole_internet(const struct network *nets, size_t n)
+{
+	static const unsigned char v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+	for (size_t i = 0; i < n; i++)
+		if (nets[i].prefix < 8 || (nets[i].prefix == 96 && memcmp(nets[i].addr, v4_mapped, sizeof(v4_mapped)) == 0))
+			return true;
+	return false;
+}
+
+static bool rules_domains(struct config_source *src)
+{
+	struct config *c = src->config;
+
+	if (c->domains.n == 0)
+		return BAD("domains", "expected at least one domain");
+	for (size_t i = 0; i < c->domains.n; i++)
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(c->domains.v[i], c->domains.v[j]) == 0)
+				return BAD("domains", "\"%s\" is named twice", c->domains.v[i]);
+	return true;
+}
+
+static bool rules_pilot(struct config_source *src)
+{
+	struct config *c = src->config;
+
+	if (!written(src, "pilot"))
+		return true;
+	if (c->pilot_addresses.n == 0 && !c->pilot_group)
+		return BAD("pilot", "expected addresses or a group; nobody would take part in an empty pilot; leave it out and everybody does");
+	for (size_t i = 0; i < c->pilot_addresses.n; i++)
+		if (!config_serves(c, strrchr(c->pilot_addresses.v[i], '@') + 1))
+			return BAD("pilot.addresses", "\"%s\" is in none of the domains", c->pilot_addresses.v[i]);
+	if (c->pilot_group && c->directory.urls.n == 0)
+		return BAD("pilot.group", "a group needs a directory: set directory.urls");
+	return true;
+}
+
+static bool rules_relay(struct config_source *src, const struct submission *s, size_t i)
+{
+	if (s->vouch != VOUCH_RELAY) {
+		if (s->own_mx.n > 0 || s->require_dkim_domain || s->secret_header || s->secret_file)
+			return BAD_SUBMISSION("vouch", "own-mx, require-dkim-domain, secret-header and secret-file only have a meaning with vouch = "
+				"\"relay\"; here they would check nothing");
+		return true;
+	}
+	if (s->n_networks == 0)
+		return BAD_SUBMISSION("networks", "vouch = \"relay\" needs networks that name the relay; without them any client would be one");
+	if (whole_internet(s->networks, s->n_networks))
+		return BAD_SUBMISSION("networks", "expected the networks of the relay, found the whole Internet");
+	if (s->own_mx.n == 0)
+		return BAD_SUBMISSION("own-mx", "vouch = \"relay\" needs own-mx, the names of our MX hosts in Received lines; without them mail from "
+			"outside that the relay redirects would be signed");
+	if (!s->secret_header != !s->secret_file)
+		return BAD_SUBMISSION("secret-header", "secret-header and secret-file go together");
+	return true;
+}
+
+static bool rules_submission(struct config_source *src, size_t i)
+{
+	struct config *c = src->config;
+	const struct submission *s = &c->submissions[i];
+
+	if (!s->name)
+		return BAD_SUBMISSION("name", "expected a name for the log");
+	for (size_t j = 0; j < i; j++)
+		if (strcmp(c->submissions[j].name, s->name) == 0)
+			return BAD_SUBMISSION("name", "\"%s\" is the name of another entry too", s->name);
+	if (!s->require_login && s->vouch != VOUCH_RELAY)
+		return BAD_SUBMISSION("require-login", "false is only possible with vouch = \"relay\": without a login nobody else can vouch for From");
+	if (s->vouch == VOUCH_DIRECTORY && c->directory.urls.n == 0)
+		return BAD_SUBMISSION("vouch", "\"directory\" needs a directory: set directory.urls, or choose \"login\" or \"map\"");
+	if (s->vouch == VOUCH_MAP && !s->map_file)
+		return BAD_SUBMISSION("map-file", "vouch = \"map\" needs a map-file");
+	if (s->vouch != VOUCH_MAP && s->map_file)
+		return BAD_SUBMISSION("map-file", "a map-file only has a meaning with vouch = \"map\"; here it would be ignored");
+	if (c->no_certificate == NO_CERTIFICATE_TEMPFAIL && !s->mta_clients)
+		return BAD("no-certificate", "\"tempfail\" is only for listeners whose clients are MTAs, which try again; submission \"%s\" has "
+			"mta-clients = false and its users would see an error for every mail", s->name);
+	return rules_relay(src, s, i);
+}
+
+static bool rules_submissions(struct config_source *src)
+{
+	if (src->config->n_submissions == 0)
+		return BAD("submission", "expected at least one entry: how does mail of our own users arrive?");
+	for (size_t i = 0; i < src->config->n_submissions; i++)
+		if (!rules_submission(src, i))
+			return false;
+	return true;
+}
+
+static bool rules_challenge(struct config_source *src)
+{
+	struct config *c = src->config;
+	const struct ca_config *ca = &c->ca;
+	bool redirect = strcmp(c->disposition, "redirect") == 0;
+
+	if (ca->authentication == CHALLENGE_DKIM_OR_SMIME) {
+		if (ca->n_challenge_networks > 0)
+			return BAD("ca.challenge-networks", "only has a meaning with challenge-authentication = \"authserv-id\" or "
+				"\"none-from-network\"; here it would restrict nothing");
+	} else if (ca->n_challenge_networks == 0) {
+		return BAD("ca.challenge-authentication", "needs challenge-networks: which clients may bring such challenges?");
+	} else if (whole_internet(ca->challenge_networks, ca->n_challenge_networks)) {
+		return BAD("ca.challenge-networks", "expected networks of our own, found the whole Internet");
+	}
+	if (ca->authentication == CHALLENGE_AUTHSERV_ID && !ca->authserv_id)
+		return BAD("ca.challenge-authentication", "\"authserv-id\" needs the key authserv-id: whose Authentication-Results are believed?");
+	if (ca->authentication != CHALLENGE_AUTHSERV_ID && ca->authserv_id)
+		return BAD("ca.authserv-id", "only has a meaning with challenge-authentication = \"authserv-id\"");
+	if (redirect && !c->redirect_to)
+		return BAD("challenge.disposition", "\"redirect\" needs redirect-to");
+	if (!redirect && c->redirect_to)
+		return BAD("challenge.redirect-to", "only has a meaning with disposition = \"redirect\"");
+	return true;
+}
+
+static bool rules_ca(struct config_source *src)
+{
+	struct config *c = src->config;
+
+	if (written(src, "ca.eab") && (!c->ca.eab_kid || !c->ca.eab_key_file))
+		return BAD(c->ca.eab_kid ? "ca.eab.key-file" : "ca.eab.kid", "external account binding needs both kid and key-file");
+	if (c->mode == MODE_OBSERVE)
+		return true;
+	if (!written(src, "ca"))
+		return BAD("ca", "mode = \"enroll\" and \"sign\" need a CA: a group ca = { ... };");
+	if (!c->ca.directory_url)
+		return BAD("ca.directory-url", "expected the URL of the CA's ACME directory");
+	if (!c->ca.anchor_file)
+		return BAD("ca.anchor-file", "expected a PEM file of the roots that user certificates must chain to; without it every certificate "
+			"would be refused");
+	return true;
+}
+
+static bool rules_certificate(struct config_source *src)
+{
+	struct config *c = src->config;
+	struct certificate_profile *p = &c->certificate;
+	char name[64];
+
+	if (p->usage != USAGE_SIGN && !c->decryption)
+		return BAD("certificate.usage", "\"encrypt\" and \"dual\" need decryption = \"exported-keys\" or \"gateway NAME\": who will read "
+			"mail encrypted to these certificates?");
+	if (p->validation != VALIDATION_PRIVATE) {
+		if (p->policy_oids.n > 0 || p->ekus.n > 0 || p->max_days != 0)
+			return BAD("certificate.validation", "policy-oids, ekus and max-days only have a meaning with \"private\"; here they would check "
+				"nothing");
+		if ((p->validation == VALIDATION_SPONSOR || p->validation == VALIDATION_INDIVIDUAL) && c->directory.urls.n == 0)
+			return BAD("certificate.validation", "names for \"sponsor\" and \"individual\" come from the directory: set directory.urls");
+	} else {
+		if (p->max_days == 0)
+			p->max_days = 825;
+		if (p->ekus.n == 0 && !strlist_add(&p->ekus, "1.3.6.1.5.5.7.3.4"))
+			return err_nomem(src->err, "load configuration");
+	}
+	snprintf(name, sizeof(name), "%s%s%s", config_word_name(config_key_find("certificate.validation")->words, (int)p->validation),
+		p->validation == VALIDATION_PRIVATE ? "" : "-",
+		p->validation == VALIDATION_PRIVATE ? "" : config_word_name(config_key_find("certificate.generation")->words, (int)p->generation));
+	p->name = str_dup(name);
+	return p->name || err_nomem(src->err, "load configuration");
+}
+
+/* An address that two entries list is nobody's; that can only be seen when the search looks at every attribute that counts. */
+static bool rules_directory_filter(struct config_source *src)
+{
+	const struct directory_settings *d = &src->config->directory;
+
+	if (d->address_attributes.n == 0)
+		return BAD("directory.address-attributes", "expected at least one attribute, such as \"mail\"");
+	for (size_t i = 0; i < d->address_attributes.n; i++) {
+		char part[300];
+
+		snprintf(part, sizeof(part), "(%s=", d->address_attributes.v[i]);
+		if (!strcasestr(d->address_filter, part))
+			return BAD("directory.address-filter", "expected it to look at every one of address-attributes, but \"%s\" is not in it: two "
+				"entries with the same address there would not be noticed", d->address_attributes.v[i]);
+	}
+	return true;
+}
+
+static bool rules_directory_urls(struct config_source *src)
+{
+	const struct directory_settings *d = &src->config->directory;
+
+	for (size_t i = 0; i < d->urls.n; i++) {
+		bool plain = strncasecmp(d->urls.v[i], "ldap://", strlen("ldap://")) == 0;
+		bool local = strncasecmp(d->urls.v[i], "ldapi://", strlen("ldapi://")) == 0;
+
+		if (plain && !d->starttls && !d->allow_cleartext)
+			return BAD("directory.starttls", "false would send the password and all answers over \"%s\" in the clear; if that is meant, "
+				"say allow-cleartext = true", d->urls.v[i]);
+		if (strcmp(d->bind, "external") == 0 && !local)
+			return BAD("directory.bind", "\"external\" works over ldapi:// only, not over \"%s\"", d->urls.v[i]);
+	}
+	return true;
+}
+
+static bool rules_directory(struct config_source *src)
+{
+	struct directory_settings *d = &src->config->directory;
+
+	if (d->urls.n == 0) {
+		if (strcmp(d->publish, "none") == 0)
+			return true;
+		if (written(src, "directory.publish")) /* the default follows from urls */
+			return BAD("directory.publish", "\"%s\" needs a directory: set directory.urls, or publish = \"none\"", d->publish);
+		free(d->publish);
+		d->publish = str_dup("none");
+		return d->publish || err_nomem(src->err, "load configuration");
+	}
+	if (!d->base)
+		return BAD("directory.base", "expected the search base, such as \"dc=example,dc=org\"");
+	if (strcmp(d->bind, "simple") == 0 && (!d->bind_dn || !d->password_file))
+		return BAD(d->bind_dn ? "directory.password-file" : "directory.bind-dn", "bind = \"simple\" needs bind-dn and password-file");
+	if (strcmp(d->bind, "anonymous") == 0 && strcmp(d->publish, "none") != 0)
+		return BAD("directory.publish", "\"%s\" needs a bind that may write; with bind = \"anonymous\" say publish = \"none\"", d->publish);
+	if (d->connect_ms > d->deadline_ms)
+		return BAD("directory.connect-ms", "expected at most deadline-ms (%u), found %u", d->deadline_ms, d->connect_ms);
+	return rules_directory_urls(src) && rules_directory_filter(src);
+}
+
+static bool rules_milter(struct config_source *src)
+{
+	struct config *c = src->config;
+	const char *sockets[] = {c->milter.outbound_socket, c->milter.inbound_socket};
+	static const char *const keys[] = {"milter.outbound-socket", "milter.inbound-socket"};
+
+	for (size_t i = 0; i < 2; i++)
+		if (strncmp(sockets[i], "inet", 4) == 0 && c->milter.n_tcp_peers == 0)
+			return BAD(keys[i], "an inet socket needs tcp-peers: who connects can have mail signed as anybody");
+	if (whole_internet(c->milter.tcp_peers, c->milter.n_tcp_peers))
+		return BAD("milter.tcp-peers", "expected the hosts of our MTAs, found the whole Internet");
+	if (strcmp(sockets[0], sockets[1]) == 0)
+		return BAD("milter.inbound-socket", "expected another socket than the outbound instance's");
+	return true;
+}
+
+static bool rules_dns(struct config_source *src)
+{
+	const struct dns_settings *d = &src->config->dns;
+
+	if (d->servers.n > 1 && strlist_has(&d->servers, "root"))
+		return BAD("dns.servers", "\"root\" stands alone: either ask servers or start from the root");
+	return true;
+}
+
+bool config_rules(struct config_source *src)
+{
+	struct config *c = src->config;
+
+	c->store.group = str_dup(c->users.group);
+	if (!c->store.group)
+		return err_nomem(src->err, "load configuration");
+	return rules_domains(src) && rules_pilot(src) && rules_submissions(src) && rules_ca(src) && rules_challenge(src)
+		&& rules_certificate(src) && rules_directory(src) && rules_milter(src) && rules_dns(src);
+}

@@ -1,0 +1,271 @@
+/*
+ * policy/config_table.c - every key of the configuration file, once.
+ *
+ * Order is that of the file.  To add a key: a row here, its place in struct config, a line in examples/enroll-milter.conf (a test
+ * compares both ways), and a rule in config_rules.c when it contradicts another.
+ */
+#include "config.h"
+
+#include "policy/config_table.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define AT(member) offsetof(struct config, member)
+#define IN(member) offsetof(struct submission, member)
+#define COUNT_FOLLOWS(type, list, count) \
+	_Static_assert(offsetof(type, count) == offsetof(type, list) + sizeof(struct network *), "the count follows the list")
+COUNT_FOLLOWS(struct submission, networks, n_networks);
+COUNT_FOLLOWS(struct config, ca.challenge_networks, ca.n_challenge_networks);
+COUNT_FOLLOWS(struct config, milter.tcp_peers, milter.n_tcp_peers);
+_Static_assert(sizeof(enum vouch) == sizeof(int), "enums are written through int");
+
+#define WORDS(...) (const struct config_word[]){__VA_ARGS__, {NULL, 0}}
+#define DAY 86400u
+#define YEAR (366u * DAY)
+
+static const struct config_word key_types[] = {{"rsa:2048", 0}, {"rsa:3072", 0}, {"ec:p256", 0}, {"ec:p384", 0}, {NULL, 0}};
+
+const struct config_key config_keys[] = {
+	{"mode", CONFIG_ENUM, AT(mode), WORDS({"observe", MODE_OBSERVE}, {"enroll", MODE_ENROLL}, {"sign", MODE_SIGN}), "observe",
+		.help = "observe: only say what would happen; enroll: obtain certificates, leave mail alone; sign: sign mail too"},
+	{"pilot", CONFIG_GROUP, .optional = true, .help = "only these take part; leave it out for everybody"},
+	{"pilot.addresses", CONFIG_TEXTS, AT(pilot_addresses), .shape = shape_address_key, .help = "addresses that take part"},
+	{"pilot.group", CONFIG_TEXT, AT(pilot_group), .shape = shape_dn, .help = "members of this directory group take part"},
+	{"cap-per-day", CONFIG_NUMBER, AT(cap_per_day), NULL, "50", 0, 10000000, .help = "orders opened in 24 hours; 0 = no limit"},
+	{"domains", CONFIG_TEXTS, AT(domains), .shape = shape_domain, .help = "domains of our users; mail from others is never touched"},
+
+	{"submission", CONFIG_GROUPS, .help = "how mail of our own users arrives and who vouches for its From; the first match wins"},
+	{"submission.name", CONFIG_TEXT, IN(name), .help = "for the log"},
+	{"submission.daemons", CONFIG_TEXTS, IN(daemons), .help = "values of {daemon_name}; empty = any"},
+	{"submission.networks", CONFIG_NETWORKS, IN(networks), .help = "client networks; empty = any"},
+	{"submission.require-login", CONFIG_FLAG, IN(require_login), NULL, "true", .help = "a login is required; false only for a relay"},
+	{"submission.vouch", CONFIG_ENUM, IN(vouch),
+		WORDS({"directory", VOUCH_DIRECTORY}, {"login", VOUCH_LOGIN}, {"map", VOUCH_MAP}, {"relay", VOUCH_RELAY}), "directory",
+		.help = "who says that a login may use a From address"},
+	{"submission.map-file", CONFIG_TEXT, IN(map_file), .shape = shape_path, .help = "for vouch = map: lines \"login: address, address\""},
+	{"submission.login-strip", CONFIG_TEXTS, IN(login_strip), .help = "realms and domains taken off a login before it is looked up"},
+	{"submission.own-mx", CONFIG_TEXTS, IN(own_mx), .shape = shape_host,
+		.help = "for a relay: our MX hosts as Received lines name them; mail that passed one came from outside"},
+	{"submission.require-dkim-domain", CONFIG_TEXT, IN(require_dkim_domain), .shape = shape_domain,
+		.help = "for a relay shared with strangers: a valid DKIM signature of this domain is required"},
+	{"submission.secret-header", CONFIG_TEXT, IN(secret_header), .shape = shape_header_name,
+		.help = "for a relay shared with strangers: this header carries the secret; it is taken off"},
+	{"submission.secret-file", CONFIG_TEXT, IN(secret_file), .shape = shape_place, .help = "where that secret is"},
+	{"submission.mta-clients", CONFIG_FLAG, IN(mta_clients), NULL, "false", .help = "clients are MTAs, which try again later"},
+
+	{"ca", CONFIG_GROUP, .help = "the CA; needed unless mode = observe"},
+	{"ca.name", CONFIG_TEXT, AT(ca.name), NULL, "ca", .shape = shape_token, .help = "name in logs and in the store"},
+	{"ca.directory-url", CONFIG_TEXT, AT(ca.directory_url), .shape = shape_https, .help = "ACME directory"},
+	{"ca.ca-file", CONFIG_TEXT, AT(ca.ca_file), .shape = shape_path, .help = "anchors for its HTTPS; default: the system's"},
+	{"ca.anchor-file", CONFIG_TEXT, AT(ca.anchor_file), .shape = shape_path, .help = "roots that user certificates must chain to"},
+	{"ca.intermediate-file", CONFIG_TEXT, AT(ca.intermediate_file), .shape = shape_path, .help = "more intermediates for the chain"},
+	{"ca.contact", CONFIG_TEXT, AT(ca.contact), .shape = shape_mailto, .help = "contact of the ACME account, \"mailto:...\""},
+	{"ca.accept-terms", CONFIG_FLAG, AT(ca.accept_terms), NULL, "false", .help = "the CA's terms of service were read and are accepted"},
+	{"ca.account-key", CONFIG_TEXT, AT(ca.account_key), NULL, "/etc/enroll-milter/account.key", .shape = shape_place,
+		.help = "key of the ACME account, made by `enrollctl init`"},
+	{"ca.account-key-type", CONFIG_WORD, AT(ca.account_key_type), key_types, "ec:p256", .help = "its type when it is made"},
+	{"ca.eab", CONFIG_GROUP, .optional = true, .help = "external account binding, when the CA asks for one"},
+	{"ca.eab.kid", CONFIG_TEXT, AT(ca.eab_kid), .help = "key identifier given by the CA"},
+	{"ca.eab.key-file", CONFIG_TEXT, AT(ca.eab_key_file), .shape = shape_place, .help = "the MAC key as base64url text"},
+	{"ca.eab.algorithm", CONFIG_WORD, AT(ca.eab_algorithm), WORDS({"HS256", 0}, {"HS384", 0}, {"HS512", 0}), "HS256", .help = "MAC"},
+	{"ca.profile", CONFIG_TEXT, AT(ca.profile), .shape = shape_token, .help = "ACME profile name, as the CA's directory lists it"},
+	{"ca.token-join", CONFIG_ENUM, AT(ca.token_join), WORDS({"strings", JOIN_STRINGS}, {"decoded", JOIN_DECODED}), "strings",
+		.help = "how the two halves of a challenge token are put together"},
+	{"ca.challenge-trigger", CONFIG_ENUM, AT(ca.trigger),
+		WORDS({"auto", TRIGGER_AUTO}, {"mail-first", TRIGGER_MAIL_FIRST}, {"post-first", TRIGGER_POST_FIRST}), "auto",
+		.help = "does the CA mail before or after the challenge was POSTed"},
+	{"ca.trigger-grace", CONFIG_NUMBER, AT(ca.trigger_grace), NULL, "60", 0, DAY, .help = "auto: seconds to wait for the mail before the POST"},
+	{"ca.identifier-type", CONFIG_WORD, AT(ca.identifier_type), WORDS({"email", 0}, {"dns", 0}), "email", .help = "type of order identifiers"},
+	{"ca.challenge-authentication", CONFIG_ENUM, AT(ca.authentication),
+		WORDS({"dkim-or-smime", CHALLENGE_DKIM_OR_SMIME}, {"none-from-network", CHALLENGE_NONE_FROM_NETWORK},
+			{"authserv-id", CHALLENGE_AUTHSERV_ID}), "dkim-or-smime", .help = "why a challenge mail is believed"},
+	{"ca.challenge-networks", CONFIG_NETWORKS, AT(ca.challenge_networks),
+		.help = "for authserv-id and none-from-network: the clients that bring it"},
+	{"ca.authserv-id", CONFIG_TEXT, AT(ca.authserv_id), .shape = shape_token, .help = "whose Authentication-Results are believed"},
+	{"ca.challenge-domains", CONFIG_TEXTS, AT(ca.challenge_domains), .shape = shape_domain,
+		.help = "DKIM d= accepted beside the challenge's own From domain"},
+	{"ca.require-auto-submitted", CONFIG_FLAG, AT(ca.require_auto_submitted), NULL, "true", .help = "challenges must say Auto-Submitted"},
+	{"ca.challenge-age", CONFIG_NUMBER, AT(ca.challenge_age), NULL, "86400", 60, 30 * DAY, .help = "seconds an order waits for its mail"},
+	{"ca.reply-delay", CONFIG_NUMBER, AT(ca.reply_delay), NULL, "5", 0, DAY, .help = "seconds between the accepted reply and the POST"},
+	{"ca.replies-per-hour", CONFIG_NUMBER, AT(ca.replies_per_hour), NULL, "6", 1, 1000, .help = "replies for one address"},
+	{"ca.poll-seconds", CONFIG_NUMBER, AT(ca.poll_seconds), NULL, "5", 1, DAY, .help = "between polls when the CA names no Retry-After"},
+	{"ca.timeout-seconds", CONFIG_NUMBER, AT(ca.timeout_seconds), NULL, "30", 1, 600, .help = "of one HTTP request"},
+	{"ca.caa", CONFIG_ENUM, AT(ca.caa), WORDS({"enforce", CAA_ENFORCE}, {"report", CAA_REPORT}, {"off", CAA_OFF}), "enforce",
+		.help = "what a CAA record that forbids the CA means"},
+	{"ca.caa-identities", CONFIG_TEXTS, AT(ca.caa_identities), .shape = shape_domain,
+		.help = "the CA's names in CAA records; empty: those its directory names"},
+	{"ca.caa-method", CONFIG_TEXT, AT(ca.caa_method), NULL, "email-reply-00", .shape = shape_token, .help = "validation method for CAA"},
+	{"ca.max-orders", CONFIG_NUMBER, AT(ca.max_orders), NULL, "5", 1, 1000, .help = "for one certificate, then an admin has to look"},
+
+	{"certificate", CONFIG_GROUP, .help = "what is asked for"},
+	{"certificate.validation", CONFIG_ENUM, AT(certificate.validation),
+		WORDS({"mailbox", VALIDATION_MAILBOX}, {"organization", VALIDATION_ORGANIZATION}, {"sponsor", VALIDATION_SPONSOR},
+			{"individual", VALIDATION_INDIVIDUAL}, {"private", VALIDATION_PRIVATE}), "mailbox",
+		.help = "validation type of the S/MIME Baseline Requirements, or private for an internal CA"},
+	{"certificate.generation", CONFIG_ENUM, AT(certificate.generation),
+		WORDS({"strict", GENERATION_STRICT}, {"multipurpose", GENERATION_MULTIPURPOSE}), "strict", .help = "of no meaning for private"},
+	{"certificate.usage", CONFIG_ENUM, AT(certificate.usage),
+		WORDS({"sign", USAGE_SIGN}, {"encrypt", USAGE_ENCRYPT}, {"dual", USAGE_DUAL}), "sign",
+		.help = "encrypt and dual only with decryption"},
+	{"certificate.key-type", CONFIG_WORD, AT(certificate.key_type), key_types, "rsa:2048", .help = "of user keys"},
+	{"certificate.policy-oids", CONFIG_TEXTS, AT(certificate.policy_oids), .shape = shape_oid,
+		.help = "private: one of them must be in the certificate; empty = any"},
+	{"certificate.ekus", CONFIG_TEXTS, AT(certificate.ekus), .shape = shape_oid,
+		.help = "private: these must be in the certificate; empty: emailProtection"},
+	{"certificate.max-days", CONFIG_NUMBER, AT(certificate.max_days), NULL, "0", 0, 36500, .help = "private: longest life; 0 = 825"},
+
+	{"decryption", CONFIG_TEXT, AT(decryption), .shape = shape_decryption,
+		.help = "who can read mail encrypted to these certificates: \"exported-keys\" or \"gateway NAME\""},
+
+	{"directory", CONFIG_GROUP, .help = "the LDAP directory; without urls there is none"},
+	{"directory.urls", CONFIG_TEXTS, AT(directory.urls), .shape = shape_ldap_url, .help = "ldap://, ldaps://, ldapi:// in order of preference"},
+	{"directory.starttls", CONFIG_FLAG, AT(directory.starttls), NULL, "true", .help = "on ldap:// URLs"},
+	{"directory.allow-cleartext", CONFIG_FLAG, AT(directory.allow_cleartext), NULL, "false", .help = "ldap:// without TLS is meant"},
+	{"directory.ca-file", CONFIG_TEXT, AT(directory.ca_file), .shape = shape_path, .help = "anchors for TLS; default: the system's"},
+	{"directory.bind", CONFIG_WORD, AT(directory.bind), WORDS({"simple", 0}, {"external", 0}, {"anonymous", 0}), "simple",
+		.help = "external is SASL EXTERNAL over ldapi://"},
+	{"directory.bind-dn", CONFIG_TEXT, AT(directory.bind_dn), .shape = shape_dn, .help = "who we are, for bind = simple"},
+	{"directory.password-file", CONFIG_TEXT, AT(directory.password_file), .shape = shape_place, .help = "where its password is"},
+	{"directory.base", CONFIG_TEXT, AT(directory.base), .shape = shape_dn, .help = "search base"},
+	{"directory.login-filter", CONFIG_TEXT, AT(directory.login_filter), NULL, "(uid=%s)", .shape = shape_filter_template,
+		.help = "finds the entry of a login (%s)"},
+	{"directory.address-filter", CONFIG_TEXT, AT(directory.address_filter), NULL, "(mail=%s)", .shape = shape_filter_template,
+		.help = "finds the entries of an address (%s)"},
+	{"directory.address-attributes", CONFIG_TEXTS, AT(directory.address_attributes), NULL, "mail", .shape = shape_attribute,
+		.help = "what a person owns; proxyAddresses is understood"},
+	{"directory.shared-attributes", CONFIG_TEXTS, AT(directory.shared_attributes), .shape = shape_attribute,
+		.help = "on a shared mailbox's entry: DNs or logins that may send as it"},
+	{"directory.login-attribute", CONFIG_TEXT, AT(directory.login_attribute), NULL, "uid", .shape = shape_attribute,
+		.help = "where an entry's login is"},
+	{"directory.disabled-filter", CONFIG_TEXT, AT(directory.disabled_filter), .shape = shape_filter, .help = "entries that match are disabled"},
+	{"directory.certificate-attribute", CONFIG_TEXT, AT(directory.certificate_attribute), NULL, "userCertificate;binary",
+		.shape = shape_attribute, .help = "where certificates are published; Active Directory: userCertificate"},
+	{"directory.smime-attribute", CONFIG_TEXT, AT(directory.smime_attribute), .shape = shape_attribute,
+		.help = "userSMIMECertificate, when it is to be written too"},
+	{"directory.publish", CONFIG_WORD, AT(directory.publish), WORDS({"required", 0}, {"best-effort", 0}, {"none", 0}), "required",
+		.help = "must a certificate be in the directory before it is used; without a directory: none"},
+	{"directory.deadline-ms", CONFIG_NUMBER, AT(directory.deadline_ms), NULL, "3000", 50, 60000, .help = "of one question, retries included"},
+	{"directory.connect-ms", CONFIG_NUMBER, AT(directory.connect_ms), NULL, "1000", 10, 60000, .help = "of one connection"},
+	{"directory.cache-seconds", CONFIG_NUMBER, AT(directory.cache_seconds), NULL, "300", 0, DAY, .help = "life of cached answers"},
+	{"directory.stale-seconds", CONFIG_NUMBER, AT(directory.stale_seconds), NULL, "900", 0, DAY,
+		.help = "directory down: how old the last known answer may be"},
+
+	{"dns", CONFIG_GROUP, .help = "name resolution for CAA and DKIM"},
+	{"dns.servers", CONFIG_TEXTS, AT(dns.servers), .shape = shape_dns_server,
+		.help = "\"addr\" or \"addr@port\"; empty: /etc/resolv.conf; \"root\": ask from the root"},
+	{"dns.trust-anchor-file", CONFIG_TEXT, AT(dns.trust_anchor_file), .shape = shape_path, .help = "DNSSEC anchors; default: Debian's"},
+	{"dns.stubs", CONFIG_TEXTS, AT(dns.stubs), .shape = shape_dns_stub, .help = "\"zone=addr@port\": ask this server for this zone"},
+	{"dns.dnssec", CONFIG_FLAG, AT(dns.dnssec), NULL, "true", .help = "validate"},
+	{"dns.deadline-ms", CONFIG_NUMBER, AT(dns.deadline_ms), NULL, "5000", 50, 60000, .help = "of one question"},
+
+	{"store", CONFIG_GROUP, .help = "what the programs share"},
+	{"store.type", CONFIG_WORD, AT(store.type), WORDS({"sqlite", 0}), "sqlite", .help = "kind of store"},
+	{"store.path", CONFIG_TEXT, AT(store.path), NULL, "/var/lib/enroll-milter/store.db", .shape = shape_path, .help = "database file"},
+	{"store.busy-ms", CONFIG_NUMBER, AT(store.busy_ms), NULL, "5000", 0, 60000, .help = "how long a write waits for another writer"},
+
+	{"master", CONFIG_GROUP, .help = "what user keys are wrapped for"},
+	{"master.certificate", CONFIG_TEXT, AT(master_certificate), NULL, "/etc/enroll-milter/master.pem", .shape = shape_place,
+		.help = "master certificate"},
+	{"master.key", CONFIG_TEXT, AT(master_key), NULL, "/etc/enroll-milter/master.key", .shape = shape_place,
+		.help = "master key, for the outbound instance alone"},
+
+	{"reply", CONFIG_GROUP, .help = "where replies to challenges are handed to the MTA"},
+	{"reply.host", CONFIG_TEXT, AT(reply_host), NULL, "127.0.0.1", .shape = shape_loopback, .help = "a loopback address"},
+	{"reply.port", CONFIG_NUMBER, AT(reply_port), NULL, "10025", 1, 65535, .help = "its port"},
+	{"reply.timeout-seconds", CONFIG_NUMBER, AT(reply_timeout), NULL, "60", 1, 600, .help = "of one SMTP dialogue"},
+
+	{"no-certificate", CONFIG_ENUM, AT(no_certificate),
+		WORDS({"pass", NO_CERTIFICATE_PASS}, {"reject", NO_CERTIFICATE_REJECT}, {"hold", NO_CERTIFICATE_HOLD},
+			{"tempfail", NO_CERTIFICATE_TEMPFAIL}), "pass", .help = "what happens to mail whose sender has no certificate yet"},
+	{"on-error", CONFIG_ENUM, AT(on_error), WORDS({"pass", ON_ERROR_PASS}, {"tempfail", ON_ERROR_TEMPFAIL}), "pass",
+		.help = "what happens when signing goes wrong; pass is unsigned"},
+
+	{"challenge", CONFIG_GROUP, .help = "authentic challenge mail"},
+	{"challenge.disposition", CONFIG_WORD, AT(disposition), WORDS({"discard", 0}, {"deliver", 0}, {"redirect", 0}), "discard",
+		.help = "what happens to it"},
+	{"challenge.redirect-to", CONFIG_TEXT, AT(redirect_to), .shape = shape_address, .help = "for disposition = redirect"},
+
+	{"milter", CONFIG_GROUP, .help = "enroll-milter"},
+	{"milter.outbound-socket", CONFIG_TEXT, AT(milter.outbound_socket), NULL, "unix:/var/spool/postfix/enroll-milter/outbound.sock",
+		.shape = shape_socket, .help = "\"unix:/path\", or \"inet:PORT@HOST\" with tcp-peers"},
+	{"milter.inbound-socket", CONFIG_TEXT, AT(milter.inbound_socket), NULL, "unix:/var/spool/postfix/enroll-milter/inbound.sock",
+		.shape = shape_socket, .help = "the same for the inbound instance"},
+	{"milter.socket-group", CONFIG_TEXT, AT(milter.socket_group), NULL, "postfix", .shape = shape_token, .help = "group of Unix sockets"},
+	{"milter.tcp-peers", CONFIG_NETWORKS, AT(milter.tcp_peers), .help = "who may connect to inet sockets"},
+	{"milter.spool-directory", CONFIG_TEXT, AT(milter.spool_directory), NULL, "/var/spool/enroll-milter", .shape = shape_path,
+		.help = "where large mail rests while it is signed"},
+	{"milter.stale-limit", CONFIG_NUMBER, AT(milter.stale_limit), NULL, "900", 0, DAY,
+		.help = "seconds cached credentials sign while the store is away"},
+	{"milter.cache-size", CONFIG_NUMBER, AT(milter.cache_size), NULL, "5000", 1, 1000000, .help = "credentials kept ready"},
+	{"milter.max-candidate", CONFIG_SIZE, AT(milter.max_candidate), NULL, "262144", 4096, 16 * 1024 * 1024,
+		.help = "octets of a challenge mail"},
+	{"milter.mail-events", CONFIG_NUMBER, AT(milter.mail_events), NULL, "100000", 0, 100000000, .help = "rows kept about single mails"},
+
+	{"control", CONFIG_GROUP, .help = "enrolld's control socket"},
+	{"control.socket", CONFIG_TEXT, AT(control.socket), NULL, "/run/enroll-milter/control.sock", .shape = shape_unix_path, .help = "its path"},
+	{"control.admin-group", CONFIG_TEXT, AT(control.admin_group), NULL, "enroll-admin", .shape = shape_token, .help = "may do everything; root may anyway"},
+	{"control.helpdesk-group", CONFIG_TEXT, AT(control.helpdesk_group), NULL, "enroll-helpdesk", .shape = shape_token, .help = "may look and retry"},
+
+	{"users", CONFIG_GROUP, .help = "who the programs run as"},
+	{"users.outbound", CONFIG_TEXT, AT(users.outbound), NULL, "enroll-out", .shape = shape_token, .help = "enroll-milter, outbound instance"},
+	{"users.inbound", CONFIG_TEXT, AT(users.inbound), NULL, "enroll-in", .shape = shape_token, .help = "enroll-milter, inbound instance"},
+	{"users.enrolld", CONFIG_TEXT, AT(users.enrolld), NULL, "enrolld", .shape = shape_token, .help = "enrolld"},
+	{"users.group", CONFIG_TEXT, AT(users.group), NULL, "enroll-milter", .shape = shape_token, .help = "group of all three, owns the store"},
+
+	{"log", CONFIG_GROUP, .help = "logging"},
+	{"log.target", CONFIG_ENUM, AT(log.target),
+		WORDS({"stderr", LOG_TARGET_STDERR}, {"syslog", LOG_TARGET_SYSLOG}, {"journal", LOG_TARGET_JOURNAL}), "stderr", .help = "where to"},
+	{"log.facility", CONFIG_WORD, AT(log.facility),
+		WORDS({"mail", 0}, {"daemon", 0}, {"user", 0}, {"auth", 0}, {"authpriv", 0}, {"local0", 0}, {"local1", 0}, {"local2", 0},
+			{"local3", 0}, {"local4", 0}, {"local5", 0}, {"local6", 0}, {"local7", 0}), "mail", .help = "for syslog"},
+	{"log.level", CONFIG_ENUM, AT(log.level),
+		WORDS({"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG}), "info",
+		.help = "how much"},
+};
+const size_t config_keys_count = sizeof(config_keys) / sizeof(config_keys[0]);
+
+const struct config_key *config_key_find(const char *path)
+{
+	for (size_t i = 0; i < config_keys_count; i++)
+		if (strcmp(config_keys[i].path, path) == 0)
+			return &config_keys[i];
+	return NULL;
+}
+
+const char *config_key_name(const struct config_key *key)
+{
+	const char *dot = strrchr(key->path, '.');
+
+	return dot ? dot + 1 : key->path;
+}
+
+bool config_key_of_submission(const struct config_key *key)
+{
+	return strncmp(key->path, "submission.", strlen("submission.")) == 0;
+}
+
+bool config_key_is_optional(const struct config_key *key)
+{
+	for (size_t i = 0; i < config_keys_count; i++) {
+		size_t len = strlen(config_keys[i].path);
+
+		if (config_keys[i].optional && strncmp(key->path, config_keys[i].path, len) == 0 && key->path[len] == '.')
+			return true;
+	}
+	return false;
+}
+
+void config_words_text(const struct config_word *words, struct buf *out)
+{
+	for (; words->word; words++)
+		buf_printf(out, "\"%s\"%s", words->word, !words[1].word ? "" : words[2].word ? ", " : " or ");
+}
+
+const char *config_word_name(const struct config_word *words, int value)
+{
+	for (; words->word; words++)
+		if (words->value == value)
+			return words->word;
+	return NULL;
+}

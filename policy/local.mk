@@ -1,0 +1,44 @@
+noinst_LIBRARIES += libpolicy.a
+libpolicy_a_SOURCES = policy/policy.h
+libpolicy_a_CFLAGS = $(AM_CFLAGS) $(CONFIG_CFLAGS) $(JANSSON_CFLAGS)
+POLICY_LIBS = libpolicy.a $(DNS_LIBS) $(STORE_LIBS) $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS)
+
+# Decisions: who may, what to ask for, what came back.
+libpolicy_a_SOURCES += policy/eligibility.c policy/profile.c policy/caa.c policy/caa_value.c policy/caa_value.h \
+	policy/certcheck.c policy/certcheck_rows.h policy/certcheck_parts.c policy/certcheck_chain.c policy/certcheck_rows_own.c \
+	policy/certcheck_rows_frame.c policy/certcheck_rows_extensions.c policy/certcheck_rows_names.c
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_caa tests/unit/test_profile tests/unit/test_eligibility tests/unit/test_certcheck
+tests_unit_test_caa_SOURCES = tests/unit/test_caa.c
+tests_unit_test_caa_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_caa_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+tests_unit_test_profile_SOURCES = tests/unit/test_profile.c
+tests_unit_test_profile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_profile_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+tests_unit_test_eligibility_SOURCES = tests/unit/test_eligibility.c
+tests_unit_test_eligibility_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_eligibility_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+tests_unit_test_certcheck_SOURCES = tests/unit/test_certcheck.c tests/unit/certificates.h tests/unit/certificates.c
+tests_unit_test_certcheck_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_certcheck_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+endif
+
+# Each harness is linked with a small main that runs its corpus as a plain test; fuzz_main.c says how to fuzz.
+check_PROGRAMS += tests/fuzz/fuzz_caa tests/fuzz/fuzz_certcheck
+tests_fuzz_fuzz_caa_SOURCES = tests/fuzz/fuzz_caa.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_caa_LDADD = $(POLICY_LIBS)
+tests_fuzz_fuzz_certcheck_SOURCES = tests/fuzz/fuzz_certcheck.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_certcheck_LDADD = $(POLICY_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/certcheck
+
+# configuration
+libpolicy_a_SOURCES += policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \
+	policy/config_rules.c policy/config_check.c policy/config_show.c
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_config
+tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(CONFIG_CFLAGS) $(JANSSON_CFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_unit_test_config_LDADD = libpolicy.a $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+endif

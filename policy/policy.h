@@ -1,0 +1,227 @@
+/*
+ * policy/policy.h - the configuration, and the decisions that follow from it: who may have a certificate, which one, does CAA
+ * allow it, and is what came back what was asked for.
+ *
+ * Call order: config_load once (and again at a reload: a struct config is never changed after loading, programs hold counted
+ * references).  The decisions are functions of what the caller looked up.  Everything is thread safe for reading.
+ */
+#ifndef ENROLL_POLICY_POLICY_H
+#define ENROLL_POLICY_POLICY_H
+
+#include <openssl/x509.h>
+
+#include "base/base.h"
+#include "dns/dns.h"
+#include "ldap/directory.h"
+#include "store/store.h"
+
+/* ---- configuration ----------------------------------------------------------------------------------------------- */
+
+enum config_mode { MODE_OBSERVE, MODE_ENROLL, MODE_SIGN };
+enum vouch { VOUCH_DIRECTORY, VOUCH_LOGIN, VOUCH_MAP, VOUCH_RELAY };
+
+/* A way in which mail of our own users arrives: first match wins, no match = not ours. */
+struct submission {
+	char *name;                    /* for the log */
+	struct strlist daemons;        /* {daemon_name} values; empty = any */
+	struct network *networks; size_t n_networks; /* {client_addr}; empty = any */
+	bool require_login;            /* {auth_authen} must be there; default true, false only for a relay */
+	enum vouch vouch;
+	char *map_file;                /* VOUCH_MAP: "login: address, address" a line */
+	struct strlist login_strip;    /* realms or domains taken off a login before look-up: "CORP\\", "@corp.example" */
+	/* VOUCH_RELAY: mail that came from outside is never signed */
+	struct strlist own_mx;         /* names or addresses of our MX hosts as they stand in Received "by" or "from" */
+	char *require_dkim_domain;     /* NULL = not required */
+	char *secret_header;           /* header name that must carry the secret, stripped; NULL = none */
+	char *secret_file;
+	bool mta_clients;              /* clients are MTAs, which retry: `tempfail` is allowed here */
+};
+
+enum token_join { JOIN_STRINGS, JOIN_DECODED };
+enum challenge_trigger { TRIGGER_AUTO, TRIGGER_MAIL_FIRST, TRIGGER_POST_FIRST };
+enum challenge_authentication { CHALLENGE_DKIM_OR_SMIME, CHALLENGE_NONE_FROM_NETWORK, CHALLENGE_AUTHSERV_ID };
+enum caa_mode { CAA_ENFORCE, CAA_REPORT, CAA_OFF };
+
+struct ca_config {
+	char *name;
+	char *directory_url;
+	char *ca_file;                  /* anchors for the CA's HTTPS; NULL = the system's */
+	char *anchor_file;              /* PEM: roots its certificates must chain to (S/MIME trust) */
+	char *intermediate_file;        /* extra intermediates for building the chain; NULL = none */
+	char *contact;                  /* "mailto:..." */
+	bool accept_terms;
+	char *account_key;              /* path or credential:NAME of the account key, made by `enrollctl init` */
+	char *account_key_type;         /* "ec:p256" (default), "ec:p384", "rsa:2048", ... */
+	char *eab_kid, *eab_key_file, *eab_algorithm; /* HS256 default; key file holds base64url text */
+	char *profile;                  /* ACME profile name; NULL = none sent */
+	enum token_join token_join;
+	enum challenge_trigger trigger;
+	unsigned trigger_grace;         /* auto: seconds to wait for the mail before the POST; default 60 */
+	char *identifier_type;          /* "email" (default) or "dns" */
+	enum challenge_authentication authentication;
+	struct network *challenge_networks; size_t n_challenge_networks; /* for none-from-network, and the named relays of authserv-id */
+	char *authserv_id;
+	struct strlist challenge_domains;    /* DKIM d= accepted beside the From domain itself; also "the CA's configured sender domains" for 451 */
+	bool require_auto_submitted;    /* default true */
+	unsigned challenge_age;         /* seconds an order waits for its mail; default 86400 */
+	unsigned reply_delay;           /* seconds between the accepted reply and the POST; default 5 */
+	unsigned replies_per_hour;      /* per address; default 6 */
+	unsigned poll_seconds;          /* when the CA names no Retry-After; default 5 */
+	unsigned timeout_seconds;       /* of one HTTP request; default 30 */
+	enum caa_mode caa;
+	struct strlist caa_identities;  /* NULL/empty: meta.caaIdentities */
+	char *caa_method;               /* default email-reply-00 */
+	unsigned max_orders;            /* for one need before it is blocked; default 5 */
+};
+
+enum validation { VALIDATION_MAILBOX = 1, VALIDATION_ORGANIZATION, VALIDATION_SPONSOR, VALIDATION_INDIVIDUAL, VALIDATION_PRIVATE };
+enum generation { GENERATION_LEGACY = 1, GENERATION_MULTIPURPOSE, GENERATION_STRICT };
+enum usage { USAGE_SIGN, USAGE_ENCRYPT, USAGE_DUAL };
+
+struct certificate_profile {
+	enum validation validation;
+	enum generation generation;     /* of no meaning for private */
+	enum usage usage;
+	char *key_type;                 /* "rsa:2048" "rsa:3072" "ec:p256" "ec:p384"; default rsa:2048 */
+	struct strlist policy_oids;     /* private: one of them must be there; empty = any */
+	struct strlist ekus;            /* private: OIDs that must be there; default emailProtection */
+	unsigned max_days;              /* private: longest life; 0 = 825 */
+	char *name;                     /* derived: "mailbox-strict", "private" */
+};
+
+enum no_certificate { NO_CERTIFICATE_PASS, NO_CERTIFICATE_REJECT, NO_CERTIFICATE_HOLD, NO_CERTIFICATE_TEMPFAIL };
+enum on_error { ON_ERROR_PASS, ON_ERROR_TEMPFAIL };
+
+struct config {
+	enum config_mode mode;
+	struct strlist pilot_addresses; /* address keys */
+	char *pilot_group;
+	unsigned cap_per_day;           /* orders; default 50, 0 = none */
+	struct strlist domains;         /* A-labels */
+	struct submission *submissions; size_t n_submissions;
+	struct ca_config ca;
+	struct certificate_profile certificate;
+	char *decryption;               /* NULL, "exported-keys" or "gateway NAME" */
+	struct directory_settings directory;
+	struct dns_settings dns;
+	struct store_settings store;
+	char *master_certificate, *master_key; /* path or credential:NAME */
+	char *reply_host; unsigned reply_port; /* loopback listener for the reply mail */
+	unsigned reply_timeout;         /* seconds for one SMTP dialogue; default 60 */
+	enum no_certificate no_certificate;
+	enum on_error on_error;
+	char *disposition;              /* "discard" (default), "deliver", "redirect" */
+	char *redirect_to;
+	struct milter_config {
+		char *outbound_socket;      /* "unix:/var/spool/postfix/enroll-milter/outbound.sock"; "inet:PORT@HOST" only with tcp-peers */
+		char *inbound_socket;
+		char *socket_group;         /* default postfix */
+		struct network *tcp_peers; size_t n_tcp_peers;
+		char *spool_directory;      /* default /var/spool/enroll-milter */
+		unsigned stale_limit;       /* seconds cached credentials sign while the store is away; default 900 */
+		unsigned cache_size;        /* credentials kept; default 5000 */
+		size_t max_candidate;       /* octets of a candidate challenge; default 262144 */
+		unsigned mail_events;       /* rows kept for `why`; default 100000 */
+	} milter;
+	struct control_config {
+		char *socket;               /* default /run/enroll-milter/control.sock */
+		char *admin_group;          /* default enroll-admin; root is always admin */
+		char *helpdesk_group;       /* default enroll-helpdesk */
+	} control;
+	struct users_config { char *outbound, *inbound, *enrolld, *group; } users;
+	struct log_config { enum log_target target; char *facility; enum log_level level; } log;
+	char *path;                     /* the file this came from */
+};
+
+/* Load and check.  NULL with ERR_CONFIG and a text with file, line, key, what was expected: unknown keys, wrong types,
+ * contradictions, unreadable files.  Secrets are not read here, only their names; config_check looks at the files. */
+struct config *config_load(const char *path, struct err *err);
+struct config *config_ref(struct config *c);   /* thread safe */
+void config_unref(struct config *c);           /* accepts NULL */
+/* Everything `enrollctl config check` says beyond loading: warnings (one line each into `report`), files that must be there.  false when an error is among them. */
+bool config_check(const struct config *c, struct buf *report, struct err *err) BASE_MUST_CHECK;
+/* The whole configuration in effect, defaults included, secrets only by where they are; libconfig syntax, or JSON. */
+bool config_show(const struct config *c, bool json, struct buf *out, struct err *err) BASE_MUST_CHECK;
+/* Every key with type, default and one line of help, for the man page and `config check`. */
+void config_describe(struct buf *out);
+bool config_serves(const struct config *c, const char *domain);
+
+/* ---- eligibility: may this address have a certificate now ------------------------------------------------------------ */
+
+enum eligibility { ELIGIBLE, ELIGIBLE_LATER, NOT_ELIGIBLE };
+struct eligibility_facts {
+	const char *address;                    /* canonical */
+	const struct directory_person *person;  /* NULL when there is no directory, or none found */
+	enum directory_found found;
+	bool has_directory;
+	bool in_pilot_group;                    /* looked up by the caller when config->pilot_group is set */
+	size_t orders_today;
+	bool paused;
+	time_t now;
+};
+/* Pure.  `err` gets class, sentence and retry_at for the two other answers. */
+enum eligibility eligibility_decide(const struct config *c, const struct eligibility_facts *f, struct err *err);
+/* In the pilot (or no pilot configured)? */
+bool eligibility_pilot(const struct config *c, const char *address, bool in_pilot_group);
+
+/* ---- CAA (RFC 8659, RFC 9495, RFC 8657) -------------------------------------------------------------------------------- */
+
+enum caa_decision { CAA_ALLOW, CAA_DENY, CAA_UNKNOWN };
+struct caa_request {
+	const char *address;
+	const struct strlist *identities;  /* the CA's issuer domains */
+	const char *account_uri;           /* NULL = unknown */
+	const char *method;                /* email-reply-00 */
+};
+struct caa_result {
+	enum caa_decision decision;
+	char found_at[256];          /* "" when there is no CAA up to the root */
+	enum dns_security security;
+	unsigned ttl;
+	char text[2048];             /* why, every record read, and on refusal the line to publish */
+};
+void caa_check(struct dns *dns, const struct caa_request *req, struct caa_result *out);
+/* The decision on one RRset alone: `records` are RDATA in wire form.  For caa_check and its tests. */
+enum caa_decision caa_decide(const struct dns_rdata *records, size_t n, const struct caa_request *req, struct buf *why);
+
+/* ---- profile: what to ask for ---------------------------------------------------------------------------------------- */
+
+/* A new key of config->certificate.key_type. */
+EVP_PKEY *profile_key_new(const struct certificate_profile *p, struct err *err);
+/* PKCS#10 (RFC 2986) for these addresses: SAN rfc822Name (SmtpUTF8Mailbox, RFC 9598, for non-ASCII local parts), keyUsage request
+ * by usage, EKU emailProtection, empty subject for mailbox validation, the directory's attributes otherwise. DER. */
+bool profile_csr(struct buf *der, const struct certificate_profile *p, EVP_PKEY *key, const struct strlist *addresses,
+	const struct directory_person *person, struct err *err) BASE_MUST_CHECK;
+/* "mailbox-strict" ... */
+const char *validation_name(enum validation v);
+const char *generation_name(enum generation g);
+const char *usage_name(enum usage u);
+/* The reserved policy identifier 2.23.140.1.5.x.y; NULL for private. */
+const char *profile_policy_oid(const struct certificate_profile *p);
+
+/* ---- certcheck: what came back --------------------------------------------------------------------------------------- */
+
+enum severity { FINDING_WARNING, FINDING_ERROR };
+struct finding { const char *id; const char *section; enum severity severity; char text[256]; };
+struct findings { struct finding *v; size_t n; size_t errors; };
+void findings_clear(struct findings *f);
+
+struct certcheck_request {
+	const struct certificate_profile *profile; /* asked for; never what the certificate claims */
+	const struct strlist *addresses;           /* ours: all of them and no others */
+	const char *spki_sha256;                   /* our key (keyvault_spki) */
+	X509_STORE *anchors;                       /* certcheck_anchors; NULL = chain not judged (then an error finding) */
+	STACK_OF(X509) *untrusted;                 /* what the CA sent, without the leaf */
+	time_t now;
+};
+/* All rows; findings in `out` (cleared by the caller).  false only when checking itself failed; a bad certificate is true with errors > 0. */
+bool certcheck(X509 *leaf, const struct certcheck_request *req, struct findings *out, struct err *err) BASE_MUST_CHECK;
+X509_STORE *certcheck_anchors(const char *pem_file, struct err *err);
+/* The chain to send along: intermediates in order, no root.  NULL when it cannot be built. */
+STACK_OF(X509) *certcheck_chain(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, struct err *err);
+/* Do the certificate's mailbox addresses include this one (domain as A-labels, local part ignoring case)? Used when a credential is loaded. */
+bool certcheck_has_address(X509 *leaf, const char *address);
+/* One line a finding: "POL-3 7.1.6.1: ...". */
+void findings_text(const struct findings *f, struct buf *out);
+
+#endif
