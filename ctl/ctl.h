@@ -1,0 +1,62 @@
+/*
+ * ctl/ctl.h - what the files of enrollctl share.  Private to ctl/.
+ *
+ * Every command is one row of the table in main.c and one function here: it gets its arguments and prints to standard output; it returns the exit code
+ * (0 done, 1 refused or failed, 2 wrong use).  Errors go to standard error as one sentence.
+ */
+#ifndef ENROLL_CTL_CTL_H
+#define ENROLL_CTL_CTL_H
+
+#include <jansson.h>
+
+#include "base/base.h"
+#include "policy/policy.h"
+
+struct ctl {
+	const char *config_path;
+	struct config *config;   /* loaded on first use by ctl_config */
+	bool json;
+	const char *program;     /* "enrollctl show" for messages */
+	/* options that several commands know */
+	const char *state, *after, *reason;
+	long limit;
+	bool observed, with_keys, no_account;
+};
+
+/* The configuration; NULL after printing why. */
+struct config *ctl_config(struct ctl *c);
+int ctl_fail(const struct ctl *c, const struct err *err);
+int ctl_usage(const struct ctl *c, const char *text);
+
+/* client.c: ask enrolld.  A new reference to the result; NULL after printing why. `arguments` is stolen. */
+json_t *ctl_ask(struct ctl *c, const char *command, json_t *arguments);
+/* Print as JSON when --json, and then true. */
+bool ctl_print_json(const struct ctl *c, json_t *result);
+
+/* show.c */
+int ctl_status(struct ctl *c, int argc, char **argv);
+int ctl_list(struct ctl *c, int argc, char **argv);
+int ctl_show(struct ctl *c, int argc, char **argv);
+int ctl_events(struct ctl *c, int argc, char **argv);
+int ctl_mail(struct ctl *c, int argc, char **argv);
+int ctl_doctor(struct ctl *c, int argc, char **argv);
+
+/* act.c */
+int ctl_enroll(struct ctl *c, int argc, char **argv);
+int ctl_retry(struct ctl *c, int argc, char **argv);
+int ctl_disable(struct ctl *c, int argc, char **argv);
+int ctl_enable(struct ctl *c, int argc, char **argv);
+int ctl_pause(struct ctl *c, int argc, char **argv);
+int ctl_resume(struct ctl *c, int argc, char **argv);
+int ctl_config_command(struct ctl *c, int argc, char **argv);
+
+/* setup.c: the commands that open the store themselves, as the service user */
+int ctl_init(struct ctl *c, int argc, char **argv);
+int ctl_backup(struct ctl *c, int argc, char **argv);
+int ctl_restore(struct ctl *c, int argc, char **argv);
+
+/* asuser.c: run `act` in a child process as this user and group when we are root, directly otherwise. The child's error comes back in err. */
+bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;
+bool user_ids(const char *user, const char *group, unsigned *uid, unsigned *gid, struct err *err) BASE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,162 @@
+/*
+ * ctl/main.c - command line of enrollctl: one table of commands.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/ctl.h"
+
+static const struct command {
+	const char *name, *arguments, *role, *help;
+	int (*run)(struct ctl *, int argc, char **argv);
+} commands[] = {
+	{"status", "", "help desk", "what is going on: mode, counts by state, orders today", ctl_status},
+	{"list", "[--state STATE] [--observed]", "help desk", "enrollments; with --observed who would be enrolled and what would be signed", ctl_list},
+	{"show", "ADDRESS", "help desk", "one address: state, since when, why, what next, certificates, whole history", ctl_show},
+	{"events", "[ADDRESS] [--limit N]", "help desk", "what happened, newest last", ctl_events},
+	{"mail", "[ADDRESS] [--limit N]", "help desk", "what became of recent mail, newest first", ctl_mail},
+	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS", ctl_doctor},
+	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail", ctl_enroll},
+	{"retry", "ADDRESS", "help desk", "go on now with an enrollment that waits, is blocked or failed", ctl_retry},
+	{"disable", "ADDRESS [--reason TEXT]", "admin", "stop signing and enrolling for this address", ctl_disable},
+	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable", ctl_enable},
+	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds", ctl_pause},
+	{"resume", "", "admin", "undo pause", ctl_resume},
+	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with", ctl_config_command},
+	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat", ctl_init},
+	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder", ctl_backup},
+	{"restore", "FOLDER", "root", "put a backup in place on a host without a store", ctl_restore},
+};
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static void print_help(FILE *to)
+{
+	fputs("Usage: enrollctl [--config FILE] [--json] COMMAND [ARGUMENTS]\n"
+	      "See and steer the S/MIME certificates of this installation.\n\n", to);
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		fprintf(to, "  %s%s%s\n      %s (%s)\n", commands[i].name, commands[i].arguments[0] ? " " : "", commands[i].arguments, commands[i].help,
+			commands[i].role);
+	fputs("\nOptions:\n"
+	      "  -c, --config FILE  configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
+	      "  -j, --json         answer in JSON\n"
+	      "  -h, --help         this text, or that of a command\n"
+	      "  -V, --version      version\n\n"
+	      "Exit code: 0 done, 1 failed or refused, 2 wrong use.  See enrollctl(8).\n", to);
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; name && i < N_COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int ctl_usage(const struct ctl *c, const char *text)
+{
+	fprintf(stderr, "%s: %s\nTry: enrollctl --help\n", c->program, text);
+	return 2;
+}
+
+int ctl_fail(const struct ctl *c, const struct err *err)
+{
+	if (c->json) {
+		json_t *o = json_pack("{s:b, s:{s:s, s:s, s:s, s:s}}", "ok", 0, "error", "class", err_class_name(err->class), "op", err->op, "subject",
+			err->subject, "text", err->text);
+
+		json_dumpf(o, stdout, JSON_INDENT(2));
+		puts("");
+		json_decref(o);
+	} else {
+		fprintf(stderr, "%s: %s%s%s\n", c->program, err->subject[0] ? err->subject : "", err->subject[0] ? ": " : "", err->text);
+	}
+	return 1;
+}
+
+struct config *ctl_config(struct ctl *c)
+{
+	struct err err = ERR_INIT;
+
+	if (!c->config) {
+		c->config = config_load(c->config_path, &err);
+		if (!c->config) {
+			/* The text names file and line itself. */
+			err.subject[0] = '\0';
+			ctl_fail(c, &err);
+		}
+	}
+	return c->config;
+}
+
+static bool parse_limit(const char *text, long *out)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (*end || n < 1 || n > 1000)
+		return false;
+	*out = n;
+	return true;
+}
+
+enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT };
+static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
+	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
+	{"with-keys", no_argument, NULL, OPT_WITH_KEYS}, {"no-account", no_argument, NULL, OPT_NO_ACCOUNT}, {NULL, 0, NULL, 0}};
+
+/* -1: go on; else the exit code. */
+static int read_option(struct ctl *c, int o, bool *help)
+{
+	switch (o) {
+	case 'c': c->config_path = optarg; return -1;
+	case 'j': c->json = true; return -1;
+	case 'h': *help = true; return -1;
+	case 'V': puts(PACKAGE_STRING); return 0;
+	case OPT_STATE: c->state = optarg; return -1;
+	case OPT_AFTER: c->after = optarg; return -1;
+	case OPT_REASON: c->reason = optarg; return -1;
+	case OPT_OBSERVED: c->observed = true; return -1;
+	case OPT_WITH_KEYS: c->with_keys = true; return -1;
+	case OPT_NO_ACCOUNT: c->no_account = true; return -1;
+	case OPT_LIMIT:
+		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
+	default:
+		return ctl_usage(c, "unknown option");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct ctl c = {.config_path = SYSCONFDIR "/enroll-milter/enroll-milter.conf", .program = "enrollctl"};
+	const struct command *command;
+	bool help = false;
+	int o, rc;
+
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, "c:jhV", options, NULL)) != -1)
+		if ((rc = read_option(&c, o, &help)) >= 0)
+			return rc;
+	command = find_command(argv[optind]);
+	if (help && command) {
+		printf("Usage: enrollctl [--config FILE] [--json] %s %s\n%s.  Who may: %s.\n", command->name, command->arguments, command->help, command->role);
+		return 0;
+	}
+	if (help) {
+		print_help(stdout);
+		return 0;
+	}
+	if (!command) {
+		if (!argv[optind])
+			return print_help(stderr), 2;
+		fprintf(stderr, "enrollctl: unknown command \"%s\"\nTry: enrollctl --help\n", argv[optind]);
+		return 2;
+	}
+	log_open("enrollctl", LOG_TARGET_STDERR, "user", LOG_LEVEL_WARNING);
+	rc = command->run(&c, argc - optind - 1, argv + optind + 1);
+	config_unref(c.config);
+	return rc;
+}

@@ -1,0 +1,293 @@
+/*
+ * enroll/acme.c - one signed request to an ACME server: nonce, signature, and what to do when it is not taken.
+ *
+ * Two refusals are repaired here because they say nothing about the request itself: badNonce (RFC 8555 section 6.5; the answer
+ * brings a fresh one) and accountDoesNotExist (a CA restored from a backup; the same key is registered again).  Both are certain
+ * refusals, so that repeating even newOrder is safe.
+ */
+#include "config.h"
+
+#include "enroll/acme.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "enroll/problem.h"
+
+/* Servers forget nonces; one that lay around this long costs more requests than it saves. */
+#define NONCE_AGE_MS (5 * 60 * 1000)
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static bool settings_copy(struct acme_settings *to, const struct ca_config *from)
+{
+	const struct {
+		char **to;
+		const char *from;
+	} strings[] = {
+		{&to->directory_url, from->directory_url},
+		{&to->contact, from->contact},
+		{&to->account_key, from->account_key},
+		{&to->eab_kid, from->eab_kid},
+		{&to->eab_key_file, from->eab_key_file},
+		{&to->eab_algorithm, from->eab_algorithm ? from->eab_algorithm : "HS256"},
+		{&to->profile, from->profile},
+		{&to->identifier_type, from->identifier_type ? from->identifier_type : "email"},
+	};
+
+	for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
+		*strings[i].to = str_dup(strings[i].from);
+		if (strings[i].from && !*strings[i].to)
+			return false;
+	}
+	to->accept_terms = from->accept_terms;
+	to->token_join = from->token_join;
+	return true;
+}
+
+static void settings_clear(struct acme_settings *s)
+{
+	free(s->directory_url);
+	free(s->contact);
+	free(s->account_key);
+	free(s->eab_kid);
+	free(s->eab_key_file);
+	free(s->eab_algorithm);
+	free(s->profile);
+	free(s->identifier_type);
+}
+
+struct acme *acme_new(const struct ca_config *config, struct err *err)
+{
+	struct http_settings http = {.ca_file = config->ca_file, .contact = config->contact, .total_seconds = config->timeout_seconds};
+	struct acme *a;
+
+	if (!http_url_good(config->directory_url)) {
+		err_set(err, ERR_CONFIG, "prepare CA", config->directory_url, "ca.directory-url \"%s\" is no https URL",
+			config->directory_url ? config->directory_url : "");
+		return NULL;
+	}
+	a = calloc(1, sizeof *a);
+	if (!a) {
+		err_nomem(err, "prepare CA");
+		return NULL;
+	}
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_mutex_init(&a->preparing, NULL);
+	if (!settings_copy(&a->set, config)) {
+		err_nomem(err, "prepare CA");
+		goto fail;
+	}
+	a->key = jws_key_load(config->account_key ? config->account_key : "", err);
+	a->http = a->key ? http_new(&http, err) : NULL;
+	if (a->http)
+		return a;
+fail:
+	acme_free(a);
+	return NULL;
+}
+
+void acme_free(struct acme *a)
+{
+	if (!a)
+		return;
+	http_free(a->http);
+	jws_key_free(a->key);
+	acme_directory_clear(&a->directory);
+	strlist_clear(&a->former_accounts);
+	free(a->account);
+	settings_clear(&a->set);
+	pthread_mutex_destroy(&a->lock);
+	pthread_mutex_destroy(&a->preparing);
+	free(a);
+}
+
+/* ---- nonces ------------------------------------------------------------------------------------------------------ */
+
+/* RFC 8555 section 6.5.1: one that is no base64url text is to be ignored. */
+static bool nonce_good(const char *nonce)
+{
+	size_t n = 0;
+
+	while (nonce[n] && (isalnum((unsigned char)nonce[n]) || nonce[n] == '-' || nonce[n] == '_'))
+		n++;
+	return n > 0 && n < ACME_NONCE_MAX && nonce[n] == '\0';
+}
+
+void acme_nonce_put(struct acme *a, const char *nonce)
+{
+	if (!nonce || !nonce_good(nonce))
+		return;
+	pthread_mutex_lock(&a->lock);
+	if (a->n_nonces == ACME_NONCES)
+		memmove(a->nonces, a->nonces + 1, --a->n_nonces * sizeof *a->nonces);
+	strcpy(a->nonces[a->n_nonces].text, nonce);
+	a->nonces[a->n_nonces++].ms = mono_ms();
+	pthread_mutex_unlock(&a->lock);
+}
+
+/* The newest one, as the oldest are the likeliest to be forgotten by the CA. */
+static bool nonce_pooled(struct acme *a, char out[ACME_NONCE_MAX])
+{
+	bool found;
+
+	pthread_mutex_lock(&a->lock);
+	if (a->n_nonces && mono_ms() - a->nonces[a->n_nonces - 1].ms > NONCE_AGE_MS)
+		a->n_nonces = 0; /* the others are older still */
+	found = a->n_nonces > 0;
+	if (found)
+		strcpy(out, a->nonces[--a->n_nonces].text);
+	pthread_mutex_unlock(&a->lock);
+	return found;
+}
+
+static bool nonce_fetch(struct acme *a, char out[ACME_NONCE_MAX], struct err *err)
+{
+	struct http_request q = {.method = HTTP_HEAD};
+	struct http_response r = HTTP_RESPONSE_INIT;
+	char *url = NULL;
+	bool ok = false;
+
+	if (!acme_resource(a, ACME_NEW_NONCE, &url, err))
+		return false;
+	q.url = url;
+	if (http_perform(a->http, &q, &r, err) != HTTP_ANSWERED)
+		goto out;
+	if (r.replay_nonce && nonce_good(r.replay_nonce)) {
+		strcpy(out, r.replay_nonce);
+		ok = true;
+	} else if (r.status >= 300) {
+		problem_from_answer(&r, "fetch nonce", url, time(NULL), err);
+	} else {
+		err_set(err, ERR_TEMPORARY, "fetch nonce", url, "the CA's answer cannot be used: it brings no nonce");
+	}
+out:
+	http_response_clear(&r);
+	free(url);
+	return ok;
+}
+
+/* ---- tickets ----------------------------------------------------------------------------------------------------- */
+
+void acme_ticket_new(struct acme *a, char out[24])
+{
+	struct buf b = BUF_INIT;
+
+	random_text(&b, 12);
+	snprintf(out, 24, "%s", buf_str(&b));
+	buf_clear(&b);
+	pthread_mutex_lock(&a->lock);
+	memcpy(a->tickets[a->next_ticket], out, 24);
+	a->next_ticket = (a->next_ticket + 1) % ACME_TICKETS;
+	pthread_mutex_unlock(&a->lock);
+}
+
+bool acme_ticket_take(struct acme *a, const char *ticket)
+{
+	bool found = false;
+
+	if (!ticket || !*ticket)
+		return false;
+	pthread_mutex_lock(&a->lock);
+	for (size_t i = 0; i < ACME_TICKETS && !found; i++)
+		if (strcmp(a->tickets[i], ticket) == 0) {
+			a->tickets[i][0] = '\0';
+			found = true;
+		}
+	pthread_mutex_unlock(&a->lock);
+	return found;
+}
+
+/* ---- one request ------------------------------------------------------------------------------------------------- */
+
+void acme_answer_clear(struct acme_answer *answer)
+{
+	http_response_clear(&answer->http);
+	answer->sent = false;
+}
+
+enum verdict { TAKEN, REFUSED, BAD_NONCE, ACCOUNT_UNKNOWN };
+
+static enum verdict judge(const struct acme_call *call, const struct http_response *r, struct err *err)
+{
+	if (r->status >= 200 && r->status < 300)
+		return TAKEN;
+	problem_from_answer(r, call->op, call->url, time(NULL), err);
+	if (strcmp(err->type, "badNonce") == 0)
+		return BAD_NONCE;
+	if (strcmp(err->type, "accountDoesNotExist") == 0 && !call->by_key)
+		return ACCOUNT_UNKNOWN;
+	return REFUSED;
+}
+
+/* Sign with `nonce` and send.  False when there is no whole answer; answer->sent says whether it may have been acted upon. */
+static bool send_once(struct acme *a, const struct acme_call *call, const char *nonce, const char *kid, struct acme_answer *answer,
+	struct err *err)
+{
+	struct jws_header header = {.url = call->url, .nonce = nonce, .kid = kid};
+	struct http_request q = {
+		.method = HTTP_POST,
+		.url = call->url,
+		.accept = call->accept ? call->accept : "application/json, application/problem+json",
+		.content_type = "application/jose+json",
+		.max_body = call->max_body,
+		.once = call->once,
+	};
+	struct buf body = BUF_INIT;
+	enum http_fate fate = HTTP_UNSENT;
+
+	acme_answer_clear(answer);
+	if (jws_sign(a->key, &header, call->payload, &body, err)) {
+		q.body = body.data;
+		q.len = body.len;
+		fate = http_perform(a->http, &q, &answer->http, err);
+		acme_nonce_put(a, answer->http.replay_nonce);
+		answer->sent = fate != HTTP_UNSENT;
+	}
+	if (err && fate != HTTP_ANSWERED)
+		snprintf(err->op, sizeof err->op, "%s", call->op);
+	buf_clear(&body);
+	return fate == HTTP_ANSWERED;
+}
+
+/* The first try of a request takes what the pool has; after a rejection the pool may be full of equally bad ones, so that then the
+ * nonce that came with the rejection is on top of it. */
+static bool nonce_for(struct acme *a, char nonce[ACME_NONCE_MAX], struct err *err)
+{
+	return nonce_pooled(a, nonce) || nonce_fetch(a, nonce, err);
+}
+
+bool acme_post(struct acme *a, const struct acme_call *call, struct acme_answer *out, struct err *err)
+{
+	unsigned nonce_tries = 0, account_tries = 0;
+	char nonce[ACME_NONCE_MAX];
+	enum verdict verdict;
+	struct err own = ERR_INIT; /* judge reads it, so there must be one */
+	char *kid = NULL;
+	bool done = false, ok = false;
+
+	memset(out, 0, sizeof *out);
+	while (!done) {
+		free(kid);
+		kid = NULL;
+		if (!call->by_key && (!acme_ready(a, &own) || !(kid = acme_account_copy(a))))
+			break;
+		if (!nonce_for(a, nonce, &own) || !send_once(a, call, nonce, kid, out, &own))
+			break;
+		verdict = judge(call, &out->http, &own);
+		ok = verdict == TAKEN;
+		done = true;
+		if (verdict == BAD_NONCE && nonce_tries++ < ACME_BAD_NONCE_TRIES)
+			done = false;
+		if (verdict == ACCOUNT_UNKNOWN && account_tries++ == 0) {
+			acme_account_forget(a, kid);
+			done = false;
+		}
+		out->sent = out->sent && done; /* those two were certainly not acted upon */
+	}
+	free(kid);
+	if (!ok && err)
+		*err = own;
+	return ok;
+}

@@ -1,0 +1,76 @@
+/* enroll/acme_driver.c - the ACME client in the shape that ca.c wants. */
+#include "config.h"
+
+#include "enroll/ca_driver.h"
+
+#include "enroll/acme.h"
+
+static void *driver_new(const struct ca_config *config, struct err *err)
+{
+	return acme_new(config, err);
+}
+
+static void driver_free(void *self)
+{
+	acme_free(self);
+}
+
+static void driver_stop(void *self)
+{
+	http_stop(((struct acme *)self)->http);
+}
+
+static bool driver_prepare(void *self, struct ca_info *out, struct err *err)
+{
+	return acme_prepare(self, out, err);
+}
+
+static bool driver_open(void *self, const struct strlist *addresses, struct ca_order *out, struct err *err)
+{
+	return acme_open(self, addresses, out, err);
+}
+
+static bool driver_look(void *self, struct ca_order *o, struct err *err)
+{
+	return acme_look(self, o, err);
+}
+
+static bool driver_answer(void *self, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err)
+{
+	return acme_answer_for(self, o, token_part1, response, err);
+}
+
+static bool driver_ready(void *self, struct ca_order *o, struct err *err)
+{
+	return acme_challenge_ready(self, o, err);
+}
+
+static bool driver_finalize(void *self, struct ca_order *o, const void *csr, size_t len, struct err *err)
+{
+	return acme_finalize(self, o, csr, len, err);
+}
+
+static bool driver_fetch(void *self, struct ca_order *o, struct buf *pem, struct err *err)
+{
+	return acme_fetch(self, o, pem, err);
+}
+
+static const char *driver_account_uri(void *self)
+{
+	return acme_account_uri(self);
+}
+
+const struct ca_driver acme_driver = {
+	.name = "acme",
+	.new = driver_new,
+	.free = driver_free,
+	.stop = driver_stop,
+	.prepare = driver_prepare,
+	.open = driver_open,
+	.look = driver_look,
+	.answer = driver_answer,
+	.ready = driver_ready,
+	.finalize = driver_finalize,
+	.fetch = driver_fetch,
+	.account_uri = driver_account_uri,
+};

@@ -1,0 +1,570 @@
+/*
+ * enroll/acme_order.c - one order at an ACME CA: what ca.h promises.
+ *
+ * The hard idea is recovery.  Whatever was sent before a crash, the order's URL is enough to find out where it stands, and so every
+ * function here but acme_open begins from what the CA says, not from what we believe.  acme_open is the exception that cannot be
+ * repaired: an order whose URL never reached us is lost, and the caller is told so (err.type "lost").
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "enroll/acme.h"
+#include "enroll/member.h"
+#include "enroll/problem.h"
+
+#define CHAIN_OCTETS_MAX (256u * 1024u)
+
+static void activity(struct ca_order *o, const char *what, const char *url)
+{
+	snprintf(o->activity, sizeof o->activity, "%s %s", what, url);
+}
+
+static void replace_string(char **where, const char *s)
+{
+	char *copy = str_dup(s);
+
+	free(*where);
+	*where = copy;
+}
+
+/* The later of two times not to come back before. */
+static void heed_retry_after(struct ca_order *o, const struct http_response *r)
+{
+	time_t at = http_retry_after(r->retry_after, time(NULL));
+
+	if (at > o->retry_at)
+		o->retry_at = at;
+}
+
+static void forget_challenge(struct ca_order *o)
+{
+	free(o->challenge_from);
+	free(o->challenge_address);
+	o->challenge_from = o->challenge_address = NULL;
+}
+
+/* Take over what an order object says.  Lists and URLs are moved out of `order`. */
+static void learn(struct acme_state *s, struct acme_order *order)
+{
+	free(s->finalize);
+	s->finalize = order->finalize;
+	order->finalize = NULL;
+	if (order->certificate) {
+		free(s->certificate);
+		s->certificate = order->certificate;
+		order->certificate = NULL;
+	}
+	strlist_clear(&s->authorizations);
+	s->authorizations = order->authorizations;
+	order->authorizations = (struct strlist){0};
+}
+
+static enum ca_progress progress_of(enum acme_status status)
+{
+	switch (status) {
+	case ACME_PENDING:
+		return CA_PENDING;
+	case ACME_READY:
+		return CA_READY;
+	case ACME_PROCESSING:
+		return CA_PROCESSING;
+	case ACME_VALID:
+		return CA_ISSUED;
+	default:
+		return CA_INVALID;
+	}
+}
+
+static bool post_as_get(struct acme *a, const char *op, const char *url, struct acme_answer *answer, struct err *err)
+{
+	struct acme_call call = {.op = op, .url = url};
+
+	return acme_post(a, &call, answer, err);
+}
+
+/* ---- new order --------------------------------------------------------------------------------------------------- */
+
+static json_t *new_order_payload(const struct acme *a, const struct strlist *addresses)
+{
+	json_t *identifiers = json_array();
+	int bad = 0;
+
+	for (size_t i = 0; i < addresses->n; i++)
+		bad |= json_array_append_new(identifiers, json_pack("{s:s, s:s}", "type", a->set.identifier_type, "value", addresses->v[i]));
+	if (bad || !identifiers) {
+		json_decref(identifiers);
+		return NULL;
+	}
+	return json_pack("{s:o, s:s*}", "identifiers", identifiers, "profile", a->set.profile);
+}
+
+/* Only "lost" means that the CA may hold an order we know nothing of.  503 says that the server was "unable to handle the request"
+ * (RFC 9110 section 15.6.4) and 4xx that it would not; any other 5xx can come from a server that had done half of it. */
+static void name_fate(const struct acme_answer *answer, struct err *err)
+{
+	const char *fate = NULL;
+
+	if (!err)
+		return;
+	if (!answer->sent) {
+		if (err->class == ERR_TEMPORARY)
+			fate = "unsent";
+	} else if (answer->http.status == 503) {
+		fate = "unsent";
+	} else if (answer->http.status < 300 || answer->http.status >= 500) {
+		fate = "lost";
+	}
+	if (fate)
+		snprintf(err->type, sizeof err->type, "%s", fate);
+}
+
+/* With a URL the order is ours, even when nothing else of the answer can be read: the next look finds the rest. */
+static bool opened(const struct acme_answer *answer, const char *url, const struct strlist *addresses, struct ca_order *out, struct err *err)
+{
+	struct acme_state s = {0};
+	struct acme_order order = {0};
+	bool ok = true;
+
+	s.order = http_url_resolve(url, answer->http.location);
+	if (!s.order) {
+		struct member_source from = {"new order", url, err};
+
+		member_wrong(&from, "it names no URL for the order");
+		if (err)
+			snprintf(err->type, sizeof err->type, "lost");
+		return false;
+	}
+	for (size_t i = 0; ok && i < addresses->n; i++)
+		ok = strlist_add(&s.addresses, addresses->v[i]) || err_nomem(err, "new order");
+	out->progress = CA_PENDING;
+	if (acme_order_parse(answer->http.body.data, answer->http.body.len, s.order, &order, NULL)) {
+		out->progress = order.status == ACME_INVALID ? CA_PENDING : progress_of(order.status); /* a look will say why */
+		learn(&s, &order);
+	}
+	acme_order_clear(&order);
+	ok = ok && acme_state_save(&s, &out->state, err);
+	acme_state_clear(&s);
+	return ok;
+}
+
+bool acme_open(struct acme *a, const struct strlist *addresses, struct ca_order *out, struct err *err)
+{
+	struct acme_call call = {.op = "new order", .once = true};
+	struct acme_answer answer = {0};
+	char *url = NULL;
+	json_t *payload = NULL;
+	bool ok = false, taken;
+
+	activity(out, "opening an order at", a->set.directory_url);
+	if (!acme_ready(a, err) || !acme_resource(a, ACME_NEW_ORDER, &url, err)) {
+		name_fate(&answer, err);
+		goto out;
+	}
+	activity(out, "opening an order at", url);
+	payload = new_order_payload(a, addresses);
+	if (!payload) {
+		err_set(err, ERR_BUG, call.op, url, "the addresses cannot be written as JSON");
+		goto out;
+	}
+	call.url = url;
+	call.payload = payload;
+	taken = acme_post(a, &call, &answer, err);
+	/* An answer cut off behind its header still tells where the order is. */
+	if (taken || (answer.sent && answer.http.location && answer.http.status >= 200 && answer.http.status < 300))
+		ok = opened(&answer, url, addresses, out, err);
+	else
+		name_fate(&answer, err);
+	if (ok)
+		heed_retry_after(out, &answer.http);
+	if (ok)
+		err_clear(err);
+out:
+	acme_answer_clear(&answer);
+	json_decref(payload);
+	free(url);
+	return ok;
+}
+
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
+
+static bool authorization_fetch(struct acme *a, const char *url, struct ca_order *o, struct acme_authorization *out, struct err *err)
+{
+	struct acme_answer answer = {0};
+	bool ok;
+
+	memset(out, 0, sizeof *out);
+	activity(o, "asking the CA for authorization", url);
+	ok = post_as_get(a, "fetch authorization", url, &answer, err) &&
+	     acme_authorization_parse(answer.http.body.data, answer.http.body.len, url, out, err);
+	if (ok)
+		heed_retry_after(o, &answer.http);
+	acme_answer_clear(&answer);
+	return ok;
+}
+
+/* Our own spelling of an identifier; NULL when it is none of ours.  An order that was opened before addresses were kept has none to
+ * compare with. */
+static const char *our_address(const struct acme_state *s, const char *identifier)
+{
+	char wanted[ADDRESS_MAX], have[ADDRESS_MAX];
+
+	if (!address_key_of(identifier, wanted, NULL))
+		return NULL;
+	for (size_t i = 0; i < s->addresses.n; i++)
+		if (address_key_of(s->addresses.v[i], have, NULL) && strcmp(wanted, have) == 0)
+			return s->addresses.v[i];
+	return s->addresses.n ? NULL : identifier;
+}
+
+static void dead(struct ca_order *o)
+{
+	o->progress = CA_INVALID;
+	forget_challenge(o);
+}
+
+/* A pending authorization: note what the mail will look like, or find that there is no way on. */
+static void await_challenge(struct acme_state *s, struct ca_order *o, const char *url, const struct acme_authorization *z, struct err *err)
+{
+	const char *address = our_address(s, z->identifier);
+
+	if (!address) {
+		dead(o);
+		err_set(err, ERR_CA, "validate address", url, "the CA asks for a proof about \"%s\", which this order was not for", z->identifier);
+	} else if (!z->has_challenge) {
+		dead(o);
+		err_set(err, ERR_CA, "validate address", url,
+			"the CA offers no validation by mail (email-reply-00) for %s, only: %s. Ask the CA to enable RFC 8823, or to validate the domain beforehand",
+			address, *z->offered ? z->offered : "nothing");
+	} else if (z->challenge_status == ACME_INVALID) {
+		dead(o);
+		problem_from_objects(z->error, NULL, "validate address", z->challenge, 200, err);
+	} else if (!o->challenge_address) {
+		/* One at a time: the next one's turn comes when this one is valid. */
+		replace_string(&s->challenge, z->challenge);
+		replace_string(&s->token, z->token);
+		replace_string(&s->address, address);
+		replace_string(&o->challenge_address, address);
+		replace_string(&o->challenge_from, z->from);
+	}
+}
+
+/* An order that is pending: look at each authorization. */
+static bool look_pending(struct acme *a, struct acme_state *s, struct ca_order *o, struct err *err)
+{
+	struct acme_authorization z;
+
+	for (size_t i = 0; i < s->authorizations.n && o->progress == CA_PENDING; i++) {
+		const char *url = s->authorizations.v[i];
+
+		if (!authorization_fetch(a, url, o, &z, err))
+			return false;
+		if (z.status == ACME_PENDING) {
+			await_challenge(s, o, url, &z, err);
+		} else if (z.status != ACME_VALID) {
+			dead(o);
+			problem_from_objects(z.error, NULL, "validate address", url, 200, err);
+			if (!z.error)
+				err_set(err, ERR_CA, "validate address", url, "the CA ended the validation of %s without saying why", z.identifier);
+		}
+		acme_authorization_clear(&z);
+	}
+	return true;
+}
+
+/* An order that is invalid: the words that matter are mostly those of the challenge that failed. */
+static void look_invalid(struct acme *a, struct acme_state *s, struct ca_order *o, const struct acme_order *order, struct err *err)
+{
+	struct acme_authorization z = {0};
+	const char *where = s->order;
+
+	dead(o);
+	for (size_t i = 0; i < s->authorizations.n && !z.error; i++) {
+		acme_authorization_clear(&z);
+		if (!authorization_fetch(a, s->authorizations.v[i], o, &z, NULL))
+			break;
+		where = z.error ? s->authorizations.v[i] : s->order;
+	}
+	if (z.error || order->error)
+		problem_from_objects(z.error, order->error, "look at order", where, 200, err);
+	else
+		err_set(err, ERR_CA, "look at order", s->order,
+			"the CA made the order invalid without saying why. Often the reply was late, was altered on its way, or failed DMARC at the CA");
+	acme_authorization_clear(&z);
+}
+
+static bool look_by_status(struct acme *a, struct acme_state *s, struct ca_order *o, const struct acme_order *order, struct err *err)
+{
+	char ticket[24];
+
+	o->progress = progress_of(order->status);
+	if (o->progress != CA_PENDING)
+		forget_challenge(o);
+	if (o->progress == CA_READY) {
+		acme_ticket_new(a, ticket);
+		replace_string(&s->ticket, ticket);
+	}
+	if (o->progress == CA_INVALID)
+		look_invalid(a, s, o, order, err);
+	return o->progress != CA_PENDING || look_pending(a, s, o, err);
+}
+
+/* The CA does not know the order, or not as ours: it will never be anything but dead.  A bare 404 may be a broken proxy and proves
+ * nothing. */
+static bool order_gone(const struct acme_answer *answer, const struct err *err)
+{
+	long status = answer->http.status;
+
+	return strcmp(err->type, "unauthorized") == 0 || ((status == 404 || status == 410) && strncmp(err->type, "http-", 5) != 0);
+}
+
+static bool look_state(struct acme *a, struct acme_state *s, struct ca_order *o, struct err *err)
+{
+	struct acme_answer answer = {0};
+	struct acme_order order = {0};
+	bool ok;
+
+	o->retry_at = 0;
+	activity(o, "asking the CA for order", s->order);
+	replace_string(&s->ticket, NULL);
+	ok = post_as_get(a, "look at order", s->order, &answer, err);
+	if (!ok && order_gone(&answer, err)) {
+		dead(o);
+		err->class = ERR_CA;
+		ok = true;
+	} else if (ok) {
+		heed_retry_after(o, &answer.http);
+		ok = acme_order_parse(answer.http.body.data, answer.http.body.len, s->order, &order, err);
+		if (ok) {
+			learn(s, &order);
+			forget_challenge(o);
+			ok = look_by_status(a, s, o, &order, err);
+		}
+	}
+	acme_order_clear(&order);
+	acme_answer_clear(&answer);
+	return ok;
+}
+
+/* State in, work, state out - also when the work failed, as something may have been learned. */
+static bool with_state(struct acme *a, struct ca_order *o, bool (*work)(struct acme *, struct acme_state *, struct ca_order *, void *, struct err *),
+	void *arg, struct err *err)
+{
+	struct acme_state s;
+	struct err own = ERR_INIT;
+	bool ok;
+
+	if (!acme_state_load(o->state, &s, err))
+		return false;
+	ok = work(a, &s, o, arg, &own);
+	if (!acme_state_save(&s, &o->state, ok ? &own : NULL))
+		ok = false;
+	acme_state_clear(&s);
+	if (err)
+		*err = own; /* filled for CA_INVALID too, which is a success */
+	return ok;
+}
+
+static bool work_look(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
+{
+	return look_state(a, s, o, err);
+}
+
+bool acme_look(struct acme *a, struct ca_order *o, struct err *err)
+{
+	return with_state(a, o, work_look, NULL, err);
+}
+
+/* ---- the challenge ----------------------------------------------------------------------------------------------- */
+
+bool acme_answer_for(struct acme *a, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err)
+{
+	struct acme_state s;
+	bool ok;
+
+	if (!acme_state_load(o->state, &s, err))
+		return false;
+	ok = s.token ? ca_key_authorization(a->set.token_join, token_part1, s.token, jws_thumbprint(a->key), response, err) :
+		       err_set(err, ERR_BUG, "answer challenge", s.order, "the order has no challenge to answer");
+	acme_state_clear(&s);
+	return ok;
+}
+
+/* What the CA answered to the POST.  An answer that cannot be read matters little: the next look says where things stand. */
+static void challenge_answered(struct acme_state *s, struct ca_order *o, const struct http_response *r, struct err *err)
+{
+	enum acme_status status;
+	json_t *error = NULL;
+
+	heed_retry_after(o, r);
+	if (acme_challenge_parse(r->body.data, r->body.len, s->challenge, &status, &error, NULL) && status == ACME_INVALID) {
+		dead(o);
+		problem_from_objects(error, NULL, "start validation", s->challenge, r->status, err);
+	}
+	json_decref(error);
+}
+
+/* A refusal may mean that the validation is over already, as after a POST whose answer was lost: then the look says so. */
+static bool challenge_refused(struct acme *a, struct acme_state *s, struct ca_order *o, const struct err *refusal, struct err *err)
+{
+	if (refusal->class != ERR_CA || !look_state(a, s, o, err) || o->progress == CA_PENDING) {
+		*err = *refusal;
+		return false;
+	}
+	return true;
+}
+
+static bool work_challenge_ready(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
+{
+	struct acme_call call = {.op = "start validation"};
+	struct acme_answer answer = {0};
+	struct err refusal;
+	bool ok;
+
+	if (!s->challenge) {
+		if (!look_state(a, s, o, err))
+			return false;
+		if (!s->challenge)
+			return o->progress != CA_PENDING || err_set(err, ERR_TEMPORARY, call.op, s->order, "the CA has no challenge open for this order");
+	}
+	call.url = s->challenge;
+	call.payload = json_object();
+	if (!call.payload)
+		return err_nomem(err, call.op);
+	o->retry_at = 0;
+	o->progress = CA_PENDING;
+	activity(o, "telling the CA to validate, at", s->challenge);
+	ok = acme_post(a, &call, &answer, err);
+	if (ok) {
+		challenge_answered(s, o, &answer.http, err);
+	} else if (answer.http.status >= 400) {
+		refusal = *err;
+		ok = challenge_refused(a, s, o, &refusal, err);
+	}
+	acme_answer_clear(&answer);
+	json_decref((json_t *)(uintptr_t)call.payload);
+	return ok;
+}
+
+bool acme_challenge_ready(struct acme *a, struct ca_order *o, struct err *err)
+{
+	return with_state(a, o, work_challenge_ready, NULL, err);
+}
+
+/* ---- finalize and fetch ------------------------------------------------------------------------------------------ */
+
+struct csr {
+	const void *der;
+	size_t len;
+};
+
+static json_t *finalize_payload(const struct csr *csr)
+{
+	struct buf text = BUF_INIT;
+	json_t *payload;
+
+	base64url_encode(&text, csr->der, csr->len);
+	payload = text.failed ? NULL : json_pack("{s:s}", "csr", buf_str(&text));
+	buf_clear(&text);
+	return payload;
+}
+
+/* The CSR was taken.  Whatever the answer looks like, the order is past "ready". */
+static void finalized(struct acme_state *s, struct ca_order *o, const struct http_response *r, struct err *err)
+{
+	struct acme_order order = {0};
+
+	heed_retry_after(o, r);
+	o->progress = CA_PROCESSING;
+	if (acme_order_parse(r->body.data, r->body.len, s->order, &order, NULL)) {
+		if (order.status == ACME_VALID)
+			o->progress = CA_ISSUED;
+		if (order.status == ACME_INVALID) {
+			dead(o);
+			problem_from_objects(NULL, order.error, "finalize order", s->order, r->status, err);
+		}
+		learn(s, &order);
+	}
+	acme_order_clear(&order);
+}
+
+static bool finalize_post(struct acme *a, struct acme_state *s, struct ca_order *o, const struct csr *csr, struct err *err)
+{
+	json_t *payload = finalize_payload(csr);
+	struct acme_call call = {.op = "finalize order", .url = s->finalize, .payload = payload, .once = true};
+	struct acme_answer answer = {0};
+	bool ok;
+
+	if (!payload)
+		return err_nomem(err, call.op);
+	o->retry_at = 0;
+	activity(o, "sending the certificate request to", s->finalize);
+	ok = acme_post(a, &call, &answer, err);
+	if (ok)
+		finalized(s, o, &answer.http, err);
+	else if (strcmp(err->type, "orderNotReady") == 0)
+		ok = look_state(a, s, o, err) && (o->progress != CA_READY || err_set(err, ERR_TEMPORARY, call.op, s->finalize,
+			"the CA says that the order is not ready, and that it is"));
+	acme_answer_clear(&answer);
+	json_decref(payload);
+	return ok;
+}
+
+static bool work_finalize(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
+{
+	bool seen_ready = acme_ticket_take(a, s->ticket) && s->finalize;
+
+	if (!seen_ready && !look_state(a, s, o, err))
+		return false;
+	if (!seen_ready && o->progress != CA_READY)
+		return true;
+	acme_ticket_take(a, s->ticket);
+	replace_string(&s->ticket, NULL);
+	o->progress = CA_READY;
+	return finalize_post(a, s, o, arg, err);
+}
+
+bool acme_finalize(struct acme *a, struct ca_order *o, const void *csr, size_t len, struct err *err)
+{
+	struct csr arg = {csr, len};
+
+	return with_state(a, o, work_finalize, &arg, err);
+}
+
+static bool chain_taken(const struct http_response *r, const char *url, struct buf *pem, struct err *err)
+{
+	struct member_source from = {"fetch certificate", url, err};
+
+	if (!r->content_type || strcmp(r->content_type, "application/pem-certificate-chain") != 0)
+		return member_wrong(&from, "its type is \"%.60s\", not application/pem-certificate-chain", r->content_type ? r->content_type : "");
+	return acme_chain_parse(r->body.data, r->body.len, url, pem, err);
+}
+
+static bool work_fetch(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
+{
+	struct acme_call call = {.op = "fetch certificate", .accept = "application/pem-certificate-chain", .max_body = CHAIN_OCTETS_MAX};
+	struct acme_answer answer = {0};
+	bool ok;
+
+	if (!s->certificate) {
+		if (!look_state(a, s, o, err))
+			return false;
+		if (!s->certificate)
+			return err_set(err, o->progress == CA_INVALID ? ERR_CA : ERR_TEMPORARY, call.op, s->order, "the CA has no certificate for this order%s",
+				o->progress == CA_INVALID ? "" : " yet");
+	}
+	call.url = s->certificate;
+	o->retry_at = 0;
+	activity(o, "fetching the certificate from", s->certificate);
+	ok = acme_post(a, &call, &answer, err) && chain_taken(&answer.http, s->certificate, arg, err);
+	if (ok)
+		o->progress = CA_ISSUED;
+	acme_answer_clear(&answer);
+	return ok;
+}
+
+bool acme_fetch(struct acme *a, struct ca_order *o, struct buf *pem, struct err *err)
+{
+	return with_state(a, o, work_fetch, pem, err);
+}

@@ -1,0 +1,173 @@
+/*
+ * enroll/ca.c - the seam between the enrollment and a CA: passes each call to the driver, and what all drivers share.
+ *
+ * The key authorization of RFC 8823 is here because it is arithmetic, not protocol: any driver whose CA validates by mail needs it.
+ */
+#include "config.h"
+
+#include "enroll/ca.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "enroll/ca_driver.h"
+
+/* RFC 8823 section 3 wants 128 bits in token-part1: 22 characters of base64url. */
+#define TOKEN_PART1_MIN 22
+#define TOKEN_MAX 512
+
+struct ca {
+	const struct ca_driver *driver;
+	void *self;
+};
+
+void ca_info_clear(struct ca_info *i)
+{
+	free(i->account_uri);
+	free(i->terms);
+	strlist_clear(&i->caa_identities);
+	strlist_clear(&i->profiles);
+	memset(i, 0, sizeof *i);
+}
+
+void ca_order_clear(struct ca_order *o)
+{
+	free(o->state);
+	free(o->challenge_from);
+	free(o->challenge_address);
+	memset(o, 0, sizeof *o);
+}
+
+struct ca *ca_new(const struct ca_config *config, struct err *err)
+{
+	struct ca *ca = calloc(1, sizeof *ca);
+
+	if (!ca) {
+		err_nomem(err, "prepare CA");
+		return NULL;
+	}
+	ca->driver = &acme_driver;
+	ca->self = ca->driver->new(config, err);
+	if (ca->self)
+		return ca;
+	free(ca);
+	return NULL;
+}
+
+void ca_free(struct ca *ca)
+{
+	if (!ca)
+		return;
+	ca->driver->free(ca->self);
+	free(ca);
+}
+
+void ca_stop(struct ca *ca)
+{
+	ca->driver->stop(ca->self);
+}
+
+bool ca_prepare(struct ca *ca, struct ca_info *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	return ca->driver->prepare(ca->self, out, err);
+}
+
+bool ca_open(struct ca *ca, const struct strlist *addresses, struct ca_order *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	return ca->driver->open(ca->self, addresses, out, err);
+}
+
+bool ca_look(struct ca *ca, struct ca_order *o, struct err *err)
+{
+	return ca->driver->look(ca->self, o, err);
+}
+
+bool ca_answer(struct ca *ca, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err)
+{
+	return ca->driver->answer(ca->self, o, token_part1, response, err);
+}
+
+bool ca_ready(struct ca *ca, struct ca_order *o, struct err *err)
+{
+	return ca->driver->ready(ca->self, o, err);
+}
+
+bool ca_finalize(struct ca *ca, struct ca_order *o, const void *csr, size_t len, struct err *err)
+{
+	return ca->driver->finalize(ca->self, o, csr, len, err);
+}
+
+bool ca_fetch(struct ca *ca, struct ca_order *o, struct buf *pem, struct err *err)
+{
+	return ca->driver->fetch(ca->self, o, pem, err);
+}
+
+const char *ca_account_uri(struct ca *ca)
+{
+	return ca->driver->account_uri(ca->self);
+}
+
+/* ---- key authorization ------------------------------------------------------------------------------------------- */
+
+/* base64url, padding allowed: RFC 8823's examples carry it. */
+static bool token_good(const char *s, size_t least)
+{
+	size_t n = 0, padding;
+
+	while (isalnum((unsigned char)s[n]) || s[n] == '-' || s[n] == '_')
+		n++;
+	padding = strspn(s + n, "=");
+	return n >= least && n + padding <= TOKEN_MAX && padding <= 2 && s[n + padding] == '\0';
+}
+
+/* The two readings of "token-part1 concatenated with token-part2" that CAs are built on (see ca.token-join). */
+static bool token_join(enum token_join join, const char *part1, const char *part2, struct buf *out)
+{
+	struct buf raw = BUF_INIT;
+	bool ok = true;
+
+	if (join == JOIN_STRINGS) {
+		buf_puts(out, part1);
+		buf_puts(out, part2);
+	} else {
+		ok = base64url_decode(&raw, part1, strlen(part1)) && base64url_decode(&raw, part2, strlen(part2)) && !raw.failed;
+		if (ok)
+			base64url_encode(out, raw.data, raw.len);
+	}
+	buf_clear(&raw);
+	return ok;
+}
+
+bool ca_key_authorization(enum token_join join, const char *token_part1, const char *token_part2, const char *thumbprint, struct buf *response,
+	struct err *err)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	struct buf text = BUF_INIT;
+	bool ok = false;
+
+	if (!token_good(token_part1, TOKEN_PART1_MIN))
+		err_set(err, ERR_POLICY, "answer challenge", "", "what stands in the challenge mail's subject is no token of 128 bits or more in base64url");
+	else if (!token_good(token_part2, 1))
+		err_set(err, ERR_POLICY, "answer challenge", "", "the token in the CA's challenge is no base64url text");
+	else if (!token_join(join, token_part1, token_part2, &text))
+		err_set(err, ERR_POLICY, "answer challenge", "", "a token cannot be decoded as base64url; does ca.token-join = \"decoded\" suit this CA?");
+	else
+		ok = true;
+	if (ok) {
+		buf_printf(&text, ".%s", thumbprint);
+		if (text.failed)
+			ok = err_nomem(err, "answer challenge");
+		else if (!EVP_Digest(text.data, text.len, digest, &n, EVP_sha256(), NULL))
+			ok = err_openssl(err, ERR_BUG, "answer challenge", "");
+		else
+			base64url_encode(response, digest, n);
+	}
+	buf_clear(&text);
+	return ok && (!response->failed || err_nomem(err, "answer challenge"));
+}

@@ -1,0 +1,25 @@
+/* enroll/ca_driver.h - what stands behind ca.h: one table of functions for each kind of CA.  Private to enroll/. */
+#ifndef ENROLL_ENROLL_CA_DRIVER_H
+#define ENROLL_ENROLL_CA_DRIVER_H
+
+#include "enroll/ca.h"
+
+/* The functions mean what those of ca.h mean; `self` is what `open_driver` gave. */
+struct ca_driver {
+	const char *name;
+	void *(*new)(const struct ca_config *config, struct err *err);
+	void (*free)(void *self);
+	void (*stop)(void *self);
+	bool (*prepare)(void *self, struct ca_info *out, struct err *err);
+	bool (*open)(void *self, const struct strlist *addresses, struct ca_order *out, struct err *err);
+	bool (*look)(void *self, struct ca_order *o, struct err *err);
+	bool (*answer)(void *self, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err);
+	bool (*ready)(void *self, struct ca_order *o, struct err *err);
+	bool (*finalize)(void *self, struct ca_order *o, const void *csr, size_t len, struct err *err);
+	bool (*fetch)(void *self, struct ca_order *o, struct buf *pem, struct err *err);
+	const char *(*account_uri)(void *self);
+};
+
+extern const struct ca_driver acme_driver;
+
+#endif

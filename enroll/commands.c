@@ -1,0 +1,497 @@
+/*
+ * enroll/commands.c - what enrollctl can ask of enrolld: one table, one function a command.  Times are RFC 3339 texts, absent facts are left out.
+ */
+#include "config.h"
+
+#include "enroll/control.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_MOST 1000
+
+struct call {
+	struct enroll_parts *parts;
+	const struct control_peer *peer;
+	json_t *arguments;
+};
+
+/* ---- arguments and values --------------------------------------------------------------------------------------------------- */
+
+static const char *text_argument(const struct call *c, const char *name)
+{
+	return json_string_value(json_object_get(c->arguments, name));
+}
+
+static size_t limit_argument(const struct call *c, size_t otherwise)
+{
+	json_int_t n = json_integer_value(json_object_get(c->arguments, "limit"));
+
+	return n > 0 && n <= LIST_MOST ? (size_t)n : otherwise;
+}
+
+static json_t *time_json(time_t t)
+{
+	char text[32];
+
+	return t ? json_string(time_text(t, text)) : NULL;
+}
+
+static void set(json_t *o, const char *key, json_t *value)
+{
+	if (value)
+		json_object_set_new(o, key, value);
+}
+
+static json_t *text_json(const char *s)
+{
+	return s && *s ? json_string(s) : NULL;
+}
+
+/* The enrollment an admin means by an address; an error when there is none. */
+static bool find(const struct call *c, struct enrollment *e, struct err *err)
+{
+	const char *address = text_argument(c, "address");
+	struct address parsed;
+	bool found;
+
+	if (!address)
+		return err_set(err, ERR_CONFIG, "find enrollment", NULL, "an address is needed");
+	if (!address_parse(&parsed, address, err) || !store_enrollment_find(c->parts->store, address, e, &found, err))
+		return false;
+	return found || err_set(err, ERR_POLICY, "find enrollment", address,
+				"no enrollment for this address yet; it begins with the user's next mail, or with `enrollctl enroll %s`", address);
+}
+
+/* ---- facts as JSON ------------------------------------------------------------------------------------------------------------ */
+
+static json_t *addresses_json(const struct strlist *l)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < l->n; i++)
+		json_array_append_new(a, json_string(l->v[i]));
+	return a;
+}
+
+static const char *what_next(const struct enrollment *e)
+{
+	if (e->disabled)
+		return "nothing until `enrollctl enable`";
+	switch (e->state) {
+	case ENROLLMENT_BLOCKED:
+		return e->next_at ? "is looked at again by itself, or now with `enrollctl retry`" : "an admin has to act on the reason, then `enrollctl retry`";
+	case ENROLLMENT_FAILED:
+		return "please report this as a defect; `enrollctl retry` begins again";
+	case ENROLLMENT_WAITING:
+		return "goes on by itself, or now with `enrollctl retry`";
+	case ENROLLMENT_ACTIVE:
+		return "mail is signed; renewal begins by itself";
+	case ENROLLMENT_CHALLENGE_AWAITED:
+		return "waits for the CA's challenge mail";
+	case ENROLLMENT_ANSWERED:
+		return "waits for the CA's verdict";
+	default:
+		return e->next_at ? "goes on by itself" : "nothing";
+	}
+}
+
+static json_t *enrollment_json(const struct enrollment *e, bool whole)
+{
+	json_t *o = json_object();
+
+	set(o, "id", json_integer(e->id));
+	set(o, "address", e->addresses.n ? json_string(e->addresses.v[0]) : NULL);
+	set(o, "state", json_string(enrollment_state_name(e->state)));
+	set(o, "since", time_json(e->state_since));
+	set(o, "why", text_json(e->why));
+	set(o, "why_class", e->why ? json_string(err_class_name(e->why_class)) : NULL);
+	set(o, "next_at", time_json(e->next_at));
+	set(o, "disabled", json_boolean(e->disabled));
+	set(o, "profile", text_json(e->profile));
+	set(o, "usage", text_json(e->usage));
+	if (!whole)
+		return o;
+	set(o, "addresses", addresses_json(&e->addresses));
+	set(o, "ca", text_json(e->ca));
+	set(o, "what_next", json_string(what_next(e)));
+	set(o, "resumes_in", e->state == ENROLLMENT_WAITING || e->state == ENROLLMENT_BLOCKED ? json_string(enrollment_state_name(e->resume)) : NULL);
+	set(o, "requested_by", text_json(e->requested_by));
+	set(o, "requested_at", time_json(e->requested_at));
+	set(o, "attempts", json_integer((json_int_t)e->attempts));
+	set(o, "orders", json_integer((json_int_t)e->orders));
+	set(o, "abandoned_orders", json_integer((json_int_t)e->abandoned));
+	set(o, "ordered_at", time_json(e->ordered_at));
+	set(o, "challenge_from", text_json(e->challenge_from));
+	set(o, "answered_at", time_json(e->answered_at));
+	set(o, "activity", text_json(e->activity));
+	set(o, "intent", text_json(e->intent));
+	return o;
+}
+
+static json_t *certificate_json(const struct store_certificate *c)
+{
+	json_t *o = json_object();
+
+	set(o, "serial", text_json(c->serial));
+	set(o, "fingerprint", text_json(c->fingerprint));
+	set(o, "issuer", text_json(c->issuer));
+	set(o, "addresses", text_json(c->addresses));
+	set(o, "not_before", time_json(c->not_before));
+	set(o, "not_after", time_json(c->not_after));
+	set(o, "status", text_json(c->status));
+	set(o, "findings", text_json(c->why));
+	set(o, "directory_dn", c->in_directory ? text_json(c->directory_dn) : NULL);
+	return o;
+}
+
+static json_t *challenge_json(const struct challenge *c)
+{
+	json_t *o = json_object();
+
+	set(o, "received_at", time_json(c->received_at));
+	set(o, "from", text_json(c->from));
+	set(o, "message_id", text_json(c->message_id));
+	set(o, "authentication", text_json(c->authentication));
+	set(o, "disposition", text_json(c->disposition));
+	set(o, "state", text_json(c->state));
+	set(o, "reply_message_id", text_json(c->reply_message_id));
+	return o;
+}
+
+static json_t *event_json(const struct event *e)
+{
+	json_t *o = json_object();
+
+	set(o, "id", json_integer(e->id));
+	set(o, "at", time_json(e->at));
+	set(o, "event", text_json(e->name));
+	set(o, "actor", text_json(e->actor));
+	set(o, "address", text_json(e->address));
+	set(o, "state", e->enrollment_id ? json_string(enrollment_state_name(e->state)) : NULL);
+	set(o, "class", e->class == ERR_NONE ? NULL : json_string(err_class_name(e->class)));
+	set(o, "text", text_json(e->text));
+	return o;
+}
+
+/* ---- reading commands ---------------------------------------------------------------------------------------------------------- */
+
+static const char *mode_name(enum config_mode m)
+{
+	return m == MODE_SIGN ? "sign" : m == MODE_ENROLL ? "enroll" : "observe";
+}
+
+static json_t *do_status(const struct call *c, struct err *err)
+{
+	size_t counts[ENROLLMENT_STATES], disabled, today;
+	char *paused = NULL;
+	json_t *o, *states;
+
+	if (!store_enrollment_counts(c->parts->store, counts, &disabled, err) || !store_orders_since(c->parts->store, time(NULL) - 86400, &today, err) ||
+		!store_flag_get(c->parts->store, "paused", &paused, err))
+		return NULL;
+	o = json_object();
+	states = json_object();
+	for (int i = 0; i < ENROLLMENT_STATES; i++)
+		if (counts[i])
+			set(states, enrollment_state_name((enum enrollment_state)i), json_integer((json_int_t)counts[i]));
+	set(o, "version", json_string(PACKAGE_VERSION));
+	set(o, "mode", json_string(mode_name(c->parts->config->mode)));
+	set(o, "paused", paused ? json_string(paused) : json_false());
+	set(o, "enrollments", states);
+	set(o, "disabled", json_integer((json_int_t)disabled));
+	set(o, "orders_in_24h", json_integer((json_int_t)today));
+	set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
+	set(o, "ca", text_json(c->parts->config->ca.directory_url));
+	set(o, "profile", text_json(c->parts->config->certificate.name));
+	set(o, "pilot", json_boolean(c->parts->config->pilot_addresses.n || c->parts->config->pilot_group));
+	free(paused);
+	return o;
+}
+
+static json_t *list_observed(const struct call *c, struct err *err)
+{
+	struct observed_list l = {0};
+	json_t *a;
+
+	if (!store_observed(c->parts->store, &l, err))
+		return NULL;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++) {
+		json_t *o = json_object();
+
+		set(o, "address", text_json(l.v[i].from));
+		set(o, "login", text_json(l.v[i].login));
+		set(o, "verdict", text_json(l.v[i].verdict));
+		set(o, "reason", text_json(l.v[i].reason));
+		set(o, "mails", json_integer((json_int_t)l.v[i].mails));
+		set(o, "first", time_json(l.v[i].first));
+		set(o, "last", time_json(l.v[i].last));
+		json_array_append_new(a, o);
+	}
+	observed_list_clear(&l);
+	return json_pack("{s:o}", "observed", a);
+}
+
+static json_t *do_list(const struct call *c, struct err *err)
+{
+	const char *state = text_argument(c, "state"), *after = text_argument(c, "after");
+	size_t limit = limit_argument(c, 200);
+	enum enrollment_state wanted = ENROLLMENT_REQUESTED;
+	struct enrollment_list l = {0};
+	json_t *a, *o;
+
+	if (json_is_true(json_object_get(c->arguments, "observed")))
+		return list_observed(c, err);
+	if (state && !enrollment_state_parse(state, &wanted)) {
+		err_set(err, ERR_CONFIG, "list", state, "no such state");
+		return NULL;
+	}
+	if (!store_enrollment_list(c->parts->store, state ? (int)wanted : -1, after, limit, &l, err))
+		return NULL;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++)
+		json_array_append_new(a, enrollment_json(&l.v[i], false));
+	o = json_pack("{s:o}", "enrollments", a);
+	if (l.n == limit && l.v[l.n - 1].addresses.n)
+		set(o, "more_after", json_string(l.v[l.n - 1].addresses.v[0]));
+	enrollment_list_clear(&l);
+	return o;
+}
+
+static bool show_certificates(const struct call *c, int64_t id, json_t *o, struct err *err)
+{
+	struct store_certificate_list l = {0};
+	json_t *a;
+
+	if (!store_certificates_of(c->parts->store, id, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++)
+		json_array_append_new(a, certificate_json(&l.v[i]));
+	set(o, "certificates", a);
+	store_certificate_list_clear(&l);
+	return true;
+}
+
+static bool show_challenges(const struct call *c, int64_t id, json_t *o, struct err *err)
+{
+	struct challenge_list l = {0};
+	json_t *a;
+
+	if (!store_challenges_of(c->parts->store, id, 0, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++)
+		json_array_append_new(a, challenge_json(&l.v[i]));
+	set(o, "challenges", a);
+	challenge_list_clear(&l);
+	return true;
+}
+
+static bool show_events(const struct call *c, int64_t id, int64_t after, size_t limit, json_t *o, struct err *err)
+{
+	struct event_list l = {0};
+	json_t *a;
+
+	if (!store_events(c->parts->store, id, after, limit, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++)
+		json_array_append_new(a, event_json(&l.v[i]));
+	set(o, "events", a);
+	event_list_clear(&l);
+	return true;
+}
+
+static json_t *do_show(const struct call *c, struct err *err)
+{
+	struct enrollment e = {0};
+	json_t *o = NULL;
+
+	if (find(c, &e, err)) {
+		o = json_pack("{s:o}", "enrollment", enrollment_json(&e, true));
+		if (!show_certificates(c, e.id, o, err) || !show_challenges(c, e.id, o, err) || !show_events(c, e.id, -1, limit_argument(c, 200), o, err)) {
+			json_decref(o);
+			o = NULL;
+		}
+	}
+	enrollment_clear(&e);
+	return o;
+}
+
+static json_t *do_events(const struct call *c, struct err *err)
+{
+	struct enrollment e = {0};
+	json_t *after = json_object_get(c->arguments, "after"), *o = NULL;
+
+	if (!text_argument(c, "address") || find(c, &e, err)) {
+		o = json_object();
+		if (!show_events(c, e.id, after ? (int64_t)json_integer_value(after) : -1, limit_argument(c, 100), o, err)) {
+			json_decref(o);
+			o = NULL;
+		}
+	}
+	enrollment_clear(&e);
+	return o;
+}
+
+static json_t *do_mail(const struct call *c, struct err *err)
+{
+	struct mail_event_list l = {0};
+	json_t *a;
+
+	if (!store_mail_events(c->parts->store, text_argument(c, "address"), limit_argument(c, 50), &l, err))
+		return NULL;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++) {
+		json_t *o = json_object();
+
+		set(o, "at", time_json(l.v[i].at));
+		set(o, "queue_id", text_json(l.v[i].queue_id));
+		set(o, "message_id", text_json(l.v[i].message_id));
+		set(o, "login", text_json(l.v[i].login));
+		set(o, "from", text_json(l.v[i].from));
+		set(o, "verdict", text_json(l.v[i].verdict));
+		set(o, "reason", text_json(l.v[i].reason));
+		json_array_append_new(a, o);
+	}
+	mail_event_list_clear(&l);
+	return json_pack("{s:o}", "mail", a);
+}
+
+static json_t *do_config(const struct call *c, struct err *err)
+{
+	struct buf text = BUF_INIT;
+	json_t *o = NULL;
+
+	if (config_show(c->parts->config, false, &text, err))
+		o = json_pack("{s:s, s:s}", "path", c->parts->config->path, "text", buf_str(&text));
+	buf_clear(&text);
+	return o;
+}
+
+static json_t *do_doctor(const struct call *c, struct err *err)
+{
+	json_t *checks = doctor_run(c->parts, err);
+
+	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
+}
+
+/* ---- changing commands ------------------------------------------------------------------------------------------------------------ */
+
+static json_t *do_enroll(const struct call *c, struct err *err)
+{
+	const struct certificate_profile *p = &c->parts->config->certificate;
+	const char *text = text_argument(c, "address");
+	char address[ADDRESS_MAX];
+	struct address parsed;
+	bool created = false;
+	int64_t id = 0;
+
+	if (!text || !address_parse(&parsed, text, err)) {
+		if (!text)
+			err_set(err, ERR_CONFIG, "enroll", NULL, "an address is needed");
+		return NULL;
+	}
+	if (!config_serves(c->parts->config, parsed.domain)) {
+		err_set(err, ERR_POLICY, "enroll", text, "%s is not among the domains of the configuration", parsed.domain);
+		return NULL;
+	}
+	address_text(&parsed, address);
+	if (!store_enrollment_request(c->parts->store, address, p->name, usage_name(p->usage), c->peer->name, &created, &id, err))
+		return NULL;
+	return json_pack("{s:s, s:b, s:I}", "address", address, "created", created, "id", (json_int_t)id);
+}
+
+static json_t *admin_act(const struct call *c, enum enrollment_admin what, struct err *err)
+{
+	struct enrollment e = {0};
+	bool changed = false;
+	json_t *o = NULL;
+
+	if (find(c, &e, err) && store_enrollment_admin(c->parts->store, e.id, what, c->peer->name, text_argument(c, "reason"), &changed, err))
+		o = json_pack("{s:s, s:b, s:s}", "address", e.addresses.n ? e.addresses.v[0] : "", "changed", changed, "state_before",
+			enrollment_state_name(e.state));
+	enrollment_clear(&e);
+	return o;
+}
+
+static json_t *do_retry(const struct call *c, struct err *err)
+{
+	return admin_act(c, ENROLLMENT_ADMIN_RETRY, err);
+}
+
+static json_t *do_disable(const struct call *c, struct err *err)
+{
+	return admin_act(c, ENROLLMENT_ADMIN_DISABLE, err);
+}
+
+static json_t *do_enable(const struct call *c, struct err *err)
+{
+	return admin_act(c, ENROLLMENT_ADMIN_ENABLE, err);
+}
+
+static json_t *set_paused(const struct call *c, const char *value, struct err *err)
+{
+	if (!store_flag_set(c->parts->store, "paused", value, c->peer->name, err))
+		return NULL;
+	return json_pack("{s:b}", "paused", value != NULL);
+}
+
+static json_t *do_pause(const struct call *c, struct err *err)
+{
+	const char *reason = text_argument(c, "reason");
+	char now[32], value[512];
+
+	snprintf(value, sizeof value, "by %s at %s%s%.300s", c->peer->name, time_text(time(NULL), now), reason ? ": " : "", reason ? reason : "");
+	return set_paused(c, value, err);
+}
+
+static json_t *do_resume(const struct call *c, struct err *err)
+{
+	return set_paused(c, NULL, err);
+}
+
+/* ---- the table ----------------------------------------------------------------------------------------------------------------------- */
+
+static const struct command {
+	const char *name;
+	enum control_role role;
+	json_t *(*run)(const struct call *, struct err *);
+} commands[] = {
+	{"status", CONTROL_HELPDESK, do_status}, {"list", CONTROL_HELPDESK, do_list}, {"show", CONTROL_HELPDESK, do_show},
+	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"config", CONTROL_HELPDESK, do_config},
+	{"doctor", CONTROL_HELPDESK, do_doctor}, {"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
+	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
+	{"resume", CONTROL_ADMIN, do_resume},
+};
+
+static const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+enum control_role control_required_role(const char *name)
+{
+	const struct command *c = command_find(name);
+
+	return c ? c->role : CONTROL_NOBODY;
+}
+
+json_t *command_run(struct enroll_parts *parts, const struct control_peer *peer, const char *name, json_t *arguments, struct err *err)
+{
+	struct call call = {parts, peer, arguments};
+	const struct command *c = command_find(name);
+	json_t *result = c ? c->run(&call, err) : NULL;
+
+	if (c && c->role == CONTROL_ADMIN)
+		log_event(LOG_LEVEL_INFO, "control", "command", name, "by", peer->name, "address", text_argument(&call, "address"), "result",
+			result ? "done" : "refused", NULL);
+	if (!result && err->class == ERR_NONE)
+		err_nomem(err, name);
+	return result;
+}

@@ -1,0 +1,336 @@
+/*
+ * enroll/control.c - the control socket: who is there, one request, one answer.
+ *
+ * The socket can be reached by every local user; what a peer may do is decided by the kernel's word about it (SO_PEERCRED, SO_PEERGROUPS), never by
+ * what it says.  Somebody without a role gets a sentence that names the groups, and nothing else.
+ */
+#include "config.h"
+
+#include "enroll/control.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define CLIENTS_MOST 32
+#define IDLE_MS 10000
+
+struct control {
+	struct enroll_parts *parts;
+	int listener;
+	int wake[2];              /* written at the end */
+	pthread_t thread;
+	pthread_mutex_t lock;     /* clients */
+	pthread_cond_t idle;
+	unsigned clients;
+	char path[108];
+};
+
+/* ---- who is there ----------------------------------------------------------------------------------------------------------- */
+
+static bool gid_of(const char *group, gid_t *gid)
+{
+	struct group buf, *found = NULL;
+	char space[16384];
+
+	if (getgrnam_r(group, &buf, space, sizeof space, &found) != 0 || !found)
+		return false;
+	*gid = found->gr_gid;
+	return true;
+}
+
+static bool peer_in_group(int fd, const struct ucred *cred, const char *group)
+{
+	gid_t groups[1024], want;
+	socklen_t len = sizeof groups;
+
+	if (!gid_of(group, &want))
+		return false;
+	if (cred->gid == want)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) != 0)
+		return false;
+	for (size_t i = 0; i < len / sizeof *groups; i++)
+		if (groups[i] == want)
+			return true;
+	return false;
+}
+
+static bool peer_of(const struct control *c, int fd, struct control_peer *p)
+{
+	const struct control_config *cfg = &c->parts->config->control;
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+	struct passwd buf, *found = NULL;
+	char space[16384];
+
+	memset(p, 0, sizeof *p);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
+		return false;
+	if (getpwuid_r(cred.uid, &buf, space, sizeof space, &found) == 0 && found)
+		snprintf(p->user, sizeof p->user, "%.60s", found->pw_name);
+	else
+		snprintf(p->user, sizeof p->user, "uid%lu", (unsigned long)cred.uid);
+	if (cred.uid == 0 || peer_in_group(fd, &cred, cfg->admin_group))
+		p->role = CONTROL_ADMIN;
+	else if (peer_in_group(fd, &cred, cfg->helpdesk_group))
+		p->role = CONTROL_HELPDESK;
+	snprintf(p->name, sizeof p->name, "%s:%s", p->role == CONTROL_ADMIN ? "admin" : "helpdesk", p->user);
+	return true;
+}
+
+/* ---- one request, one answer -------------------------------------------------------------------------------------------------- */
+
+static bool read_line(int fd, struct buf *line, struct err *err)
+{
+	int64_t until = mono_ms() + IDLE_MS;
+	char piece[4096];
+	ssize_t n;
+
+	line->max = CONTROL_REQUEST_MAX;
+	for (;;) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		int64_t left = until - mono_ms();
+
+		if (left <= 0 || poll(&p, 1, (int)left) <= 0)
+			return err_set(err, ERR_CONFIG, "read request", NULL, "no whole request within %d s", IDLE_MS / 1000);
+		n = read(fd, piece, sizeof piece);
+		if (n <= 0)
+			return err_set(err, ERR_CONFIG, "read request", NULL, "the request ends without a newline");
+		buf_append(line, piece, (size_t)n);
+		if (line->failed)
+			return err_set(err, ERR_CONFIG, "read request", NULL, "the request is larger than %d octets", CONTROL_REQUEST_MAX);
+		if (memchr(piece, '\n', (size_t)n))
+			return true;
+	}
+}
+
+static void write_all(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		data += n;
+		len -= (size_t)n;
+	}
+}
+
+static json_t *answer_error(const struct err *err)
+{
+	return json_pack("{s:b, s:{s:s, s:s, s:s, s:s*}}", "ok", 0, "error", "class", err_class_name(err->class), "op", err->op, "text", err->text,
+		"subject", err->subject[0] ? err->subject : NULL);
+}
+
+static json_t *answer(struct control *c, const struct control_peer *peer, const struct buf *line, struct err *err)
+{
+	json_error_t where;
+	json_t *request = json_loadb(line->data, line->len, JSON_REJECT_DUPLICATES, &where), *arguments, *result = NULL;
+	const char *command = json_string_value(json_object_get(request, "command"));
+	enum control_role needed;
+
+	arguments = json_object_get(request, "arguments");
+	needed = command ? control_required_role(command) : CONTROL_NOBODY;
+	if (!request)
+		err_set(err, ERR_CONFIG, "read request", NULL, "not JSON: %s", where.text);
+	else if (!command || (arguments && !json_is_object(arguments)))
+		err_set(err, ERR_CONFIG, "read request", NULL, "expected {\"command\": \"...\", \"arguments\": {...}}");
+	else if (needed == CONTROL_NOBODY)
+		err_set(err, ERR_CONFIG, "read request", command, "unknown command");
+	else if (needed > peer->role)
+		err_set(err, ERR_POLICY, command, peer->user, "only members of group %s (or root) may do this", c->parts->config->control.admin_group);
+	else
+		result = command_run(c->parts, peer, command, arguments, err);
+	json_decref(request);
+	return result ? json_pack("{s:b, s:o}", "ok", 1, "result", result) : answer_error(err);
+}
+
+static void serve(struct control *c, int fd)
+{
+	struct control_peer peer;
+	struct err err = ERR_INIT;
+	struct buf line = BUF_INIT;
+	json_t *reply = NULL;
+	char *text;
+
+	if (!peer_of(c, fd, &peer))
+		return;
+	if (peer.role == CONTROL_NOBODY) {
+		err_set(&err, ERR_POLICY, "connect", peer.user, "only root and members of the groups %s and %s may use enrollctl", c->parts->config->control.admin_group,
+			c->parts->config->control.helpdesk_group);
+		log_event(LOG_LEVEL_WARNING, "control_refused", "user", peer.user, NULL);
+		reply = answer_error(&err);
+	} else if (read_line(fd, &line, &err)) {
+		reply = answer(c, &peer, &line, &err);
+	} else {
+		reply = answer_error(&err);
+	}
+	text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+	if (text) {
+		write_all(fd, text, strlen(text));
+		write_all(fd, "\n", 1);
+	}
+	free(text);
+	json_decref(reply);
+	buf_clear(&line);
+}
+
+/* ---- threads --------------------------------------------------------------------------------------------------------------------- */
+
+struct client {
+	struct control *control;
+	int fd;
+};
+
+static void *client_thread(void *arg)
+{
+	struct client *client = arg;
+	struct control *c = client->control;
+
+	serve(c, client->fd);
+	close(client->fd);
+	free(client);
+	pthread_mutex_lock(&c->lock);
+	c->clients--;
+	pthread_cond_signal(&c->idle);
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+static bool start_client(struct control *c, int fd)
+{
+	struct client *client = malloc(sizeof *client);
+	pthread_attr_t attr;
+	pthread_t thread;
+	bool ok;
+
+	if (!client)
+		return false;
+	client->control = c;
+	client->fd = fd;
+	pthread_mutex_lock(&c->lock);
+	ok = c->clients < CLIENTS_MOST;
+	c->clients += ok;
+	pthread_mutex_unlock(&c->lock);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	if (ok && pthread_create(&thread, &attr, client_thread, client) != 0) {
+		pthread_mutex_lock(&c->lock);
+		c->clients--;
+		pthread_mutex_unlock(&c->lock);
+		ok = false;
+	}
+	pthread_attr_destroy(&attr);
+	if (!ok)
+		free(client);
+	return ok;
+}
+
+static void *accept_thread(void *arg)
+{
+	struct control *c = arg;
+
+	for (;;) {
+		struct pollfd p[2] = {{.fd = c->listener, .events = POLLIN}, {.fd = c->wake[0], .events = POLLIN}};
+		int fd;
+
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			return NULL;
+		if (p[1].revents)
+			return NULL;
+		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0 && !start_client(c, fd))
+			close(fd);
+	}
+}
+
+/* A socket that answers belongs to a living enrolld: two of them on one store are never wanted. */
+static bool open_listener(struct control *c, struct err *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int probe, rc;
+
+	memcpy(addr.sun_path, c->path, sizeof addr.sun_path);
+	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	rc = probe < 0 ? -1 : connect(probe, (struct sockaddr *)&addr, sizeof addr);
+	if (probe >= 0)
+		close(probe);
+	if (rc == 0)
+		return err_set(err, ERR_CONFIG, "open control socket", c->path, "another enrolld answers there");
+	unlink(c->path);
+	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->listener < 0)
+		return err_errno(err, errno, "open control socket", c->path);
+	mask = umask(0);
+	rc = bind(c->listener, (struct sockaddr *)&addr, sizeof addr);
+	umask(mask);
+	if (rc != 0 || listen(c->listener, 64) != 0)
+		return err_errno(err, errno, "open control socket", c->path);
+	return true;
+}
+
+static void control_free(struct control *c)
+{
+	if (c->listener >= 0)
+		close(c->listener);
+	if (c->wake[0] >= 0)
+		close(c->wake[0]);
+	if (c->wake[1] >= 0)
+		close(c->wake[1]);
+	pthread_cond_destroy(&c->idle);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+struct control *control_start(struct enroll_parts *parts, struct err *err)
+{
+	struct control *c = calloc(1, sizeof *c);
+	int rc;
+
+	if (!c) {
+		err_nomem(err, "open control socket");
+		return NULL;
+	}
+	c->parts = parts;
+	c->listener = c->wake[0] = c->wake[1] = -1;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->idle, NULL);
+	snprintf(c->path, sizeof c->path, "%s", parts->config->control.socket);
+	if (pipe(c->wake) != 0) {
+		err_errno(err, errno, "open control socket", c->path);
+	} else if (open_listener(c, err)) {
+		rc = pthread_create(&c->thread, NULL, accept_thread, c);
+		if (rc == 0)
+			return c;
+		err_errno(err, rc, "open control socket", c->path);
+	}
+	control_free(c);
+	return NULL;
+}
+
+void control_stop(struct control *c)
+{
+	if (!c)
+		return;
+	if (write(c->wake[1], "x", 1) != 1)
+		log_event(LOG_LEVEL_ERROR, "bug", "text", "the control thread cannot be woken", NULL);
+	pthread_join(c->thread, NULL);
+	pthread_mutex_lock(&c->lock);
+	while (c->clients > 0)
+		pthread_cond_wait(&c->idle, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	unlink(c->path);
+	control_free(c);
+}

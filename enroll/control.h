@@ -1,0 +1,31 @@
+/*
+ * enroll/control.h - the control socket of enrolld and its commands.  Private to enroll/; the protocol stands in enroll/enroll.h.
+ */
+#ifndef ENROLL_ENROLL_CONTROL_H
+#define ENROLL_ENROLL_CONTROL_H
+
+#include <jansson.h>
+
+#include "enroll/enroll.h"
+#include "enroll/enrollment.h"
+
+struct control;
+
+/* Who asks. `name` is for events: "admin:root", "helpdesk:anna". */
+struct control_peer {
+	enum control_role role;
+	char user[64];
+	char name[96];
+};
+
+/* Listen and serve on threads of its own until control_stop. */
+struct control *control_start(struct enroll_parts *parts, struct err *err);
+void control_stop(struct control *c); /* accepts NULL; waits for requests under way */
+
+/* One command (commands.c): a new reference to the result, or NULL with err. */
+json_t *command_run(struct enroll_parts *parts, const struct control_peer *peer, const char *command, json_t *arguments, struct err *err);
+
+/* `doctor`: an array of {"check", "verdict": ok|warning|error, "text"} (doctor.c). */
+json_t *doctor_run(struct enroll_parts *parts, struct err *err);
+
+#endif

@@ -1,0 +1,246 @@
+/*
+ * enroll/daemon.c - enrolld as a process: gather the parts, let workers step enrollments, end cleanly.
+ *
+ * A few workers claim due rows; between steps they sleep until the store changes (looked at four times a second) or the next row is due.
+ * SIGTERM and SIGINT let the steps under way finish and end; SIGHUP and SIGUSR1 do the same and begin again with the configuration as it then is.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "enroll/control.h"
+#include "enroll/enroll.h"
+#include "enroll/enrollment.h"
+
+#define WORKERS 4
+#define LOOK_MS 250
+
+struct daemon {
+	struct enroll_parts parts;
+	struct control *control;
+	pthread_mutex_t lock;   /* below */
+	pthread_cond_t wake;
+	uint64_t tick;          /* counted up when there may be work */
+	bool ending;
+	pthread_t workers[WORKERS];
+	unsigned n_workers;
+};
+
+/* ---- parts --------------------------------------------------------------------------------------------------------------------- */
+
+static void parts_clear(struct enroll_parts *p)
+{
+	ca_free(p->ca);
+	directory_free(p->directory);
+	dns_free(p->dns);
+	X509_free(p->master_certificate);
+	X509_STORE_free(p->anchors);
+	store_close(p->store);
+	pthread_mutex_destroy(&p->cap_lock);
+	memset(p, 0, sizeof *p);
+}
+
+static bool enrolling_parts(struct enroll_parts *p, const struct config *c, struct err *err)
+{
+	/* Observing orders nothing: it runs without CA, key and anchors. */
+	if (c->mode == MODE_OBSERVE)
+		return true;
+	return (p->master_certificate = keyvault_master_certificate(c->master_certificate, err)) != NULL &&
+		(p->anchors = certcheck_anchors(c->ca.anchor_file, err)) != NULL && (p->ca = ca_new(&c->ca, err)) != NULL;
+}
+
+static bool parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
+{
+	memset(p, 0, sizeof *p);
+	pthread_mutex_init(&p->cap_lock, NULL);
+	p->config = c;
+	if (gethostname(p->host, sizeof p->host - 1) != 0)
+		snprintf(p->host, sizeof p->host, "localhost");
+	return (p->store = store_open(&c->store, STORE_ROLE_ENROLLD, err)) != NULL && (p->dns = dns_new(&c->dns, err)) != NULL &&
+		(!c->directory.urls.n || (p->directory = directory_new(&c->directory, err)) != NULL) && enrolling_parts(p, c, err);
+}
+
+/* ---- workers -------------------------------------------------------------------------------------------------------------------- */
+
+static void owner_name(const struct enroll_parts *p, char out[320])
+{
+	struct buf random = BUF_INIT;
+
+	random_text(&random, 6);
+	snprintf(out, 320, "%s:%ld:%s", p->host, (long)getpid(), buf_str(&random));
+	buf_clear(&random);
+}
+
+static void sleep_until_tick(struct daemon *d, uint64_t *seen)
+{
+	pthread_mutex_lock(&d->lock);
+	while (!d->ending && d->tick == *seen)
+		pthread_cond_wait(&d->wake, &d->lock);
+	*seen = d->tick;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static bool is_ending(struct daemon *d)
+{
+	bool ending;
+
+	pthread_mutex_lock(&d->lock);
+	ending = d->ending;
+	pthread_mutex_unlock(&d->lock);
+	return ending;
+}
+
+static void *worker(void *arg)
+{
+	struct daemon *d = arg;
+	uint64_t seen = 0;
+	char owner[320];
+
+	owner_name(&d->parts, owner);
+	while (!is_ending(d)) {
+		struct err err = ERR_INIT;
+		bool did = false;
+
+		if (!enrollment_step(&d->parts, owner, &did, &err)) {
+			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			did = false;
+		}
+		if (!did)
+			sleep_until_tick(d, &seen);
+	}
+	return NULL;
+}
+
+static void tick(struct daemon *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->tick++;
+	pthread_cond_broadcast(&d->wake);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void end_workers(struct daemon *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->ending = true;
+	pthread_cond_broadcast(&d->wake);
+	pthread_mutex_unlock(&d->lock);
+	for (unsigned i = 0; i < d->n_workers; i++)
+		pthread_join(d->workers[i], NULL);
+	d->n_workers = 0;
+}
+
+static bool start_workers(struct daemon *d, struct err *err)
+{
+	/* In observe mode nothing may be ordered: rows rest until the mode changes. */
+	if (d->parts.config->mode == MODE_OBSERVE)
+		return true;
+	for (; d->n_workers < WORKERS; d->n_workers++) {
+		int rc = pthread_create(&d->workers[d->n_workers], NULL, worker, d);
+
+		if (rc != 0)
+			return err_errno(err, rc, "start worker", NULL);
+	}
+	return true;
+}
+
+/* ---- run ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Wait for a signal; meanwhile tell the workers when there may be something to do. */
+static int watch(struct daemon *d, const sigset_t *set)
+{
+	int64_t counter = -2;
+
+	for (;;) {
+		struct timespec wait = {.tv_nsec = LOOK_MS * 1000000L};
+		time_t due = 0;
+		int64_t now;
+		int sig = sigtimedwait(set, NULL, &wait);
+
+		if (sig > 0)
+			return sig;
+		if (errno != EAGAIN && errno != EINTR)
+			return SIGTERM;
+		now = store_change_counter(d->parts.store);
+		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
+			tick(d);
+		counter = now;
+	}
+}
+
+/* Leases of a predecessor on this host that was killed: only one enrolld runs here (the control socket sees to that). */
+static bool release_leases(struct enroll_parts *p, struct err *err)
+{
+	char prefix[300];
+
+	snprintf(prefix, sizeof prefix, "%s:", p->host);
+	return store_leases_release(p->store, prefix, err);
+}
+
+static int run_once(struct config *config, const sigset_t *set, bool *again)
+{
+	struct daemon d = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .tick = 1};
+	struct err err = ERR_INIT;
+	int sig, rc = 1;
+
+	*again = false;
+	if (parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && start_workers(&d, &err)) {
+#ifdef HAVE_SYSTEMD
+		sd_notify(0, "READY=1");
+#endif
+		log_event(LOG_LEVEL_INFO, "started", "version", PACKAGE_VERSION, "mode",
+			config->mode == MODE_SIGN ? "sign" : config->mode == MODE_ENROLL ? "enroll" : "observe", "control", config->control.socket, NULL);
+		sig = watch(&d, set);
+		*again = sig == SIGHUP || sig == SIGUSR1;
+		rc = 0;
+	} else {
+		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
+	}
+	end_workers(&d);
+	control_stop(d.control);
+	parts_clear(&d.parts);
+	return rc;
+}
+
+int enrolld_run(struct config *config)
+{
+	struct config *now = config_ref(config), *next;
+	bool again = true;
+	sigset_t set;
+	int rc = 0;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	while (rc == 0 && again) {
+		rc = run_once(now, &set, &again);
+		if (rc == 0 && again) {
+			struct err err = ERR_INIT;
+
+			next = config_load(now->path, &err);
+			if (next) {
+				config_unref(now);
+				now = next;
+				log_event(LOG_LEVEL_INFO, "reloaded", "config", now->path, NULL);
+			} else {
+				log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
+			}
+		}
+	}
+	log_event(LOG_LEVEL_INFO, "stopped", NULL);
+	config_unref(now);
+	return rc;
+}

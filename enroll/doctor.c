@@ -1,0 +1,264 @@
+/*
+ * enroll/doctor.c - `enrollctl doctor`: can everything this installation leans on be reached, and does it answer as it must?
+ *
+ * Each check adds one or more lines {check, verdict, text}.  The reply path is tried with a real mail: it is handed to the reply listener, addressed
+ * to a domain of ours alone (doctor.invalid) that the sample configuration routes back to a loopback port, where a one-shot receiver (sink.c) looks
+ * at the DKIM-Signature that was put on it (RFC 8823 section 3.2 names the fields it has to cover).
+ */
+#include "config.h"
+
+#include "enroll/control.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "enroll/challenge.h"
+#include "enroll/sink.h"
+
+static void add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...) BASE_PRINTF(4, 5);
+static void add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...)
+{
+	char text[2048];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	json_array_append_new(checks, json_pack("{s:s, s:s, s:s}", "check", check, "verdict", verdict, "text", text));
+}
+
+/* ---- milter sockets --------------------------------------------------------------------------------------------------------------- */
+
+static void check_socket(json_t *checks, const char *name, const char *where)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const char *path = where + 5;
+	struct stat st;
+	int fd;
+
+	if (strncmp(where, "unix:", 5) != 0) {
+		add(checks, name, "warning", "%s is a TCP socket: whoever reaches it can sign as anybody", where);
+		return;
+	}
+	if (lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+		add(checks, name, "error", "%s is not there: is enroll-milter@%s running?", path, name);
+		return;
+	}
+	if (st.st_mode & 07)
+		add(checks, name, "error", "%s can be used by every local user (mode %o): whoever connects can sign as anybody", path, st.st_mode & 0777);
+	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* enrolld has no business with the milter and usually may not connect; a refusal by permission is as good as an answer. */
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0 && errno == ECONNREFUSED)
+		add(checks, name, "error", "%s is there but nobody listens: is enroll-milter@%s running?", path, name);
+	else
+		add(checks, name, "ok", "%s is there (mode %o)", path, st.st_mode & 0777);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* ---- directory, DNS, CA -------------------------------------------------------------------------------------------------------------- */
+
+static void check_directory(json_t *checks, struct enroll_parts *p)
+{
+	struct buf report = BUF_INIT;
+	struct err err = ERR_INIT;
+
+	if (!p->directory)
+		add(checks, "directory", "warning", "none is configured: logins can only vouch by map or by being the address, nothing is published");
+	else if (directory_check(p->directory, &report, &err))
+		add(checks, "directory", "ok", "%s", buf_str(&report));
+	else
+		add(checks, "directory", "error", "%s", err.text);
+	buf_clear(&report);
+}
+
+static void check_dns(json_t *checks, struct enroll_parts *p)
+{
+	for (size_t i = 0; i < p->config->domains.n; i++) {
+		const char *domain = p->config->domains.v[i];
+		struct dns_answer a;
+
+		dns_query(p->dns, domain, 15 /* MX */, 0, &a);
+		if (a.status == DNS_FAILED)
+			add(checks, "dns", "error", "MX of %s: %s%s", domain, a.security == DNS_BOGUS ? "DNSSEC is broken: " : "", a.why);
+		else if (a.status == DNS_FOUND)
+			add(checks, "dns", "ok", "MX of %s found, DNSSEC %s", domain, a.security == DNS_SECURE ? "secure" : "not signed");
+		else
+			add(checks, "dns", "warning", "%s has no MX record: the CA's challenge mail will go to its address record", domain);
+		dns_answer_clear(&a);
+	}
+}
+
+static void check_caa(json_t *checks, struct enroll_parts *p, const struct ca_info *info)
+{
+	const struct ca_config *ca = &p->config->ca;
+
+	for (size_t i = 0; ca->caa != CAA_OFF && i < p->config->domains.n; i++) {
+		struct caa_request req = {.identities = ca->caa_identities.n ? &ca->caa_identities : &info->caa_identities,
+			.account_uri = info->account_uri, .method = ca->caa_method};
+		struct caa_result r;
+		char address[300];
+
+		snprintf(address, sizeof address, "postmaster@%.255s", p->config->domains.v[i]);
+		req.address = address;
+		caa_check(p->dns, &req, &r);
+		add(checks, "caa", r.decision == CAA_ALLOW ? "ok" : ca->caa == CAA_REPORT ? "warning" : "error", "%s: %s", p->config->domains.v[i], r.text);
+	}
+}
+
+static void check_ca(json_t *checks, struct enroll_parts *p)
+{
+	struct ca_info info = {0};
+	struct err err = ERR_INIT;
+
+	if (!p->ca) {
+		add(checks, "ca", "warning", "not used while mode is \"observe\"");
+		return;
+	}
+	if (ca_prepare(p->ca, &info, &err)) {
+		add(checks, "ca", "ok", "%s answers, our account is %s%s", p->config->ca.directory_url, info.account_uri ? info.account_uri : "unknown",
+			info.eab_required ? ", external account binding required" : "");
+		check_caa(checks, p, &info);
+	} else {
+		add(checks, "ca", "error", "%s: %s", err.op, err.text);
+	}
+	ca_info_clear(&info);
+}
+
+/* ---- the reply path -------------------------------------------------------------------------------------------------------------------- */
+
+static const char *const reply_fields[] = {"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "In-Reply-To", "References", "Message-ID",
+	"Content-Type", "Content-Transfer-Encoding"};
+
+/* Is `field` a member of the colon-separated h= list? */
+static bool listed(const char *list, size_t len, const char *field)
+{
+	const char *end = list + len;
+
+	while (list < end) {
+		const char *colon = memchr(list, ':', (size_t)(end - list)), *stop = colon ? colon : end, *last = stop;
+
+		while (list < last && strchr(" \t\r\n", *list))
+			list++;
+		while (last > list && strchr(" \t\r\n", last[-1]))
+			last--;
+		if ((size_t)(last - list) == strlen(field) && strncasecmp(list, field, strlen(field)) == 0)
+			return true;
+		list = stop + 1;
+	}
+	return false;
+}
+
+/* The value of a tag in a DKIM-Signature (RFC 6376 section 3.2), up to its semicolon. */
+static const char *tag_value(const char *signature, const char *tag, size_t *len)
+{
+	for (const char *p = signature; p; p = strchr(p, ';')) {
+		p += *p == ';';
+		p += strspn(p, " \t\r\n");
+		if (strncmp(p, tag, strlen(tag)) == 0 && p[strlen(tag) + strspn(p + strlen(tag), " \t")] == '=') {
+			p = strchr(p, '=') + 1;
+			*len = strcspn(p, ";");
+			return p;
+		}
+		if (!*p)
+			break;
+	}
+	return NULL;
+}
+
+static void judge_signature(json_t *checks, const char *signature, const char *domain)
+{
+	size_t h_len = 0, d_len = 0;
+	const char *h = tag_value(signature, "h", &h_len), *d = tag_value(signature, "d", &d_len);
+	struct buf missing = BUF_INIT;
+
+	for (size_t i = 0; i < sizeof reply_fields / sizeof *reply_fields; i++)
+		if (!h || !listed(h, h_len, reply_fields[i]))
+			buf_printf(&missing, " %s", reply_fields[i]);
+	if (!d || d_len != strlen(domain) || strncasecmp(d, domain, d_len) != 0)
+		add(checks, "reply-path", "error", "the reply is DKIM-signed for d=%.*s, the CA wants d=%s", (int)(d_len < 200 ? d_len : 200), d ? d : "", domain);
+	else if (missing.len)
+		add(checks, "reply-path", "error", "the DKIM signature on replies does not cover:%s; set SignHeaders and OversignHeaders of the reply listener's OpenDKIM",
+			buf_str(&missing));
+	else
+		add(checks, "reply-path", "ok", "a trial reply came back DKIM-signed by %s over all fields that RFC 8823 names", domain);
+	buf_clear(&missing);
+}
+
+static void try_reply(json_t *checks, struct enroll_parts *p, struct sink *sink)
+{
+	const struct config *c = p->config;
+	struct challenge trial = {.from = (char *)"reply@doctor.invalid", .message_id = (char *)"<trial@doctor.invalid>",
+		.token_part1 = (char *)"ZG9jdG9yLXRyaWFsLXRva2Vu"};
+	struct buf mail = BUF_INIT, id = BUF_INIT, signature = BUF_INIT;
+	struct err err = ERR_INIT;
+	char from[300];
+
+	snprintf(from, sizeof from, "postmaster@%.255s", c->domains.v[0]);
+	challenge_message_id(&id, from);
+	if (!challenge_reply(&mail, from, &trial, buf_str(&id), "trial", time(NULL), &err) ||
+		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, from, trial.from, &mail, &err) != REPLY_ACCEPTED)
+		add(checks, "reply-path", "error", "the reply listener %s:%u does not take mail: %s", c->reply_host, c->reply_port, err.text);
+	else if (!sink_wait(sink, buf_str(&id), 15000, &signature))
+		add(checks, "reply-path", "warning",
+			"the reply listener took a trial mail, but it did not come back to 127.0.0.1:%u; add transport_maps = inline:{ doctor.invalid=smtp:[127.0.0.1]:%u } to Postfix to have it checked",
+			SINK_PORT, SINK_PORT);
+	else if (signature.len == 0)
+		add(checks, "reply-path", "error", "replies leave without a DKIM signature: CAs refuse them; is OpenDKIM the milter of the reply listener?");
+	else
+		judge_signature(checks, buf_str(&signature), c->domains.v[0]);
+	buf_clear(&mail);
+	buf_clear(&id);
+	buf_clear(&signature);
+}
+
+static void check_reply_path(json_t *checks, struct enroll_parts *p)
+{
+	struct err err = ERR_INIT;
+	struct sink *sink;
+
+	if (p->config->domains.n == 0)
+		return;
+	sink = sink_open(&err);
+	if (!sink) {
+		add(checks, "reply-path", "warning", "cannot be tried: %s", err.text);
+		return;
+	}
+	try_reply(checks, p, sink);
+	sink_close(sink);
+}
+
+static void check_store(json_t *checks, struct enroll_parts *p)
+{
+	struct err err = ERR_INIT;
+
+	if (store_check(p->store, &err))
+		add(checks, "store", "ok", "%s is sound, schema version %d", p->config->store.path, store_schema_version());
+	else
+		add(checks, "store", "error", "%s", err.text);
+}
+
+json_t *doctor_run(struct enroll_parts *p, struct err *err)
+{
+	json_t *checks = json_array();
+
+	if (!checks) {
+		err_nomem(err, "doctor");
+		return NULL;
+	}
+	check_store(checks, p);
+	check_socket(checks, "outbound", p->config->milter.outbound_socket);
+	check_socket(checks, "inbound", p->config->milter.inbound_socket);
+	check_directory(checks, p);
+	check_dns(checks, p);
+	check_ca(checks, p);
+	check_reply_path(checks, p);
+	return checks;
+}

@@ -1,0 +1,31 @@
+/*
+ * enroll/enroll.h - what the enrollment room offers to others: running enrolld, the ACME account for `enrollctl init`, and the
+ * words of the control protocol.
+ *
+ * Control protocol: a client connects to the Unix socket, writes one JSON object and a newline, reads one JSON object and a
+ * newline, and closes.  Request: {"command": "show", "arguments": {...}}.  Answer: {"ok": true, "result": {...}} or
+ * {"ok": false, "error": {"class": "policy", "text": "..."}}.  The peer's user is read by SO_PEERCRED; its groups decide the
+ * role.  Requests are capped at 64 KiB, an idle client is dropped after 10 s.
+ */
+#ifndef ENROLL_ENROLL_ENROLL_H
+#define ENROLL_ENROLL_ENROLL_H
+
+#include "base/base.h"
+#include "policy/policy.h"
+
+enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
+
+/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, config (show), doctor: help desk;
+ * enroll, retry: help desk; disable, enable, pause, resume: admin. */
+enum control_role control_required_role(const char *command);
+
+#define CONTROL_REQUEST_MAX 65536
+
+/* Run enrolld until SIGTERM or SIGINT.  Returns the exit code. */
+int enrolld_run(struct config *config);
+
+/* Make the account key when it is missing and register (or find again) the account at the CA.  Safe to repeat.  The account URL
+ * is copied to url. */
+bool enroll_account_init(const struct config *config, char url[1024], struct err *err) BASE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,1170 @@
+/*
+ * enroll/enrollment.c - the life of an enrollment, top to bottom.
+ *
+ * The scheme.  A worker claims a due row (the store gives it a lease), runs the one function that belongs to the row's state, and commits
+ * what came of it together with an event; lease and version must still match, or the result is dropped.  While something outside is asked
+ * (CA, DNS, directory, the reply listener) no transaction is open.  Before anything outside that must not happen twice, the *intent* is
+ * committed with the lease kept; a worker that finds an intent in a row it just claimed knows that its predecessor died in between, and
+ * resolves it: an order whose answer was lost is abandoned and counted, a reply in doubt is not sent again, everything else is looked up at
+ * the CA before it is repeated.
+ *
+ * The state functions below stand in the order of the states.  Each returns STEP_MOVE (it called to()), STEP_STAY (look again at
+ * row.next_at), or STEP_FAIL with an error; fail() turns the error's class into waiting, blocked or failed, in one place.
+ */
+#include "config.h"
+
+#include "enroll/enrollment.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include "enroll/challenge.h"
+
+#define LEASE_SECONDS 600        /* longer than the longest chain of deadlines in one step */
+#define BACKOFF_FIRST 30
+#define BACKOFF_MOST (6 * 3600)
+#define RECHECK_CONFIG 3600      /* blocked by configuration: look again by itself this often */
+#define DATE_SKEW 10             /* the CA's clock may be this far behind ours when a challenge is matched by its Date */
+#define POLL_MOST 60
+
+enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
+
+struct step {
+	struct enroll_parts *p;
+	struct enrollment row;
+	struct store_step out;
+	struct store_certificate certificate;
+	time_t now;
+	enum enrollment_state began;  /* the state whose function runs */
+	char text[2048];              /* what happened, for event and log */
+	char event[32];
+	bool stale;                   /* somebody else has the row now */
+	bool order_dead;              /* this failure ends the order: the next try opens a new one */
+};
+
+struct state_rule {
+	enum enrollment_state state;
+	const char *outside;          /* what is asked outside in this state; NULL = nothing */
+	enum step_result (*run)(struct step *, struct err *);
+	uint32_t next;                /* states this one may go to, beside waiting, blocked, failed */
+};
+#define TO(state) (UINT32_C(1) << (state))
+
+static const struct state_rule *rule_of(enum enrollment_state state);
+
+/* ---- small help for the state functions -------------------------------------------------------------------------- */
+
+static void note(struct step *s, const char *event, const char *fmt, ...) BASE_PRINTF(3, 4);
+static void note(struct step *s, const char *event, const char *fmt, ...)
+{
+	va_list ap;
+
+	snprintf(s->event, sizeof s->event, "%s", event);
+	va_start(ap, fmt);
+	vsnprintf(s->text, sizeof s->text, fmt, ap);
+	va_end(ap);
+}
+
+static bool set_text(char **where, const char *text, struct err *err)
+{
+	char *copy = str_dup(text);
+
+	if (text && !copy)
+		return err_nomem(err, "enrollment");
+	free(*where);
+	*where = copy;
+	return true;
+}
+
+static enum step_result to(struct step *s, enum enrollment_state next)
+{
+	s->row.state = next;
+	s->row.state_since = s->now;
+	s->row.next_at = s->now;
+	s->row.attempts = 0;
+	s->row.why_class = ERR_NONE;
+	free(s->row.why);
+	s->row.why = NULL;
+	return STEP_MOVE;
+}
+
+static enum step_result stay(struct step *s, time_t until)
+{
+	s->row.next_at = until > s->now ? until : s->now + 1;
+	return STEP_STAY;
+}
+
+static const char *address_of(const struct step *s)
+{
+	return s->row.addresses.n ? s->row.addresses.v[0] : "";
+}
+
+/* Write what we have so far and keep the lease: transaction 1 of the scheme, or a fact that must be durable before the next act. */
+static bool commit_keep(struct step *s, const char *event, const char *text, struct err *err)
+{
+	s->out.row = &s->row;
+	s->out.keep_lease = true;
+	s->out.event = event;
+	s->out.actor = "enrolld";
+	s->out.text = text;
+	s->out.class = ERR_NONE;
+	if (!store_step_commit(s->p->store, &s->out, &s->stale, err))
+		return false;
+	memset(&s->out, 0, sizeof s->out);
+	if (s->stale)
+		return err_set(err, ERR_TEMPORARY, "keep lease", address_of(s), "the enrollment was changed by somebody else meanwhile");
+	return true;
+}
+
+static bool intend(struct step *s, const char *intent, struct err *err)
+{
+	return set_text(&s->row.intent, intent, err) && commit_keep(s, "intent", intent, err);
+}
+
+/* Random in [seconds, 1.5 * seconds): a thousand rows that failed together do not come back together. */
+static time_t jittered(time_t seconds)
+{
+	return seconds + (time_t)random_below((uint64_t)seconds / 2 + 1);
+}
+
+static time_t backoff(unsigned attempts)
+{
+	time_t wait = BACKOFF_FIRST;
+
+	while (attempts-- > 1 && wait < BACKOFF_MOST)
+		wait *= 2;
+	return jittered(wait < BACKOFF_MOST ? wait : BACKOFF_MOST);
+}
+
+/* Polls of a pending order: the CA's word, else poll-seconds growing with the age of the state. */
+static time_t poll_at(const struct step *s, const struct ca_order *o)
+{
+	time_t wait = (s->now - s->row.state_since) / 4;
+
+	if (o->retry_at > s->now)
+		return o->retry_at;
+	if (wait < (time_t)s->p->config->ca.poll_seconds)
+		wait = (time_t)s->p->config->ca.poll_seconds;
+	return s->now + (wait > POLL_MOST ? POLL_MOST : wait);
+}
+
+static bool order_from_row(const struct step *s, struct ca_order *o, struct err *err)
+{
+	memset(o, 0, sizeof *o);
+	o->state = str_dup(s->row.ca_state);
+	if (s->row.ca_state && !o->state)
+		return err_nomem(err, "read order");
+	return true;
+}
+
+/* What a CA call left in `o` goes back into the row, also when it failed. */
+static bool order_to_row(struct step *s, struct ca_order *o, struct err *err)
+{
+	return set_text(&s->row.ca_state, o->state, err) && (!o->activity[0] || set_text(&s->row.activity, o->activity, err));
+}
+
+/* Look at the order; on CA_INVALID the order is dead and err says why. */
+static bool look(struct step *s, struct ca_order *o, struct err *err)
+{
+	bool ok;
+
+	if (!order_from_row(s, o, err))
+		return false;
+	ok = ca_look(s->p->ca, o, err);
+	if (!order_to_row(s, o, ok ? err : NULL))
+		return false;
+	if (ok && o->progress == CA_INVALID)
+		ok = err_set(err, ERR_CA, "look at order", address_of(s), "the CA declared the order invalid without a reason");
+	if (!ok && (o->progress == CA_INVALID || (err->class == ERR_CA)))
+		s->order_dead = true;
+	return ok;
+}
+
+static void forget_order(struct step *s)
+{
+	free(s->row.ca_state);
+	free(s->row.challenge_from);
+	s->row.ca_state = s->row.challenge_from = NULL;
+	s->row.ordered_at = s->row.trigger_at = s->row.answered_at = 0;
+}
+
+/* ---- requested: may this address have a certificate now ------------------------------------------------------------ */
+
+static enum step_result run_requested(struct step *s, struct err *err)
+{
+	const struct config *c = s->p->config;
+	struct directory_person person = {0};
+	struct eligibility_facts facts = {.address = address_of(s), .now = s->now, .has_directory = s->p->directory != NULL};
+	enum step_result result = STEP_FAIL;
+	char *paused = NULL;
+
+	if (!store_flag_get(s->p->store, "paused", &paused, err) || !store_orders_since(s->p->store, s->now - 86400, &facts.orders_today, err))
+		goto out;
+	facts.paused = paused != NULL;
+	if (s->p->directory && !directory_find(s->p->directory, facts.address, &person, &facts.found, err))
+		goto out;
+	if (facts.found == DIRECTORY_ONE)
+		facts.person = &person;
+	if (c->pilot_group && s->p->directory && !directory_in_group(s->p->directory, facts.address, c->pilot_group, &facts.in_pilot_group, err))
+		goto out;
+	if (eligibility_decide(c, &facts, err) != ELIGIBLE)
+		goto out;
+	note(s, "state", "eligible for %s", s->row.profile);
+	result = to(s, ENROLLMENT_ELIGIBLE);
+out:
+	free(paused);
+	directory_person_clear(&person);
+	return result;
+}
+
+/* ---- eligible: does CAA allow our CA (RFC 9495) -------------------------------------------------------------------- */
+
+static enum step_result judge_caa(struct step *s, const struct caa_result *caa, struct err *err)
+{
+	if (s->p->config->ca.caa == CAA_REPORT || caa->decision == CAA_ALLOW) {
+		note(s, "state", "CAA%s: %s", caa->decision == CAA_ALLOW ? "" : " (reported only)", caa->text);
+		return to(s, ENROLLMENT_CAA_CHECKED);
+	}
+	err_set(err, caa->decision == CAA_DENY ? ERR_POLICY : ERR_TEMPORARY, "check CAA", address_of(s), "%s", caa->text);
+	/* A refusal is looked at again when the record may have changed. */
+	if (caa->decision == CAA_DENY)
+		err->retry_at = s->now + (caa->ttl > 300 ? (time_t)caa->ttl : 300);
+	return STEP_FAIL;
+}
+
+static enum step_result run_eligible(struct step *s, struct err *err)
+{
+	const struct ca_config *ca = &s->p->config->ca;
+	struct ca_info info = {0};
+	struct caa_result result;
+	struct caa_request req = {.method = ca->caa_method};
+	enum step_result r = STEP_FAIL;
+
+	if (ca->caa == CAA_OFF) {
+		note(s, "state", "CAA is not checked (ca.caa = \"off\")");
+		return to(s, ENROLLMENT_CAA_CHECKED);
+	}
+	/* The account comes first: a record may name its URL (RFC 8657 accounturi). */
+	if (!ca_prepare(s->p->ca, &info, err))
+		goto out;
+	req.identities = ca->caa_identities.n ? &ca->caa_identities : &info.caa_identities;
+	req.account_uri = info.account_uri;
+	for (size_t i = 0; i < s->row.addresses.n; i++) {
+		req.address = s->row.addresses.v[i];
+		caa_check(s->p->dns, &req, &result);
+		r = judge_caa(s, &result, err);
+		if (r == STEP_FAIL)
+			break;
+	}
+out:
+	ca_info_clear(&info);
+	return r;
+}
+
+/* ---- caa-checked: key and CSR, stored together before the CSR leaves ------------------------------------------------ */
+
+static bool person_of(struct step *s, struct directory_person *person, struct err *err)
+{
+	enum directory_found found = DIRECTORY_NONE;
+
+	if (!s->p->directory || s->p->config->certificate.validation == VALIDATION_MAILBOX)
+		return true;
+	return directory_find(s->p->directory, address_of(s), person, &found, err);
+}
+
+static bool make_key(struct step *s, struct buf *wrapped, struct store_key *key, struct err *err)
+{
+	const struct certificate_profile *profile = &s->p->config->certificate;
+	struct directory_person person = {0};
+	struct buf csr = BUF_INIT;
+	EVP_PKEY *pkey = NULL;
+	bool ok = false;
+
+	if (!person_of(s, &person, err))
+		goto out;
+	pkey = profile_key_new(profile, err);
+	if (!pkey || !profile_csr(&csr, profile, pkey, &s->row.addresses, person.dn ? &person : NULL, err))
+		goto out;
+	if (!keyvault_wrap(wrapped, pkey, s->p->master_certificate, err) || !keyvault_spki(pkey, key->spki_sha256, err))
+		goto out;
+	key->wrapped = (unsigned char *)wrapped->data;
+	key->wrapped_len = wrapped->len;
+	free(s->row.csr);
+	s->row.csr_len = csr.len;
+	s->row.csr = (unsigned char *)buf_take(&csr);
+	ok = s->row.csr || err_nomem(err, "make CSR");
+out:
+	EVP_PKEY_free(pkey);
+	buf_clear(&csr);
+	directory_person_clear(&person);
+	return ok;
+}
+
+static enum step_result run_caa_checked(struct step *s, struct err *err)
+{
+	struct buf wrapped = BUF_INIT;
+	struct store_key key;
+
+	if (s->row.key_id == 0) {
+		bool made = make_key(s, &wrapped, &key, err);
+
+		if (made) {
+			s->out.new_key = &key;
+			made = commit_keep(s, "key", "new key, wrapped for the master certificate", err);
+		}
+		buf_wipe(&wrapped);
+		if (!made)
+			return STEP_FAIL;
+	}
+	note(s, "state", "key (%s) and certificate request are stored", s->p->config->certificate.key_type);
+	return to(s, ENROLLMENT_ORDERING);
+}
+
+/* ---- ordering: newOrder, which cannot be repeated -------------------------------------------------------------------- */
+
+/* The predecessor died, or the answer was lost: that order may exist at the CA, we cannot know it, it expires there. */
+static enum step_result abandon(struct step *s, const char *why)
+{
+	s->row.abandoned++;
+	s->out.order_outcome = "abandoned";
+	forget_order(s);
+	note(s, "order_abandoned", "%s; the CA may hold an order that will expire unused (%u so far)", why, s->row.abandoned);
+	return stay(s, s->now + jittered(BACKOFF_FIRST / 3));
+}
+
+static bool may_order(struct step *s, struct err *err)
+{
+	unsigned cap = s->p->config->cap_per_day;
+	size_t today;
+
+	if (s->row.orders >= s->p->config->ca.max_orders)
+		return err_set(err, ERR_CA, "open order", address_of(s),
+			"%u orders led to no certificate; see `enrollctl show %s` for what the CA said, then `enrollctl retry %s`", s->row.orders,
+			address_of(s), address_of(s));
+	if (!store_orders_since(s->p->store, s->now - 86400, &today, err))
+		return false;
+	if (cap && today >= cap) {
+		err_set(err, ERR_TEMPORARY, "open order", address_of(s), "cap-per-day = %u is reached; goes on by itself", cap);
+		if (err)
+			err->retry_at = s->now + jittered(1800);
+		return false;
+	}
+	return true;
+}
+
+/* Counting and claiming the order is one act, or two workers would pass the cap together. */
+static bool begin_order(struct step *s, struct err *err)
+{
+	bool ok;
+
+	pthread_mutex_lock(&s->p->cap_lock);
+	ok = may_order(s, err);
+	if (ok) {
+		forget_order(s);
+		s->row.orders++;
+		s->row.ordered_at = s->now;
+		s->out.count_order = true;
+		ok = set_text(&s->row.ca, s->p->config->ca.name, err) && intend(s, "newOrder", err);
+	}
+	pthread_mutex_unlock(&s->p->cap_lock);
+	return ok;
+}
+
+static enum step_result run_ordering(struct step *s, struct err *err)
+{
+	struct ca_order o = {0};
+	enum step_result r = STEP_FAIL;
+
+	if (s->row.intent)
+		return abandon(s, "the answer to newOrder was lost when enrolld ended");
+	if (!begin_order(s, err))
+		return STEP_FAIL;
+	if (ca_open(s->p->ca, &s->row.addresses, &o, err)) {
+		if (order_to_row(s, &o, err)) {
+			note(s, "state", "order %u opened", s->row.orders);
+			r = to(s, ENROLLMENT_ORDERED);
+		}
+	} else if (strcmp(err->type, "lost") == 0) {
+		abandon(s, err->text);
+		s->row.state_since = s->now;
+		r = STEP_STAY;
+	} else {
+		/* Refused or never reached: no order exists. */
+		s->row.orders--;
+		s->out.order_outcome = "unsent";
+		forget_order(s);
+	}
+	ca_order_clear(&o);
+	return r;
+}
+
+/* ---- ordered: the authorizations (fetching them makes many CAs send their mail) -------------------------------------- */
+
+static enum step_result run_ordered(struct step *s, struct err *err)
+{
+	struct ca_order o;
+	enum step_result r = STEP_FAIL;
+
+	if (!look(s, &o, err))
+		goto out;
+	if (o.progress == CA_READY) {
+		note(s, "state", "the CA holds every address for validated: no challenge mail needed");
+		r = to(s, ENROLLMENT_VALIDATED);
+	} else if (o.progress == CA_PROCESSING || o.progress == CA_ISSUED) {
+		r = to(s, ENROLLMENT_FINALIZED);
+	} else if (o.challenge_from) {
+		if (set_text(&s->row.challenge_from, o.challenge_from, err)) {
+			note(s, "state", "waiting for the challenge mail from %s", o.challenge_from);
+			r = to(s, ENROLLMENT_CHALLENGE_AWAITED);
+		}
+	} else {
+		r = stay(s, poll_at(s, &o));
+	}
+out:
+	ca_order_clear(&o);
+	return r;
+}
+
+/* ---- challenge-awaited: answer the challenge mail, once (RFC 8823 section 3) ------------------------------------------ */
+
+static bool challenge_fits(const struct step *s, const struct challenge *c, const char **why)
+{
+	char want[ADDRESS_MAX], have[ADDRESS_MAX];
+
+	*why = "it is not from the address the CA named";
+	if (!address_key_of(s->row.challenge_from, want, NULL) || !address_key_of(c->from, have, NULL) || strcmp(want, have) != 0)
+		return false;
+	*why = "it is dated before the order";
+	return c->date + DATE_SKEW >= s->row.ordered_at;
+}
+
+static bool ignore_challenge(struct step *s, const struct challenge *c, const char *why, struct err *err)
+{
+	char text[512];
+
+	snprintf(text, sizeof text, "challenge mail %.200s is not answered: %.250s", c->message_id, why);
+	s->out.challenge_id = c->id;
+	s->out.challenge_state = "ignored";
+	return commit_keep(s, "challenge_ignored", text, err);
+}
+
+/* The newest fitting one in state new; others that do not fit are marked.  A cap an hour holds back older ones, never the newest. */
+static bool choose_challenge(struct step *s, struct challenge_list *l, struct challenge **chosen, struct err *err)
+{
+	const char *why;
+
+	*chosen = NULL;
+	for (size_t i = l->n; i-- > 0;) {
+		struct challenge *c = &l->v[i];
+
+		if (strcmp(c->state, "new") != 0)
+			continue;
+		if (!challenge_fits(s, c, &why)) {
+			if (!ignore_challenge(s, c, why, err))
+				return false;
+			continue;
+		}
+		if (!*chosen)
+			*chosen = c;
+	}
+	return true;
+}
+
+static struct challenge *interrupted_challenge(struct challenge_list *l)
+{
+	for (size_t i = l->n; i-- > 0;)
+		if (strcmp(l->v[i].state, "replying") == 0)
+			return &l->v[i];
+	return NULL;
+}
+
+static enum step_result answered(struct step *s, const struct challenge *c, const char *state, const char *what)
+{
+	s->out.challenge_id = c->id;
+	s->out.challenge_state = state;
+	s->row.answered_at = s->now;
+	note(s, strcmp(state, "replied") == 0 ? "reply_sent" : "reply_in_doubt", "reply to %s: %s", c->message_id, what);
+	return to(s, ENROLLMENT_ANSWERED);
+}
+
+/* Message-ID and intent are stored before the mail leaves: whatever happens in between, it leaves at most once. */
+static enum step_result send_reply(struct step *s, const struct challenge *c, const struct buf *response, struct err *err)
+{
+	const struct config *cfg = s->p->config;
+	struct buf id = BUF_INIT, mail = BUF_INIT;
+	enum step_result r = STEP_FAIL;
+
+	/* A reply that certainly did not leave is tried again under its own name. */
+	if (c->reply_message_id)
+		buf_puts(&id, c->reply_message_id);
+	else
+		challenge_message_id(&id, address_of(s));
+	if (id.failed || !challenge_reply(&mail, address_of(s), c, buf_str(&id), buf_str(response), s->now, err))
+		goto out;
+	s->out.challenge_id = c->id;
+	s->out.challenge_state = "replying";
+	s->out.challenge_reply_id = buf_str(&id);
+	if (!intend(s, "reply", err))
+		goto out;
+	switch (challenge_send(cfg->reply_host, cfg->reply_port, cfg->reply_timeout, address_of(s), c->reply_to ? c->reply_to : c->from, &mail, err)) {
+	case REPLY_ACCEPTED:
+		r = answered(s, c, "replied", "accepted by the reply listener");
+		break;
+	case REPLY_IN_DOUBT:
+		r = answered(s, c, "in-doubt", "it may have left and is not sent again, the CA is asked");
+		break;
+	case REPLY_NOT_SENT:
+		s->out.challenge_id = c->id;
+		s->out.challenge_state = "new";
+		break;
+	}
+out:
+	buf_clear(&id);
+	buf_clear(&mail);
+	return r;
+}
+
+static enum step_result answer_challenge(struct step *s, const struct challenge *c, struct err *err)
+{
+	struct ca_order o;
+	struct buf response = BUF_INIT;
+	enum step_result r = STEP_FAIL;
+
+	if (!order_from_row(s, &o, err))
+		return STEP_FAIL;
+	if (ca_answer(s->p->ca, &o, c->token_part1, &response, err))
+		r = send_reply(s, c, &response, err);
+	else if (err->class == ERR_POLICY && ignore_challenge(s, c, err->text, err)) {
+		err_clear(err);
+		r = stay(s, s->now + 1);
+	}
+	buf_clear(&response);
+	ca_order_clear(&o);
+	return r;
+}
+
+static enum step_result post_challenge(struct step *s, const char *why, struct err *err)
+{
+	struct ca_order o;
+	bool ok;
+
+	if (!order_from_row(s, &o, err) || !intend(s, "challenge", err))
+		return STEP_FAIL;
+	ok = ca_ready(s->p->ca, &o, err);
+	if (!order_to_row(s, &o, ok ? err : NULL))
+		ok = false;
+	if (ok)
+		s->row.trigger_at = s->now;
+	else if (o.progress == CA_INVALID || err->class == ERR_CA)
+		s->order_dead = true;
+	ca_order_clear(&o);
+	if (!ok)
+		return STEP_FAIL;
+	note(s, "challenge_posted", "%s", why);
+	return stay(s, s->now + (time_t)s->p->config->ca.poll_seconds);
+}
+
+/* No mail yet: who moves first is the CA's way (reference: challenge-trigger). */
+static enum step_result await_mail(struct step *s, struct err *err)
+{
+	const struct ca_config *ca = &s->p->config->ca;
+	time_t deadline = s->row.ordered_at + (time_t)ca->challenge_age;
+	time_t grace = s->row.state_since + (time_t)ca->trigger_grace;
+	struct ca_order o;
+	enum step_result r = STEP_FAIL;
+
+	if (s->now >= deadline) {
+		s->order_dead = true;
+		err_set(err, ERR_CA, "await challenge mail", address_of(s),
+			"no authentic challenge mail from %s arrived in %u seconds; look for it in the mail log and check that mail for %s passes the inbound instance",
+			s->row.challenge_from, ca->challenge_age, address_of(s));
+		return STEP_FAIL;
+	}
+	if (s->row.trigger_at == 0) {
+		if (ca->trigger == TRIGGER_MAIL_FIRST)
+			return stay(s, deadline);
+		if (ca->trigger == TRIGGER_AUTO && s->now < grace)
+			return stay(s, grace);
+		return post_challenge(s, "told the CA to go on before its mail has come", err);
+	}
+	if (!look(s, &o, err))
+		goto out;
+	if (o.progress == CA_READY) {
+		note(s, "state", "the CA validated the address");
+		r = to(s, ENROLLMENT_VALIDATED);
+	} else {
+		time_t next = o.retry_at > s->now + POLL_MOST ? o.retry_at : s->now + POLL_MOST;
+
+		r = stay(s, next < deadline ? next : deadline);
+	}
+out:
+	ca_order_clear(&o);
+	return r;
+}
+
+static unsigned replies_in_hour(const struct challenge_list *l, time_t now)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		n += l->v[i].reply_message_id && l->v[i].received_at > now - 3600;
+	return n;
+}
+
+static enum step_result run_challenge_awaited(struct step *s, struct err *err)
+{
+	struct challenge_list list = {0};
+	struct challenge *c;
+	enum step_result r = STEP_FAIL;
+
+	if (!store_challenges_of(s->p->store, s->row.id, s->row.ordered_at, &list, err))
+		goto out;
+	c = interrupted_challenge(&list);
+	if (c) {
+		r = answered(s, c, "in-doubt", "enrolld ended while it was leaving; it is not sent again, the CA is asked");
+		goto out;
+	}
+	if (!choose_challenge(s, &list, &c, err))
+		goto out;
+	if (c && replies_in_hour(&list, s->now) >= s->p->config->ca.replies_per_hour) {
+		err_set(err, ERR_TEMPORARY, "answer challenge", address_of(s), "replies-per-hour = %u is reached: too many challenge mails for this address",
+			s->p->config->ca.replies_per_hour);
+		err->retry_at = s->now + 600;
+	} else if (c) {
+		r = answer_challenge(s, c, err);
+	} else {
+		r = await_mail(s, err);
+	}
+out:
+	challenge_list_clear(&list);
+	return r;
+}
+
+/* ---- answered: tell the CA, wait for its verdict --------------------------------------------------------------------- */
+
+static bool another_challenge(struct step *s, bool *there, struct err *err)
+{
+	struct challenge_list list = {0};
+
+	*there = false;
+	if (!store_challenges_of(s->p->store, s->row.id, s->row.ordered_at, &list, err))
+		return false;
+	for (size_t i = 0; i < list.n; i++)
+		*there = *there || strcmp(list.v[i].state, "new") == 0;
+	challenge_list_clear(&list);
+	return true;
+}
+
+static enum step_result run_answered(struct step *s, struct err *err)
+{
+	const struct ca_config *ca = &s->p->config->ca;
+	struct ca_order o;
+	enum step_result r = STEP_FAIL;
+	bool another;
+
+	/* Somebody may have opened an order for this address with an account of their own: the one we answered first need not be ours. */
+	if (!another_challenge(s, &another, err))
+		return STEP_FAIL;
+	if (another) {
+		note(s, "state", "one more authentic challenge mail came");
+		return to(s, ENROLLMENT_CHALLENGE_AWAITED);
+	}
+	if (s->now < s->row.answered_at + (time_t)ca->reply_delay)
+		return stay(s, s->row.answered_at + (time_t)ca->reply_delay);
+	if (s->row.trigger_at == 0)
+		return post_challenge(s, "told the CA that the reply is on its way", err);
+	if (!look(s, &o, err))
+		goto out;
+	if (o.progress == CA_READY || o.progress == CA_PROCESSING || o.progress == CA_ISSUED) {
+		note(s, "state", "the CA validated the address");
+		r = to(s, ENROLLMENT_VALIDATED);
+	} else if (s->now >= s->row.ordered_at + (time_t)ca->challenge_age) {
+		s->order_dead = true;
+		err_set(err, ERR_CA, "await validation", address_of(s), "the CA has not judged the reply in %u seconds", ca->challenge_age);
+	} else {
+		r = stay(s, poll_at(s, &o));
+	}
+out:
+	ca_order_clear(&o);
+	return r;
+}
+
+/* ---- validated, finalized: the certificate comes into being, once ---------------------------------------------------- */
+
+static enum step_result run_validated(struct step *s, struct err *err)
+{
+	struct ca_order o;
+	bool ok;
+
+	if (!order_from_row(s, &o, err) || !intend(s, "finalize", err))
+		return STEP_FAIL;
+	ok = ca_finalize(s->p->ca, &o, s->row.csr, s->row.csr_len, err);
+	if (!order_to_row(s, &o, ok ? err : NULL))
+		ok = false;
+	if (!ok && (o.progress == CA_INVALID || err->class == ERR_CA))
+		s->order_dead = true;
+	if (ok)
+		note(s, "state", "certificate request sent");
+	ca_order_clear(&o);
+	return ok ? to(s, ENROLLMENT_FINALIZED) : STEP_FAIL;
+}
+
+static STACK_OF(X509) *read_pem_chain(const struct buf *pem, struct err *err)
+{
+	STACK_OF(X509) *chain = sk_X509_new_null();
+	BIO *in = BIO_new_mem_buf(pem->data, (int)pem->len);
+	X509 *x;
+
+	while (chain && in && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)))
+		if (!sk_X509_push(chain, x))
+			X509_free(x);
+	BIO_free(in);
+	ERR_clear_error();
+	if (!chain || sk_X509_num(chain) == 0) {
+		err_set(err, ERR_CA, "read certificate", NULL, "the CA delivered no certificate in PEM form");
+		sk_X509_pop_free(chain, X509_free);
+		return NULL;
+	}
+	return chain;
+}
+
+static bool chain_to_pem(STACK_OF(X509) *chain, int from, struct buf *out)
+{
+	BIO *mem = BIO_new(BIO_s_mem());
+	char *data;
+	long len;
+	bool ok = mem != NULL;
+
+	for (int i = from; ok && i < sk_X509_num(chain); i++)
+		ok = PEM_write_bio_X509(mem, sk_X509_value(chain, i)) == 1;
+	if (ok) {
+		len = BIO_get_mem_data(mem, &data);
+		buf_append(out, data, (size_t)len);
+	}
+	BIO_free(mem);
+	return ok && !out->failed;
+}
+
+static bool time_of(const ASN1_TIME *t, time_t *out)
+{
+	struct tm tm;
+
+	if (!t || ASN1_TIME_to_tm(t, &tm) != 1)
+		return false;
+	*out = timegm(&tm);
+	return true;
+}
+
+static char *name_text(const X509_NAME *name)
+{
+	BIO *mem = BIO_new(BIO_s_mem());
+	struct buf out = BUF_INIT;
+	char *data;
+	long len;
+
+	if (mem && X509_NAME_print_ex(mem, name, 0, XN_FLAG_RFC2253) >= 0 && (len = BIO_get_mem_data(mem, &data)) > 0)
+		buf_append(&out, data, (size_t)len);
+	BIO_free(mem);
+	return buf_take(&out);
+}
+
+static bool describe_certificate(struct step *s, X509 *leaf, struct err *err)
+{
+	struct store_certificate *c = &s->certificate;
+	unsigned char digest[32], *der = NULL;
+	unsigned digest_len = 0;
+	struct buf hex = BUF_INIT;
+	BIGNUM *serial = ASN1_INTEGER_to_BN(X509_get0_serialNumber(leaf), NULL);
+	char *serial_hex = serial ? BN_bn2hex(serial) : NULL;
+	int len = i2d_X509(leaf, &der);
+	bool ok = len > 0 && serial_hex && X509_digest(leaf, EVP_sha256(), digest, &digest_len) == 1 &&
+		time_of(X509_get0_notBefore(leaf), &c->not_before) && time_of(X509_get0_notAfter(leaf), &c->not_after);
+
+	c->enrollment_id = s->row.id;
+	c->key_id = s->row.key_id;
+	if (ok) {
+		c->der = malloc((size_t)len);
+		c->der_len = (size_t)len;
+		if (c->der)
+			memcpy(c->der, der, (size_t)len);
+		hex_encode(&hex, digest, digest_len);
+		c->fingerprint = buf_take(&hex);
+		c->serial = str_dup(serial_hex);
+		c->issuer = name_text(X509_get_issuer_name(leaf));
+		c->status = str_dup("issued");
+		for (size_t i = 0; i < s->row.addresses.n; i++)
+			buf_printf(&hex, "%s%s", i ? " " : "", s->row.addresses.v[i]);
+		c->addresses = buf_take(&hex);
+		ok = c->der && c->fingerprint && c->serial && c->issuer && c->status && c->addresses;
+	}
+	OPENSSL_free(der);
+	OPENSSL_free(serial_hex);
+	BN_free(serial);
+	return ok || err_openssl(err, ERR_CA, "read certificate", address_of(s));
+}
+
+static bool keep_certificate(struct step *s, const struct buf *pem, struct err *err)
+{
+	STACK_OF(X509) *sent = read_pem_chain(pem, err), *built;
+	struct buf chain = BUF_INIT;
+	X509 *leaf;
+	bool ok;
+
+	if (!sent)
+		return false;
+	leaf = sk_X509_value(sent, 0);
+	/* What goes along with signatures later: the path to our anchor without root; when there is none, what came, for certcheck to refuse. */
+	built = certcheck_chain(leaf, s->p->anchors, sent, NULL);
+	ok = describe_certificate(s, leaf, err) &&
+		(chain_to_pem(built ? built : sent, built ? 0 : 1, &chain) || err_nomem(err, "read certificate"));
+	if (ok) {
+		s->certificate.chain_len = chain.len;
+		s->certificate.chain = (unsigned char *)buf_take(&chain);
+		s->out.certificate = &s->certificate;
+	}
+	buf_clear(&chain);
+	sk_X509_pop_free(built, X509_free);
+	sk_X509_pop_free(sent, X509_free);
+	return ok;
+}
+
+static enum step_result run_finalized(struct step *s, struct err *err)
+{
+	struct ca_order o;
+	struct buf pem = BUF_INIT;
+	enum step_result r = STEP_FAIL;
+
+	if (!look(s, &o, err))
+		goto out;
+	if (o.progress == CA_READY || o.progress == CA_PENDING) {
+		/* The request never reached the CA. */
+		note(s, "state", "the CA has not seen the certificate request: it is sent again");
+		r = to(s, ENROLLMENT_VALIDATED);
+	} else if (o.progress == CA_PROCESSING) {
+		r = stay(s, poll_at(s, &o));
+	} else {
+		bool ok = ca_fetch(s->p->ca, &o, &pem, err);
+
+		if (order_to_row(s, &o, ok ? err : NULL) && ok && keep_certificate(s, &pem, err)) {
+			s->out.order_outcome = "finalized";
+			note(s, "state", "certificate %s issued by %s", s->certificate.serial, s->certificate.issuer);
+			r = to(s, ENROLLMENT_ISSUED);
+		}
+	}
+out:
+	buf_clear(&pem);
+	ca_order_clear(&o);
+	return r;
+}
+
+/* ---- issued: believe nothing that comes back --------------------------------------------------------------------------- */
+
+static bool load_certificate(struct step *s, struct err *err)
+{
+	bool found;
+
+	if (!store_certificate_get(s->p->store, s->row.certificate_id, &s->certificate, &found, err))
+		return false;
+	if (!found)
+		return err_set(err, ERR_BUG, "load certificate", address_of(s), "certificate %lld is not in the store", (long long)s->row.certificate_id);
+	s->out.certificate = &s->certificate;
+	return true;
+}
+
+static bool csr_spki(const struct step *s, char out[65], struct err *err)
+{
+	const unsigned char *p = s->row.csr;
+	X509_REQ *req = d2i_X509_REQ(NULL, &p, (long)s->row.csr_len);
+	EVP_PKEY *key = req ? X509_REQ_get_pubkey(req) : NULL;
+	bool ok = key ? keyvault_spki(key, out, err) : err_openssl(err, ERR_BUG, "read stored CSR", address_of(s));
+
+	EVP_PKEY_free(key);
+	X509_REQ_free(req);
+	return ok;
+}
+
+static bool check_certificate(struct step *s, struct findings *f, struct err *err)
+{
+	const unsigned char *p = s->certificate.der;
+	struct buf pem = {.data = (char *)s->certificate.chain, .len = s->certificate.chain_len};
+	X509 *leaf = d2i_X509(NULL, &p, (long)s->certificate.der_len);
+	STACK_OF(X509) *chain = pem.len ? read_pem_chain(&pem, NULL) : NULL;
+	char spki[65];
+	struct certcheck_request req = {.profile = &s->p->config->certificate, .addresses = &s->row.addresses, .spki_sha256 = spki,
+		.anchors = s->p->anchors, .untrusted = chain, .now = s->now};
+	bool ok = leaf ? csr_spki(s, spki, err) && certcheck(leaf, &req, f, err) : err_openssl(err, ERR_BUG, "read stored certificate", address_of(s));
+
+	sk_X509_pop_free(chain, X509_free);
+	X509_free(leaf);
+	return ok;
+}
+
+static enum step_result run_issued(struct step *s, struct err *err)
+{
+	struct findings findings = {0};
+	struct buf text = BUF_INIT;
+	enum step_result r = STEP_FAIL;
+
+	if (!load_certificate(s, err) || !check_certificate(s, &findings, err))
+		goto out;
+	findings_text(&findings, &text);
+	if (!set_text(&s->certificate.why, findings.n ? buf_str(&text) : NULL, err) ||
+		!set_text(&s->certificate.status, findings.errors ? "refused" : "checked", err))
+		goto out;
+	if (findings.errors) {
+		/* The key was certified, if wrongly: it is not used for another request. */
+		s->row.key_id = 0;
+		s->row.certificate_id = 0;
+		s->order_dead = true;
+		err_set(err, ERR_POLICY, "check certificate", address_of(s),
+			"the certificate is not what was asked for and is not used: %.700s; talk to the CA, then `enrollctl retry %s`", buf_str(&text), address_of(s));
+		goto out;
+	}
+	note(s, "state", "certificate checked against %s: good%s%.600s", s->p->config->certificate.name, findings.n ? ", with advice: " : "", buf_str(&text));
+	r = to(s, ENROLLMENT_CHECKED);
+out:
+	findings_clear(&findings);
+	buf_clear(&text);
+	return r;
+}
+
+/* ---- checked, published, active ---------------------------------------------------------------------------------------- */
+
+static enum step_result run_checked(struct step *s, struct err *err)
+{
+	const char *publish = s->p->config->directory.publish;
+	char *dn = NULL;
+	bool ok;
+
+	if (!load_certificate(s, err))
+		return STEP_FAIL;
+	if (!s->p->directory || strcmp(publish, "none") == 0) {
+		note(s, "state", "not published (directory.publish = \"none\")");
+		return set_text(&s->certificate.status, "published", err) ? to(s, ENROLLMENT_PUBLISHED) : STEP_FAIL;
+	}
+	ok = directory_publish(s->p->directory, address_of(s), s->certificate.der, s->certificate.der_len, &dn, err);
+	if (ok) {
+		s->certificate.in_directory = true;
+		free(s->certificate.directory_dn);
+		s->certificate.directory_dn = dn;
+		note(s, "published", "certificate is in the directory at %s", dn);
+	} else if (strcmp(publish, "best-effort") == 0) {
+		note(s, "not_published", "going on without the directory (publish = \"best-effort\"): %.900s", err->text);
+		err_clear(err);
+	} else {
+		return STEP_FAIL;
+	}
+	return set_text(&s->certificate.status, "published", err) ? to(s, ENROLLMENT_PUBLISHED) : STEP_FAIL;
+}
+
+/* Two thirds of its life, spread over a tenth of it, so that users who came together do not renew together. */
+static time_t renew_at(const struct store_certificate *c)
+{
+	time_t life = c->not_after - c->not_before;
+
+	return c->not_before + life * 2 / 3 + (time_t)random_below((uint64_t)(life > 0 ? life / 10 : 0) + 1);
+}
+
+static enum step_result run_published(struct step *s, struct err *err)
+{
+	if (!load_certificate(s, err) || !set_text(&s->certificate.status, "active", err))
+		return STEP_FAIL;
+	note(s, "state", "mail of %s is signed from now on", address_of(s));
+	to(s, ENROLLMENT_ACTIVE);
+	s->row.orders = s->row.abandoned = 0;
+	s->row.next_at = renew_at(&s->certificate);
+	return STEP_MOVE;
+}
+
+static enum step_result run_active(struct step *s, struct err *err)
+{
+	note(s, "state", "time for a new certificate; the present one signs until the new one is active");
+	return to(s, ENROLLMENT_RENEWING);
+}
+
+/* Always a new key (reference: renewal on the same key made old mail unreadable); the old certificate row stays active meanwhile. */
+static enum step_result run_renewing(struct step *s, struct err *err)
+{
+	s->row.key_id = 0;
+	s->row.certificate_id = 0;
+	s->row.orders = 0;
+	forget_order(s);
+	note(s, "state", "renewal begins");
+	return to(s, ENROLLMENT_REQUESTED);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------------------------ */
+
+static const struct state_rule rules[] = {
+	{ENROLLMENT_REQUESTED, "directory", run_requested, TO(ENROLLMENT_ELIGIBLE)},
+	{ENROLLMENT_ELIGIBLE, "dns", run_eligible, TO(ENROLLMENT_CAA_CHECKED)},
+	{ENROLLMENT_CAA_CHECKED, NULL, run_caa_checked, TO(ENROLLMENT_ORDERING)},
+	{ENROLLMENT_ORDERING, "newOrder", run_ordering, TO(ENROLLMENT_ORDERED)},
+	{ENROLLMENT_ORDERED, "authorization", run_ordered, TO(ENROLLMENT_CHALLENGE_AWAITED) | TO(ENROLLMENT_VALIDATED) | TO(ENROLLMENT_FINALIZED)},
+	{ENROLLMENT_CHALLENGE_AWAITED, "reply", run_challenge_awaited, TO(ENROLLMENT_ANSWERED) | TO(ENROLLMENT_VALIDATED)},
+	{ENROLLMENT_ANSWERED, "challenge", run_answered, TO(ENROLLMENT_CHALLENGE_AWAITED) | TO(ENROLLMENT_VALIDATED)},
+	{ENROLLMENT_VALIDATED, "finalize", run_validated, TO(ENROLLMENT_FINALIZED)},
+	{ENROLLMENT_FINALIZED, "certificate", run_finalized, TO(ENROLLMENT_ISSUED) | TO(ENROLLMENT_VALIDATED)},
+	{ENROLLMENT_ISSUED, NULL, run_issued, TO(ENROLLMENT_CHECKED)},
+	{ENROLLMENT_CHECKED, "publish", run_checked, TO(ENROLLMENT_PUBLISHED)},
+	{ENROLLMENT_PUBLISHED, NULL, run_published, TO(ENROLLMENT_ACTIVE)},
+	{ENROLLMENT_ACTIVE, NULL, run_active, TO(ENROLLMENT_RENEWING)},
+	{ENROLLMENT_RENEWING, NULL, run_renewing, TO(ENROLLMENT_REQUESTED)},
+};
+
+static const struct state_rule *rule_of(enum enrollment_state state)
+{
+	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+		if (rules[i].state == state)
+			return &rules[i];
+	return NULL;
+}
+
+/* ---- failure: one place decides what a class of error means --------------------------------------------------------------- */
+
+static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
+{
+	s->row.state = aside;
+	s->row.resume = resume;
+	s->row.state_since = s->now;
+	s->row.next_at = next_at;
+}
+
+static void fail(struct step *s, const struct err *err)
+{
+	enum enrollment_state resume = s->order_dead ? ENROLLMENT_REQUESTED : s->began;
+	time_t again;
+
+	if (s->order_dead) {
+		if (!s->out.order_outcome)
+			s->out.order_outcome = "invalid";
+		forget_order(s);
+	}
+	s->row.attempts++;
+	s->row.why_class = err->class;
+	free(s->row.why);
+	s->row.why = str_dup(err->text);
+	again = s->now + backoff(s->row.attempts);
+	if (err->retry_at > again || (err->retry_at > s->now && err->class == ERR_TEMPORARY))
+		again = err->retry_at;
+	switch (err->class) {
+	case ERR_CONFIG:
+		move_aside(s, ENROLLMENT_BLOCKED, resume, s->now + jittered(RECHECK_CONFIG));
+		break;
+	case ERR_POLICY:
+		move_aside(s, ENROLLMENT_BLOCKED, resume, err->retry_at > s->now ? err->retry_at : 0);
+		break;
+	case ERR_CA:
+		if (s->row.orders >= s->p->config->ca.max_orders)
+			move_aside(s, ENROLLMENT_BLOCKED, ENROLLMENT_REQUESTED, 0);
+		else
+			move_aside(s, ENROLLMENT_WAITING, resume, again);
+		break;
+	case ERR_BUG:
+	case ERR_NONE:
+		move_aside(s, ENROLLMENT_FAILED, resume, 0);
+		break;
+	case ERR_TEMPORARY:
+		move_aside(s, ENROLLMENT_WAITING, resume, again);
+		break;
+	}
+	note(s, enrollment_state_name(s->row.state), "%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, err->text);
+}
+
+/* ---- one step ---------------------------------------------------------------------------------------------------------------- */
+
+static void log_step(const struct step *s, const struct err *err)
+{
+	enum log_level level = s->row.state == ENROLLMENT_BLOCKED || s->row.state == ENROLLMENT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	char until[32];
+
+	if (s->row.state == s->began && !s->event[0])
+		return; /* polls are not news */
+	log_event(level, "enrollment", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "from", enrollment_state_name(s->began), "state",
+		enrollment_state_name(s->row.state), "what", s->event, "class", err->class == ERR_NONE ? NULL : err_class_name(err->class), "type",
+		err->type[0] ? err->type : NULL, "until", s->row.state == ENROLLMENT_WAITING ? time_text(s->row.next_at, until) : NULL, "text", s->text, NULL);
+}
+
+static void run(struct step *s, struct err *err)
+{
+	const struct state_rule *rule;
+	enum step_result r;
+
+	if ((s->row.state == ENROLLMENT_WAITING || s->row.state == ENROLLMENT_BLOCKED || s->row.state == ENROLLMENT_FAILED) && rule_of(s->row.resume)) {
+		s->row.state = s->row.resume;
+		s->row.state_since = s->now;
+	}
+	s->began = s->row.state;
+	rule = rule_of(s->began);
+	if (!rule) {
+		s->row.next_at = 0; /* nothing happens by itself in this state */
+		return;
+	}
+	r = rule->run(s, err);
+	if (r == STEP_MOVE && !(rule->next & TO(s->row.state))) {
+		err_set(err, ERR_BUG, "enrollment step", address_of(s), "%s does not lead to %s", enrollment_state_name(s->began),
+			enrollment_state_name(s->row.state));
+		r = STEP_FAIL;
+	}
+	if (r == STEP_FAIL)
+		fail(s, err);
+}
+
+static bool finish(struct step *s, const struct err *why, struct err *err)
+{
+	free(s->row.intent);
+	s->row.intent = NULL;
+	s->out.row = &s->row;
+	s->out.keep_lease = false;
+	s->out.event = s->event[0] ? s->event : NULL;
+	s->out.actor = "enrolld";
+	s->out.text = s->text;
+	s->out.class = why->class;
+	return store_step_commit(s->p->store, &s->out, &s->stale, err);
+}
+
+bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struct err *err)
+{
+	struct step s = {.p = p, .now = time(NULL)};
+	struct err why = ERR_INIT;
+	bool ok;
+
+	if (!store_enrollment_claim(p->store, owner, s.now, LEASE_SECONDS, &s.row, did, err) || !*did)
+		return !(err && err->class != ERR_NONE);
+	run(&s, &why);
+	/* A step whose own transaction found the row changed has lost it: whoever changed it decides. */
+	ok = s.stale || finish(&s, &why, err);
+	if (ok && !s.stale)
+		log_step(&s, &why);
+	else if (ok)
+		log_event(LOG_LEVEL_INFO, "enrollment_stale", "enrollment", LOG_NUM(s.row.id), "address", address_of(&s), NULL);
+	store_certificate_clear(&s.certificate);
+	enrollment_clear(&s.row);
+	return ok;
+}
+
+void enrollment_describe(struct buf *out, bool json)
+{
+	buf_puts(out, json ? "[" : "");
+	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+		const struct state_rule *r = &rules[i];
+		const char *sep = "";
+
+		if (json)
+			buf_printf(out, "%s{\"state\": \"%s\", \"outside\": %s%s%s, \"next\": [", i ? ",\n " : "", enrollment_state_name(r->state),
+				r->outside ? "\"" : "", r->outside ? r->outside : "null", r->outside ? "\"" : "");
+		else
+			buf_printf(out, "%-18s %-14s ", enrollment_state_name(r->state), r->outside ? r->outside : "-");
+		for (int n = 0; n < ENROLLMENT_STATES; n++) {
+			if (!(r->next & TO(n)))
+				continue;
+			buf_printf(out, json ? "%s\"%s\"" : "%s%s", sep, enrollment_state_name((enum enrollment_state)n));
+			sep = json ? ", " : " ";
+		}
+		buf_puts(out, json ? "]}" : "\n");
+	}
+	buf_puts(out, json ? "]\n" : "");
+}

@@ -1,0 +1,38 @@
+/*
+ * enroll/enrollment.h - the state machine of one enrollment.  Private to enroll/.
+ *
+ * enrollment_step takes one due row, does one step of it and stores what came of it.  Any number of threads may call it at once:
+ * leases in the store keep them apart.  See the head of enrollment.c for the scheme.
+ */
+#ifndef ENROLL_ENROLL_ENROLLMENT_H
+#define ENROLL_ENROLL_ENROLLMENT_H
+
+#include <pthread.h>
+
+#include "dns/dns.h"
+#include "enroll/ca.h"
+#include "ldap/directory.h"
+#include "policy/policy.h"
+#include "store/store.h"
+
+/* What the steps work with; everything is borrowed and thread safe. */
+struct enroll_parts {
+	const struct config *config;
+	struct store *store;
+	struct ca *ca;
+	struct directory *directory;   /* NULL when none is configured */
+	struct dns *dns;
+	X509 *master_certificate;
+	X509_STORE *anchors;
+	char host[256];                /* first half of the lease owner's name */
+	pthread_mutex_t cap_lock;      /* counting today's orders and opening one more is one act */
+};
+
+/* One step of one due row.  *did is false when nothing was due.  false only when the store failed. */
+bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struct err *err) BASE_MUST_CHECK;
+
+/* The transition table as text, one line a state: "ordering | newOrder | ordered waiting ...", or JSON.  For `enrolld --states`,
+ * the manual and the tests that kill the daemon at every outside call. */
+void enrollment_describe(struct buf *out, bool json);
+
+#endif

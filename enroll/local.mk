@@ -1,0 +1,40 @@
+noinst_LIBRARIES += libenroll.a
+libenroll_a_SOURCES = enroll/enroll.h
+# the daemon: state machine, control socket
+libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/control.h enroll/control.c enroll/commands.c enroll/daemon.c enroll/doctor.c enroll/sink.h enroll/sink.c
+libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
+ENROLL_LIBS = libenroll.a libcaclient.a $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
+
+sbin_PROGRAMS += enrolld
+enrolld_SOURCES = enroll/main.c
+enrolld_LDADD = $(ENROLL_LIBS)
+
+# the CA client: ca.h, challenge.h and what is behind them
+noinst_LIBRARIES += libcaclient.a
+libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_driver.c \
+	enroll/acme_order.c enroll/acme_parse.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c \
+	enroll/jws.h enroll/jws.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
+libcaclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
+CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) $(BASE_LIBS)
+
+# unit tests of the CA client
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_challenge
+tests_unit_test_challenge_SOURCES = tests/unit/test_challenge.c
+tests_unit_test_challenge_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_challenge_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_jws
+tests_unit_test_jws_SOURCES = tests/unit/test_jws.c
+tests_unit_test_jws_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_jws_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_http
+tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/https_server.c tests/unit/https_server.h
+tests_unit_test_http_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_http_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS) -lssl
+endif
+
+# driven by tests/ca_client.py; it is no test by itself
+noinst_PROGRAMS += tests/unit/drive_ca
+tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c
+tests_unit_drive_ca_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_drive_ca_LDADD = $(CA_CLIENT_LIBS)

@@ -1,0 +1,87 @@
+/*
+ * enroll/main.c - command line of enrolld.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "enroll/enroll.h"
+#include "enroll/enrollment.h"
+
+static const char help[] =
+	"Usage: enrolld [--config FILE]\n"
+	"Obtain, check, publish and renew S/MIME certificates, and serve enrollctl.  Runs in the foreground.\n"
+	"\n"
+	"  -c, --config FILE  configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
+	"      --states       print the states of an enrollment, what each asks outside, and where it leads\n"
+	"      --states-json  the same as JSON\n"
+	"  -h, --help         this text\n"
+	"  -V, --version      version\n"
+	"\n"
+	"SIGHUP or SIGUSR1 reloads the configuration; SIGTERM ends.  See enrolld(8).\n";
+
+static int print_states(bool json)
+{
+	struct buf out = BUF_INIT;
+
+	enrollment_describe(&out, json);
+	fputs(buf_str(&out), stdout);
+	buf_clear(&out);
+	return 0;
+}
+
+static int run(const char *path)
+{
+	struct err err = ERR_INIT;
+	struct config *config = config_load(path, &err);
+	int rc;
+
+	if (!config) {
+		fprintf(stderr, "enrolld: %s\n", err.text);
+		return 1;
+	}
+	if (!log_open("enrolld", config->log.target, config->log.facility, config->log.level)) {
+		fputs("enrolld: log.facility is unknown\n", stderr);
+		rc = 1;
+	} else {
+		rc = enrolld_run(config);
+	}
+	config_unref(config);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"states", no_argument, NULL, 's'},
+		{"states-json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
+	const char *path = SYSCONFDIR "/enroll-milter/enroll-milter.conf";
+	int o;
+
+	process_harden();
+	while ((o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+		switch (o) {
+		case 'c':
+			path = optarg;
+			break;
+		case 's':
+		case 'j':
+			return print_states(o == 'j');
+		case 'h':
+			fputs(help, stdout);
+			return 0;
+		case 'V':
+			puts(PACKAGE_STRING);
+			return 0;
+		default:
+			fputs("Try: enrolld --help\n", stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fputs("enrolld: unexpected argument\nTry: enrolld --help\n", stderr);
+		return 2;
+	}
+	return run(path);
+}
