@@ -1,0 +1,220 @@
+/*
+ * milter/credentials.c - who can sign now, without asking the store for each mail.
+ *
+ * An entry is good as long as the store's change counter stands still.  When it moved, the entry is compared with the store's answer before it
+ * is used again, so that a certificate that was superseded, revoked or disabled is dropped with the next mail.  While the store is away an
+ * entry lives on for stale-limit seconds since it was last confirmed.
+ */
+#include "config.h"
+
+#include "milter/credentials.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <glib.h>
+
+struct entry {
+	char *key;
+	struct signer *signer;  /* NULL: the store has none */
+	const char *why;        /* then: its static text */
+	int64_t counter;        /* the store's change counter when it was confirmed */
+	int64_t confirmed_ms;
+	GList link;             /* in the order of use */
+};
+
+struct credentials {
+	pthread_mutex_t lock;   /* all below */
+	GHashTable *by_address; /* key owned by the entry */
+	GQueue used;            /* newest first */
+	struct store *store;
+	X509 *master_certificate;
+	EVP_PKEY *master_key;
+	size_t most;
+	int64_t stale_ms;
+};
+
+static void entry_free(gpointer p)
+{
+	struct entry *e = p;
+
+	signer_unref(e->signer);
+	g_free(e->key);
+	g_free(e);
+}
+
+struct credentials *credentials_new(struct store *store, const struct config *config, struct err *err)
+{
+	struct credentials *c = calloc(1, sizeof *c);
+
+	if (!c) {
+		err_nomem(err, "load master key");
+		return NULL;
+	}
+	pthread_mutex_init(&c->lock, NULL);
+	c->by_address = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, entry_free);
+	g_queue_init(&c->used);
+	c->store = store;
+	c->most = config->milter.cache_size ? config->milter.cache_size : 1;
+	c->stale_ms = (int64_t)config->milter.stale_limit * 1000;
+	c->master_certificate = keyvault_master_certificate(config->master_certificate, err);
+	c->master_key = c->master_certificate ? keyvault_master_key(config->master_key, err) : NULL;
+	if (!c->master_key) {
+		credentials_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void credentials_free(struct credentials *c)
+{
+	if (!c)
+		return;
+	g_hash_table_destroy(c->by_address);
+	X509_free(c->master_certificate);
+	EVP_PKEY_free(c->master_key);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+/* ---- the cache; called with the lock held ---------------------------------------------------------------------------- */
+
+static void touch(struct credentials *c, struct entry *e)
+{
+	g_queue_unlink(&c->used, &e->link);
+	g_queue_push_head_link(&c->used, &e->link);
+}
+
+static void drop(struct credentials *c, struct entry *e)
+{
+	g_queue_unlink(&c->used, &e->link);
+	g_hash_table_remove(c->by_address, e->key);
+}
+
+static struct entry *put(struct credentials *c, const char *key, struct signer *signer, const char *why, int64_t counter)
+{
+	struct entry *e = g_hash_table_lookup(c->by_address, key);
+
+	if (e)
+		drop(c, e);
+	while (g_queue_get_length(&c->used) >= c->most)
+		drop(c, g_queue_peek_tail(&c->used));
+	e = g_new0(struct entry, 1);
+	e->key = g_strdup(key);
+	e->signer = signer;
+	e->why = why;
+	e->counter = counter;
+	e->confirmed_ms = mono_ms();
+	e->link.data = e;
+	g_hash_table_insert(c->by_address, e->key, e);
+	g_queue_push_head_link(&c->used, &e->link);
+	return e;
+}
+
+static struct signer *use(struct entry *e, time_t now, const char **why)
+{
+	if (!e->signer) {
+		*why = e->why;
+		return NULL;
+	}
+	if (!signer_valid_at(e->signer, now)) {
+		*why = "expired";
+		return NULL;
+	}
+	return signer_ref(e->signer);
+}
+
+static bool lookup(struct credentials *c, const char *key, int64_t counter, time_t now, struct signer **out, const char **why)
+{
+	struct entry *e;
+	bool fresh;
+
+	pthread_mutex_lock(&c->lock);
+	e = g_hash_table_lookup(c->by_address, key);
+	fresh = e && counter >= 0 && e->counter == counter;
+	if (fresh) {
+		touch(c, e);
+		e->confirmed_ms = mono_ms();
+		*out = use(e, now, why);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return fresh;
+}
+
+/* The store did not answer: what was good a while ago still is, up to stale-limit. */
+static bool lookup_stale(struct credentials *c, const char *key, time_t now, struct signer **out, const char **why)
+{
+	struct entry *e;
+	bool usable;
+
+	pthread_mutex_lock(&c->lock);
+	e = g_hash_table_lookup(c->by_address, key);
+	usable = e && mono_ms() - e->confirmed_ms <= c->stale_ms;
+	if (usable)
+		*out = use(e, now, why);
+	pthread_mutex_unlock(&c->lock);
+	return usable;
+}
+
+static bool same_certificate(struct credentials *c, const char *key, const struct store_credential *found, int64_t counter, time_t now,
+	struct signer **out, const char **why)
+{
+	struct entry *e;
+	bool same;
+
+	pthread_mutex_lock(&c->lock);
+	e = g_hash_table_lookup(c->by_address, key);
+	same = e && e->signer && signer_certificate_id(e->signer) == found->certificate_id;
+	if (same) {
+		e->counter = counter;
+		e->confirmed_ms = mono_ms();
+		touch(c, e);
+		*out = use(e, now, why);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return same;
+}
+
+static struct signer *remember(struct credentials *c, const char *key, struct signer *signer, const char *static_why, int64_t counter, time_t now,
+	const char **why)
+{
+	struct signer *out;
+
+	pthread_mutex_lock(&c->lock);
+	out = use(put(c, key, signer, static_why, counter), now, why);
+	pthread_mutex_unlock(&c->lock);
+	return out;
+}
+
+struct signer *credentials_get(struct credentials *c, const char *address, time_t now, const char **why, struct err *err)
+{
+	char key[ADDRESS_MAX];
+	struct store_credential found = {0};
+	struct signer *out = NULL, *signer;
+	const char *store_why = "no enrollment";
+	bool there = false;
+	int64_t counter;
+
+	*why = "no enrollment";
+	if (!address_key_of(address, key, err))
+		return NULL;
+	/* Taken before the question: a change in between makes the entry old, never too new. */
+	counter = store_change_counter(c->store);
+	if (lookup(c, key, counter, now, &out, why))
+		return out;
+	if (!store_credential_find(c->store, address, &found, &there, &store_why, err)) {
+		if (lookup_stale(c, key, now, &out, why))
+			err_clear(err);
+		return out;
+	}
+	if (!there) {
+		out = remember(c, key, NULL, store_why, counter, now, why);
+	} else if (!same_certificate(c, key, &found, counter, now, &out, why)) {
+		signer = signer_load(&found, address, c->master_certificate, c->master_key, now, err);
+		if (signer)
+			out = remember(c, key, signer, NULL, counter, now, why);
+	}
+	store_credential_clear(&found);
+	return out;
+}

@@ -1,0 +1,26 @@
+/*
+ * milter/inbound.h - recognising and authenticating challenge mail.  Private to milter/; knows nothing of libmilter.
+ */
+#ifndef ENROLL_MILTER_INBOUND_H
+#define ENROLL_MILTER_INBOUND_H
+#include "dns/dns.h"
+#include "milter/mime.h"
+#include "policy/policy.h"
+#include "store/store.h"
+
+struct candidate {
+	struct challenge challenge;  /* token_part1, message_id, from, reply_to, date, filled by inbound_parse */
+	bool auto_submitted;
+};
+void candidate_clear(struct candidate *c);
+/* Does the decoded Subject begin with "ACME:" ("Re:" never)?  Only looks at headers. */
+bool inbound_is_candidate(const struct headers *h);
+/* Exactly one From, one Subject, one Message-ID, token of >= 128 bits, Auto-Submitted when required ...  *why says what is missing. */
+bool inbound_parse(const struct config *c, const struct headers *h, struct candidate *out, char why[256]);
+
+enum authentic { AUTHENTIC_YES, AUTHENTIC_NO, AUTHENTIC_ASK_AGAIN /* DNS silent: 451 */ };
+/* DKIM by libopendkim with its query hooks over `dns`: rules of reference rfc8823 (d= equal to From's domain or a listed one, the fields it must cover, every instance
+ * of them and each at most once, whole body, not rsa-sha1, key >= 1024 bits, not t=y).  `body` is the raw body. `how` gets "dkim d=..." or the reason. The place where other ways (S/MIME) are added. */
+enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body, const struct candidate *cand,
+	const char *client_ip, char how[256]);
+#endif

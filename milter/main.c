@@ -1,0 +1,90 @@
+/*
+ * milter/main.c - command line of enroll-milter.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "milter/service.h"
+
+static const char help[] =
+	"Usage: enroll-milter --instance outbound|inbound [--config FILE]\n"
+	"Sign outbound mail by S/MIME and ask for the certificates it takes (outbound), or\n"
+	"recognise the CA's challenge mails (inbound).  Runs in the foreground.\n"
+	"\n"
+	"  -i, --instance NAME  outbound or inbound; each runs as its own user\n"
+	"  -c, --config FILE    configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
+	"  -h, --help           this text\n"
+	"  -V, --version        version\n"
+	"\n"
+	"SIGUSR1 reloads the configuration; SIGTERM ends.  See enroll-milter(8).\n";
+
+static int usage_error(const char *text)
+{
+	fprintf(stderr, "enroll-milter: %s\nTry: enroll-milter --help\n", text);
+	return 2;
+}
+
+static int run(enum instance instance, const char *path)
+{
+	struct err err = ERR_INIT;
+	struct config *config = config_load(path, &err);
+	struct service *service;
+	int rc;
+
+	if (!config) {
+		fprintf(stderr, "enroll-milter: %s\n", err.text);
+		return 1;
+	}
+	if (!log_open(instance == INSTANCE_INBOUND ? "enroll-milter-inbound" : "enroll-milter-outbound", config->log.target, config->log.facility,
+		    config->log.level)) {
+		config_unref(config);
+		return usage_error("log.facility is unknown");
+	}
+	service = service_new(instance, config, &err);
+	if (!service) {
+		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
+		config_unref(config);
+		return 1;
+	}
+	rc = service_run(service, path);
+	service_free(service);
+	config_unref(config);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {{"instance", required_argument, NULL, 'i'}, {"config", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
+	const char *path = SYSCONFDIR "/enroll-milter/enroll-milter.conf", *name = NULL;
+	int o;
+
+	process_harden();
+	while ((o = getopt_long(argc, argv, "i:c:hV", options, NULL)) != -1) {
+		switch (o) {
+		case 'i':
+			name = optarg;
+			break;
+		case 'c':
+			path = optarg;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return 0;
+		case 'V':
+			puts(PACKAGE_STRING);
+			return 0;
+		default:
+			return usage_error("unknown option");
+		}
+	}
+	if (optind < argc)
+		return usage_error("unexpected argument");
+	if (!name || (strcmp(name, "outbound") != 0 && strcmp(name, "inbound") != 0))
+		return usage_error("--instance must be outbound or inbound");
+	return run(strcmp(name, "inbound") == 0 ? INSTANCE_INBOUND : INSTANCE_OUTBOUND, path);
+}

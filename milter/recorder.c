@@ -1,0 +1,229 @@
+/*
+ * milter/recorder.c - the only writer of the outbound instance.
+ *
+ * A callback must not wait for a disk: it drops what is to be written into a bounded queue, and one thread writes batches.  A request that is
+ * lost with a crash is made again by the sender's next mail; a mail event that does not fit is counted and the count is logged.
+ */
+#include "config.h"
+
+#include "milter/recorder.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_MOST 4096
+#define PAUSE_CHECK_MS 500
+
+struct request {
+	char *address, *login;
+};
+
+struct recorder {
+	pthread_mutex_t lock;      /* all below up to `store` */
+	pthread_cond_t wake;
+	struct mail_event *events;
+	size_t n_events, dropped;
+	struct request requests[256];
+	size_t n_requests;
+	bool paused, ending;
+	struct store *store;
+	char *profile;
+	const char *usage;
+	size_t keep;
+	pthread_t thread;
+};
+
+static void *work(void *arg);
+
+struct recorder *recorder_new(struct store *store, const struct config *config, struct err *err)
+{
+	struct recorder *r = calloc(1, sizeof *r);
+	pthread_condattr_t attr;
+
+	if (!r || !(r->events = calloc(QUEUE_MOST, sizeof *r->events)) || !(r->profile = str_dup(config->certificate.name))) {
+		if (r)
+			free(r->events);
+		free(r);
+		err_nomem(err, "start recorder");
+		return NULL;
+	}
+	r->store = store;
+	r->usage = usage_name(config->certificate.usage);
+	r->keep = config->milter.mail_events;
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	int e = pthread_create(&r->thread, NULL, work, r);
+	if (e != 0) {
+		err_errno(err, e, "start recorder", NULL);
+		free(r->events);
+		free(r->profile);
+		free(r);
+		return NULL;
+	}
+	return r;
+}
+
+void recorder_free(struct recorder *r)
+{
+	if (!r)
+		return;
+	pthread_mutex_lock(&r->lock);
+	r->ending = true;
+	pthread_cond_signal(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+	pthread_join(r->thread, NULL);
+	pthread_cond_destroy(&r->wake);
+	pthread_mutex_destroy(&r->lock);
+	free(r->events);
+	free(r->profile);
+	free(r);
+}
+
+void recorder_request(struct recorder *r, const char *address, const char *login)
+{
+	pthread_mutex_lock(&r->lock);
+	for (size_t i = 0; i < r->n_requests; i++)
+		if (str_eq_nocase(r->requests[i].address, address))
+			goto out;
+	if (r->n_requests < sizeof r->requests / sizeof *r->requests) {
+		struct request q = {str_dup(address), str_dup(login)};
+
+		if (q.address && q.login) {
+			r->requests[r->n_requests++] = q;
+			pthread_cond_signal(&r->wake);
+		} else {
+			free(q.address);
+			free(q.login);
+		}
+	}
+out:
+	pthread_mutex_unlock(&r->lock);
+}
+
+void recorder_mail(struct recorder *r, const char *queue_id, const char *message_id, const char *login, const char *from, const char *verdict,
+	const char *reason)
+{
+	struct mail_event m = {.at = time(NULL), .queue_id = str_dup(queue_id), .message_id = str_dup(message_id), .login = str_dup(login),
+		.from = str_dup(from), .verdict = str_dup(verdict), .reason = str_dup(reason)};
+
+	pthread_mutex_lock(&r->lock);
+	if (r->n_events < QUEUE_MOST) {
+		r->events[r->n_events++] = m;
+		memset(&m, 0, sizeof m);
+		/* The thread looks twice a second by itself; only a queue that fills up early wakes it. */
+		if (r->n_events == QUEUE_MOST / 2)
+			pthread_cond_signal(&r->wake);
+	} else {
+		r->dropped++;
+	}
+	pthread_mutex_unlock(&r->lock);
+	mail_event_clear(&m);
+}
+
+bool recorder_paused(struct recorder *r)
+{
+	bool paused;
+
+	pthread_mutex_lock(&r->lock);
+	paused = r->paused;
+	pthread_mutex_unlock(&r->lock);
+	return paused;
+}
+
+/* ---- the thread --------------------------------------------------------------------------------------------------------- */
+
+struct batch {
+	struct mail_event *events;
+	size_t n_events, dropped, n_requests;
+	struct request requests[256];
+	bool ending;
+};
+
+static void wait_for_work(struct recorder *r)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += PAUSE_CHECK_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	while (!r->ending && r->n_requests == 0 && r->n_events < QUEUE_MOST / 2)
+		if (pthread_cond_timedwait(&r->wake, &r->lock, &until) == ETIMEDOUT)
+			break;
+}
+
+static void take(struct recorder *r, struct batch *b)
+{
+	pthread_mutex_lock(&r->lock);
+	wait_for_work(r);
+	memcpy(b->events, r->events, r->n_events * sizeof *r->events);
+	memcpy(b->requests, r->requests, r->n_requests * sizeof *r->requests);
+	b->n_events = r->n_events;
+	b->n_requests = r->n_requests;
+	b->dropped = r->dropped;
+	b->ending = r->ending;
+	r->n_events = r->n_requests = r->dropped = 0;
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void write_requests(struct recorder *r, struct batch *b)
+{
+	for (size_t i = 0; i < b->n_requests; i++) {
+		struct request *q = &b->requests[i];
+		struct err err = ERR_INIT;
+		bool created = false;
+
+		if (!store_enrollment_request(r->store, q->address, r->profile, r->usage, q->login, &created, NULL, &err))
+			log_error(LOG_LEVEL_ERROR, "enrollment_not_requested", &err, "address", q->address, NULL);
+		else if (created)
+			log_event(LOG_LEVEL_INFO, "enrollment_requested", "address", q->address, "login", q->login, NULL);
+		free(q->address);
+		free(q->login);
+	}
+}
+
+static void write_events(struct recorder *r, struct batch *b)
+{
+	struct err err = ERR_INIT;
+
+	if (b->n_events && !store_mail_events_add(r->store, b->events, b->n_events, r->keep, &err))
+		log_error(LOG_LEVEL_WARNING, "mail_events_lost", &err, "count", LOG_NUM(b->n_events), NULL);
+	if (b->dropped)
+		log_event(LOG_LEVEL_WARNING, "mail_events_lost", "count", LOG_NUM(b->dropped), "reason", "queue full", NULL);
+	for (size_t i = 0; i < b->n_events; i++)
+		mail_event_clear(&b->events[i]);
+}
+
+static void read_paused(struct recorder *r)
+{
+	char *value = NULL;
+
+	if (!store_flag_get(r->store, "paused", &value, NULL))
+		return;
+	pthread_mutex_lock(&r->lock);
+	if (r->paused != (value != NULL))
+		log_event(LOG_LEVEL_WARNING, value ? "paused" : "resumed", "by", value, NULL);
+	r->paused = value != NULL;
+	pthread_mutex_unlock(&r->lock);
+	free(value);
+}
+
+static void *work(void *arg)
+{
+	struct recorder *r = arg;
+	struct batch b = {.events = calloc(QUEUE_MOST, sizeof *b.events)};
+
+	while (b.events && !b.ending) {
+		read_paused(r);
+		take(r, &b);
+		write_requests(r, &b);
+		write_events(r, &b);
+	}
+	free(b.events);
+	return NULL;
+}

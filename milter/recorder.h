@@ -1,0 +1,17 @@
+/*
+ * milter/recorder.h - writes to the store on behalf of callbacks, never from one: enrollment requests and mail events go into a bounded
+ * queue, one thread writes them in batches.  Private to milter/.  Requests are kept once per address while queued; mail events that do not
+ * fit are counted and logged, never waited for.
+ */
+#ifndef ENROLL_MILTER_RECORDER_H
+#define ENROLL_MILTER_RECORDER_H
+#include "policy/policy.h"
+#include "store/store.h"
+struct recorder;
+struct recorder *recorder_new(struct store *store, const struct config *config, struct err *err);
+void recorder_free(struct recorder *r);                    /* writes what is queued, then ends the thread */
+void recorder_request(struct recorder *r, const char *address, const char *login); /* wanted: an enrollment */
+void recorder_mail(struct recorder *r, const char *queue_id, const char *message_id, const char *login, const char *from, const char *verdict, const char *reason);
+/* Asked once a second at most by its thread, kept for callbacks: is the installation paused? (false while unknown) */
+bool recorder_paused(struct recorder *r);
+#endif

@@ -1,0 +1,278 @@
+/*
+ * milter/service.c - start, socket, reload.
+ *
+ * libmilter owns SIGHUP, SIGTERM and SIGINT: each ends smfi_main.  Reload is SIGUSR1, which is blocked everywhere and waited for by one
+ * thread of ours.  The socket's permissions are part of the security model (who can connect can claim any login): it is made 0660 for one
+ * group, before anybody can reach it.
+ */
+#include "config.h"
+
+#include "milter/service.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "milter/session.h"
+
+/* ---- snapshot --------------------------------------------------------------------------------------------------------------- */
+
+void snapshot_unref(struct snapshot *n)
+{
+	size_t count;
+
+	if (!n || atomic_fetch_sub(&n->refs, 1) > 1)
+		return;
+	count = n->config ? n->config->n_submissions : 0;
+	for (size_t i = 0; i < count; i++) {
+		if (n->maps)
+			sender_map_free(n->maps[i]);
+		if (n->secrets && n->secrets[i]) {
+			explicit_bzero(n->secrets[i], strlen(n->secrets[i]));
+			free(n->secrets[i]);
+		}
+	}
+	free(n->maps);
+	free(n->secrets);
+	credentials_free(n->credentials);
+	directory_free(n->directory);
+	config_unref(n->config);
+	free(n);
+}
+
+static bool load_rule(struct snapshot *n, size_t i, struct err *err)
+{
+	const struct submission *s = &n->config->submissions[i];
+	struct buf secret = BUF_INIT;
+	bool ok = true;
+
+	if (s->vouch == VOUCH_MAP && s->map_file)
+		ok = (n->maps[i] = sender_map_load(s->map_file, err)) != NULL;
+	if (ok && s->secret_header && s->secret_file) {
+		ok = secret_read(&secret, s->secret_file, true, err);
+		n->secrets[i] = ok ? str_dup(buf_str(&secret)) : NULL;
+		ok = ok && (n->secrets[i] || err_nomem(err, "read secret"));
+		buf_wipe(&secret);
+	}
+	return ok;
+}
+
+static bool load_outbound(struct snapshot *n, struct store *store, struct err *err)
+{
+	const struct config *c = n->config;
+
+	n->maps = calloc(c->n_submissions + 1, sizeof *n->maps);
+	n->secrets = calloc(c->n_submissions + 1, sizeof *n->secrets);
+	if (!n->maps || !n->secrets)
+		return err_nomem(err, "load configuration");
+	for (size_t i = 0; i < c->n_submissions; i++)
+		if (!load_rule(n, i, err))
+			return false;
+	if (c->directory.urls.n && !(n->directory = directory_new(&c->directory, err)))
+		return false;
+	/* Observing needs no key: it never signs. */
+	return c->mode == MODE_OBSERVE || (n->credentials = credentials_new(store, c, err)) != NULL;
+}
+
+static struct snapshot *snapshot_new(enum instance instance, struct store *store, struct config *config, struct err *err)
+{
+	struct snapshot *n = calloc(1, sizeof *n);
+
+	if (!n) {
+		err_nomem(err, "load configuration");
+		return NULL;
+	}
+	atomic_init(&n->refs, 1);
+	n->config = config_ref(config);
+	if (instance == INSTANCE_OUTBOUND && !load_outbound(n, store, err)) {
+		snapshot_unref(n);
+		return NULL;
+	}
+	return n;
+}
+
+struct snapshot *service_snapshot(struct service *s)
+{
+	struct snapshot *n;
+
+	pthread_mutex_lock(&s->lock);
+	n = s->current;
+	atomic_fetch_add(&n->refs, 1);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+/* ---- service ------------------------------------------------------------------------------------------------------------------ */
+
+struct service *service_new(enum instance instance, struct config *config, struct err *err)
+{
+	struct service *s = calloc(1, sizeof *s);
+
+	if (!s) {
+		err_nomem(err, "start");
+		return NULL;
+	}
+	pthread_mutex_init(&s->lock, NULL);
+	s->instance = instance;
+	s->store = store_open(&config->store, instance == INSTANCE_INBOUND ? STORE_ROLE_INBOUND : STORE_ROLE_OUTBOUND, err);
+	if (!s->store || !(s->dns = dns_new(&config->dns, err)) || !(s->current = snapshot_new(instance, s->store, config, err)) ||
+		(instance == INSTANCE_OUTBOUND && !(s->recorder = recorder_new(s->store, config, err)))) {
+		service_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void service_free(struct service *s)
+{
+	if (!s)
+		return;
+	recorder_free(s->recorder);
+	snapshot_unref(s->current);
+	dns_free(s->dns);
+	store_close(s->store);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+bool service_reload(struct service *s, struct config *config, struct err *err)
+{
+	struct snapshot *n = snapshot_new(s->instance, s->store, config, err), *old;
+
+	if (!n)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	old = s->current;
+	s->current = n;
+	pthread_mutex_unlock(&s->lock);
+	snapshot_unref(old);
+	return true;
+}
+
+/* ---- socket --------------------------------------------------------------------------------------------------------------------- */
+
+static bool socket_group(const char *path, const char *group, struct err *err)
+{
+	struct group buf, *found = NULL;
+	char space[4096];
+
+	if (getgrnam_r(group, &buf, space, sizeof space, &found) != 0 || !found)
+		return err_set(err, ERR_CONFIG, "open milter socket", path, "group %s (milter.socket-group) does not exist", group);
+	if (chown(path, (uid_t)-1, found->gr_gid) != 0)
+		return err_set(err, ERR_CONFIG, "open milter socket", path,
+			"cannot give the socket to group %s: %s; make the folder belong to that group with mode 2710 or put this user into the group",
+			group, strerror(errno));
+	if (chmod(path, 0660) != 0)
+		return err_errno(err, errno, "open milter socket", path);
+	return true;
+}
+
+/* Only loopback: libmilter does not tell who connects, so named peers cannot be enforced any further away. */
+static bool inet_is_loopback(const char *where)
+{
+	const char *at = strchr(where, '@');
+
+	return at && (strcmp(at + 1, "127.0.0.1") == 0 || strcmp(at + 1, "[127.0.0.1]") == 0 || strcmp(at + 1, "::1") == 0 || strcmp(at + 1, "[::1]") == 0);
+}
+
+static bool open_socket(struct service *s, struct err *err)
+{
+	const struct config *c = s->current->config;
+	const char *where = s->instance == INSTANCE_INBOUND ? c->milter.inbound_socket : c->milter.outbound_socket;
+	bool is_unix = strncmp(where, "unix:", 5) == 0;
+	mode_t mask;
+	bool ok;
+
+	if (!is_unix && !inet_is_loopback(where))
+		return err_set(err, ERR_CONFIG, "open milter socket", where, "a TCP socket must be on 127.0.0.1 or ::1: who can connect can sign as anybody");
+	if (smfi_setconn((char *)where) != MI_SUCCESS)
+		return err_set(err, ERR_CONFIG, "open milter socket", where, "not understood; expected unix:/path or inet:PORT@HOST");
+	mask = umask(0177);
+	ok = smfi_opensocket(true) == MI_SUCCESS ||
+		err_set(err, ERR_CONFIG, "open milter socket", where, "cannot be opened: %s; does the folder exist and belong to this user?", strerror(errno));
+	umask(mask);
+	return ok && (!is_unix || socket_group(where + 5, c->milter.socket_group, err));
+}
+
+/* ---- run -------------------------------------------------------------------------------------------------------------------------- */
+
+struct reloader {
+	struct service *service;
+	const char *path;
+};
+
+static void *reload_thread(void *arg)
+{
+	struct reloader *r = arg;
+	sigset_t set;
+	int sig;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	while (sigwait(&set, &sig) == 0) {
+		struct err err = ERR_INIT;
+		struct config *c = config_load(r->path, &err);
+
+		if (c && service_reload(r->service, c, &err))
+			log_event(LOG_LEVEL_INFO, "reloaded", "config", r->path, NULL);
+		else
+			log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
+		config_unref(c);
+	}
+	return NULL;
+}
+
+static void say_ready(const struct service *s)
+{
+	const struct config *c = s->current->config;
+	bool inbound = s->instance == INSTANCE_INBOUND;
+
+#ifdef HAVE_SYSTEMD
+	sd_notify(0, "READY=1");
+#endif
+	log_event(LOG_LEVEL_INFO, "started", "instance", inbound ? "inbound" : "outbound", "version", PACKAGE_VERSION, "socket",
+		inbound ? c->milter.inbound_socket : c->milter.outbound_socket, "mode",
+		c->mode == MODE_SIGN ? "sign" : c->mode == MODE_ENROLL ? "enroll" : "observe", NULL);
+	if (inbound && c->ca.authentication == CHALLENGE_NONE_FROM_NETWORK)
+		log_event(LOG_LEVEL_WARNING, "unauthenticated_challenges", "text",
+			"ca.challenge-authentication = \"none-from-network\": whoever sends from challenge-networks can pose as the CA", NULL);
+}
+
+int service_run(struct service *s, const char *path)
+{
+	struct reloader reloader = {s, path};
+	struct err err = ERR_INIT;
+	pthread_t thread;
+	sigset_t set;
+	int rc;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	if (!session_register(s, &err) || !open_socket(s, &err)) {
+		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
+		return 1;
+	}
+	rc = pthread_create(&thread, NULL, reload_thread, &reloader);
+	if (rc != 0) {
+		err_errno(&err, rc, "start reload thread", NULL);
+		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
+		return 1;
+	}
+	say_ready(s);
+	rc = smfi_main();
+	log_event(LOG_LEVEL_INFO, "stopped", "instance", s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", NULL);
+	pthread_cancel(thread);
+	pthread_join(thread, NULL);
+	return rc == MI_SUCCESS ? 0 : 1;
+}

@@ -1,0 +1,47 @@
+/*
+ * milter/service.h - one running instance: what all its sessions share, its socket, its reload.  Private to milter/.
+ *
+ * A session takes a counted reference to the snapshot (configuration and what was made from it) when its connection begins and keeps it, so that a
+ * reload never changes a mail half-way.
+ */
+#ifndef ENROLL_MILTER_SERVICE_H
+#define ENROLL_MILTER_SERVICE_H
+
+#include <stdatomic.h>
+
+#include "dns/dns.h"
+#include "milter/credentials.h"
+#include "milter/outbound.h"
+#include "milter/recorder.h"
+#include "policy/policy.h"
+
+enum instance { INSTANCE_OUTBOUND, INSTANCE_INBOUND };
+
+struct snapshot {
+	atomic_uint refs;
+	struct config *config;
+	struct directory *directory;     /* outbound; NULL when none is configured */
+	struct credentials *credentials; /* outbound; NULL in observe mode without a master key */
+	struct sender_map **maps;        /* one a submission rule, NULL where there is none */
+	char **secrets;                  /* the same, for relays with a secret header */
+};
+
+struct service {
+	enum instance instance;
+	struct store *store;
+	struct dns *dns;
+	struct recorder *recorder;       /* outbound */
+	pthread_mutex_t lock;            /* current */
+	struct snapshot *current;
+};
+
+struct service *service_new(enum instance instance, struct config *config, struct err *err);
+void service_free(struct service *s);
+/* Put a new configuration in force for connections to come; false (and the old one stays) when it cannot be used. */
+bool service_reload(struct service *s, struct config *config, struct err *err) BASE_MUST_CHECK;
+struct snapshot *service_snapshot(struct service *s); /* snapshot_unref it */
+void snapshot_unref(struct snapshot *n);
+/* Open the socket with mode and group, run until SIGTERM; SIGUSR1 reloads `path`.  Exit code. */
+int service_run(struct service *s, const char *path);
+
+#endif

@@ -1,0 +1,287 @@
+/*
+ * milter/session.c - translate libmilter's calls, nothing more.
+ *
+ *   negotiate  connect  MAIL  RCPT  DATA  header...  end-of-headers  body...  end-of-message   (abort, close at any time)
+ *   outbound:  .  x  x  -  -  x  x  x  x          inbound:  .  x  x  x  x  x  x  x  x
+ *
+ * A missing context is a bug of ours: it is logged as such and answered by a temporary failure, never by letting the mail pass silently.
+ * Callbacks of one session never overlap, but may run on different threads: all state hangs on the context.
+ */
+#include "config.h"
+
+#include "milter/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* libmilter calls xxfi_negotiate before any context exists: the service has to be reachable from here. Set once before smfi_main. */
+static struct service *the_service;
+
+const char *session_queue_id(SMFICTX *ctx)
+{
+	const char *id = smfi_getsymval(ctx, (char *)"i");
+
+	return id ? id : "";
+}
+
+static void mail_free(struct mail *m)
+{
+	if (!m)
+		return;
+	sign_free(m->op);
+	signer_unref(m->signer);
+	spool_free(m->body);
+	headers_clear(&m->facts.headers);
+	strlist_clear(&m->recipients);
+	free(m);
+}
+
+static void end_mail(struct session *s)
+{
+	mail_free(s->mail);
+	s->mail = NULL;
+}
+
+static struct session *session_of(SMFICTX *ctx, const char *callback)
+{
+	struct session *s = smfi_getpriv(ctx);
+
+	if (!s)
+		log_event(LOG_LEVEL_ERROR, "bug", "text", "a milter callback has no session", "callback", callback, NULL);
+	return s;
+}
+
+static struct session *with_mail(SMFICTX *ctx, const char *callback)
+{
+	struct session *s = session_of(ctx, callback);
+
+	if (s && !s->mail)
+		log_event(LOG_LEVEL_ERROR, "bug", "text", "a milter callback has no message", "callback", callback, NULL);
+	return s && s->mail ? s : NULL;
+}
+
+/* ---- negotiation: ask for exactly what is used ------------------------------------------------------------------------- */
+
+static unsigned long wanted_actions(const struct service *s, const struct config *c)
+{
+	if (s->instance == INSTANCE_INBOUND)
+		return SMFIF_DELRCPT | SMFIF_ADDRCPT;
+	return SMFIF_CHGHDRS | SMFIF_ADDHDRS | SMFIF_CHGBODY | (c->no_certificate == NO_CERTIFICATE_HOLD ? SMFIF_QUARANTINE : 0);
+}
+
+static unsigned long wanted_steps(const struct service *s)
+{
+	unsigned long steps = SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_HDR_LEADSPC | SMFIP_SKIP | SMFIP_NR_HDR;
+
+	if (s->instance == INSTANCE_INBOUND)
+		return steps | SMFIP_NR_MAIL | SMFIP_NR_RCPT;
+	return steps | SMFIP_NORCPT;
+}
+
+static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2, unsigned long f3, unsigned long *pf0,
+	unsigned long *pf1, unsigned long *pf2, unsigned long *pf3)
+{
+	struct snapshot *n = service_snapshot(the_service);
+	struct session *s = calloc(1, sizeof *s);
+	unsigned long actions = wanted_actions(the_service, n->config), steps = wanted_steps(the_service) & f1;
+
+	if (!s || (actions & f0) != actions || smfi_setpriv(ctx, s) != MI_SUCCESS) {
+		log_event(LOG_LEVEL_ERROR, "negotiation_failed", "text",
+			s ? "the MTA does not allow what this milter needs (change headers and body, or delete recipients)" : "out of memory", NULL);
+		snapshot_unref(n);
+		free(s);
+		return SMFIS_REJECT;
+	}
+	s->service = the_service;
+	s->snapshot = n;
+	s->leading_space = steps & SMFIP_HDR_LEADSPC;
+	s->no_reply_header = steps & SMFIP_NR_HDR;
+	s->no_reply_rcpt = steps & SMFIP_NR_RCPT;
+	s->steps_skip = steps & SMFIP_SKIP;
+	s->quarantine_allowed = actions & SMFIF_QUARANTINE;
+	/* {client_addr} and {daemon_name} are not sent by every MTA unless asked for; {i} only where it is known. */
+	smfi_setsymlist(ctx, SMFIM_CONNECT, (char *)"j {daemon_name} {client_addr}");
+	smfi_setsymlist(ctx, SMFIM_ENVFROM, (char *)"i {auth_authen} {auth_type}");
+	smfi_setsymlist(ctx, SMFIM_EOM, (char *)"i");
+	*pf0 = actions;
+	*pf1 = steps;
+	*pf2 = *pf3 = 0;
+	return SMFIS_CONTINUE;
+}
+
+/* ---- connection ------------------------------------------------------------------------------------------------------------- */
+
+static void copy_symbol(SMFICTX *ctx, const char *name, char *out, size_t size)
+{
+	const char *v = smfi_getsymval(ctx, (char *)name);
+
+	snprintf(out, size, "%s", v ? v : "");
+}
+
+static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *addr)
+{
+	struct session *s = session_of(ctx, "connect");
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	sockaddr_ip((const struct sockaddr *)addr, s->connection.client_ip);
+	copy_symbol(ctx, "{daemon_name}", s->connection.daemon, sizeof s->connection.daemon);
+	return s->service->instance == INSTANCE_OUTBOUND ? outbound_on_connect(ctx, s) : SMFIS_CONTINUE;
+}
+
+static sfsistat on_close(SMFICTX *ctx)
+{
+	struct session *s = smfi_getpriv(ctx);
+
+	if (!s)
+		return SMFIS_CONTINUE;
+	smfi_setpriv(ctx, NULL);
+	end_mail(s);
+	snapshot_unref(s->snapshot);
+	free(s);
+	return SMFIS_CONTINUE;
+}
+
+/* ---- message ------------------------------------------------------------------------------------------------------------------ */
+
+static void bare_address(const char *arg, char out[ADDRESS_MAX])
+{
+	size_t len;
+
+	snprintf(out, ADDRESS_MAX, "%s", arg && *arg == '<' ? arg + 1 : arg ? arg : "");
+	len = strlen(out);
+	if (len && out[len - 1] == '>')
+		out[len - 1] = '\0';
+}
+
+static sfsistat on_mail(SMFICTX *ctx, char **argv)
+{
+	struct session *s = session_of(ctx, "MAIL");
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	end_mail(s);
+	s->mail = calloc(1, sizeof *s->mail);
+	if (!s->mail)
+		return SMFIS_TEMPFAIL;
+	s->mail->began_ms = mono_ms();
+	bare_address(argv[0], s->mail->facts.envelope_from);
+	copy_symbol(ctx, "{auth_authen}", s->mail->facts.login, sizeof s->mail->facts.login);
+	if (s->service->instance == INSTANCE_INBOUND)
+		return SMFIS_CONTINUE;
+	return outbound_on_mail(ctx, s);
+}
+
+static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
+{
+	struct session *s = with_mail(ctx, "RCPT");
+	char address[ADDRESS_MAX];
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	bare_address(argv[0], address);
+	if (s->mail->recipients.n < 1000 && !strlist_add(&s->mail->recipients, address))
+		return SMFIS_TEMPFAIL;
+	return s->no_reply_rcpt ? SMFIS_NOREPLY : SMFIS_CONTINUE;
+}
+
+static sfsistat on_data(SMFICTX *ctx)
+{
+	struct session *s = with_mail(ctx, "DATA");
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	return s->service->instance == INSTANCE_INBOUND ? inbound_on_data(ctx, s) : SMFIS_CONTINUE;
+}
+
+/* Header values are kept with their leading space, as DKIM needs them to the octet; an MTA that cannot send it takes off exactly one. */
+static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
+{
+	struct session *s = with_mail(ctx, "header");
+	struct buf spaced = BUF_INIT;
+	bool ok;
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	if (s->leading_space) {
+		ok = headers_add(&s->mail->facts.headers, name, value);
+	} else {
+		buf_printf(&spaced, " %s", value);
+		ok = !spaced.failed && headers_add(&s->mail->facts.headers, name, buf_str(&spaced));
+	}
+	buf_clear(&spaced);
+	if (!ok && s->mail->error.class == ERR_NONE)
+		err_set(&s->mail->error, ERR_POLICY, "read header", NULL, "the header is larger than 1 MiB");
+	return s->no_reply_header ? SMFIS_NOREPLY : SMFIS_CONTINUE;
+}
+
+static sfsistat on_end_of_headers(SMFICTX *ctx)
+{
+	struct session *s = with_mail(ctx, "end of headers");
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	return s->service->instance == INSTANCE_OUTBOUND ? outbound_on_end_of_headers(ctx, s) : inbound_on_end_of_headers(ctx, s);
+}
+
+static sfsistat on_body(SMFICTX *ctx, unsigned char *data, size_t len)
+{
+	struct session *s = with_mail(ctx, "body");
+	bool more;
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	if (s->mail->skip_body)
+		return s->steps_skip ? SMFIS_SKIP : SMFIS_CONTINUE;
+	more = s->service->instance == INSTANCE_OUTBOUND ? outbound_on_body(s, data, len) : inbound_on_body(s, data, len);
+	if (!more) {
+		s->mail->skip_body = true;
+		return s->steps_skip ? SMFIS_SKIP : SMFIS_CONTINUE;
+	}
+	return SMFIS_CONTINUE;
+}
+
+static sfsistat on_end_of_message(SMFICTX *ctx)
+{
+	struct session *s = with_mail(ctx, "end of message");
+	sfsistat answer;
+
+	if (!s)
+		return SMFIS_TEMPFAIL;
+	answer = s->service->instance == INSTANCE_OUTBOUND ? outbound_on_end_of_message(ctx, s) : inbound_on_end_of_message(ctx, s);
+	end_mail(s);
+	return answer;
+}
+
+static sfsistat on_abort(SMFICTX *ctx)
+{
+	struct session *s = smfi_getpriv(ctx);
+
+	if (s)
+		end_mail(s);
+	return SMFIS_CONTINUE;
+}
+
+bool session_register(struct service *service, struct err *err)
+{
+	bool inbound = service->instance == INSTANCE_INBOUND;
+	struct smfiDesc callbacks = {
+		.xxfi_name = (char *)(inbound ? "enroll-milter inbound" : "enroll-milter outbound"),
+		.xxfi_version = SMFI_VERSION,
+		.xxfi_flags = inbound ? SMFIF_DELRCPT | SMFIF_ADDRCPT : SMFIF_CHGHDRS | SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_QUARANTINE,
+		.xxfi_connect = on_connect,
+		.xxfi_envfrom = on_mail,
+		.xxfi_envrcpt = inbound ? on_rcpt : NULL,
+		.xxfi_header = on_header,
+		.xxfi_eoh = on_end_of_headers,
+		.xxfi_body = on_body,
+		.xxfi_eom = on_end_of_message,
+		.xxfi_abort = on_abort,
+		.xxfi_close = on_close,
+		.xxfi_data = on_data,
+		.xxfi_negotiate = on_negotiate,
+	};
+
+	the_service = service;
+	return smfi_register(callbacks) == MI_SUCCESS || err_set(err, ERR_BUG, "register callbacks", NULL, "smfi_register refused");
+}

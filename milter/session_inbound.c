@@ -1,0 +1,265 @@
+/*
+ * milter/session_inbound.c - one inbound message: is it a challenge mail for an order of ours?
+ *
+ * Almost every message ends at DATA, when none of its recipients awaits a challenge, or at end of headers, when its Subject is no challenge's; its
+ * body is never sent to us.  A candidate is spooled, authenticated at end of message, and its token is committed to the store before the mail is
+ * taken out.  Whatever goes wrong on the way: the mail passes as any other, or (DNS silent, order not known yet) its MTA is told to come again.
+ */
+#include "config.h"
+
+#include "milter/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "milter/inbound.h"
+
+#define DATE_SKEW 10 /* as in the enrollment: the CA's clock may be this far behind ours */
+
+static void report(SMFICTX *ctx, struct session *s, enum log_level level, const char *verdict, const char *recipient, const char *why)
+{
+	const struct headers *h = &s->mail->facts.headers;
+	const char *id = headers_get(h, "Message-ID", 0), *from = headers_get(h, "From", 0);
+
+	log_event(level, "challenge_mail", "qid", session_queue_id(ctx), "verdict", verdict, "to", recipient, "from", from ? from + strspn(from, " ") : NULL,
+		"message_id", id ? id + strspn(id, " ") : NULL, "client", s->connection.client_ip, "reason", why, NULL);
+}
+
+/* ---- does anybody here await a challenge ---------------------------------------------------------------------------------- */
+
+sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
+{
+	struct mail *m = s->mail;
+
+	(void)ctx;
+	for (size_t i = 0; i < m->recipients.n; i++) {
+		struct awaited a = {0};
+		struct err err = ERR_INIT;
+		struct address parsed;
+
+		if (!address_parse(&parsed, m->recipients.v[i], NULL) || !config_serves(s->snapshot->config, parsed.domain))
+			continue;
+		if (!store_challenge_awaited(s->service->store, m->recipients.v[i], &a, &err)) {
+			log_error(LOG_LEVEL_WARNING, "store_away", &err, "text", "challenges cannot be recognised now, mail passes", NULL);
+			return SMFIS_ACCEPT;
+		}
+		awaited_clear(&a);
+		if (a.enrollment_id)
+			return SMFIS_CONTINUE;
+	}
+	return SMFIS_ACCEPT;
+}
+
+sfsistat inbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
+{
+	struct mail *m = s->mail;
+
+	if (m->error.class != ERR_NONE || !inbound_is_candidate(&m->facts.headers))
+		return SMFIS_ACCEPT;
+	m->body = spool_new(s->snapshot->config->milter.spool_directory, &m->error);
+	if (!m->body) {
+		log_error(LOG_LEVEL_ERROR, "spool_failed", &m->error, "qid", session_queue_id(ctx), NULL);
+		return SMFIS_TEMPFAIL;
+	}
+	return SMFIS_CONTINUE;
+}
+
+bool inbound_on_body(struct session *s, const unsigned char *data, size_t len)
+{
+	struct mail *m = s->mail;
+
+	if (spool_size(m->body) + len > s->snapshot->config->milter.max_candidate) {
+		m->reason = "larger than milter.max-candidate";
+		return false;
+	}
+	return spool_write(m->body, data, len, &m->error);
+}
+
+/* ---- whose challenge is it -------------------------------------------------------------------------------------------------- */
+
+enum fit { FIT_NOT_AWAITED, FIT_YES, FIT_FOREIGN, FIT_ORDER_UNKNOWN };
+
+static bool sender_domain_listed(const struct config *c, const char *from)
+{
+	struct address a;
+
+	return address_parse(&a, from, NULL) && strlist_has_nocase(&c->ca.challenge_domains, a.domain);
+}
+
+static enum fit fit(const struct session *s, const struct awaited *a, const struct challenge *c, const char **why)
+{
+	char want[ADDRESS_MAX], have[ADDRESS_MAX];
+
+	*why = "no order of this address waits for a challenge";
+	if (!a->enrollment_id)
+		return FIT_NOT_AWAITED;
+	*why = "it is dated before the order";
+	if (c->date + DATE_SKEW < a->ordered_at)
+		return FIT_FOREIGN;
+	*why = "the CA has not told yet who will write";
+	if (!a->challenge_from)
+		return sender_domain_listed(s->snapshot->config, c->from) ? FIT_YES : FIT_ORDER_UNKNOWN;
+	*why = "it is not from the address the CA named";
+	if (!address_key_of(a->challenge_from, want, NULL) || !address_key_of(c->from, have, NULL) || strcmp(want, have) != 0)
+		return FIT_FOREIGN;
+	*why = "matches an open order";
+	return FIT_YES;
+}
+
+/* The address being validated stands in To (RFC 8823 section 3.1): of several awaited recipients it is that one. */
+static bool addressed_to(const struct headers *h, const char *recipient)
+{
+	struct strlist to = {0};
+	char key[ADDRESS_MAX], other[ADDRESS_MAX];
+	bool found = false;
+
+	if (headers_count(h, "To") == 1 && mime_addresses(&to, headers_get(h, "To", 0)) && address_key_of(recipient, key, NULL))
+		for (size_t i = 0; i < to.n && !found; i++)
+			found = address_key_of(to.v[i], other, NULL) && strcmp(key, other) == 0;
+	strlist_clear(&to);
+	return found;
+}
+
+/* ---- take it out --------------------------------------------------------------------------------------------------------------- */
+
+static bool take_recipient_out(SMFICTX *ctx, const char *recipient, const char *redirect)
+{
+	char bracketed[ADDRESS_MAX + 2];
+
+	snprintf(bracketed, sizeof bracketed, "<%s>", recipient);
+	if (redirect) {
+		char other[ADDRESS_MAX + 2];
+
+		snprintf(other, sizeof other, "<%s>", redirect);
+		if (smfi_addrcpt(ctx, other) != MI_SUCCESS)
+			return false;
+	}
+	return smfi_delrcpt(ctx, bracketed) == MI_SUCCESS;
+}
+
+static sfsistat dispose(SMFICTX *ctx, struct session *s, const char *recipient)
+{
+	const struct config *c = s->snapshot->config;
+
+	if (strcmp(c->disposition, "deliver") == 0)
+		return SMFIS_ACCEPT;
+	if (strcmp(c->disposition, "redirect") == 0)
+		return take_recipient_out(ctx, recipient, c->redirect_to) ? SMFIS_ACCEPT : SMFIS_TEMPFAIL;
+	if (s->mail->recipients.n == 1)
+		return SMFIS_DISCARD;
+	return take_recipient_out(ctx, recipient, NULL) ? SMFIS_ACCEPT : SMFIS_TEMPFAIL;
+}
+
+/* Token first: only when it is durable may the mail disappear. */
+static sfsistat take(SMFICTX *ctx, struct session *s, struct candidate *cand, int64_t enrollment, const char *recipient, const char *how)
+{
+	struct challenge *c = &cand->challenge;
+	struct err err = ERR_INIT;
+	bool created = false;
+
+	c->enrollment_id = enrollment;
+	c->received_at = time(NULL);
+	free(c->authentication);
+	free(c->disposition);
+	c->authentication = str_dup(how);
+	c->disposition = str_dup(s->snapshot->config->disposition);
+	if (!c->authentication || !c->disposition || !store_challenge_add(s->service->store, c, &created, &err)) {
+		log_error(LOG_LEVEL_ERROR, "challenge_not_stored", &err, "qid", session_queue_id(ctx), "to", recipient, NULL);
+		return SMFIS_TEMPFAIL;
+	}
+	report(ctx, s, LOG_LEVEL_INFO, created ? "taken" : "seen-before", recipient, how);
+	return dispose(ctx, s, recipient);
+}
+
+static sfsistat foreign(SMFICTX *ctx, struct session *s, int64_t enrollment, const char *recipient, const char *why)
+{
+	struct err err = ERR_INIT;
+	char text[512];
+
+	report(ctx, s, LOG_LEVEL_WARNING, "foreign", recipient, why);
+	snprintf(text, sizeof text, "an authentic challenge mail for %.300s is not for an order of ours (%s): it is delivered", recipient, why);
+	if (!store_event_add(s->service->store, enrollment, "foreign_challenge", "inbound", ERR_NONE, text, &err))
+		log_error(LOG_LEVEL_WARNING, "event_not_stored", &err, NULL);
+	return SMFIS_ACCEPT;
+}
+
+static sfsistat for_recipient(SMFICTX *ctx, struct session *s, struct candidate *cand, const char *recipient, const char *how, bool *done)
+{
+	struct awaited a = {0};
+	struct err err = ERR_INIT;
+	const char *why;
+	sfsistat answer = SMFIS_ACCEPT;
+
+	if (!store_challenge_awaited(s->service->store, recipient, &a, &err)) {
+		log_error(LOG_LEVEL_WARNING, "store_away", &err, "qid", session_queue_id(ctx), NULL);
+		*done = true;
+		return SMFIS_TEMPFAIL;
+	}
+	*done = true;
+	switch (fit(s, &a, &cand->challenge, &why)) {
+	case FIT_YES:
+		answer = take(ctx, s, cand, a.enrollment_id, recipient, how);
+		break;
+	case FIT_FOREIGN:
+		answer = foreign(ctx, s, a.enrollment_id, recipient, why);
+		break;
+	case FIT_ORDER_UNKNOWN:
+		report(ctx, s, LOG_LEVEL_INFO, "come-again", recipient, why);
+		smfi_setreply(ctx, (char *)"451", (char *)"4.7.1", (char *)"please try again in a moment");
+		answer = SMFIS_TEMPFAIL;
+		break;
+	case FIT_NOT_AWAITED:
+		*done = false;
+		break;
+	}
+	awaited_clear(&a);
+	return answer;
+}
+
+static sfsistat judge(SMFICTX *ctx, struct session *s, struct candidate *cand)
+{
+	struct mail *m = s->mail;
+	sfsistat answer = SMFIS_ACCEPT;
+	char how[256] = "";
+	bool done = false;
+
+	switch (inbound_authenticate(s->snapshot->config, s->service->dns, &m->facts.headers, m->body, cand, s->connection.client_ip, how)) {
+	case AUTHENTIC_NO:
+		report(ctx, s, LOG_LEVEL_WARNING, "not-authentic", m->recipients.v[0], how);
+		return SMFIS_ACCEPT;
+	case AUTHENTIC_ASK_AGAIN:
+		report(ctx, s, LOG_LEVEL_WARNING, "come-again", m->recipients.v[0], how);
+		smfi_setreply(ctx, (char *)"451", (char *)"4.7.5", (char *)"signature cannot be verified now, please try again");
+		return SMFIS_TEMPFAIL;
+	case AUTHENTIC_YES:
+		break;
+	}
+	for (size_t i = 0; i < m->recipients.n && !done; i++)
+		if (addressed_to(&m->facts.headers, m->recipients.v[i]))
+			answer = for_recipient(ctx, s, cand, m->recipients.v[i], how, &done);
+	if (!done)
+		report(ctx, s, LOG_LEVEL_WARNING, "not-ours", m->recipients.v[0], "no recipient that stands in To awaits a challenge");
+	return answer;
+}
+
+sfsistat inbound_on_end_of_message(SMFICTX *ctx, struct session *s)
+{
+	struct mail *m = s->mail;
+	struct candidate cand = {0};
+	char why[256] = "";
+	sfsistat answer;
+
+	if (m->error.class != ERR_NONE) {
+		log_error(LOG_LEVEL_ERROR, "spool_failed", &m->error, "qid", session_queue_id(ctx), NULL);
+		return SMFIS_TEMPFAIL;
+	}
+	if (m->reason || !inbound_parse(s->snapshot->config, &m->facts.headers, &cand, why)) {
+		report(ctx, s, LOG_LEVEL_WARNING, "not-a-challenge", m->recipients.n ? m->recipients.v[0] : "", m->reason ? m->reason : why);
+		answer = SMFIS_ACCEPT;
+	} else {
+		answer = judge(ctx, s, &cand);
+	}
+	candidate_clear(&cand);
+	return answer;
+}

@@ -1,0 +1,316 @@
+/*
+ * sign.c - a credential made ready, and the detached CMS SignedData over an entity that streams by (sign.h).
+ *
+ * What costs is the private key operation; everything else is kept out of its way.  The entity only passes a digest.  At the end OpenSSL's
+ * CMS code builds the SignedData around that digest: the message-digest attribute is set from it, so that no content has to go through
+ * OpenSSL's chain of BIOs and nothing is allocated per message before the end.  signingCertificateV2 (RFC 5035), which never changes for a
+ * certificate, is prepared when the credential is loaded.
+ *
+ * Sharing: a signer is written once, in signer_load, then only read; its key and certificates have OpenSSL's own locks and counts.
+ */
+#include "config.h"
+
+#include "milter/sign.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/cms.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/ess.h>
+#include <openssl/pem.h>
+#include <openssl/sha.h>
+#include <openssl/x509v3.h>
+
+#include "policy/policy.h"
+
+#define OP_LOAD "load a credential"
+#define OP_SIGN "sign a mail"
+#define CHAIN_MAX 10
+
+struct signer {
+	atomic_uint references;
+	EVP_PKEY *key;
+	X509 *certificate;
+	STACK_OF(X509) *chain;            /* intermediates, no root; may be empty */
+	unsigned char *signing_certificate; /* DER of the SigningCertificateV2 value */
+	int signing_certificate_len;
+	time_t not_before, not_after;
+	int64_t certificate_id;
+	char fingerprint[2 * SHA256_DIGEST_LENGTH + 1];
+};
+
+struct sign_op {
+	struct signer *signer;
+	EVP_MD_CTX *digest;
+};
+
+/* ---- credentials ----------------------------------------------------------------------------------------------------- */
+
+static void signer_destroy(struct signer *s)
+{
+	EVP_PKEY_free(s->key); /* overwrites the private parts when this was the last reference */
+	X509_free(s->certificate);
+	sk_X509_pop_free(s->chain, X509_free);
+	OPENSSL_free(s->signing_certificate);
+	free(s);
+}
+
+struct signer *signer_ref(struct signer *s)
+{
+	atomic_fetch_add_explicit(&s->references, 1, memory_order_relaxed);
+	return s;
+}
+
+void signer_unref(struct signer *s)
+{
+	if (s != NULL && atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) == 1)
+		signer_destroy(s);
+}
+
+bool signer_valid_at(const struct signer *s, time_t now)
+{
+	return s->not_before <= now && now <= s->not_after;
+}
+
+const char *signer_fingerprint(const struct signer *s)
+{
+	return s->fingerprint;
+}
+
+int64_t signer_certificate_id(const struct signer *s)
+{
+	return s->certificate_id;
+}
+
+static bool asn1_time(const ASN1_TIME *from, time_t *out)
+{
+	ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+	int days, seconds;
+	bool ok = epoch != NULL && ASN1_TIME_diff(&days, &seconds, epoch, from) == 1;
+
+	if (ok)
+		*out = (time_t)days * 86400 + seconds;
+	ASN1_TIME_free(epoch);
+	return ok;
+}
+
+static bool read_certificate(struct signer *s, const struct store_credential *c, const char *address, struct err *err)
+{
+	const unsigned char *p = c->der;
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	struct buf hex = BUF_INIT;
+
+	s->certificate = d2i_X509(NULL, &p, (long)c->der_len);
+	if (s->certificate == NULL || p != c->der + c->der_len)
+		return err_openssl(err, ERR_BUG, OP_LOAD, address);
+	if (!asn1_time(X509_get0_notBefore(s->certificate), &s->not_before) || !asn1_time(X509_get0_notAfter(s->certificate), &s->not_after))
+		return err_openssl(err, ERR_BUG, OP_LOAD, address);
+	SHA256(c->der, c->der_len, digest);
+	hex_encode(&hex, digest, sizeof(digest));
+	snprintf(s->fingerprint, sizeof(s->fingerprint), "%s", buf_str(&hex));
+	buf_clear(&hex);
+	return s->fingerprint[0] != '\0' || err_nomem(err, OP_LOAD);
+}
+
+static bool read_chain(struct signer *s, const struct store_credential *c, const char *address, struct err *err)
+{
+	BIO *bio = BIO_new_mem_buf(c->chain_len > 0 ? (const void *)c->chain : "", c->chain_len > INT32_MAX ? 0 : (int)c->chain_len);
+	X509 *next;
+	bool ok = true;
+
+	s->chain = sk_X509_new_null();
+	if (bio == NULL || s->chain == NULL) {
+		BIO_free(bio);
+		return err_nomem(err, OP_LOAD);
+	}
+	while (ok && (next = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+		/* A root that got in is left out: who trusts it has it, for others it is weight. */
+		if (X509_self_signed(next, 0) == 1)
+			X509_free(next);
+		else if (sk_X509_num(s->chain) >= CHAIN_MAX || sk_X509_push(s->chain, next) == 0) {
+			X509_free(next);
+			ok = err_set(err, ERR_BUG, OP_LOAD, address, "The certificate's stored chain has more than %d intermediates.", CHAIN_MAX);
+		}
+	}
+	BIO_free(bio);
+	/* The end of the PEM text is an error to OpenSSL as well; any other one means that a certificate of the chain is damaged. */
+	if (ok && ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+		return err_openssl(err, ERR_BUG, OP_LOAD, address);
+	ERR_clear_error();
+	return ok;
+}
+
+/* The attribute's value, the hash of the certificate: without issuerSerial, which RFC 5035 makes optional and which the signer
+ * identifier holds anyway. */
+static bool prepare_signing_certificate(struct signer *s, const char *address, struct err *err)
+{
+	STACK_OF(X509) *none = NULL;
+	ESS_SIGNING_CERT_V2 *value = OSSL_ESS_signing_cert_v2_new_init(EVP_sha256(), s->certificate, none, 0);
+
+	if (value != NULL)
+		s->signing_certificate_len = i2d_ESS_SIGNING_CERT_V2(value, &s->signing_certificate);
+	ESS_SIGNING_CERT_V2_free(value);
+	return (value != NULL && s->signing_certificate_len > 0) || err_openssl(err, ERR_BUG, OP_LOAD, address);
+}
+
+/* What stands between a credential and a signature in somebody's name. */
+static bool check(const struct signer *s, const char *address, time_t now, struct err *err)
+{
+	char text[32];
+
+	if (X509_check_private_key(s->certificate, s->key) != 1) {
+		ERR_clear_error();
+		return err_set(err, ERR_BUG, OP_LOAD, address, "The stored key is not the one of certificate %.16s...; enroll this address anew.", s->fingerprint);
+	}
+	if (!certcheck_has_address(s->certificate, address))
+		return err_set(err, ERR_BUG, OP_LOAD, address, "Certificate %.16s... is not for this address; enroll it anew.", s->fingerprint);
+	if (now < s->not_before)
+		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... is not valid before %s; is the clock right?", s->fingerprint, time_text(s->not_before, text));
+	if (now > s->not_after)
+		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... has expired at %s.", s->fingerprint, time_text(s->not_after, text));
+	if ((X509_get_key_usage(s->certificate) & KU_DIGITAL_SIGNATURE) == 0)
+		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... is not for signatures (keyUsage without digitalSignature).", s->fingerprint);
+	return true;
+}
+
+struct signer *signer_load(const struct store_credential *c, const char *address, X509 *master_certificate, EVP_PKEY *master_key, time_t now, struct err *err)
+{
+	struct signer *s = calloc(1, sizeof(*s));
+
+	if (s == NULL) {
+		err_nomem(err, OP_LOAD);
+		return NULL;
+	}
+	atomic_init(&s->references, 1);
+	s->certificate_id = c->certificate_id;
+	if (!read_certificate(s, c, address, err) || !read_chain(s, c, address, err))
+		goto fail;
+	s->key = keyvault_unwrap(c->wrapped, c->wrapped_len, master_certificate, master_key, err);
+	if (s->key == NULL || !check(s, address, now, err) || !prepare_signing_certificate(s, address, err))
+		goto fail;
+	return s;
+fail:
+	signer_destroy(s);
+	return NULL;
+}
+
+/* ---- one signature --------------------------------------------------------------------------------------------------- */
+
+struct sign_op *sign_begin(struct signer *s, struct err *err)
+{
+	struct sign_op *op = calloc(1, sizeof(*op));
+
+	if (op == NULL) {
+		err_nomem(err, OP_SIGN);
+		return NULL;
+	}
+	op->signer = signer_ref(s);
+	op->digest = EVP_MD_CTX_new();
+	if (op->digest == NULL || EVP_DigestInit_ex(op->digest, EVP_sha256(), NULL) != 1) {
+		err_openssl(err, ERR_BUG, OP_SIGN, "");
+		sign_free(op);
+		return NULL;
+	}
+	return op;
+}
+
+void sign_free(struct sign_op *op)
+{
+	if (op == NULL)
+		return;
+	EVP_MD_CTX_free(op->digest);
+	signer_unref(op->signer);
+	free(op);
+}
+
+bool sign_update(struct sign_op *op, const void *data, size_t len, struct err *err)
+{
+	return EVP_DigestUpdate(op->digest, data, len) == 1 || err_openssl(err, ERR_BUG, OP_SIGN, "");
+}
+
+static bool add_certificates(CMS_ContentInfo *cms, const struct signer *s)
+{
+	for (int i = 0; i < sk_X509_num(s->chain); i++) {
+		if (CMS_add1_cert(cms, sk_X509_value(s->chain, i)) != 1)
+			return false;
+	}
+	return true;
+}
+
+/* Content type and message digest (RFC 5652 section 11), signingCertificateV2; OpenSSL adds the signing time as it signs. */
+static bool add_attributes(CMS_SignerInfo *si, const struct signer *s, const unsigned char *digest, unsigned digest_len)
+{
+	return CMS_signed_add1_attr_by_NID(si, NID_pkcs9_contentType, V_ASN1_OBJECT, OBJ_nid2obj(NID_pkcs7_data), -1) == 1 &&
+	       CMS_signed_add1_attr_by_NID(si, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, digest, (int)digest_len) == 1 &&
+	       CMS_signed_add1_attr_by_NID(si, NID_id_smime_aa_signingCertificateV2, V_ASN1_SEQUENCE, s->signing_certificate, s->signing_certificate_len) == 1;
+}
+
+static bool put_der(CMS_ContentInfo *cms, struct buf *der)
+{
+	unsigned char *data = NULL;
+	int len = i2d_CMS_ContentInfo(cms, &data);
+
+	if (len > 0)
+		buf_append(der, data, (size_t)len);
+	OPENSSL_free(data);
+	return len > 0 && !der->failed;
+}
+
+bool sign_finish(struct sign_op *op, struct buf *der, struct err *err)
+{
+	const unsigned flags = CMS_PARTIAL | CMS_DETACHED | CMS_BINARY | CMS_NOSMIMECAP;
+	const struct signer *s = op->signer;
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned digest_len;
+	CMS_ContentInfo *cms = NULL;
+	CMS_SignerInfo *si;
+	bool ok = false;
+
+	if (EVP_DigestFinal_ex(op->digest, digest, &digest_len) == 1 && (cms = CMS_sign(NULL, NULL, NULL, NULL, flags)) != NULL &&
+		(si = CMS_add1_signer(cms, s->certificate, s->key, EVP_sha256(), flags)) != NULL)
+		ok = add_certificates(cms, s) && add_attributes(si, s, digest, digest_len) && CMS_SignerInfo_sign(si) == 1 && put_der(cms, der);
+	CMS_ContentInfo_free(cms);
+	return ok || err_openssl(err, ERR_BUG, OP_SIGN, s->fingerprint);
+}
+
+/* ---- the multipart/signed around it (RFC 8551 section 3.5.3, RFC 1847) ---------------------------------------------------- */
+
+void sign_boundary(char out[64])
+{
+	struct buf text = BUF_INIT;
+
+	/* "=_" stands in no quoted-printable and no base64 text (RFC 2045 section 6.7). */
+	buf_puts(&text, "=_");
+	random_text(&text, 20);
+	snprintf(out, 64, "%s", buf_str(&text));
+	buf_clear(&text);
+}
+
+void sign_content_type(struct buf *out, const char *boundary)
+{
+	buf_printf(out, "multipart/signed; protocol=\"application/pkcs7-signature\";\n\tmicalg=sha-256; boundary=\"%s\"", boundary);
+}
+
+void sign_prologue(struct buf *out, const char *boundary)
+{
+	buf_printf(out, "This is a cryptographically signed message in MIME format.\r\n\r\n--%s\r\n", boundary);
+}
+
+void sign_epilogue(struct buf *out, const char *boundary, const struct buf *der)
+{
+	buf_printf(out,
+		"\r\n--%s\r\n"
+		"Content-Type: application/pkcs7-signature; name=\"smime.p7s\"\r\n"
+		"Content-Transfer-Encoding: base64\r\n"
+		"Content-Disposition: attachment; filename=\"smime.p7s\"\r\n"
+		"Content-Description: S/MIME Cryptographic Signature\r\n\r\n",
+		boundary);
+	base64_encode(out, der->data, der->len, 76, "\r\n");
+	if (out->len < 2 || memcmp(out->data + out->len - 2, "\r\n", 2) != 0)
+		buf_puts(out, "\r\n");
+	buf_printf(out, "--%s--\r\n", boundary);
+}
