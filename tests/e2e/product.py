@@ -1,0 +1,370 @@
+"""The product on the stage: its configuration, its three daemons, enrollctl.
+
+    product = Product(stage, mode='sign', certificate={'key-type': 'ec:p256'})
+    product.start()
+    product.ctl('list', user='admin1')
+
+Binaries come from $ENROLL_BUILD.  Overrides are nested dictionaries, merged into
+standard_config(); see examples/enroll-milter.conf for the keys.
+"""
+
+import copy
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import unittest
+
+import service
+from namespace import BASE, RELAY, environment, run
+
+DIR = BASE + '/product'
+ETC = DIR + '/etc'
+PROGRAMS = ('enroll-milter', 'enrolld', 'enrollctl')
+USERS = {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld'}
+
+
+def build_directory():
+    """$ENROLL_BUILD, if the programs are there; else None."""
+    folder = os.environ.get('ENROLL_BUILD')
+    if folder and all(os.access(os.path.join(folder, p), os.X_OK) for p in PROGRAMS):
+        return os.path.abspath(folder)
+    return None
+
+
+def require():
+    """To be called by tests that need the product: skips without it."""
+    if build_directory() is None:
+        raise unittest.SkipTest('ENROLL_BUILD names no folder with the programs')
+
+
+def libconfig(value, depth=0):
+    """A Python value in the syntax of libconfig; a list of dictionaries becomes ( ... )."""
+    pad = '  ' * depth
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    if isinstance(value, int):
+        return str(value) if abs(value) < 2 ** 31 else '%dL' % value
+    if isinstance(value, str):
+        return '"%s"' % value.replace('\\', '\\\\').replace('"', '\\"').replace('\n', '\\n')
+    if isinstance(value, dict):
+        lines = ['%s  %s = %s;' % (pad, k, libconfig(v, depth + 1))
+                 for k, v in value.items() if v is not None]
+        return '{\n%s\n%s}' % ('\n'.join(lines), pad)
+    if isinstance(value, (list, tuple)):
+        items = [libconfig(v, depth + 1) for v in value]
+        if any(isinstance(v, dict) for v in value):
+            return '(\n%s  %s\n%s)' % (pad, (',\n%s  ' % pad).join(items), pad)
+        return '[ %s ]' % ', '.join(items)
+    raise TypeError(repr(value))
+
+
+def document(config):
+    return '\n'.join('%s = %s;' % (k, libconfig(v)) for k, v in config.items()
+                     if v is not None) + '\n'
+
+
+def merge(base, changes):
+    """base with changes: dictionaries are merged, everything else replaced; None removes."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        key = key.replace('_', '-')
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def parse_line(line):
+    """{key: value} of a key=value log line; quoted values are unquoted."""
+    fields = {}
+    for key, quoted, bare in re.findall(r'([A-Za-z0-9_.-]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', line):
+        fields[key] = re.sub(r'\\(.)', r'\1', quoted) if quoted else bare
+    return fields
+
+
+class Failed(Exception):
+    """enrollctl ended with an error: .code, .out, .err"""
+
+    def __init__(self, argv, done):
+        super().__init__('%s: %d\n%s%s' % (shlex.join(argv), done.returncode, done.stdout,
+                                           done.stderr))
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+
+class Product:
+    """stage.product"""
+
+    def __init__(self, stage, milters=True, **overrides):
+        require()
+        self.stage = stage
+        self.build = build_directory()
+        self.milters = milters
+        self.config_file = ETC + '/enroll-milter.conf'
+        self.config = merge(self.standard_config(), overrides)
+        self.env = {}
+        self.daemons = {}
+        self._prepared = False
+        stage.product = self
+
+    # -- configuration ---------------------------------------------------
+
+    def standard_config(self):
+        stage = self.stage
+        return {
+            'mode': 'sign',
+            'cap-per-day': 0,
+            'domains': ['corp.example'],
+            'submission': [
+                {'name': 'submission', 'daemons': ['ORIGINATING'], 'networks': [],
+                 'require-login': True, 'vouch': 'directory', 'mta-clients': False},
+                {'name': 'exchange', 'daemons': [], 'networks': [RELAY + '/32'],
+                 'require-login': False, 'vouch': 'relay', 'own-mx': ['mx.corp.example'],
+                 'mta-clients': True},
+            ],
+            'ca': {
+                'name': 'example-ca',
+                'directory-url': stage.ca.directory_url,
+                'ca-file': ETC + '/ca-https.pem',
+                'anchor-file': ETC + '/anchors.pem',
+                'contact': 'mailto:postmaster@corp.example',
+                'accept-terms': True,
+                'account-key': ETC + '/account.key',
+                'trigger-grace': 5,
+                'reply-delay': 0,
+                'poll-seconds': 1,
+            },
+            'certificate': {'validation': 'mailbox', 'generation': 'strict', 'usage': 'sign',
+                            'key-type': 'rsa:2048'},
+            'directory': {
+                'urls': [stage.ldap.uri],
+                'starttls': True,
+                'ca-file': ETC + '/ldap-ca.pem',
+                'bind': 'simple',
+                'bind-dn': stage.ldap.service_dn,
+                'password-file': ETC + '/ldap.password',
+                'base': stage.ldap.suffix,
+                'cache-seconds': 1,
+            },
+            'dns': {'servers': ['%s@53' % stage.dns.resolver],
+                    'trust-anchor-file': stage.dns.anchor, 'dnssec': True},
+            'store': {'type': 'sqlite', 'path': DIR + '/lib/store.db'},
+            'master': {'certificate': ETC + '/master.pem', 'key': ETC + '/master.key'},
+            'reply': {'host': '127.0.0.1', 'port': 10025},
+            'milter': {
+                'outbound-socket': 'unix:%s/enroll-milter/outbound.sock' % stage.postfix.queue,
+                'inbound-socket': 'unix:%s/enroll-milter/inbound.sock' % stage.postfix.queue,
+                'socket-group': 'postfix',
+                'spool-directory': DIR + '/spool',
+            },
+            'control': {'socket': DIR + '/run/control.sock'},
+            'users': {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld',
+                      'group': 'enroll-milter'},
+            'log': {'target': 'stderr', 'level': 'debug'},
+        }
+
+    def write_config(self):
+        with open(self.config_file, 'w') as file:
+            file.write(document(self.config))
+        os.chmod(self.config_file, 0o644)
+
+    def configure(self, **overrides):
+        """Change the file; takes effect with reload() or restart()."""
+        self.config = merge(self.config, overrides)
+        self.write_config()
+
+    def prepare(self):
+        """Folders and files as a package would make them; once."""
+        if self._prepared:
+            return
+        self._prepared = True
+        os.makedirs(ETC)
+        for name, mode in (('lib', 0o2770), ('spool', 0o2770), ('run', 0o2755)):
+            os.makedirs('%s/%s' % (DIR, name))
+            owner = 'enrolld' if name != 'spool' else 'root'
+            run('chown', owner + ':enroll-milter', '%s/%s' % (DIR, name))
+            os.chmod('%s/%s' % (DIR, name), mode)
+        for target, source in (('ca-https.pem', self.stage.ca.tls_root),
+                               ('anchors.pem', self.stage.ca.root),
+                               ('ldap-ca.pem', self.stage.ldap.ca)):
+            if os.path.exists(source):
+                shutil.copyfile(source, ETC + '/' + target)
+        self.write_secret('ldap.password', self.stage.ldap.service_password)
+        self.write_config()
+        probe = subprocess.run(service.as_user('enrolld', ['test', '-x', self.build + '/enrolld']),
+                               env=environment())
+        if probe.returncode != 0:       # the build lies in a folder only root may enter
+            os.makedirs(DIR + '/bin')
+            for name in PROGRAMS:
+                shutil.copy2(os.path.join(self.build, name), DIR + '/bin/' + name)
+            self.build = DIR + '/bin'
+
+    def write_secret(self, name, text):
+        """A secret in the configuration folder, for root and the product's group."""
+        path = ETC + '/' + name
+        with open(path, 'w') as file:
+            os.fchmod(file.fileno(), 0o640)
+            file.write(text)
+        run('chown', 'root:enroll-milter', path)
+        return path
+
+    # -- daemons ---------------------------------------------------------
+
+    def program(self, name):
+        return os.path.join(self.build, name)
+
+    def _service(self, name):
+        if name == 'enrolld':
+            argv = [self.program('enrolld'), '--config', self.config_file]
+        else:
+            argv = [self.program('enroll-milter'), '--config', self.config_file,
+                    '--instance', name]
+        return service.Service('enrolld' if name == 'enrolld' else 'milter-' + name, argv,
+                               user=USERS[name], env=self.env, cwd=DIR)
+
+    def init(self, *args):
+        """enrollctl init, as root: the store and the keys."""
+        self.prepare()
+        return self.ctl('init', *args, user='root')
+
+    def start(self, *names):
+        """init if need be, then the daemons (default: all three), ready when it returns."""
+        self.prepare()
+        if not os.path.exists(self.config['store'].get('path', '/')):
+            self.init()
+        for name in names or USERS:
+            self.daemons.setdefault(name, self._service(name)).env.update(self.env)
+            self.daemons[name].start()
+        for name in names or USERS:
+            self.wait_ready(name)
+        if self.milters:
+            self.stage.postfix.set_product_milters(True)
+
+    def wait_ready(self, name):
+        paths = {'outbound': self.config['milter']['outbound-socket'],
+                 'inbound': self.config['milter']['inbound-socket'],
+                 'enrolld': self.config['control']['socket']}
+        path, daemon = paths[name].removeprefix('unix:'), self.daemons[name]
+        if path.startswith('/'):
+            service.until(lambda: daemon.check() and _unix_listening(path), 120,
+                          '%s listens on %s' % (name, path), say=daemon.tail)
+
+    def stop(self, *names):
+        """SIGTERM; {name: exit code}."""
+        return {n: self.daemons[n].stop() for n in names or tuple(self.daemons)}
+
+    def kill9(self, *names):
+        for name in names or tuple(self.daemons):
+            self.daemons[name].kill9()
+
+    def restart(self, *names):
+        names = names or tuple(self.daemons) or tuple(USERS)
+        for name in names:
+            if name in self.daemons:
+                self.daemons[name].stop()
+        self.start(*names)
+
+    def signal(self, name, number):
+        self.daemons[name].signal(number)
+
+    def running(self, name):
+        return name in self.daemons and self.daemons[name].running()
+
+    # -- enrollctl -------------------------------------------------------
+
+    def ctl_run(self, *args, user='admin1', input=None, timeout=600):
+        """enrollctl as a user; the CompletedProcess, whatever the exit code."""
+        argv = [self.program('enrollctl'), '--config', self.config_file] + [str(a) for a in args]
+        if user != 'root':
+            argv = service.as_user(user, argv)
+        return subprocess.run(argv, capture_output=True, text=True, input=input or '', cwd=DIR,
+                              env=environment(**self.env), timeout=timeout)
+
+    def ctl(self, *args, **more):
+        """What enrollctl says; Failed if it ends with an error."""
+        done = self.ctl_run(*args, **more)
+        if done.returncode != 0:
+            raise Failed(['enrollctl'] + [str(a) for a in args], done)
+        return done.stdout
+
+    def json(self, *args, **more):
+        return json.loads(self.ctl(*args, '--json', **more))
+
+    def show(self, address, **more):
+        """enrollctl show ADDRESS --json, or None as long as it knows nothing."""
+        done = self.ctl_run('show', address, '--json', **more)
+        if done.returncode != 0 or not done.stdout.strip():
+            return None
+        return json.loads(done.stdout)
+
+    def states(self, address):
+        """All values of "state" in what show says, newest enrollment as it lists them."""
+        return list(_values(self.show(address), 'state'))
+
+    def wait_state(self, address, state, seconds=300):
+        """Until an enrollment of the address is in that state (or one of several)."""
+        wanted = (state,) if isinstance(state, str) else tuple(state)
+
+        def there():
+            shown = self.show(address)
+            return shown if set(_values(shown, 'state')) & set(wanted) else None
+        return service.until(there, seconds, '%s is %s' % (address, '/'.join(wanted)),
+                             every=0.1, say=lambda: '%s\n%s' % (
+                                 self.ctl_run('show', address, '--json').stdout,
+                                 self.daemons['enrolld'].tail(40)))
+
+    # -- logs ------------------------------------------------------------
+
+    def log_path(self, name):
+        return self._service(name).log
+
+    def log_mark(self):
+        """Positions in the three logs, for log(..., mark=)."""
+        return {n: os.path.getsize(self.log_path(n)) for n in USERS
+                if os.path.exists(self.log_path(n))}
+
+    def log(self, mark=None, name=None, **fields):
+        """Log lines as dictionaries that have all these fields: log(event='mail_done')."""
+        found = []
+        for daemon in [name] if name else USERS:
+            path = self.log_path(daemon)
+            if not os.path.exists(path):
+                continue
+            with open(path, 'rb') as file:
+                file.seek((mark or {}).get(daemon, 0))
+                for line in file.read().decode('utf-8', 'replace').splitlines():
+                    parsed = parse_line(line)
+                    if all(parsed.get(k) == str(v) for k, v in fields.items()):
+                        found.append(dict(parsed, line=line, daemon=daemon))
+        return found
+
+    def wait_log(self, seconds=300, mark=None, name=None, **fields):
+        """The lines, once there is one: wait_log(event='published')."""
+        return service.until(lambda: self.log(mark, name, **fields), seconds,
+                             'log line with %r' % fields, every=0.05,
+                             say=lambda: '\n'.join(d.tail(15) for d in self.daemons.values()))
+
+
+def _values(data, key):
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if name == key and isinstance(value, str):
+                yield value
+            else:
+                yield from _values(value, key)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _values(value, key)
+
+
+def _unix_listening(path):
+    """Whether a socket of that path is listened on, without connecting to it."""
+    with open('/proc/net/unix') as file:
+        for line in file.readlines()[1:]:
+            fields = line.split()
+            if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & 0x10000:
+                return True
+    return False
