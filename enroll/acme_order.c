@@ -204,16 +204,16 @@ static bool authorization_fetch(struct acme *a, const char *url, struct ca_order
 	return ok;
 }
 
-/* Our own spelling of an identifier; NULL when it is none of ours.  An order that was opened before addresses were kept has none to
- * compare with. */
+/* Our own spelling of an identifier; NULL when it is none of ours.  A state written before addresses were kept has none to compare
+ * with. */
 static const char *our_address(const struct acme_state *s, const char *identifier)
 {
-	char wanted[ADDRESS_MAX], have[ADDRESS_MAX];
+	char wanted[ADDRESS_MAX] = "", have[ADDRESS_MAX];
+	bool is_address = address_key_of(identifier, wanted, NULL);
 
-	if (!address_key_of(identifier, wanted, NULL))
-		return NULL;
 	for (size_t i = 0; i < s->addresses.n; i++)
-		if (address_key_of(s->addresses.v[i], have, NULL) && strcmp(wanted, have) == 0)
+		if (strcmp(identifier, s->addresses.v[i]) == 0 ||
+			(is_address && address_key_of(s->addresses.v[i], have, NULL) && strcmp(wanted, have) == 0))
 			return s->addresses.v[i];
 	return s->addresses.n ? NULL : identifier;
 }

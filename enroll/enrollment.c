@@ -10,6 +10,8 @@
  *
  * The state functions below stand in the order of the states.  Each returns STEP_MOVE (it called to()), STEP_STAY (look again at
  * row.next_at), or STEP_FAIL with an error; fail() turns the error's class into waiting, blocked or failed, in one place.
+ *
+ * This file is over 800 lines because an enrollment is to be followed by reading one file, top to bottom.
  */
 #include "config.h"
 
@@ -18,9 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/err.h>
-#include <openssl/pem.h>
-
+#include "enroll/certificate.h"
 #include "enroll/challenge.h"
 
 #define LEASE_SECONDS 600        /* longer than the longest chain of deadlines in one step */
@@ -712,123 +712,10 @@ static enum step_result run_validated(struct step *s, struct err *err)
 	return ok ? to(s, ENROLLMENT_FINALIZED) : STEP_FAIL;
 }
 
-static STACK_OF(X509) *read_pem_chain(const struct buf *pem, struct err *err)
-{
-	STACK_OF(X509) *chain = sk_X509_new_null();
-	BIO *in = BIO_new_mem_buf(pem->data, (int)pem->len);
-	X509 *x;
-
-	while (chain && in && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)))
-		if (!sk_X509_push(chain, x))
-			X509_free(x);
-	BIO_free(in);
-	ERR_clear_error();
-	if (!chain || sk_X509_num(chain) == 0) {
-		err_set(err, ERR_CA, "read certificate", NULL, "the CA delivered no certificate in PEM form");
-		sk_X509_pop_free(chain, X509_free);
-		return NULL;
-	}
-	return chain;
-}
-
-static bool chain_to_pem(STACK_OF(X509) *chain, int from, struct buf *out)
-{
-	BIO *mem = BIO_new(BIO_s_mem());
-	char *data;
-	long len;
-	bool ok = mem != NULL;
-
-	for (int i = from; ok && i < sk_X509_num(chain); i++)
-		ok = PEM_write_bio_X509(mem, sk_X509_value(chain, i)) == 1;
-	if (ok) {
-		len = BIO_get_mem_data(mem, &data);
-		buf_append(out, data, (size_t)len);
-	}
-	BIO_free(mem);
-	return ok && !out->failed;
-}
-
-static bool time_of(const ASN1_TIME *t, time_t *out)
-{
-	struct tm tm;
-
-	if (!t || ASN1_TIME_to_tm(t, &tm) != 1)
-		return false;
-	*out = timegm(&tm);
-	return true;
-}
-
-static char *name_text(const X509_NAME *name)
-{
-	BIO *mem = BIO_new(BIO_s_mem());
-	struct buf out = BUF_INIT;
-	char *data;
-	long len;
-
-	if (mem && X509_NAME_print_ex(mem, name, 0, XN_FLAG_RFC2253) >= 0 && (len = BIO_get_mem_data(mem, &data)) > 0)
-		buf_append(&out, data, (size_t)len);
-	BIO_free(mem);
-	return buf_take(&out);
-}
-
-static bool describe_certificate(struct step *s, X509 *leaf, struct err *err)
-{
-	struct store_certificate *c = &s->certificate;
-	unsigned char digest[32], *der = NULL;
-	unsigned digest_len = 0;
-	struct buf hex = BUF_INIT;
-	BIGNUM *serial = ASN1_INTEGER_to_BN(X509_get0_serialNumber(leaf), NULL);
-	char *serial_hex = serial ? BN_bn2hex(serial) : NULL;
-	int len = i2d_X509(leaf, &der);
-	bool ok = len > 0 && serial_hex && X509_digest(leaf, EVP_sha256(), digest, &digest_len) == 1 &&
-		time_of(X509_get0_notBefore(leaf), &c->not_before) && time_of(X509_get0_notAfter(leaf), &c->not_after);
-
-	c->enrollment_id = s->row.id;
-	c->key_id = s->row.key_id;
-	if (ok) {
-		c->der = malloc((size_t)len);
-		c->der_len = (size_t)len;
-		if (c->der)
-			memcpy(c->der, der, (size_t)len);
-		hex_encode(&hex, digest, digest_len);
-		c->fingerprint = buf_take(&hex);
-		c->serial = str_dup(serial_hex);
-		c->issuer = name_text(X509_get_issuer_name(leaf));
-		c->status = str_dup("issued");
-		for (size_t i = 0; i < s->row.addresses.n; i++)
-			buf_printf(&hex, "%s%s", i ? " " : "", s->row.addresses.v[i]);
-		c->addresses = buf_take(&hex);
-		ok = c->der && c->fingerprint && c->serial && c->issuer && c->status && c->addresses;
-	}
-	OPENSSL_free(der);
-	OPENSSL_free(serial_hex);
-	BN_free(serial);
-	return ok || err_openssl(err, ERR_CA, "read certificate", address_of(s));
-}
-
 static bool keep_certificate(struct step *s, const struct buf *pem, struct err *err)
 {
-	STACK_OF(X509) *sent = read_pem_chain(pem, err), *built;
-	struct buf chain = BUF_INIT;
-	X509 *leaf;
-	bool ok;
-
-	if (!sent)
-		return false;
-	leaf = sk_X509_value(sent, 0);
-	/* What goes along with signatures later: the path to our anchor without root; when there is none, what came, for certcheck to refuse. */
-	built = certcheck_chain(leaf, s->p->anchors, sent, NULL);
-	ok = describe_certificate(s, leaf, err) &&
-		(chain_to_pem(built ? built : sent, built ? 0 : 1, &chain) || err_nomem(err, "read certificate"));
-	if (ok) {
-		s->certificate.chain_len = chain.len;
-		s->certificate.chain = (unsigned char *)buf_take(&chain);
-		s->out.certificate = &s->certificate;
-	}
-	buf_clear(&chain);
-	sk_X509_pop_free(built, X509_free);
-	sk_X509_pop_free(sent, X509_free);
-	return ok;
+	s->out.certificate = &s->certificate;
+	return certificate_read(&s->certificate, &s->row, pem, s->p->anchors, err);
 }
 
 static enum step_result run_finalized(struct step *s, struct err *err)
@@ -874,41 +761,13 @@ static bool load_certificate(struct step *s, struct err *err)
 	return true;
 }
 
-static bool csr_spki(const struct step *s, char out[65], struct err *err)
-{
-	const unsigned char *p = s->row.csr;
-	X509_REQ *req = d2i_X509_REQ(NULL, &p, (long)s->row.csr_len);
-	EVP_PKEY *key = req ? X509_REQ_get_pubkey(req) : NULL;
-	bool ok = key ? keyvault_spki(key, out, err) : err_openssl(err, ERR_BUG, "read stored CSR", address_of(s));
-
-	EVP_PKEY_free(key);
-	X509_REQ_free(req);
-	return ok;
-}
-
-static bool check_certificate(struct step *s, struct findings *f, struct err *err)
-{
-	const unsigned char *p = s->certificate.der;
-	struct buf pem = {.data = (char *)s->certificate.chain, .len = s->certificate.chain_len};
-	X509 *leaf = d2i_X509(NULL, &p, (long)s->certificate.der_len);
-	STACK_OF(X509) *chain = pem.len ? read_pem_chain(&pem, NULL) : NULL;
-	char spki[65];
-	struct certcheck_request req = {.profile = &s->p->config->certificate, .addresses = &s->row.addresses, .spki_sha256 = spki,
-		.anchors = s->p->anchors, .untrusted = chain, .now = s->now};
-	bool ok = leaf ? csr_spki(s, spki, err) && certcheck(leaf, &req, f, err) : err_openssl(err, ERR_BUG, "read stored certificate", address_of(s));
-
-	sk_X509_pop_free(chain, X509_free);
-	X509_free(leaf);
-	return ok;
-}
-
 static enum step_result run_issued(struct step *s, struct err *err)
 {
 	struct findings findings = {0};
 	struct buf text = BUF_INIT;
 	enum step_result r = STEP_FAIL;
 
-	if (!load_certificate(s, err) || !check_certificate(s, &findings, err))
+	if (!load_certificate(s, err) || !certificate_judge(&s->certificate, &s->row, s->p->config, s->p->anchors, s->now, &findings, err))
 		goto out;
 	findings_text(&findings, &text);
 	if (!set_text(&s->certificate.why, findings.n ? buf_str(&text) : NULL, err) ||

@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libenroll.a
 libenroll_a_SOURCES = enroll/enroll.h
 # the daemon: state machine, control socket
-libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/control.h enroll/control.c enroll/commands.c enroll/daemon.c enroll/doctor.c enroll/sink.h enroll/sink.c
+libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/certificate.h enroll/certificate.c enroll/control.h enroll/control.c enroll/commands.c enroll/daemon.c enroll/doctor.c enroll/sink.h enroll/sink.c
 libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 ENROLL_LIBS = libenroll.a libcaclient.a $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
 
@@ -31,7 +31,22 @@ check_PROGRAMS += tests/unit/test_http
 tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/https_server.c tests/unit/https_server.h
 tests_unit_test_http_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_http_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS) -lssl
+check_PROGRAMS += tests/unit/test_acme
+tests_unit_test_acme_SOURCES = tests/unit/test_acme.c tests/unit/https_server.c tests/unit/https_server.h
+tests_unit_test_acme_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_acme_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS) -lssl
 endif
+
+# The corpus of the fuzz harness as a plain test; see its head for fuzzing.
+check_PROGRAMS += tests/fuzz/fuzz_acme_json
+tests_fuzz_fuzz_acme_json_SOURCES = tests/fuzz/fuzz_acme_json.c
+tests_fuzz_fuzz_acme_json_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_acme_json_LDADD = $(CA_CLIENT_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/acme_json
+
+# Whole exchanges with the test CA.
+TESTS += tests/ca_client.py
+EXTRA_DIST += tests/ca_client.py
 
 # driven by tests/ca_client.py; it is no test by itself
 noinst_PROGRAMS += tests/unit/drive_ca

@@ -13,6 +13,20 @@
 
 #include "ldap/directory.h"
 
+/* How long reading and writing under TLS may take (secure.c); lives as long as its handle. */
+struct io_limit {
+	int64_t end;  /* mono_ms; while `waiting` */
+	bool waiting; /* wait on the socket instead of saying EAGAIN: during a handshake only */
+};
+
+struct connection {
+	LDAP *ld;
+	struct io_limit limit;
+	size_t server;           /* which of the URLs */
+	int64_t used_at;
+	struct connection *next; /* among the idle ones, last used first */
+};
+
 struct pool;
 
 /* Copies what it needs of the settings. */
@@ -24,6 +38,20 @@ enum outcome {
 	OUTCOME_FAILED, /* the server answered with an error; `err` is filled */
 	OUTCOME_LOST    /* the connection is of no more use; `err` is filled; may be repeated elsewhere */
 };
+
+/* Connect, make safe and bind to one server before `end`.  *out is NULL unless the outcome is DONE. */
+enum outcome connection_open(const struct directory_settings *s, size_t server, int64_t end, struct connection **out, struct err *err);
+void connection_close(struct connection *c); /* accepts NULL */
+/* The same without TLS and bind, for secure.c. */
+enum outcome connection_start(const char *url, const LDAPURLDesc *desc, int64_t end, struct connection **out, struct err *err);
+/* Is the password file there and not empty?  The text goes to `password` (wiped by the caller). */
+bool connection_password(const struct directory_settings *s, struct buf *password, struct err *err) BASE_MUST_CHECK;
+/* The whole answer to one request: LDAP_SUCCESS, or a code of the library's. */
+int connection_wait(LDAP *ld, int id, int64_t end, LDAPMessage **result);
+/* TLS as the URL and the settings ask for it (secure.c). */
+enum outcome secure_connection(const struct directory_settings *s, struct connection *c, const char *url, const LDAPURLDesc *desc, int64_t end, struct err *err);
+/* Put the layer that knows deadlines under whatever comes later. */
+bool secure_prepare(struct connection *c);
 
 /* One operation on an open, bound connection that has to be over at `end` (mono_ms). */
 typedef enum outcome pool_operation(LDAP *ld, int64_t end, void *arg, struct err *err);

@@ -122,17 +122,56 @@ static enum outcome look(struct publish_question *q, LDAP *ld, int64_t end, cons
 	return o;
 }
 
+static enum outcome modify(LDAP *ld, int64_t end, const char *dn, const struct value *v, int op, struct berval **values, int *code, char text[256], struct err *err)
+{
+	LDAPMod mod = {.mod_op = op | LDAP_MOD_BVALUES, .mod_type = (char *)(uintptr_t)v->attribute};
+	LDAPMod *mods[] = {&mod, NULL};
+
+	mod.mod_bvalues = values;
+	return connection_modify(ld, end, dn, mods, code, text, err);
+}
+
+/* userSMIMECertificate has no equality rule, so servers cannot add to it or delete a single value: all values are written again, with
+ * or without ours.  They have been read just before. */
+static enum outcome rewrite(LDAP *ld, int64_t end, const char *dn, const struct value *v, bool add, int *code, char text[256], struct err *err)
+{
+	char *attributes[] = {(char *)(uintptr_t)v->attribute, NULL};
+	struct berval own = {.bv_val = (char *)(uintptr_t)v->data, .bv_len = v->len}, **there = NULL, **all = NULL;
+	LDAPMessage *result = NULL, *entry;
+	enum outcome o = connection_search(ld, end, dn, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 1, &result, code, err);
+	size_t n = 0;
+
+	if (o != OUTCOME_DONE)
+		return o;
+	entry = ldap_first_entry(ld, result);
+	there = entry ? ldap_get_values_len(ld, entry, v->attribute) : NULL;
+	all = calloc((size_t)ldap_count_values_len(there) + 2, sizeof(*all));
+	for (size_t i = 0; all && there && there[i]; i++)
+		if (there[i]->bv_len != v->len || memcmp(there[i]->bv_val, v->data, v->len) != 0)
+			all[n++] = there[i];
+	if (!all) {
+		err_nomem(err, "change directory");
+		o = OUTCOME_FAILED;
+	} else {
+		if (add)
+			all[n] = &own;
+		o = modify(ld, end, dn, v, LDAP_MOD_REPLACE, all, code, text, err);
+	}
+	free(all);
+	ldap_value_free_len(there);
+	ldap_msgfree(result);
+	return o;
+}
+
 static enum outcome change(LDAP *ld, int64_t end, const char *dn, const struct value *v, bool add, struct err *err)
 {
 	struct berval value = {.bv_val = (char *)(uintptr_t)v->data, .bv_len = v->len}, *values[] = {&value, NULL};
-	LDAPMod mod = {.mod_op = (add ? LDAP_MOD_ADD : LDAP_MOD_DELETE) | LDAP_MOD_BVALUES, .mod_type = (char *)(uintptr_t)v->attribute};
-	LDAPMod *mods[] = {&mod, NULL};
 	char text[256];
-	enum outcome o;
 	int code = LDAP_SUCCESS;
+	enum outcome o = modify(ld, end, dn, v, add ? LDAP_MOD_ADD : LDAP_MOD_DELETE, values, &code, text, err);
 
-	mod.mod_bvalues = values;
-	o = connection_modify(ld, end, dn, mods, &code, text, err);
+	if (o == OUTCOME_DONE && code == LDAP_INAPPROPRIATE_MATCHING)
+		o = rewrite(ld, end, dn, v, add, &code, text, err);
 	if (o != OUTCOME_DONE || code == LDAP_SUCCESS)
 		return o;
 	/* somebody (another gateway) was faster */

@@ -1,5 +1,7 @@
 /*
- * milter/inbound.h - recognising and authenticating challenge mail.  Private to milter/; knows nothing of libmilter.
+ * milter/inbound.h - recognising and authenticating challenge mail (RFC 8823 section 3).  Private to milter/; knows nothing of libmilter.
+ *
+ * Call order: inbound_is_candidate at end of headers, inbound_parse, then inbound_authenticate with the whole body.  Thread safe.
  */
 #ifndef ENROLL_MILTER_INBOUND_H
 #define ENROLL_MILTER_INBOUND_H
@@ -10,17 +12,24 @@
 
 struct candidate {
 	struct challenge challenge;  /* token_part1, message_id, from, reply_to, date, filled by inbound_parse */
-	bool auto_submitted;
+	bool auto_submitted;         /* auto-generated */
+	struct strlist to;           /* canonical, filled by inbound_parse: the address being validated has to stand here */
+	const char *awaited_from;    /* set by the caller (borrowed): where the open order's challenge comes from; NULL = not known */
 };
 void candidate_clear(struct candidate *c);
 /* Does the decoded Subject begin with "ACME:" ("Re:" never)?  Only looks at headers. */
 bool inbound_is_candidate(const struct headers *h);
-/* Exactly one From, one Subject, one Message-ID, token of >= 128 bits, Auto-Submitted when required ...  *why says what is missing. */
+/* Exactly one From, one Subject, one To, one Date, one Message-ID, token of >= 128 bits, Auto-Submitted when required ...  *why says what is missing.
+ * candidate_clear(out) is the caller's in both cases. */
 bool inbound_parse(const struct config *c, const struct headers *h, struct candidate *out, char why[256]);
 
 enum authentic { AUTHENTIC_YES, AUTHENTIC_NO, AUTHENTIC_ASK_AGAIN /* DNS silent: 451 */ };
 /* DKIM by libopendkim with its query hooks over `dns`: rules of reference rfc8823 (d= equal to From's domain or a listed one, the fields it must cover, every instance
- * of them and each at most once, whole body, not rsa-sha1, key >= 1024 bits, not t=y).  `body` is the raw body. `how` gets "dkim d=..." or the reason. The place where other ways (S/MIME) are added. */
+ * of them and each at most once, whole body, not rsa-sha1, key >= 1024 bits, not t=y).  `body` is the raw body. `how` gets "dkim d=..." or the reason. The place where other ways (S/MIME) are added.
+ * DNS silent is ASK_AGAIN only when From is of a configured challenge domain or of awaited_from's; NO for everybody else. */
 enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body, const struct candidate *cand,
 	const char *client_ip, char how[256]);
+
+/* Is the mail signed by this domain: From, Subject, Date and Message-ID, and the whole body?  For relays that have to prove the tenant; false when DNS is silent. */
+bool inbound_dkim_by(struct dns *dns, const struct headers *h, const struct spool *body, const char *domain, char how[256]);
 #endif

@@ -27,18 +27,41 @@ void mime_library(void)
 	pthread_once(&once, library_init);
 }
 
+/* Behind an encoded word that ends in base64 padding, when another one follows (what lies between is not text, RFC 2047 section 6.2): NULL
+ * when there is none.  GMime decodes neighbouring words as one and stops at the padding, so they are given to it apart. */
+static char *behind_padded_word(char *text, char **next)
+{
+	for (char *p = text; (p = strstr(p, "=?=")) != NULL; p += 3) {
+		char *after = p + 3 + strspn(p + 3, " \t\r\n");
+
+		if (after > p + 3 && strncmp(after, "=?", 2) == 0) {
+			*next = after;
+			return p + 3;
+		}
+	}
+	return NULL;
+}
+
 bool mime_decode_text(struct buf *out, const char *value)
 {
-	char *unfolded, *decoded;
+	char *unfolded, *decoded, *cut, *next;
 
 	mime_library();
 	unfolded = g_mime_utils_header_unfold(value);
-	decoded = unfolded != NULL ? g_mime_utils_header_decode_text(NULL, unfolded) : NULL;
-	if (decoded != NULL)
-		buf_puts(out, decoded);
+	if (unfolded == NULL)
+		return false;
+	for (char *rest = unfolded; rest != NULL; rest = next) {
+		next = NULL;
+		cut = behind_padded_word(rest, &next);
+		if (cut != NULL)
+			*cut = '\0';
+		decoded = g_mime_utils_header_decode_text(NULL, rest);
+		if (decoded != NULL)
+			buf_puts(out, decoded);
+		g_free(decoded);
+	}
 	g_free(unfolded);
-	g_free(decoded);
-	return decoded != NULL && !out->failed;
+	return !out->failed;
 }
 
 /* ---- addresses ------------------------------------------------------------------------------------------------------- */

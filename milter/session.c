@@ -17,6 +17,8 @@
 /* libmilter calls xxfi_negotiate before any context exists: the service has to be reachable from here. Set once before smfi_main. */
 static struct service *the_service;
 
+#define RECIPIENTS_MOST 1000 /* a challenge mail has one */
+
 const char *session_queue_id(SMFICTX *ctx)
 {
 	const char *id = smfi_getsymval(ctx, (char *)"i");
@@ -96,8 +98,9 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
 	s->snapshot = n;
 	s->leading_space = steps & SMFIP_HDR_LEADSPC;
 	s->no_reply_header = steps & SMFIP_NR_HDR;
+	s->no_reply_mail = steps & SMFIP_NR_MAIL;
 	s->no_reply_rcpt = steps & SMFIP_NR_RCPT;
-	s->steps_skip = steps & SMFIP_SKIP;
+	s->may_skip = steps & SMFIP_SKIP;
 	s->quarantine_allowed = actions & SMFIF_QUARANTINE;
 	/* {client_addr} and {daemon_name} are not sent by every MTA unless asked for; {i} only where it is known. */
 	smfi_setsymlist(ctx, SMFIM_CONNECT, (char *)"j {daemon_name} {client_addr}");
@@ -168,7 +171,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 	bare_address(argv[0], s->mail->facts.envelope_from);
 	copy_symbol(ctx, "{auth_authen}", s->mail->facts.login, sizeof s->mail->facts.login);
 	if (s->service->instance == INSTANCE_INBOUND)
-		return SMFIS_CONTINUE;
+		return s->no_reply_mail ? SMFIS_NOREPLY : SMFIS_CONTINUE;
 	return outbound_on_mail(ctx, s);
 }
 
@@ -180,8 +183,8 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 	if (!s)
 		return SMFIS_TEMPFAIL;
 	bare_address(argv[0], address);
-	if (s->mail->recipients.n < 1000 && !strlist_add(&s->mail->recipients, address))
-		return SMFIS_TEMPFAIL;
+	if (s->mail->recipients.n < RECIPIENTS_MOST && !strlist_add(&s->mail->recipients, address))
+		err_nomem(&s->mail->error, "read recipients");
 	return s->no_reply_rcpt ? SMFIS_NOREPLY : SMFIS_CONTINUE;
 }
 
@@ -232,11 +235,11 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *data, size_t len)
 	if (!s)
 		return SMFIS_TEMPFAIL;
 	if (s->mail->skip_body)
-		return s->steps_skip ? SMFIS_SKIP : SMFIS_CONTINUE;
+		return s->may_skip ? SMFIS_SKIP : SMFIS_CONTINUE;
 	more = s->service->instance == INSTANCE_OUTBOUND ? outbound_on_body(s, data, len) : inbound_on_body(s, data, len);
 	if (!more) {
 		s->mail->skip_body = true;
-		return s->steps_skip ? SMFIS_SKIP : SMFIS_CONTINUE;
+		return s->may_skip ? SMFIS_SKIP : SMFIS_CONTINUE;
 	}
 	return SMFIS_CONTINUE;
 }

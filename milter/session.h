@@ -50,8 +50,8 @@ struct session {
 	struct connection_facts connection;
 	bool leading_space;          /* SMFIP_HDR_LEADSPC is in force */
 	bool quarantine_allowed;
-	bool no_reply_header, no_reply_body, no_reply_rcpt;
-	unsigned long steps_skip;    /* SMFIP_SKIP negotiated */
+	bool no_reply_mail, no_reply_rcpt, no_reply_header; /* SMFIP_NR_* in force: an answer would put the dialogue out of step */
+	bool may_skip;               /* SMFIP_SKIP is in force */
 	struct mail *mail;
 };
 

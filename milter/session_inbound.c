@@ -37,6 +37,7 @@ sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
 		struct awaited a = {0};
 		struct err err = ERR_INIT;
 		struct address parsed;
+		bool awaits;
 
 		if (!address_parse(&parsed, m->recipients.v[i], NULL) || !config_serves(s->snapshot->config, parsed.domain))
 			continue;
@@ -44,8 +45,9 @@ sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
 			log_error(LOG_LEVEL_WARNING, "store_away", &err, "text", "challenges cannot be recognised now, mail passes", NULL);
 			return SMFIS_ACCEPT;
 		}
+		awaits = a.enrollment_id != 0;
 		awaited_clear(&a);
-		if (a.enrollment_id)
+		if (awaits)
 			return SMFIS_CONTINUE;
 	}
 	return SMFIS_ACCEPT;
@@ -78,7 +80,7 @@ bool inbound_on_body(struct session *s, const unsigned char *data, size_t len)
 
 /* ---- whose challenge is it -------------------------------------------------------------------------------------------------- */
 
-enum fit { FIT_NOT_AWAITED, FIT_YES, FIT_FOREIGN, FIT_ORDER_UNKNOWN };
+enum fit { FIT_YES, FIT_FOREIGN, FIT_ORDER_UNKNOWN };
 
 static bool sender_domain_listed(const struct config *c, const char *from)
 {
@@ -91,9 +93,6 @@ static enum fit fit(const struct session *s, const struct awaited *a, const stru
 {
 	char want[ADDRESS_MAX], have[ADDRESS_MAX];
 
-	*why = "no order of this address waits for a challenge";
-	if (!a->enrollment_id)
-		return FIT_NOT_AWAITED;
 	*why = "it is dated before the order";
 	if (c->date + DATE_SKEW < a->ordered_at)
 		return FIT_FOREIGN;
@@ -108,17 +107,33 @@ static enum fit fit(const struct session *s, const struct awaited *a, const stru
 }
 
 /* The address being validated stands in To (RFC 8823 section 3.1): of several awaited recipients it is that one. */
-static bool addressed_to(const struct headers *h, const char *recipient)
+static bool addressed_to(const struct candidate *cand, const char *recipient)
 {
-	struct strlist to = {0};
 	char key[ADDRESS_MAX], other[ADDRESS_MAX];
-	bool found = false;
 
-	if (headers_count(h, "To") == 1 && mime_addresses(&to, headers_get(h, "To", 0)) && address_key_of(recipient, key, NULL))
-		for (size_t i = 0; i < to.n && !found; i++)
-			found = address_key_of(to.v[i], other, NULL) && strcmp(key, other) == 0;
-	strlist_clear(&to);
-	return found;
+	if (!address_key_of(recipient, key, NULL))
+		return false;
+	for (size_t i = 0; i < cand->to.n; i++)
+		if (address_key_of(cand->to.v[i], other, NULL) && strcmp(key, other) == 0)
+			return true;
+	return false;
+}
+
+/* The recipient this is for; NULL when nobody in To awaits one. */
+static const char *awaited_recipient(const struct session *s, const struct candidate *cand, struct awaited *a, struct err *err)
+{
+	const struct strlist *recipients = &s->mail->recipients;
+
+	for (size_t i = 0; i < recipients->n; i++) {
+		if (!addressed_to(cand, recipients->v[i]))
+			continue;
+		if (!store_challenge_awaited(s->service->store, recipients->v[i], a, err))
+			return NULL;
+		if (a->enrollment_id)
+			return recipients->v[i];
+		awaited_clear(a);
+	}
+	return NULL;
 }
 
 /* ---- take it out --------------------------------------------------------------------------------------------------------------- */
@@ -184,62 +199,61 @@ static sfsistat foreign(SMFICTX *ctx, struct session *s, int64_t enrollment, con
 	return SMFIS_ACCEPT;
 }
 
-static sfsistat for_recipient(SMFICTX *ctx, struct session *s, struct candidate *cand, const char *recipient, const char *how, bool *done)
+static sfsistat come_again(SMFICTX *ctx, struct session *s, const char *recipient, const char *why)
 {
-	struct awaited a = {0};
-	struct err err = ERR_INIT;
-	const char *why;
-	sfsistat answer = SMFIS_ACCEPT;
+	report(ctx, s, LOG_LEVEL_WARNING, "come-again", recipient, why);
+	smfi_setreply(ctx, (char *)"451", (char *)"4.7.1", (char *)"please try again in a moment");
+	return SMFIS_TEMPFAIL;
+}
 
-	if (!store_challenge_awaited(s->service->store, recipient, &a, &err)) {
-		log_error(LOG_LEVEL_WARNING, "store_away", &err, "qid", session_queue_id(ctx), NULL);
-		*done = true;
-		return SMFIS_TEMPFAIL;
-	}
-	*done = true;
-	switch (fit(s, &a, &cand->challenge, &why)) {
+static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *cand, const struct awaited *a, const char *recipient, const char *how)
+{
+	const char *why;
+
+	switch (fit(s, a, &cand->challenge, &why)) {
 	case FIT_YES:
-		answer = take(ctx, s, cand, a.enrollment_id, recipient, how);
-		break;
+		return take(ctx, s, cand, a->enrollment_id, recipient, how);
 	case FIT_FOREIGN:
-		answer = foreign(ctx, s, a.enrollment_id, recipient, why);
-		break;
+		return foreign(ctx, s, a->enrollment_id, recipient, why);
 	case FIT_ORDER_UNKNOWN:
-		report(ctx, s, LOG_LEVEL_INFO, "come-again", recipient, why);
-		smfi_setreply(ctx, (char *)"451", (char *)"4.7.1", (char *)"please try again in a moment");
-		answer = SMFIS_TEMPFAIL;
-		break;
-	case FIT_NOT_AWAITED:
-		*done = false;
+		return come_again(ctx, s, recipient, why);
+	}
+	return SMFIS_ACCEPT;
+}
+
+static sfsistat authenticate(SMFICTX *ctx, struct session *s, struct candidate *cand, const struct awaited *a, const char *recipient)
+{
+	char how[256] = "";
+
+	cand->awaited_from = a->challenge_from;
+	switch (inbound_authenticate(s->snapshot->config, s->service->dns, &s->mail->facts.headers, s->mail->body, cand, s->connection.client_ip, how)) {
+	case AUTHENTIC_NO:
+		report(ctx, s, LOG_LEVEL_WARNING, "not-authentic", recipient, how);
+		return SMFIS_ACCEPT;
+	case AUTHENTIC_ASK_AGAIN:
+		return come_again(ctx, s, recipient, how);
+	case AUTHENTIC_YES:
 		break;
 	}
-	awaited_clear(&a);
-	return answer;
+	return for_order(ctx, s, cand, a, recipient, how);
 }
 
 static sfsistat judge(SMFICTX *ctx, struct session *s, struct candidate *cand)
 {
-	struct mail *m = s->mail;
+	struct awaited a = {0};
+	struct err err = ERR_INIT;
+	const char *recipient = awaited_recipient(s, cand, &a, &err);
 	sfsistat answer = SMFIS_ACCEPT;
-	char how[256] = "";
-	bool done = false;
 
-	switch (inbound_authenticate(s->snapshot->config, s->service->dns, &m->facts.headers, m->body, cand, s->connection.client_ip, how)) {
-	case AUTHENTIC_NO:
-		report(ctx, s, LOG_LEVEL_WARNING, "not-authentic", m->recipients.v[0], how);
-		return SMFIS_ACCEPT;
-	case AUTHENTIC_ASK_AGAIN:
-		report(ctx, s, LOG_LEVEL_WARNING, "come-again", m->recipients.v[0], how);
-		smfi_setreply(ctx, (char *)"451", (char *)"4.7.5", (char *)"signature cannot be verified now, please try again");
-		return SMFIS_TEMPFAIL;
-	case AUTHENTIC_YES:
-		break;
+	if (recipient) {
+		answer = authenticate(ctx, s, cand, &a, recipient);
+	} else if (err.class != ERR_NONE) {
+		log_error(LOG_LEVEL_WARNING, "store_away", &err, "qid", session_queue_id(ctx), NULL);
+		answer = SMFIS_TEMPFAIL;
+	} else {
+		report(ctx, s, LOG_LEVEL_WARNING, "not-ours", s->mail->recipients.v[0], "no recipient that stands in To awaits a challenge");
 	}
-	for (size_t i = 0; i < m->recipients.n && !done; i++)
-		if (addressed_to(&m->facts.headers, m->recipients.v[i]))
-			answer = for_recipient(ctx, s, cand, m->recipients.v[i], how, &done);
-	if (!done)
-		report(ctx, s, LOG_LEVEL_WARNING, "not-ours", m->recipients.v[0], "no recipient that stands in To awaits a challenge");
+	awaited_clear(&a);
 	return answer;
 }
 

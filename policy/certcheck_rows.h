@@ -141,7 +141,7 @@ struct certcheck_row {
 	void (*check)(struct certcheck *c);
 };
 
-/* The requirements' first day: version 1.0.0 took effect. */
+/* The requirements' first day.  Rows that say what RFC 5280 says have no first day. */
 #define BR_START 20230901u
 #define BR_1_0_11 20250822u
 

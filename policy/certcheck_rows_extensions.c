@@ -401,10 +401,14 @@ static void flg_1(struct certcheck *c)
 		row_report(c, "CRL distribution points are critical");
 	if (c->subject.n > 0 && c->ext_critical[EXT_SAN])
 		row_report(c, "the alternative name is critical beside a named subject");
-	if (c->subject.n == 0 && c->ext[EXT_SAN] != NULL && !c->ext_critical[EXT_SAN])
-		row_report_as(c, FINDING_ERROR, "the subject is empty and the alternative name is not critical");
 	if (c->ext[EXT_KU] != NULL && !c->ext_critical[EXT_KU])
 		row_report(c, "key usage is not critical");
+}
+
+static void flg_1_empty_subject(struct certcheck *c)
+{
+	if (c->subject.n == 0 && c->ext[EXT_SAN] != NULL && !c->ext_critical[EXT_SAN])
+		row_report(c, "the subject is empty and the alternative name is not critical");
 }
 
 static void flg_2(struct certcheck *c)
@@ -456,6 +460,7 @@ const struct certcheck_row certcheck_rows_extensions[] = {
 	{"LEI-2", "7.1.2.3(l)", BR_START, 0, OV | SV, GENERATIONS_ALL, ROW_BR, FINDING_ERROR, lei_2},
 	{"ADB-1", "7.1.2.3(m)", BR_START, 0, TYPES_ALL, STRICT, ROW_BR, FINDING_ERROR, adb_1},
 	{"FLG-1", "7.1.2.3(a), (b), (e), (h)", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, flg_1},
+	{"FLG-1", "7.1.2.3(h), RFC 5280", 0, 0, ALL, ROW_BR, FINDING_ERROR, flg_1_empty_subject},
 	{"FLG-2", "7.1.2.3(c), (g), (i), (k) to (n)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, flg_2},
 };
 const size_t certcheck_rows_extensions_n = COUNT(certcheck_rows_extensions);

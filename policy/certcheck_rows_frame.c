@@ -522,7 +522,7 @@ static void iss_1(struct certcheck *c)
 #define ALL TYPES_ALL, GENERATIONS_ALL
 const struct certcheck_row certcheck_rows_frame[] = {
 	{"FRM-1", "7.1, 7.1.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, frm_1},
-	{"FRM-2", "7.1.2.4, RFC 5280", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, frm_2},
+	{"FRM-2", "7.1.2.4, RFC 5280", 0, 0, ALL, ROW_BR, FINDING_ERROR, frm_2},
 	{"FRM-3", "7.1.3.2", BR_START, BR_1_0_11, ALL, ROW_BR, FINDING_ERROR, frm_3},
 	{"FRM-3", "7.1.3.2", BR_1_0_11, 0, ALL, ROW_BR, FINDING_ERROR, frm_3},
 	{"FRM-4", "7.1.3.2.2, 7.1.3.2.3, 7.1.4.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, frm_4},

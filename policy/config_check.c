@@ -338,25 +338,36 @@ static void check_ca(struct check *k)
 	check_secret(k, "master.key", c->master_key, c->users.outbound, k->uid_outbound, missing, "`enrollctl init` makes it");
 }
 
-/* The outbound instance asks who owns an address, enrolld publishes: both have to read the password. */
+/* The outbound instance asks who owns an address, enrolld publishes: both have to read the password, and nobody else.  So it is root's
+ * and readable by the group of the two, or a credential.  The group is the inbound instance's too, hence the warning. */
 static void check_directory_password(struct check *k)
 {
+	static const char key[] = "directory.password-file";
 	const struct config *c = k->config;
-	const char *place = c->directory.password_file;
+	const char *place = c->directory.password_file, *group = c->users.group;
 	struct stat st;
+	bool shared, alone;
 
 	if (!place || strcmp(c->directory.bind, "simple") != 0)
 		return;
 	if (is_credential(place)) {
-		check_secret(k, "directory.password-file", place, "", ID_UNKNOWN, LINE_ERROR, "");
+		check_secret(k, key, place, "", ID_UNKNOWN, LINE_ERROR, "");
 		return;
 	}
-	if (!look(k, "directory.password-file", place, LINE_ERROR, "", &st))
+	if (!look(k, key, place, LINE_ERROR, "", &st))
 		return;
-	check_secret(k, "directory.password-file", place, c->users.enrolld, ID_UNKNOWN, LINE_ERROR, "");
-	if (k->uid_outbound != ID_UNKNOWN && k->uid_enrolld != ID_UNKNOWN && k->uid_outbound != k->uid_enrolld)
-		say(k, LINE_WARNING, "directory.password-file", "%s: %s and %s both have to read it, which a file of mode 0600 cannot give them; hand it "
-			"over as a systemd credential (credential:NAME)", place, c->users.outbound, c->users.enrolld);
+	shared = st.st_uid == 0 && (long)st.st_gid == k->gid_group && (st.st_mode & 077) == 040;
+	alone = k->uid_outbound == k->uid_enrolld && (long)st.st_uid == k->uid_outbound && !(st.st_mode & 077);
+	if (!S_ISREG(st.st_mode))
+		say(k, LINE_ERROR, key, "%s: not a file", place);
+	else if (shared)
+		say(k, LINE_WARNING, key, "%s: %s, which reads strangers' mail, is in group %s and can read it as well; a systemd credential keeps it to "
+			"those who need it", place, c->users.inbound, group);
+	else if (alone)
+		say(k, LINE_OK, key, "%s (mode %04o)", place, (unsigned)(st.st_mode & 07777));
+	else
+		say(k, LINE_ERROR, key, "%s: %s and %s have to read it and nobody else: chown root:%s %s; chmod 0640 %s; or hand it over as a systemd "
+			"credential", place, c->users.outbound, c->users.enrolld, group, place, place);
 }
 
 static void check_directory_room(struct check *k)

@@ -200,8 +200,9 @@ static bool rules_certificate(struct config_source *src)
 		if (p->policy_oids.n > 0 || p->ekus.n > 0 || p->max_days != 0)
 			return BAD("certificate.validation", "policy-oids, ekus and max-days only have a meaning with \"private\"; here they would check "
 				"nothing");
-		if ((p->validation == VALIDATION_SPONSOR || p->validation == VALIDATION_INDIVIDUAL) && c->directory.urls.n == 0)
-			return BAD("certificate.validation", "names for \"sponsor\" and \"individual\" come from the directory: set directory.urls");
+		if (p->validation != VALIDATION_MAILBOX && c->directory.urls.n == 0)
+			return BAD("certificate.validation", "names of people and organizations in certificates come from the directory: set "
+				"directory.urls, or choose \"mailbox\"");
 	} else {
 		if (p->max_days == 0)
 			p->max_days = 825;

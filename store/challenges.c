@@ -15,9 +15,16 @@
 
 #define TEXT_MAX 1000 /* octets; the schema's CHECKs count characters */
 
-/* A row that waits (for the CA, the directory, a rate limit) between two steps of such a state still has its mail to come. */
+/* The states in which a challenge mail may come, in SQL and in C: the two lists are the same.  `answered` is among them, since somebody may
+ * have opened an order for this address with an account of their own, and the mail that was answered was not ours.  A row that waits
+ * (for the CA, the directory, a rate limit) between two steps of such a state still has its mail to come. */
 #define AWAITS(column) column " IN ('ordering','ordered','challenge-awaited','answered')"
 #define AWAITING "(" AWAITS("e.state") " OR (e.state = 'waiting' AND " AWAITS("e.resume") "))"
+
+bool enrollment_state_awaits(enum enrollment_state s)
+{
+	return s == ENROLLMENT_ORDERING || s == ENROLLMENT_ORDERED || s == ENROLLMENT_CHALLENGE_AWAITED || s == ENROLLMENT_ANSWERED;
+}
 
 bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err)
 {

@@ -202,11 +202,11 @@ bool store_leases_release(struct store *store, const char *owner_prefix, struct 
 {
 	struct tx tx;
 	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "release leases", err) &&
-		tx_run(&tx, NULL,
-			"UPDATE enrollments SET lease_owner = NULL, lease_until = 0, version = version + 1"
-			" WHERE lease_owner IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1",
-			VALUES(V_TEXT(owner_prefix))) &&
-		tx_commit(&tx);
+		  tx_run(&tx, NULL,
+			  "UPDATE enrollments SET lease_owner = NULL, lease_until = 0, version = version + 1"
+			  " WHERE lease_owner IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1",
+			  VALUES(V_TEXT(owner_prefix))) &&
+		  tx_commit(&tx);
 
 	tx_end(&tx);
 	return ok;
@@ -337,7 +337,8 @@ bool store_orders_since(struct store *store, time_t since, size_t *n, struct err
 	struct tx tx;
 	int64_t count = 0;
 	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count orders", err) &&
-		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE opened_at >= $1 AND COALESCE(outcome, '') <> 'unsent'", VALUES(V_INT(since)));
+		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE opened_at >= $1 AND COALESCE(outcome, '') <> 'unsent'",
+			  VALUES(V_INT(since)));
 
 	tx_end(&tx);
 	*n = (size_t)count;

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/db.h"
-
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
 static const char *const state_names[ENROLLMENT_STATES] = {
@@ -50,11 +48,6 @@ bool enrollment_state_parse(const char *name, enum enrollment_state *out)
 			return true;
 		}
 	return false;
-}
-
-bool enrollment_state_awaits(enum enrollment_state s)
-{
-	return s == ENROLLMENT_ORDERING || s == ENROLLMENT_ORDERED || s == ENROLLMENT_CHALLENGE_AWAITED;
 }
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */

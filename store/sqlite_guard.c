@@ -27,6 +27,10 @@ static const struct grant grants[] = {
 	{STORE_ROLE_OUTBOUND, SQLITE_READ, "certificates", NULL},
 	{STORE_ROLE_OUTBOUND, SQLITE_READ, "user_keys", NULL},
 	{STORE_ROLE_OUTBOUND, SQLITE_READ, "mail_events", " id "},
+	/* A new enrollment could be what rows of these tables refer to: the foreign keys look. */
+	{STORE_ROLE_OUTBOUND, SQLITE_READ, "events", " enrollment_id "},
+	{STORE_ROLE_OUTBOUND, SQLITE_READ, "challenges", " enrollment_id "},
+	{STORE_ROLE_OUTBOUND, SQLITE_READ, "orders", " enrollment_id "},
 	{STORE_ROLE_OUTBOUND, SQLITE_INSERT, "enrollments", NULL},
 	{STORE_ROLE_OUTBOUND, SQLITE_INSERT, "enrollment_addresses", NULL},
 	{STORE_ROLE_OUTBOUND, SQLITE_INSERT, "events", NULL},

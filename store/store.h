@@ -135,7 +135,7 @@ bool store_enrollment_request(struct store *store, const char *address, const ch
 bool store_enrollment_claim(struct store *store, const char *owner, time_t now, unsigned lease_seconds, struct enrollment *out,
 	bool *found, struct err *err) BASE_MUST_CHECK;
 
-/* Give back all leases whose owner begins with this prefix: those of a predecessor on this host that was killed. */
+/* Give back all leases whose owner begins with this prefix: those of a predecessor on this host that was killed.  Its intents stay. */
 bool store_leases_release(struct store *store, const char *owner_prefix, struct err *err) BASE_MUST_CHECK;
 
 struct store_key {              /* a new user key, already wrapped for the master certificate */
@@ -176,7 +176,7 @@ struct store_step {
 	struct store_certificate *certificate; /* id 0: inserted, sets row->certificate_id and its own id; else its status, why, directory are
 	                                        * updated.  Status "active" makes the one that was active before "superseded". */
 	bool count_order;                  /* one line in the order book (caps a day count these) */
-	const char *order_outcome;         /* "abandoned", "finalized", "invalid", "expired": closes the newest open line of this row */
+	const char *order_outcome;         /* "abandoned", "unsent", "finalized", "invalid", "expired": closes the newest open line of this row */
 	int64_t challenge_id;              /* this challenge's reply state is updated too (0 = none) */
 	const char *challenge_state;       /* see struct challenge; from replied or in-doubt never back to new or replying: ERR_BUG.  For refused,
 	                                    * ignored, in-doubt, `text` becomes the challenge's why */
@@ -244,14 +244,14 @@ struct challenge {
 	char *why;
 };
 void challenge_clear(struct challenge *c);
-/* Addresses that may get a challenge now: enrollments in ordering, ordered or challenge-awaited, or waiting between steps of these
- * (disabled ones too: the order is ours all the same).  *enrollment_id 0 = not awaited.
+/* Addresses that may get a challenge now: enrollments in ordering, ordered, challenge-awaited or answered, or waiting between steps
+ * of these (disabled ones too: the order is ours all the same).  *enrollment_id 0 = not awaited.
  * `challenge_from` (freed by the caller) is NULL while the order's answer is not known. */
 struct awaited { int64_t enrollment_id; char *challenge_from; time_t ordered_at; };
 void awaited_clear(struct awaited *a);
 bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err) BASE_MUST_CHECK;
 /* Commit a token once: (message_id, token_part1, enrollment) is unique; *created says whether it is new.  Wakes an
- * enrollment in ordering, ordered or challenge-awaited (next_at = now), also when a worker is in the middle of a step for it, without making
+ * enrollment in ordering, ordered, challenge-awaited or answered (next_at = now), also when a worker is in the middle of a step for it, without making
  * that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
 bool store_challenge_add(struct store *store, const struct challenge *c, bool *created, struct err *err) BASE_MUST_CHECK;
 struct challenge_list { struct challenge *v; size_t n; };

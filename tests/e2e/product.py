@@ -202,13 +202,14 @@ class Product:
                 shutil.copy2(os.path.join(self.build, name), DIR + '/bin/' + name)
             self.build = DIR + '/bin'
 
-    def write_secret(self, name, text):
-        """A secret in the configuration folder, for root and the product's group."""
+    def write_secret(self, name, text, owner=None):
+        """A secret in the configuration folder, for root and the product's group, or for one
+        account alone."""
         path = ETC + '/' + name
         with open(path, 'w') as file:
-            os.fchmod(file.fileno(), 0o640)
+            os.fchmod(file.fileno(), 0o600 if owner else 0o640)
             file.write(text)
-        run('chown', 'root:enroll-milter', path)
+        run('chown', owner or 'root:enroll-milter', path)
         return path
 
     # -- daemons ---------------------------------------------------------

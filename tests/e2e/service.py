@@ -17,8 +17,9 @@ def popen(argv, **more):
 
 
 def until(question, seconds, what, every=0.02, say=None):
-    """Ask until the answer is true; returns it. Generous deadlines: a machine may be busy."""
-    end = time.monotonic() + seconds
+    """Ask until the answer is true; returns it. Generous deadlines: a machine may be busy.
+    Somebody who sits in front of it may shorten them with $ENROLL_TEST_PATIENCE (seconds)."""
+    end = time.monotonic() + min(seconds, float(os.environ.get('ENROLL_TEST_PATIENCE', seconds)))
     while True:
         answer = question()
         if answer:

@@ -1,0 +1,18 @@
+/*
+ * enroll/certificate.h - a certificate as the CA delivered it: from PEM to a row of the store, and judged by certcheck.  Private to enroll/.
+ */
+#ifndef ENROLL_ENROLL_CERTIFICATE_H
+#define ENROLL_ENROLL_CERTIFICATE_H
+
+#include "policy/policy.h"
+#include "store/store.h"
+
+/* Read what was downloaded (PEM, leaf first) into `out` for this enrollment, with the chain to send along later.  `out` is zero on entry and cleared by
+ * store_certificate_clear.  ERR_CA when it is no certificate. */
+bool certificate_read(struct store_certificate *out, const struct enrollment *row, const struct buf *pem, X509_STORE *anchors, struct err *err) BASE_MUST_CHECK;
+
+/* certcheck for the profile that was asked for, the row's addresses and the key of its stored request. */
+bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct config *config, X509_STORE *anchors, time_t now,
+	struct findings *out, struct err *err) BASE_MUST_CHECK;
+
+#endif

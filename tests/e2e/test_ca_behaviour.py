@@ -1,0 +1,332 @@
+"""Every way a CA may go about RFC 8823, against every way the product can be set to.
+
+One product; its configuration changes between the groups of ROWS, the CA's switches between
+the rows. A row's enrollment is started, its mail seen to leave, and the next one started
+while the first goes on.
+"""
+
+import service
+from enrolling import Enrolling, address
+from product import ETC, Failed, Product, require
+from stage import Stage, StageCase
+
+MAC = 'c2VjcmV0' * 11      # 66 octets: HS512 wants 64
+EAB = {'kid-256': {'key': MAC, 'alg': 'HS256'}, 'kid-384': {'key': MAC, 'alg': 'HS384'},
+       'kid-512': {'key': MAC, 'alg': 'HS512'}}
+STAGE = {'ca': True, 'users': 70, 'ca_config': {'eab_required': True, 'eab': EAB}}
+
+AWAITS_MAIL = "waits for the CA's challenge mail"
+ENROLLS, WAITS_FOR_MAIL, FAILS = 'enrolls', 'waits for the mail', 'fails'
+
+
+class Row:
+    """One enrollment. switches: the CA's; ends: what becomes of it; says: a pattern for the
+    sentence the admin reads if it does not enroll; mails: whether a challenge mail is sent."""
+
+    def __init__(self, name, ends=ENROLLS, says=None, mails=True, alone=False, **switches):
+        self.name, self.ends, self.says, self.mails = name, ends, says, mails
+        self.alone, self.switches = alone, switches
+        self.user = self.shown = self.group = None
+
+
+class Group:
+    """Rows that share a configuration of the product."""
+
+    def __init__(self, name, rows, **ca):
+        self.name, self.rows, self.ca = name, rows, ca
+        for row in rows:
+            row.group = self
+
+
+NEW_ORDER = dict(challenge_trigger='newOrder')
+AT_FETCH = dict(challenge_trigger='authz-fetch')
+AFTER_POST = dict(challenge_trigger='challenge-post')
+
+
+def every_trigger(join, after_post=ENROLLS):
+    """The CA mails at newOrder, when the authorization is fetched, after the POST."""
+    return [Row('CA mails at newOrder', token_join=join, **NEW_ORDER),
+            Row('CA mails when the authorization is fetched', token_join=join, **AT_FETCH),
+            Row('CA mails only after the POST', ends=after_post, token_join=join,
+                mails=after_post == ENROLLS, **AFTER_POST)]
+
+
+# In the group that ends with the mail that never comes, orders live 60 s (the least allowed).
+FORMS = [
+    Row('the other token join', ends=FAILS, says='reply|response|digest', token_join='decoded',
+        alone=True),
+    Row('both joins are one when the first token has 24 octets', token_join='decoded',
+        token_part1_bytes=24, alone=True),
+    Row('subject folded', challenge_subject='folded'),
+    Row('subject in RFC 2047 Q', challenge_subject='encoded-q'),
+    Row('subject in RFC 2047 B', challenge_subject='encoded-b'),
+    Row('subject in two encoded words', challenge_subject='encoded-split'),
+    Row('white space in the token', challenge_subject_token_space=True),
+    Row('white space in the token, encoded', challenge_subject_token_space=True,
+        challenge_subject='encoded-q'),
+    Row('no Reply-To', challenge_reply_to=False),
+    Row('Auto-Submitted without type=acme', challenge_auto_submitted='auto-generated'),
+    Row('HTML', challenge_body='html'),
+    Row('text and HTML', challenge_body='alternative'),
+    Row('multipart without text', challenge_body='html-in-alternative'),
+    Row('absent fields not named in h=', challenge_dkim_absent_fields=False,
+        challenge_dkim_oversign=False),
+    Row('16 octets of token', token_part1_bytes=16),
+    Row('64 octets of token', token_part1_bytes=64, token_part2_bytes=64),
+    Row('a challenge of an unknown type beside', extra_challenge=True),
+    Row('already valid: no mail', mails=False, authz_valid=True),
+    Row('no Retry-After', poll_retry_after=None, finalize_processing=2, alone=True),
+    Row('Retry-After as a date', retry_after_as_date=True, finalize_processing=2, alone=True),
+    Row('three polls after finalize', finalize_processing=3, alone=True),
+    Row('a third of all nonces refused', nonce_reject_share=0.3, alone=True),
+    Row('order refused: identifiers of another type', ends=FAILS, mails=False,
+        says='identifiers have type dns here', identifier_type='dns', alone=True),
+]
+
+PRESETS_STRINGS = [
+    Row('rfc', preset='rfc'),
+    Row('rapidmx', preset='rapidmx'),
+    Row('secsy-pki', preset='secsy-pki'),
+    Row('akamu', preset='akamu'),
+]
+# A CA that fails a POST before the reply: the test does not rely on a fast machine for "good".
+PATIENT = dict(post_waits=30)
+PRESETS_DECODED = [
+    Row('step-ca', preset='step-ca'),
+    Row('platynum, by DKIM', preset='platynum', challenge_authentication='dkim'),
+    Row('castle', preset='castle', alone=True, **PATIENT),
+]
+
+GROUPS = [
+    Group('strings, auto', every_trigger('strings') + PRESETS_STRINGS, token_join='strings',
+          challenge_trigger='auto', trigger_grace=2),
+    Group('strings, post-first', every_trigger('strings') + [
+        Row('a POST before the reply ends it', ends=FAILS, says='no reply mail was found', alone=True,
+            post_before_reply='invalid', challenge_mail_delay=600)],
+          token_join='strings', challenge_trigger='post-first'),
+    Group('decoded, auto', every_trigger('decoded'), token_join='decoded',
+          challenge_trigger='auto', trigger_grace=2),
+    Group('decoded, post-first', every_trigger('decoded'), token_join='decoded',
+          challenge_trigger='post-first'),
+    Group('decoded, mail-first', every_trigger('decoded', WAITS_FOR_MAIL), token_join='decoded',
+          challenge_trigger='mail-first'),
+    Group('decoded, reply-delay', PRESETS_DECODED, token_join='decoded', reply_delay=3,
+          challenge_trigger='mail-first'),
+    Group('identifiers of type dns', [
+        Row('identifier-type dns', identifier_type='dns')], identifier_type='dns',
+          challenge_trigger='mail-first'),
+    Group('no Auto-Submitted asked for', [
+        Row('no Auto-Submitted', challenge_auto_submitted=None),
+        Row('acme2certifier, by DKIM', preset='acme2certifier', alone=True,
+            challenge_authentication='dkim', **PATIENT)],
+          require_auto_submitted=False, challenge_trigger='mail-first'),
+    Group('strings, mail-first', every_trigger('strings', WAITS_FOR_MAIL)[::-1] + FORMS,
+          token_join='strings', challenge_trigger='mail-first', challenge_age=60),
+]
+ROWS = [row for group in GROUPS for row in group.rows]
+
+
+def setUpModule():
+    require()
+
+
+class CaBehaviour(StageCase):
+    @classmethod
+    def setUpClass(cls):
+        require()
+        stage = Stage.current
+        cls.plain = {'trigger-grace': 60, 'token-join': 'strings', 'challenge-age': 86400,
+                     'identifier-type': 'email', 'reply-delay': 0, 'require-auto-submitted': True,
+                     'eab': {'kid': 'kid-256', 'key-file': ETC + '/eab.key'}}
+        cls.p = Product(stage, ca=cls.plain, certificate={'key-type': 'ec:p256'})
+        cls.p.prepare()
+        cls.p.write_secret('eab.key', MAC + '\n', owner='enrolld')
+        cls.many = Enrolling(stage, cls.p)
+        for group in GROUPS:
+            cls.run_group(group)
+        cls.many.behave()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.p.stop()
+
+    @classmethod
+    def run_group(cls, group):
+        ca = dict(cls.plain, **{k.replace('_', '-'): v for k, v in group.ca.items()})
+        cls.p.configure(ca=ca)
+        cls.p.restart()
+        for row in group.rows:
+            row.user = cls.many.user()
+            cls.many.behave(**row.switches)
+            cls.many.enroll(row.user)
+            if row.alone:
+                cls.finish(row)
+            else:
+                cls.wait_under_way(row)
+        for row in group.rows:
+            if row.shown is None:
+                cls.finish(row)
+
+    @classmethod
+    def wait_under_way(cls, row):
+        """The CA has done all that depends on the row's switches."""
+        def there():
+            if row.mails:
+                return cls.many.ca_log('challenge_sent', row.user)
+            return cls.many.state(row.user) in (
+                'challenge-awaited', 'validated', 'finalized', 'issued', 'checked', 'published', 'active')
+        service.until(there, 120, '%s / %s is under way' % (row.group.name, row.name),
+                      say=lambda: cls.many.story(row.user))
+
+    @classmethod
+    def finish(cls, row):
+        """What became of it; a row that ends otherwise is looked at by the tests."""
+        wanted = {ENROLLS: 'active', FAILS: 'waiting', WAITS_FOR_MAIL: 'challenge-awaited'}[row.ends]
+        row.shown = cls.many.wait_state([row.user], wanted, 'blocked', 'failed',
+                                        *(['waiting'] if row.ends == ENROLLS else []))[row.user]
+
+    # -- the table -------------------------------------------------------
+
+    def rows(self, ends):
+        return [r for r in ROWS if r.ends == ends]
+
+    def test_every_combination_that_can_work_enrolls(self):
+        for row in self.rows(ENROLLS):
+            with self.subTest('%s / %s' % (row.group.name, row.name)):
+                self.assertEqual(row.shown['enrollment']['state'], 'active',
+                                 self.many.story(row.user))
+                self.assertEqual([c['status'] for c in row.shown['certificates']], ['active'])
+                self.assertEqual(row.shown['enrollment'].get('abandoned_orders', 0), 0)
+                self.assertEqual(len(self.many.ca_log('order_created', row.user)), 1,
+                                 'one order was enough')
+
+    def test_what_cannot_work_waits_with_a_sentence(self):
+        for row in self.rows(FAILS):
+            with self.subTest('%s / %s' % (row.group.name, row.name)):
+                seen = row.shown['enrollment']
+                self.assertEqual(seen['state'], 'waiting', self.many.story(row.user))
+                self.assertRegex(seen['why'].lower(), row.says)
+                self.assertEqual(seen['what_next'],
+                                 'goes on by itself, or now with `enrollctl retry`')
+
+    def test_mail_first_waits_for_a_ca_that_waits_for_the_post(self):
+        """Nothing can come of it; the admin is told to look for the mail, and setting
+        challenge-trigger right makes it go on."""
+        for row in self.rows(WAITS_FOR_MAIL):
+            with self.subTest(row.group.name):
+                seen = row.shown['enrollment']
+                self.assertEqual(seen['state'], 'challenge-awaited', self.many.story(row.user))
+                self.assertEqual(seen['what_next'], AWAITS_MAIL)
+                self.assertEqual(seen['challenge_from'], 'acme@ca.example')
+                self.assertEqual(row.shown['challenges'], [])
+        row = [r for r in self.rows(WAITS_FOR_MAIL) if r.group is GROUPS[-1]][0]
+        shown = self.many.wait_state([row.user], 'waiting')[row.user]
+        self.assertRegex(shown['enrollment']['why'],
+                         'no authentic challenge mail from acme@ca.example arrived in 60 seconds; '
+                         'look for it in the mail log')
+        self.assertEqual(self.many.ca_log('challenge_posted', row.user), [])
+        self.p.configure(ca=dict(self.plain, **{'challenge-trigger': 'post-first'}))
+        self.p.restart('enrolld')
+        self.many.behave(**AFTER_POST)
+        self.many.retry(row.user)
+        self.many.wait_state([row.user], 'active')
+
+    # -- what the CA saw -------------------------------------------------
+
+    def test_one_reply_and_no_breach(self):
+        broken = {r.user for r in ROWS if r.name == 'the other token join'}
+        expected = {a['id'] for u in broken for a in self.many.authorizations(u)}
+        for found in self.many.violations():
+            self.assertTrue(found['event'] == 'violation' and found['kind'] == 'bad_reply' and
+                            found['authz'] in expected, found)
+        for row in self.rows(ENROLLS):
+            with self.subTest('%s / %s' % (row.group.name, row.name)):
+                replies = self.many.ca_log('reply_received', row.user)
+                self.assertEqual([r['verdict'] for r in replies], ['good'] if row.mails else [])
+                self.assertEqual(len(self.many.ca_log('challenge_posted', row.user)),
+                                 1 if row.mails else 0)
+                self.assertEqual(self.stage.mailbox(row.user), [],
+                                 'the challenge mail never reaches the user')
+
+    def test_who_moves_first(self):
+        """By the CA's log: whether the POST came before a reply."""
+        for row in self.rows(ENROLLS):
+            trigger = row.group.ca['challenge_trigger']
+            after_post = row.switches.get('challenge_trigger') == 'challenge-post'
+            if not row.mails or not row.name.startswith('CA mails'):
+                continue
+            with self.subTest('%s / %s' % (row.group.name, row.name)):
+                events = self.many.events(row.user)
+                posted = events.index('challenge_posted')
+                if trigger == 'post-first' and after_post or trigger == 'auto' and after_post:
+                    self.assertLess(posted, events.index('challenge_received'))
+                    self.assertFalse(self.many.ca_log('challenge_posted', row.user)[0]['reply_there'])
+                elif trigger == 'mail-first':
+                    self.assertGreater(posted, events.index('reply_sent'))
+
+    def test_valid_authorizations_need_no_mail(self):
+        row = next(r for r in ROWS if r.name.startswith('already valid'))
+        self.assertEqual(self.many.ca_log('challenge_sent', row.user), [])
+        self.assertEqual(row.shown['challenges'], [])
+        self.assertIn('no challenge mail needed',
+                      ' '.join(e.get('text', '') for e in row.shown['events']))
+
+    def test_reply_goes_to_reply_to_or_else_from(self):
+        for name, wanted in (('no Reply-To', 'acme@ca.example'), ('HTML', 'acme-reply@ca.example')):
+            row = next(r for r in ROWS if r.name == name)
+            self.assertEqual(self.many.ca_log('reply_received', row.user)[0]['rcpt_to'], [wanted])
+
+    def test_reply_delay_is_kept(self):
+        """Castle fails a POST that comes before the reply, so the product waits (here 3 s; it
+        counts whole seconds)."""
+        row = next(r for r in ROWS if r.name == 'castle')
+        posted = self.many.ca_log('challenge_posted', row.user)[0]
+        self.assertGreaterEqual(posted['time'] - self.many.ca_log('challenge_sent', row.user)[0]['time'], 2)
+
+    def test_nonces_were_refused_and_repeated(self):
+        row = next(r for r in ROWS if r.name.startswith('a third'))
+        refused = [r for r in self.many.ca_log('request') if r.get('problem', '') and
+                   'badNonce' in str(r['problem'])]
+        self.assertTrue(refused, 'the switch did something')
+        self.assertEqual(row.shown['enrollment']['state'], 'active')
+        self.assertEqual(row.shown['enrollment'].get('attempts', 0), 0)
+
+    def test_dns_identifiers(self):
+        row = next(r for r in ROWS if r.name == 'identifier-type dns')
+        self.assertEqual([a['identifier'] for a in self.many.authorizations(row.user)],
+                         [{'type': 'dns', 'value': address(row.user)}])
+
+
+class ExternalAccount(StageCase):
+    """The CA wants its accounts bound to a contract (RFC 8555 section 7.3.4)."""
+
+    @classmethod
+    def setUpClass(cls):
+        require()
+        cls.p = Product(Stage.current)
+        cls.p.prepare()
+        cls.p.write_secret('eab.key', MAC + '\n', owner='enrolld')
+        cls.p.write_secret('other-mac.key', MAC[:-4] + 'AAAA\n', owner='enrolld')
+
+    def register(self, name, eab):
+        self.p.configure(ca={'account-key': '%s/%s.key' % (ETC, name), 'eab': eab})
+        return self.p.init()
+
+    def test_every_algorithm(self):
+        for kid, facts in EAB.items():
+            with self.subTest(facts['alg']):
+                said = self.register(kid, {'kid': kid, 'key-file': ETC + '/eab.key',
+                                           'algorithm': facts['alg']})
+                self.assertIn('https://acme.ca.example/acme/account/', said)
+        bound = {r['eab'] for r in self.stage.ca.admin('/log?since=0&event=account_created')}
+        self.assertLessEqual(set(EAB), bound)
+
+    def test_without_and_with_a_wrong_key_it_is_said(self):
+        for name, eab, says in (('none', None, 'external account|eab'),
+                                ('wrong', {'kid': 'kid-256', 'key-file': ETC + '/other-mac.key'}, 'binding|eab'),
+                                ('stranger', {'kid': 'kid-0', 'key-file': ETC + '/eab.key'}, 'binding|eab|kid')):
+            with self.subTest(name), self.assertRaises(Failed) as refused:
+                self.register(name, eab)
+            said = refused.exception.err + refused.exception.out
+            self.assertRegex(said.lower(), says)
+            self.assertNotIn(MAC, said)

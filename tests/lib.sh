@@ -1,0 +1,111 @@
+# tests/lib.sh - installing what tests/run.sh and examples/quickstart.sh need, without touching what runs on this machine.
+# To be sourced by a POSIX shell whose working directory is the top of the source tree.
+
+POLICY=/usr/sbin/policy-rc.d
+POLICY_MARK='# put here by enroll-milter tests/lib.sh, for the time of one apt-get'
+
+say() { printf '%s\n' "$*"; }
+complain() { printf '%s\n' "$*" >&2; }
+
+# packages_of SECTION... : the names in these sections of tests/packages.txt
+packages_of() {
+	for section; do
+		sed -n "/^\[$section\]/,/^\[/p" tests/packages.txt
+	done | sed '/^[[#]/d; /^[[:space:]]*$/d'
+}
+
+# those of the names on standard input that are not installed
+not_installed() {
+	while read -r name; do
+		case $(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) in
+		installed) ;;
+		*) say "$name" ;;
+		esac
+	done
+}
+
+# The mail server on this machine that installing Postfix would remove, if any.
+other_mail_server() {
+	dpkg-query -W -f='${db:Status-Status} ${Package} ,${Provides},\n' 2>/dev/null |
+		awk '$1 == "installed" && $2 != "postfix" && /[ ,]mail-transport-agent[ ,(]/ { print $2; exit }'
+}
+
+policy_put() {
+	# One of ours can only be left over from a killed run: nobody's to be kept.
+	if [ -e $POLICY ] && ! grep -qxF "$POLICY_MARK" $POLICY; then
+		mv $POLICY $POLICY.enroll-milter-kept
+	fi
+	printf '#!/bin/sh\n%s\nexit 101\n' "$POLICY_MARK" > $POLICY
+	chmod 755 $POLICY
+}
+
+policy_undo() {
+	if grep -qxF "$POLICY_MARK" $POLICY 2>/dev/null; then rm -f $POLICY; fi
+	if [ -e $POLICY.enroll-milter-kept ]; then mv $POLICY.enroll-milter-kept $POLICY; fi
+}
+
+# A package enables its service for the next boot even where it may not start it now.
+disable_services() {
+	command -v systemctl >/dev/null || return 0
+	for name; do
+		case $name in
+		postfix | opendkim | slapd | nsd) systemctl --quiet disable "$name.service" ;;
+		unbound) systemctl --quiet disable unbound.service unbound-resolvconf.service ;;
+		dovecot-core) systemctl --quiet disable dovecot.service dovecot.socket ;;
+		esac 2>/dev/null || :
+	done
+}
+
+apt_install() {
+	export DEBIAN_FRONTEND=noninteractive
+	# Only for those that come anew: the answers of what is installed are its admin's.
+	for name; do
+		case $name in
+		postfix) say 'postfix postfix/main_mailer_type select No configuration' ;;
+		slapd) say 'slapd slapd/no_configuration boolean true' ;;
+		esac
+	done | debconf-set-selections
+	apt-get -q -o DPkg::Lock::Timeout=300 update &&
+		apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends "$@" </dev/null
+}
+
+# install_packages SECTION... : install what is missing of these sections from Debian.  No service is started or enabled, and no mail
+# server replaced unless ENROLL_FORCE=1.  True when all is there in the end; else says what to do.
+install_packages() {
+	if ! command -v dpkg-query >/dev/null; then
+		complain "This is no Debian: install the counterparts of the packages in tests/packages.txt yourself."
+		return 1
+	fi
+	missing=$(packages_of "$@" | not_installed | tr '\n' ' ')
+	missing=${missing% }
+	[ -n "$missing" ] || return 0
+	if [ "$(id -u)" != 0 ]; then
+		complain "Missing packages; as root: apt-get install $missing"
+		return 1
+	fi
+	case " $missing " in *' postfix '*)
+		other=$(other_mail_server)
+		if [ -n "$other" ] && [ "${ENROLL_FORCE:-0}" != 1 ]; then
+			complain "Installing postfix would remove $other, the mail server of this machine.  Not done."
+			complain "Use another machine, or say --force (ENROLL_FORCE=1) if $other may go."
+			return 1
+		fi ;;
+	esac
+	say "Installing from Debian: $missing"
+	if ! install_quietly $missing; then
+		complain "The packages could not be installed; the end of what apt-get said is above."
+		return 1
+	fi
+}
+
+install_quietly() (
+	log=$(mktemp)
+	trap 'policy_undo; rm -f "$log"' EXIT
+	trap 'exit 130' INT TERM HUP
+	policy_put
+	apt_install "$@" > "$log" 2>&1
+	code=$?
+	disable_services "$@"
+	[ $code = 0 ] || tail -n 20 "$log" >&2
+	exit $code
+)

@@ -1,0 +1,266 @@
+#!/bin/sh
+# All tests, or some groups of them, on a Debian 12:
+#
+#	tests/run.sh [--long] [--list] [--force] [group ...]
+#
+# As root it installs what is missing (tests/packages.txt) and runs everything; as somebody else what needs no root.  It builds in build/
+# (or $ENROLL_BUILD) and ends with "N passed, N failed, N skipped"; the exit code says whether anything failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+top=$PWD
+. tests/lib.sh
+
+build=${ENROLL_BUILD:-$top/build}
+case $build in /*) ;; *) build=$top/$build ;; esac
+all_groups='structure unit ca e2e sanitizers'
+# End-to-end modules that --long also runs with sanitized daemons; those that are there.
+sanitized_modules='test_main test_observe test_inbound test_outbound'
+python=/usr/bin/python3
+long=0 groups='' passed=0 failed=0 skipped=0
+
+usage() {
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+	exit "$1"
+}
+
+list() {
+	cat <<-END
+		structure   includes, names, sizes (tests/structure.py)
+		unit        make check: one count a Check case
+		ca          the test CA's own test (tests/ca/selftest.py)
+		e2e         Postfix, OpenDKIM, slapd, DNS, the CA and the product together (tests/e2e/run.py); root
+		sanitizers  unit with address+undefined and with thread sanitizers
+		            --long: also under valgrind, built by clang, and end-to-end modules with sanitized daemons
+	END
+	exit 0
+}
+
+# count PASSED FAILED SKIPPED
+count() {
+	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+skip() {
+	say "skipped, because $1"
+	count 0 0 1
+}
+
+fail() {
+	say "FAILED: $1"
+	count 0 1 0
+}
+
+jobs_here() { getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1; }
+
+configured_in() {
+	dir=$1
+	shift
+	if [ ! -x configure ] || [ ! -e build-aux/install-sh ] || [ configure.ac -nt configure ]; then
+		./autogen.sh || return 1
+	fi
+	if [ ! -e "$dir/config.status" ] || [ configure -nt "$dir/config.status" ]; then
+		(cd "$dir" && "$top/configure" --enable-werror "$@")
+	fi
+}
+
+# build_in DIR configure-argument... : false when that failed, with the end of the log shown
+build_in() {
+	dir=$1
+	shift
+	mkdir -p "$dir" || return 1
+	{ configured_in "$dir" "$@" && make -C "$dir" -j"$(jobs_here)"; } > "$dir/build.log" 2>&1 && return 0
+	tail -n 30 "$dir/build.log"
+	say "(all of it: $dir/build.log)"
+	return 1
+}
+
+# check_counts FILE.trs : "PASSED FAILED SKIPPED FILE", from what Check wrote into FILE.log
+check_counts() {
+	name=${1%.trs}
+	result=$(sed -n 's/^:test-result: \([A-Z]*\).*/\1/p' "$1")
+	set -- $(sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\)$/\1 \2 \3/p' "$name.log" | tail -n 1)
+	case $result,$# in
+	SKIP,*) say "0 0 1 $name" ;;
+	PASS,0) say "1 0 0 $name" ;;
+	*,0) say "0 1 0 $name" ;;
+	PASS,3) say "$(($1 - $2 - $3)) $(($2 + $3)) 0 $name" ;;
+	*) say "$(($1 - $2 - $3)) $(($2 + $3 > 0 ? $2 + $3 : 1)) 0 $name" ;; # leaks are found after the last case
+	esac
+}
+
+# check_in DIR make-argument... : make check there, counted by Check cases; a test program that ends otherwise counts as one
+check_in() {
+	dir=$1
+	shift
+	find "$dir" \( -name '*.trs' -o -path '*/tests/*.log' \) -exec rm -f {} +
+	(cd "$dir" && make -j"$(jobs_here)" check "$@") > "$dir/check.log" 2>&1
+	code=$?
+	found=$(find "$dir" -name '*.trs' | sort | while read -r trs; do check_counts "$trs"; done)
+	count $(say "$found" | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
+	say "$found" | while read -r p f s name; do
+		[ -n "$p" ] || continue
+		printf '%-50s %s passed, %s failed, %s skipped\n' "${name#"$dir"/}" "$p" "$f" "$s"
+		[ "$f" = 0 ] || { grep -E ':[FE]:|ERROR: |SUMMARY: |runtime error' "$name.log" || tail -n 5 "$name.log"; } | head -n 20
+	done
+	if [ $code != 0 ] && ! say "$found" | awk '$2 > 0 { bad = 1 } END { exit !bad }'; then
+		tail -n 30 "$dir/check.log"
+		fail "make check in $dir (code $code)"
+	fi
+}
+
+# Counts of a program that ends with "N passed, N failed, N skipped"; its output is shown as it comes.
+run_counted() {
+	log=$(mktemp)
+	{ "$@" 2>&1; echo "exit code $?"; } | tee "$log" | grep -v -E '^exit code [0-9]+$|^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$'
+	sums=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$log" | tail -n 1)
+	code=$(sed -n 's/^exit code \([0-9]*\)$/\1/p' "$log" | tail -n 1)
+	rm -f "$log"
+	if [ -z "$sums" ]; then
+		fail "$1 ended with code ${code:-?} before it counted"
+		return
+	fi
+	count $sums
+	case $sums in *' 0 '*) [ "$code" = 0 ] || fail "$1 ended with code ${code:-?}" ;; esac
+}
+
+# ---- the groups
+
+group_structure() {
+	run_counted $python tests/structure.py
+}
+
+group_unit() {
+	if build_in "$build"; then
+		CK_TIMEOUT_MULTIPLIER=10 check_in "$build"
+	else
+		fail "the build"
+	fi
+}
+
+group_ca() {
+	log=$(mktemp)
+	if $python -c 'import cryptography, dkim, aiosmtpd, dns' 2>/dev/null; then
+		$python -B tests/ca/selftest.py > "$log" 2>&1
+		code=$?
+		ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in .*/\1/p' "$log")
+		bad=$(tail -n 3 "$log" | grep -oE '(failures|errors)=[0-9]+' | cut -d= -f2 | awk '{ n += $1 } END { print n + 0 }')
+		left=$(tail -n 3 "$log" | grep -oE 'skipped=[0-9]+' | cut -d= -f2)
+		if [ $code != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+		if [ $code != 0 ]; then cat "$log"; fi
+		good=$((${ran:-0} - bad - ${left:-0}))
+		count $((good > 0 ? good : 0)) "$bad" "${left:-0}"
+	else
+		skip "python3-cryptography, python3-dkim, python3-aiosmtpd or python3-dnspython is not installed"
+	fi
+	rm -f "$log"
+}
+
+group_e2e() {
+	if build_in "$build"; then
+		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py
+	else
+		fail "the build"
+	fi
+}
+
+sanitized() {
+	name=$1
+	say "-- $name"
+	if build_in "$build-$name" --enable-sanitizers="$2"; then
+		check_in "$build-$name"
+	else
+		fail "the build with $name sanitizers"
+	fi
+}
+
+# libunbound, GLib and OpenLDAP are not instrumented: G_SLICE keeps GLib from reusing memory behind the sanitizer's back.
+group_sanitizers() (
+	export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
+	export TSAN_OPTIONS="suppressions=$top/tests/tsan.supp:second_deadlock_stack=1" G_SLICE=always-malloc CK_TIMEOUT_MULTIPLIER=20
+	passed=0 failed=0 skipped=0
+	{
+		sanitized address address,undefined
+		sanitized thread thread
+		if [ $long = 1 ]; then
+			under_valgrind
+			built_by_clang
+			e2e_sanitized address
+			e2e_sanitized thread
+		fi
+	} >&3
+	say "$passed $failed $skipped"
+)
+
+under_valgrind() {
+	say "-- valgrind"
+	if ! command -v valgrind >/dev/null; then
+		skip "valgrind is not installed"
+	elif build_in "$build"; then
+		check_in "$build" LOG_COMPILER=valgrind \
+			LOG_FLAGS='-q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
+	else
+		fail "the build"
+	fi
+}
+
+built_by_clang() {
+	say "-- clang"
+	if ! command -v clang >/dev/null; then
+		skip "clang is not installed"
+	elif build_in "$build-clang" CC=clang; then
+		count 1 0 0
+	else
+		fail "the build by clang"
+	fi
+}
+
+e2e_sanitized() {
+	say "-- end to end, $1"
+	modules=''
+	for module in $sanitized_modules; do
+		if [ -e "tests/e2e/$module.py" ]; then modules="$modules $module"; fi
+	done
+	if [ -z "$modules" ]; then
+		skip "there is no end-to-end module for it"
+	else
+		run_counted env ENROLL_BUILD="$build-$1" $python -B tests/e2e/run.py $modules
+	fi
+}
+
+# ---- main
+
+for argument; do
+	case $argument in
+	--long) long=1 ;;
+	--list) list ;;
+	--force) ENROLL_FORCE=1 ;;
+	--help | -h) usage 0 ;;
+	structure | unit | ca | e2e | sanitizers) groups="$groups $argument" ;;
+	*) complain "tests/run.sh: no group or option '$argument'"; usage 2 >&2 ;;
+	esac
+done
+: "${groups:=$all_groups}"
+
+sections=''
+case " $groups " in *' unit '* | *' e2e '* | *' sanitizers '*) sections='build' ;; esac
+case " $groups " in *' ca '* | *' e2e '*) sections="$sections test" ;; esac
+case "$long $groups " in 1*' sanitizers '*) sections="$sections test long" ;; esac
+if [ -n "$sections" ] && ! install_packages $sections; then
+	# Somebody else than root may have enough for what can run: the build and the groups say what is missing.
+	[ "$(id -u)" != 0 ] || exit 1
+fi
+
+exec 3>&1
+for group in $groups; do
+	say "== $group =="
+	began=$(date +%s)
+	if [ $group = sanitizers ]; then
+		# In a subshell: its environment is for itself.
+		count $(group_sanitizers)
+	else
+		group_$group
+	fi
+	say "($group: $(($(date +%s) - began)) s)"
+done
+say "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

@@ -1,0 +1,395 @@
+/*
+ * tests/unit/test_caa.c - CAA decisions over a made-up DNS.
+ *
+ * dns_query is replaced by a table of records written as "name flags tag "value" | ...", so that no network is needed; what the
+ * resolver itself does (CNAME, DNSSEC) is its own test's business.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <check.h>
+
+#include "policy/policy.h"
+
+#define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
+#define ACCOUNT "https://ca.example/acct/1"
+
+/* ---- the made-up DNS --------------------------------------------------------------------------------------------- */
+
+static struct zone {
+	const char *records;   /* as in the vectors */
+	const char *failing;   /* this name has no answer */
+	bool bogus;            /* ... because its signatures are broken */
+	enum dns_security security;
+	unsigned negative_ttl, positive_ttl;
+	char asked[1024];      /* names in the order they were asked for, blank separated */
+} zone;
+
+struct rrset {
+	struct dns_rdata rdata[16];
+	unsigned char bytes[16][300];
+	size_t n;
+};
+
+/* One record at *p, of this name: appended.  *p goes behind it. */
+static void take_record(const char **p, const char *name, struct rrset *set)
+{
+	char owner[256], tag[32];
+	unsigned flags;
+	int used = 0;
+	const char *value, *end;
+	unsigned char *b = set->bytes[set->n];
+
+	ck_assert_int_eq(sscanf(*p, " %255s %u %31s \"%n", owner, &flags, tag, &used), 3);
+	ck_assert_int_gt(used, 0);
+	value = *p + used;
+	end = strchr(value, '"');
+	ck_assert_ptr_nonnull(end);
+	*p = strchr(end, '|') != NULL ? strchr(end, '|') + 1 : end + strlen(end);
+	if (strcasecmp(owner, name) != 0)
+		return;
+	ck_assert_uint_lt(set->n, 16);
+	b[0] = (unsigned char)flags;
+	b[1] = (unsigned char)strlen(tag);
+	memcpy(b + 2, tag, strlen(tag));
+	memcpy(b + 2 + strlen(tag), value, (size_t)(end - value));
+	set->rdata[set->n] = (struct dns_rdata){b, 2 + strlen(tag) + (size_t)(end - value)};
+	set->n++;
+}
+
+void dns_query(struct dns *dns, const char *name, int type, unsigned deadline_ms, struct dns_answer *out)
+{
+	const char *p = zone.records != NULL ? zone.records : "";
+	struct rrset *set = calloc(1, sizeof *set);
+
+	ck_assert_int_eq(type, 257);
+	ck_assert_ptr_nonnull(set);
+	snprintf(zone.asked + strlen(zone.asked), sizeof zone.asked - strlen(zone.asked), "%s%s", zone.asked[0] ? " " : "", name);
+	memset(out, 0, sizeof *out);
+	out->impl = set;
+	out->security = zone.security;
+	if (zone.failing != NULL && strcmp(zone.failing, name) == 0) {
+		out->status = DNS_FAILED;
+		out->security = zone.bogus ? DNS_BOGUS : DNS_INSECURE;
+		snprintf(out->why, sizeof out->why, "%s", zone.bogus ? "signature expired" : "timed out after 5000 ms");
+		return;
+	}
+	while (*p != 0)
+		take_record(&p, name, set);
+	out->status = set->n > 0 ? DNS_FOUND : DNS_NXDOMAIN;
+	out->ttl = set->n > 0 ? zone.positive_ttl : zone.negative_ttl;
+	out->rdata = set->rdata;
+	out->n = set->n;
+}
+
+void dns_answer_clear(struct dns_answer *answer)
+{
+	free(answer->impl);
+	memset(answer, 0, sizeof *answer);
+}
+
+static void check(const char *address, const char *records, const char *identities, const char *account, const char *method,
+	struct caa_result *out)
+{
+	struct strlist ids = {0};
+	struct caa_request req = {.address = address, .identities = &ids, .account_uri = account, .method = method};
+	char copy[256], *save = NULL;
+
+	snprintf(copy, sizeof copy, "%s", identities);
+	for (char *id = strtok_r(copy, ",", &save); id != NULL; id = strtok_r(NULL, ",", &save))
+		ck_assert(strlist_add(&ids, id));
+	zone.records = records;
+	caa_check(NULL, &req, out);
+	strlist_clear(&ids);
+}
+
+static void setup(void)
+{
+	zone = (struct zone){.security = DNS_SECURE, .negative_ttl = 3600, .positive_ttl = 3600};
+}
+
+/* ---- decisions --------------------------------------------------------------------------------------------------- */
+
+static const struct vector {
+	const char *name, *address, *records, *identities;
+	enum caa_decision decision;
+} vectors[] = {
+	{"no record at all allows", "a@example.org", "", "ca.example", CAA_ALLOW},
+	{"issue and issuewild do not speak about mail", "a@example.org", "example.org 0 issue \";\" | example.org 0 issuewild \";\"", "ca.example",
+		CAA_ALLOW},
+	{"our CA is named", "a@example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
+	{"case counts neither in tags nor in names", "a@EXAMPLE.org", "example.org 0 ISSUEmail \"Ca.ExAmPlE\"", "cA.example", CAA_ALLOW},
+	{"a dot at the end is malformed", "a@example.org", "example.org 0 issuemail \"ca.example.\"", "ca.example", CAA_DENY},
+	{"another CA is named", "a@example.org", "example.org 0 issuemail \"other.example\"", "ca.example", CAA_DENY},
+	{"a CA whose name begins with ours is another one", "a@example.org", "example.org 0 issuemail \"ca.example.net\"", "ca.example", CAA_DENY},
+	{"one of two records is enough", "a@example.org", "example.org 0 issuemail \"o.example\" | example.org 0 issuemail \"ca.example\"", "ca.example",
+		CAA_ALLOW},
+	{"a semicolon alone authorizes nobody", "a@example.org", "example.org 0 issuemail \";\"", "ca.example", CAA_DENY},
+	{"an empty value authorizes nobody", "a@example.org", "example.org 0 issuemail \"\"", "ca.example", CAA_DENY},
+	{"nobody and our CA: our CA", "a@example.org", "example.org 0 issuemail \";\" | example.org 0 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
+	{"a parameter without value is malformed", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi\"", "ca.example", CAA_DENY},
+	{"a parameter without semicolon is malformed", "a@example.org", "example.org 0 issuemail \"ca.example a=b\"", "ca.example", CAA_DENY},
+	{"a semicolon behind the last parameter is malformed", "a@example.org", "example.org 0 issuemail \"ca.example; a=b;\"", "ca.example", CAA_DENY},
+	{"a semicolon behind the issuer alone is well-formed", "a@example.org", "example.org 0 issuemail \"ca.example;\"", "ca.example", CAA_ALLOW},
+	{"a hyphen at a label's end is malformed", "a@example.org", "example.org 0 issuemail \"ca-.example\"", "ca-.example", CAA_DENY},
+	{"a record set farther up is found", "a@mail.dept.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
+	{"a record set farther up denies", "a@mail.dept.example.org", "example.org 0 issuemail \"other.example\"", "ca.example", CAA_DENY},
+	{"the closest record set counts alone", "a@dept.example.org", "dept.example.org 0 issuemail \"ca.example\" | example.org 0 issuemail \";\"",
+		"ca.example", CAA_ALLOW},
+	{"the closest one counts even without issuemail", "a@dept.example.org", "dept.example.org 0 iodef \"mailto:x@y\" | example.org 0 issuemail \";\"",
+		"ca.example", CAA_ALLOW},
+	{"the top-level domain is asked too", "a@example.org", "org 0 issuemail \";\"", "ca.example", CAA_DENY},
+	{"an unknown critical tag forbids, whatever stands beside it", "a@example.org", "example.org 128 tbs \"x\" | example.org 0 issuemail \"ca.example\"",
+		"ca.example", CAA_DENY},
+	{"an unknown tag without the critical flag is ignored", "a@example.org", "example.org 0 tbs \"x\"", "ca.example", CAA_ALLOW},
+	{"other flag bits are not the critical flag", "a@example.org", "example.org 127 tbs \"x\"", "ca.example", CAA_ALLOW},
+	{"the critical flag beside other bits is one", "a@example.org", "example.org 129 tbs \"x\"", "ca.example", CAA_DENY},
+	{"the critical flag on a known tag changes nothing", "a@example.org", "example.org 128 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
+	{"a critical issue record says nothing about mail", "a@example.org", "example.org 128 issue \"other.example\"", "ca.example", CAA_ALLOW},
+	{"our account", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "\"", "ca.example", CAA_ALLOW},
+	{"another account", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "2\"", "ca.example", CAA_DENY},
+	{"our account, its tag in upper case", "a@example.org", "example.org 0 issuemail \"ca.example; AccountURI=" ACCOUNT "\"", "ca.example", CAA_ALLOW},
+	{"our account twice can never be satisfied", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "; accounturi=" ACCOUNT
+		"\"", "ca.example", CAA_DENY},
+	{"an account that is no URI", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=acct1\"", "ca.example", CAA_DENY},
+	{"our method is in the list", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=dns-01,email-reply-00\"", "ca.example",
+		CAA_ALLOW},
+	{"our method is not in the list", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-000\"", "ca.example",
+		CAA_DENY},
+	{"an empty list of methods", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=\"", "ca.example", CAA_DENY},
+	{"a list of methods with a hole", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-00,,x\"", "ca.example",
+		CAA_DENY},
+	{"two lists of methods can never be satisfied", "a@example.org",
+		"example.org 0 issuemail \"ca.example; validationmethods=email-reply-00; validationmethods=email-reply-00\"", "ca.example", CAA_DENY},
+	{"unknown parameters are ignored", "a@example.org", "example.org 0 issuemail \"ca.example; foo=bar; x=\"", "ca.example", CAA_ALLOW},
+	{"a parameter of another CA's record is not ours", "a@example.org", "example.org 0 issuemail \"other.example; accounturi=" ACCOUNT "\"", "ca.example",
+		CAA_DENY},
+	{"one of the CA's names", "a@example.org", "example.org 0 issuemail \"ca2.example\"", "ca.example,ca2.example", CAA_ALLOW},
+	{"a CA without a name is authorized by nobody", "a@example.org", "example.org 0 issuemail \"ca.example\"", "", CAA_DENY},
+	{"an internationalized domain is asked as A-labels", "a@b\xc3\xbc" "cher.example", "xn--bcher-kva.example 0 issuemail \"other.example\"", "ca.example",
+		CAA_DENY},
+	{"white space around issuer and parameters", "a@example.org", "example.org 0 issuemail \"  ca.example \t ;  a  =  b  ;c=d \"", "ca.example",
+		CAA_ALLOW},
+	{"the domain is behind the last @", "\"a@b\"@example.org", "example.org 0 issuemail \"other.example\"", "ca.example", CAA_DENY},
+	{"an address literal has no domain to ask", "a@[192.0.2.1]", "", "ca.example", CAA_DENY},
+};
+
+START_TEST(decides)
+{
+	const struct vector *v = &vectors[_i];
+	struct caa_result r;
+
+	check(v->address, v->records, v->identities, ACCOUNT, "email-reply-00", &r);
+	ck_assert_msg(r.decision == v->decision, "%s: %d instead of %d: %s", v->name, r.decision, v->decision, r.text);
+	ck_assert_msg(r.text[0] != 0, "%s: no text", v->name);
+}
+END_TEST
+
+START_TEST(climbs_by_the_original_name_and_stops_at_the_first_record_set)
+{
+	struct caa_result r;
+
+	check("a@Mail.Dept.Example.org", "example.org 0 issuemail \"ca.example\" | org 0 issuemail \";\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	ck_assert_str_eq(zone.asked, "mail.dept.example.org dept.example.org example.org");
+	ck_assert_str_eq(r.found_at, "example.org");
+	zone.asked[0] = 0;
+	check("a@example.org", "", "ca.example", ACCOUNT, "email-reply-00", &r);
+	ck_assert_str_eq(zone.asked, "example.org org");
+	ck_assert_str_eq(r.found_at, "");
+}
+END_TEST
+
+START_TEST(a_silent_server_is_neither_yes_nor_no)
+{
+	struct caa_result r;
+
+	zone.failing = "example.org";
+	check("a@mail.example.org", "org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	ck_assert_int_eq(r.decision, CAA_UNKNOWN);
+	ck_assert_ptr_nonnull(strstr(r.text, "timed out"));
+	ck_assert_str_eq(zone.asked, "mail.example.org example.org");
+}
+END_TEST
+
+START_TEST(broken_signatures_are_a_refusal_and_not_no_record)
+{
+	struct caa_result r;
+
+	zone.failing = "example.org";
+	zone.bogus = true;
+	check("a@example.org", "org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	ck_assert_int_eq(r.decision, CAA_DENY);
+	ck_assert_int_eq(r.security, DNS_BOGUS);
+	ck_assert_ptr_nonnull(strstr(r.text, "signature"));
+}
+END_TEST
+
+START_TEST(an_answer_is_kept_no_longer_than_the_shortest_ttl_on_the_way)
+{
+	struct caa_result r;
+
+	zone.negative_ttl = 60;
+	check("a@mail.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	ck_assert_uint_eq(r.ttl, 60);
+	zone.positive_ttl = 5;
+	check("a@mail.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	ck_assert_uint_eq(r.ttl, 5);
+}
+END_TEST
+
+START_TEST(a_refusal_shows_every_record_and_the_line_to_publish)
+{
+	struct caa_result r;
+
+	check("a@mail.example.org", "example.org 0 issuemail \"other.example\" | example.org 0 issue \"tls.example\" | example.org 0 iodef \"mailto:x@y\"",
+		"ca.example", ACCOUNT, "email-reply-00", &r);
+	ck_assert_ptr_nonnull(strstr(r.text, "0 issuemail \"other.example\""));
+	ck_assert_ptr_nonnull(strstr(r.text, "0 issue \"tls.example\""));
+	ck_assert_ptr_nonnull(strstr(r.text, "0 iodef \"mailto:x@y\""));
+	ck_assert_ptr_nonnull(strstr(r.text, "example.org. IN CAA 0 issuemail \"ca.example; accounturi=" ACCOUNT "; validationmethods=email-reply-00\""));
+}
+END_TEST
+
+START_TEST(an_account_or_method_that_is_not_known_yet_gives_no_answer)
+{
+	struct caa_result r;
+
+	check("a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "\"", "ca.example", NULL, "email-reply-00", &r);
+	ck_assert_int_eq(r.decision, CAA_UNKNOWN);
+	check("a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-00\"", "ca.example", ACCOUNT, NULL, &r);
+	ck_assert_int_eq(r.decision, CAA_UNKNOWN);
+	check("a@example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", NULL, NULL, &r);
+	ck_assert_int_eq(r.decision, CAA_ALLOW);
+}
+END_TEST
+
+/* ---- hostile records --------------------------------------------------------------------------------------------- */
+
+static const struct { const char *name, *bytes; size_t len; enum caa_decision decision; } raw[] = {
+	{"no octet at all", "", 0, CAA_DENY},
+	{"flags alone", "\0", 1, CAA_DENY},
+	{"an empty tag", "\0\0", 2, CAA_DENY},
+	{"a tag longer than the record", "\0\x0aissuemail", 10, CAA_DENY},
+	{"a tag without a value", "\0\x09issuemail", 11, CAA_DENY},
+	{"NUL inside the issuer", "\0\x09issuemailca.example\0.net", 26, CAA_DENY},
+	{"NUL inside the tag", "\0\x0aissuemail\0x", 13, CAA_ALLOW},
+	{"a control character in a value", "\0\x09issuemailca.example; a=\x01", 26, CAA_DENY},
+	{"bytes over 127 in a value", "\0\x09issuemailca.example; a=\xc3\xbc", 27, CAA_DENY},
+};
+
+START_TEST(hostile_records)
+{
+	struct strlist ids = {0};
+	struct caa_request req = {.address = "a@example.org", .identities = &ids, .account_uri = ACCOUNT, .method = "email-reply-00"};
+	unsigned char *copy = malloc(raw[_i].len + 1); /* of the exact size, so that the sanitizer sees a read beyond */
+	struct dns_rdata rdata;
+	struct buf why = BUF_INIT;
+	enum caa_decision d;
+
+	copy = realloc(copy, raw[_i].len > 0 ? raw[_i].len : 1);
+	memcpy(copy, raw[_i].bytes, raw[_i].len);
+	rdata = (struct dns_rdata){copy, raw[_i].len};
+	ck_assert(strlist_add(&ids, "ca.example"));
+	d = caa_decide(&rdata, 1, &req, &why);
+	ck_assert_msg(d == raw[_i].decision, "%s: %d: %s", raw[_i].name, d, buf_str(&why));
+	for (size_t i = 0; i < why.len; i++)
+		ck_assert_msg(why.data[i] == '\n' || (why.data[i] >= 0x20 && why.data[i] < 0x7f), "%s: unescaped octet", raw[_i].name);
+	strlist_clear(&ids);
+	buf_clear(&why);
+	free(copy);
+}
+END_TEST
+
+START_TEST(a_thousand_records_are_shown_in_part_and_judged_in_full)
+{
+	enum { N = 1000 };
+	static const unsigned char other[] = "\0\x09issuemailother.example", ours[] = "\0\x09issuemailca.example";
+	struct dns_rdata *records = calloc(N, sizeof *records);
+	struct strlist ids = {0};
+	struct caa_request req = {.address = "a@example.org", .identities = &ids};
+	struct buf why = BUF_INIT;
+
+	ck_assert(strlist_add(&ids, "ca.example"));
+	for (size_t i = 0; i < N; i++)
+		records[i] = (struct dns_rdata){other, sizeof other - 1};
+	records[N - 1] = (struct dns_rdata){ours, sizeof ours - 1};
+	ck_assert_int_eq(caa_decide(records, N, &req, &why), CAA_ALLOW);
+	ck_assert_uint_lt(why.len, 1500);
+	ck_assert_ptr_nonnull(strstr(buf_str(&why), "more"));
+	buf_clear(&why);
+	strlist_clear(&ids);
+	free(records);
+}
+END_TEST
+
+/* ---- the project's vectors, when they are at hand ---------------------------------------------------------------- */
+
+static FILE *open_vectors(void)
+{
+	const char *data = getenv("ENROLL_TESTDATA"), *src = getenv("srcdir");
+	char path[4096];
+
+	if (data != NULL)
+		snprintf(path, sizeof path, "%s/caa/decisions.tsv", data);
+	else
+		snprintf(path, sizeof path, "%s/../shared/testdata/caa/decisions.tsv", src != NULL ? src : ".");
+	return fopen(path, "r");
+}
+
+START_TEST(shared_vectors)
+{
+	FILE *f = open_vectors();
+	char *line = NULL;
+	size_t size = 0, rows = 0;
+
+	if (f == NULL) {
+		printf("skipped: shared CAA vectors, because caa/decisions.tsv is not there (set ENROLL_TESTDATA)\n");
+		return;
+	}
+	while (getline(&line, &size, f) > 0) {
+		char *p = line, *field[7];
+		struct caa_result r;
+
+		if (line[0] == '#')
+			continue;
+		for (int i = 0; i < 7; i++)
+			field[i] = strsep(&p, "\t\n");
+		if (field[6] == NULL)
+			continue;
+		check(field[1], field[2], field[3], field[4], field[5], &r);
+		ck_assert_msg((r.decision == CAA_ALLOW) == (strcmp(field[6], "allow") == 0) && r.decision != CAA_UNKNOWN, "%s: %s", field[0], r.text);
+		rows++;
+	}
+	ck_assert_uint_gt(rows, 30);
+	free(line);
+	fclose(f);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("caa");
+	TCase *t = tcase_create("caa");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(t, setup, NULL);
+	tcase_add_loop_test(t, decides, 0, COUNT(vectors));
+	tcase_add_loop_test(t, hostile_records, 0, COUNT(raw));
+	tcase_add_test(t, climbs_by_the_original_name_and_stops_at_the_first_record_set);
+	tcase_add_test(t, a_silent_server_is_neither_yes_nor_no);
+	tcase_add_test(t, broken_signatures_are_a_refusal_and_not_no_record);
+	tcase_add_test(t, an_answer_is_kept_no_longer_than_the_shortest_ttl_on_the_way);
+	tcase_add_test(t, a_refusal_shows_every_record_and_the_line_to_publish);
+	tcase_add_test(t, an_account_or_method_that_is_not_known_yet_gives_no_answer);
+	tcase_add_test(t, a_thousand_records_are_shown_in_part_and_judged_in_full);
+	tcase_add_test(t, shared_vectors);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,145 @@
+/*
+ * tests/unit/test_store.h - what the test programs of the store share: one store, open in each role, and short words for its calls.
+ */
+#ifndef ENROLL_TESTS_UNIT_TEST_STORE_H
+#define ENROLL_TESTS_UNIT_TEST_STORE_H
+
+#include <check.h>
+
+#include "tests/unit/store_fixture.h"
+
+static struct store_fixture f;
+static struct store *enrolld, *outbound, *inbound;
+static struct err err;
+
+static inline void setup(void)
+{
+	memset(&err, 0, sizeof(err));
+	store_fixture_start(&f);
+	enrolld = store_fixture_open(&f, STORE_ROLE_ENROLLD);
+	outbound = store_fixture_open(&f, STORE_ROLE_OUTBOUND);
+	inbound = store_fixture_open(&f, STORE_ROLE_INBOUND);
+}
+
+static inline void teardown_handles(void)
+{
+	store_close(inbound);
+	store_close(outbound);
+	store_close(enrolld);
+	inbound = outbound = enrolld = NULL;
+}
+
+static inline void teardown(void)
+{
+	teardown_handles();
+	store_fixture_end(&f);
+}
+
+#define OK(call) ck_assert_msg((call), "%s: %s: %s", err.op, err.subject, err.text)
+
+static inline int64_t request(const char *address)
+{
+	bool created;
+	int64_t id = 0;
+
+	OK(store_enrollment_request(outbound, address, "mailbox-strict", "sign", "alice", &created, &id, &err));
+	return id;
+}
+
+static inline bool claim(struct enrollment *row, const char *owner, time_t now, unsigned seconds)
+{
+	bool found;
+
+	OK(store_enrollment_claim(enrolld, owner, now, seconds, row, &found, &err));
+	return found;
+}
+
+/* Commit and tell whether it counted. */
+static inline bool commit(struct store_step *step)
+{
+	bool stale;
+
+	OK(store_step_commit(enrolld, step, &stale, &err));
+	return !stale;
+}
+
+static inline struct enrollment get(int64_t id)
+{
+	struct enrollment row = {0};
+	bool found;
+
+	OK(store_enrollment_get(enrolld, id, &row, &found, &err));
+	ck_assert(found);
+	return row;
+}
+
+static inline enum enrollment_state state_of(int64_t id)
+{
+	struct enrollment row = get(id);
+	enum enrollment_state state = row.state;
+
+	enrollment_clear(&row);
+	return state;
+}
+
+static inline time_t next_of(int64_t id)
+{
+	struct enrollment row = get(id);
+	time_t next = row.next_at;
+
+	enrollment_clear(&row);
+	return next;
+}
+
+static inline size_t count_events(int64_t id, const char *name)
+{
+	struct event_list l = {0};
+	size_t n = 0;
+
+	OK(store_events(enrolld, id, 0, 1000, &l, &err));
+	for (size_t i = 0; i < l.n; i++)
+		n += strcmp(l.v[i].name, name) == 0;
+	event_list_clear(&l);
+	return n;
+}
+
+static inline bool add_challenge(int64_t id, const char *token, const char *message_id)
+{
+	struct challenge c = {.enrollment_id = id,
+		.token_part1 = (char *)(uintptr_t)token,
+		.message_id = (char *)(uintptr_t)message_id,
+		.from = (char *)(uintptr_t) "acme@ca.example",
+		.authentication = (char *)(uintptr_t) "dkim d=ca.example",
+		.disposition = (char *)(uintptr_t) "discard",
+		.date = time(NULL),
+		.received_at = time(NULL)};
+	bool created;
+
+	OK(store_challenge_add(inbound, &c, &created, &err));
+	return created;
+}
+
+/* What a worker would do. */
+static inline void move(int64_t id, enum enrollment_state state, struct store_certificate *certificate)
+{
+	struct enrollment row;
+	struct store_step step = {.row = &row, .actor = "test", .certificate = certificate};
+
+	store_fixture_claim(enrolld, id, &row);
+	row.state = state;
+	ck_assert(commit(&step));
+	enrollment_clear(&row);
+}
+
+static inline int run_suite(Suite *suite)
+{
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#endif
