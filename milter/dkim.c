@@ -11,6 +11,7 @@
 
 #include "milter/dkim.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -229,11 +230,17 @@ static void describe_pass(DKIM_SIGINFO *signature, char how[256])
 
 /* ---- one mail -------------------------------------------------------------------------------------------------------- */
 
+/* dkim_init calls res_init, which shares state between threads; libc guards it by a lock that thread checkers cannot see. */
+static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static DKIM_LIB *library(struct check *c)
 {
-	DKIM_LIB *lib = dkim_init(NULL, NULL);
+	DKIM_LIB *lib;
 	unsigned bits = KEY_BITS_MIN;
 
+	pthread_mutex_lock(&init_lock);
+	lib = dkim_init(NULL, NULL);
+	pthread_mutex_unlock(&init_lock);
 	if (lib == NULL)
 		return NULL;
 	dkim_options(lib, DKIM_OP_SETOPT, DKIM_OPTS_MINKEYBITS, &bits, sizeof(bits));

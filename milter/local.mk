@@ -28,3 +28,10 @@ tests_unit_test_inbound_SOURCES = tests/unit/test_inbound.c
 tests_unit_test_inbound_CFLAGS = $(AM_CFLAGS) $(OPENDKIM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_inbound_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
 endif
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_outbound
+tests_unit_test_outbound_SOURCES = tests/unit/test_outbound.c
+tests_unit_test_outbound_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_outbound_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
+endif

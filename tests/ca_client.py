@@ -79,7 +79,8 @@ class Client:
     def look_until(self, *wanted, seconds=15):
         end = time.monotonic() + seconds
         while True:
-            answer = self.good("look")
+            answer = self.do("look")
+            self.case.assertEqual(answer["ok"], answer["order"]["progress"] != "invalid", answer["err"])
             if answer["order"]["progress"] in wanted:
                 return answer
             self.case.assertLess(time.monotonic(), end, answer)
@@ -231,7 +232,7 @@ class Exchange(Case):
         client.good("open", self.address)
         client.good("look")
         self.assertNotEqual(self.reply(client, self.mailbox.take(self.address))["reasons"], [])
-        client.good("ready")
+        client.do("ready")
         answer = client.look_until("invalid")
         self.assertEqual(answer["err"]["class"], "ca")
         self.assertEqual(answer["err"]["type"], "incorrectResponse")
@@ -255,7 +256,7 @@ class Exchange(Case):
         client = self.client_of_ours()
         client.good("open", self.address)
         client.good("look")
-        client.good("ready")
+        client.do("ready")
         answer = client.look_until("invalid")
         self.assertEqual(answer["err"]["class"], "ca")
 
@@ -288,7 +289,7 @@ class Exchange(Case):
         client = self.client_of_ours()
         client.good("open", self.address)
         client.good("look")
-        client.good("ready")
+        client.do("ready")
         err = client.look_until("invalid")["err"]
         self.assertEqual((err["class"], err["type"]), ("ca", "unauthorized"))
         self.assertIn("DMARC says no", err["text"])
@@ -383,9 +384,9 @@ class Recovery(Case):
         state = client.good("open", self.address)["order"]["state"]
         state["order"] += "gone"
         client.good("state", json.dumps(state))
-        answer = client.good("look")
-        self.assertEqual(answer["order"]["progress"], "invalid")
-        self.assertEqual(answer["err"]["class"], "ca")
+        for command in (["look"], ["finalize", self.csr_file()[1]], ["ready"], ["fetch"]):
+            answer = client.do(*command)
+            self.assertEqual((answer["ok"], answer["order"]["progress"], answer["err"]["class"]), (False, "invalid", "ca"), command)
 
     def test_order_of_another_account_is_dead(self):
         other = os.path.join(self.folder.name, "other.key")
@@ -397,7 +398,8 @@ class Recovery(Case):
         state = self.client_of_ours().good("open", self.address)["order"]["state"]
         client = self.client_of_ours(**{"account-key": other})
         client.good("state", json.dumps(state))
-        self.assertEqual(client.good("look")["order"]["progress"], "invalid")
+        self.assertEqual(client.bad("look")["class"], "ca")
+        self.assertEqual(client.do("look")["order"]["progress"], "invalid")
 
     def test_garbled_state_is_a_defect_and_no_crash(self):
         client = self.client_of_ours()
@@ -472,10 +474,9 @@ class Faults(Case):
                 self.faults(**{endpoint: {**fault, "count": 1}})
                 answer = client.do("look")
                 self.assertEqual(answer["err"]["class"], kind, answer["err"]["text"])
-                if endpoint == "order" and fault.get("type") == "unauthorized":
-                    self.assertEqual(answer["order"]["progress"], "invalid")
-                else:
-                    self.assertFalse(answer["ok"])
+                self.assertFalse(answer["ok"])
+                gone = endpoint == "order" and fault.get("type") == "unauthorized"
+                self.assertEqual(answer["order"]["progress"], "invalid" if gone else "pending")
         for name, fault in BODY_FAULTS:
             with self.subTest(name):
                 self.faults(**{endpoint: {**fault, "count": 1}})

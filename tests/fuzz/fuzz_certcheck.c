@@ -17,7 +17,8 @@ static void judge(X509 *leaf, enum validation v, enum generation g)
 	struct strlist list = {addresses, 1};
 	struct certificate_profile profile = {.validation = v, .generation = g, .usage = USAGE_SIGN};
 	X509_STORE *anchors = X509_STORE_new();
-	struct certcheck_request req = {.profile = &profile, .addresses = &list, .spki_sha256 = "00", .anchors = anchors, .now = 1795305600};
+	struct certcheck_request req = {
+		.profile = &profile, .addresses = &list, .spki_sha256 = "00", .anchors = anchors, .now = 1795305600};
 	struct findings f = {0};
 	struct buf text = BUF_INIT;
 	struct err err = ERR_INIT;

@@ -45,7 +45,8 @@ static int run_folder(const char *name)
 	struct dirent **entries = NULL;
 	int n, failed = 0, files = 0;
 
-	snprintf(folder, sizeof folder, "%s/tests/fuzz/corpus/%s", src != NULL ? src : ".", strncmp(base, "fuzz_", 5) == 0 ? base + 5 : base);
+	snprintf(folder, sizeof folder, "%s/tests/fuzz/corpus/%s", src != NULL ? src : ".",
+		strncmp(base, "fuzz_", 5) == 0 ? base + 5 : base);
 	n = scandir(folder, &entries, NULL, alphasort);
 	for (int i = 0; i < n; i++) {
 		if (entries[i]->d_name[0] != '.') {

@@ -19,14 +19,15 @@
 struct authority authority_root, authority_ca, authority_rsa, authority_ended, authority_tls, authority_other;
 EVP_PKEY *user_key, *user_rsa;
 
-#define FROM 1577836800 /* 2020-01-01 */
+#define FROM 1577836800	 /* 2020-01-01 */
 #define UNTIL 2493072000 /* 2049-01-01 */
 #define ENDED 1704067200 /* 2024-01-01 */
 
 EVP_PKEY *key_of(const char *algorithm, const char *group)
 {
-	EVP_PKEY *key = strcmp(algorithm, "EC") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "EC", group) : strcmp(algorithm, "RSA") == 0 ?
-		EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)atoi(group)) : EVP_PKEY_Q_keygen(NULL, NULL, algorithm);
+	EVP_PKEY *key = strcmp(algorithm, "EC") == 0	? EVP_PKEY_Q_keygen(NULL, NULL, "EC", group)
+			: strcmp(algorithm, "RSA") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)atoi(group))
+							: EVP_PKEY_Q_keygen(NULL, NULL, algorithm);
 
 	ck_assert_ptr_nonnull(key);
 	return key;
@@ -85,8 +86,10 @@ static struct authority authority_make(const char *name, EVP_PKEY *key, const st
 	ASN1_TIME_set(X509_getm_notBefore(x), FROM);
 	ASN1_TIME_set(X509_getm_notAfter(x), until);
 	X509_set_pubkey(x, key);
-	snprintf(extensions, sizeof extensions, "[extensions]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
-		"subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n%s", more);
+	snprintf(extensions, sizeof extensions,
+		"[extensions]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
+		"subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n%s",
+		more);
 	add_extensions(x, issuer != NULL ? issuer->certificate : x, extensions);
 	ck_assert_int_gt(X509_sign(x, issuer != NULL ? issuer->key : key, EVP_sha256()), 0);
 	return (struct authority){x, key};
@@ -158,8 +161,15 @@ struct spec spec_clean(enum validation v, enum generation g, time_t now)
 	static const char *const policies[4][3] = {{"2.23.140.1.5.1.1", "2.23.140.1.5.1.2", "2.23.140.1.5.1.3"},
 		{"2.23.140.1.5.2.1", "2.23.140.1.5.2.2", "2.23.140.1.5.2.3"}, {"2.23.140.1.5.3.1", "2.23.140.1.5.3.2", "2.23.140.1.5.3.3"},
 		{"2.23.140.1.5.4.1", "2.23.140.1.5.4.2", "2.23.140.1.5.4.3"}};
-	struct spec s = {.validation = v, .generation = g, .key = user_key, .not_before = now - 3600, .not_after = now + 365 * 86400,
-		.version = X509_VERSION_3, .serial = "0123456789abcdef0123456789abcdef", .issuer = &authority_ca, .digest = "SHA256"};
+	struct spec s = {.validation = v,
+		.generation = g,
+		.key = user_key,
+		.not_before = now - 3600,
+		.not_after = now + 365 * 86400,
+		.version = X509_VERSION_3,
+		.serial = "0123456789abcdef0123456789abcdef",
+		.issuer = &authority_ca,
+		.digest = "SHA256"};
 
 	spec_set(&s, "keyUsage", "critical,digitalSignature");
 	spec_set(&s, "extendedKeyUsage", "emailProtection");
@@ -220,7 +230,7 @@ static void make_names(X509 *x, const struct spec *s)
 
 	for (size_t i = 0; i < s->n_subject; i++)
 		if (s->subject[i].value != NULL && X509_NAME_add_entry_by_txt(subject, s->subject[i].attribute, s->subject[i].type,
-			(const unsigned char *)s->subject[i].value, -1, -1, 0) != 1)
+							   (const unsigned char *)s->subject[i].value, -1, -1, 0) != 1)
 			ck_abort_msg("subject %s", s->subject[i].attribute);
 	if (!s->printable_issuer) {
 		X509_set_issuer_name(x, X509_get_subject_name(s->issuer->certificate));
@@ -260,7 +270,8 @@ static void make_signature(X509 *x, const struct spec *s)
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *key_ctx = NULL;
 
-	ck_assert_int_eq(EVP_DigestSignInit(ctx, &key_ctx, s->digest != NULL ? EVP_get_digestbyname(s->digest) : NULL, NULL, s->issuer->key), 1);
+	ck_assert_int_eq(
+		EVP_DigestSignInit(ctx, &key_ctx, s->digest != NULL ? EVP_get_digestbyname(s->digest) : NULL, NULL, s->issuer->key), 1);
 	if (s->pss) {
 		EVP_PKEY_CTX_set_rsa_padding(key_ctx, RSA_PKCS1_PSS_PADDING);
 		EVP_PKEY_CTX_set_rsa_pss_saltlen(key_ctx, RSA_PSS_SALTLEN_DIGEST);

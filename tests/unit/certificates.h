@@ -17,31 +17,33 @@
 struct spec_name {
 	const char *attribute; /* short name or OID */
 	const char *value;
-	int type;              /* MBSTRING_UTF8 or an exact ASN.1 string type */
+	int type; /* MBSTRING_UTF8 or an exact ASN.1 string type */
 };
 
 struct spec {
 	enum validation validation;
 	enum generation generation;
-	struct { const char *name, *value; } extensions[SPEC_EXTENSIONS]; /* in the syntax of openssl.cnf */
+	struct {
+		const char *name, *value;
+	} extensions[SPEC_EXTENSIONS]; /* in the syntax of openssl.cnf */
 	size_t n_extensions;
-	const char *sections;   /* more of openssl.cnf, for @section values */
+	const char *sections; /* more of openssl.cnf, for @section values */
 	struct spec_name subject[SPEC_NAMES];
 	size_t n_subject;
-	EVP_PKEY *key;          /* borrowed */
-	const char *key_oid;    /* this algorithm identifier instead of the key's own, parameters absent */
-	int key_null;           /* 1: with parameters NULL */
+	EVP_PKEY *key;		       /* borrowed */
+	const char *key_oid;	       /* this algorithm identifier instead of the key's own, parameters absent */
+	int key_null;		       /* 1: with parameters NULL */
 	const unsigned char *key_bits; /* this public key instead of the key's own */
 	size_t key_bits_len;
 	time_t not_before, not_after;
 	bool generalized_time;
 	long version;
-	const char *serial;     /* hex, may have a minus sign */
+	const char *serial; /* hex, may have a minus sign */
 	const struct authority *issuer;
-	const char *digest;     /* NULL: none (Edwards keys) */
+	const char *digest; /* NULL: none (Edwards keys) */
 	bool pss;
-	bool printable_issuer;  /* issuer name in other string types than the issuer's subject */
-	const char *duplicate;  /* name of an extension to add again */
+	bool printable_issuer;	       /* issuer name in other string types than the issuer's subject */
+	const char *duplicate;	       /* name of an extension to add again */
 	void (*edit)(struct buf *der); /* last, on the bytes */
 };
 
@@ -58,8 +60,8 @@ void certificates_teardown(void);
 
 /* A certificate without fault for alice@example.org. */
 struct spec spec_clean(enum validation v, enum generation g, time_t now);
-void spec_set(struct spec *s, const char *extension, const char *value); /* NULL takes it away */
-void spec_name(struct spec *s, const char *attribute, const char *value); /* replaces, or adds; NULL takes it away */
+void spec_set(struct spec *s, const char *extension, const char *value);		  /* NULL takes it away */
+void spec_name(struct spec *s, const char *attribute, const char *value);		  /* replaces, or adds; NULL takes it away */
 void spec_name_typed(struct spec *s, const char *attribute, const char *value, int type); /* adds */
 X509 *spec_make(const struct spec *s);
 /* A public RSA key of this modulus and exponent. */

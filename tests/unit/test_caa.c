@@ -19,12 +19,12 @@
 /* ---- the made-up DNS --------------------------------------------------------------------------------------------- */
 
 static struct zone {
-	const char *records;   /* as in the vectors */
-	const char *failing;   /* this name has no answer */
-	bool bogus;            /* ... because its signatures are broken */
+	const char *records; /* as in the vectors */
+	const char *failing; /* this name has no answer */
+	bool bogus;	     /* ... because its signatures are broken */
 	enum dns_security security;
 	unsigned negative_ttl, positive_ttl;
-	char asked[1024];      /* names in the order they were asked for, blank separated */
+	char asked[1024]; /* names in the order they were asked for, blank separated */
 } zone;
 
 struct rrset {
@@ -90,8 +90,8 @@ void dns_answer_clear(struct dns_answer *answer)
 	memset(answer, 0, sizeof *answer);
 }
 
-static void check(const char *address, const char *records, const char *identities, const char *account, const char *method,
-	struct caa_result *out)
+static void check(
+	const char *address, const char *records, const char *identities, const char *account, const char *method, struct caa_result *out)
 {
 	struct strlist ids = {0};
 	struct caa_request req = {.address = address, .identities = &ids, .account_uri = account, .method = method};
@@ -117,61 +117,73 @@ static const struct vector {
 	enum caa_decision decision;
 } vectors[] = {
 	{"no record at all allows", "a@example.org", "", "ca.example", CAA_ALLOW},
-	{"issue and issuewild do not speak about mail", "a@example.org", "example.org 0 issue \";\" | example.org 0 issuewild \";\"", "ca.example",
-		CAA_ALLOW},
+	{"issue and issuewild do not speak about mail", "a@example.org", "example.org 0 issue \";\" | example.org 0 issuewild \";\"",
+		"ca.example", CAA_ALLOW},
 	{"our CA is named", "a@example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
 	{"case counts neither in tags nor in names", "a@EXAMPLE.org", "example.org 0 ISSUEmail \"Ca.ExAmPlE\"", "cA.example", CAA_ALLOW},
 	{"a dot at the end is malformed", "a@example.org", "example.org 0 issuemail \"ca.example.\"", "ca.example", CAA_DENY},
 	{"another CA is named", "a@example.org", "example.org 0 issuemail \"other.example\"", "ca.example", CAA_DENY},
-	{"a CA whose name begins with ours is another one", "a@example.org", "example.org 0 issuemail \"ca.example.net\"", "ca.example", CAA_DENY},
-	{"one of two records is enough", "a@example.org", "example.org 0 issuemail \"o.example\" | example.org 0 issuemail \"ca.example\"", "ca.example",
-		CAA_ALLOW},
+	{"a CA whose name begins with ours is another one", "a@example.org", "example.org 0 issuemail \"ca.example.net\"", "ca.example",
+		CAA_DENY},
+	{"one of two records is enough", "a@example.org", "example.org 0 issuemail \"o.example\" | example.org 0 issuemail \"ca.example\"",
+		"ca.example", CAA_ALLOW},
 	{"a semicolon alone authorizes nobody", "a@example.org", "example.org 0 issuemail \";\"", "ca.example", CAA_DENY},
 	{"an empty value authorizes nobody", "a@example.org", "example.org 0 issuemail \"\"", "ca.example", CAA_DENY},
-	{"nobody and our CA: our CA", "a@example.org", "example.org 0 issuemail \";\" | example.org 0 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
-	{"a parameter without value is malformed", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi\"", "ca.example", CAA_DENY},
-	{"a parameter without semicolon is malformed", "a@example.org", "example.org 0 issuemail \"ca.example a=b\"", "ca.example", CAA_DENY},
-	{"a semicolon behind the last parameter is malformed", "a@example.org", "example.org 0 issuemail \"ca.example; a=b;\"", "ca.example", CAA_DENY},
-	{"a semicolon behind the issuer alone is well-formed", "a@example.org", "example.org 0 issuemail \"ca.example;\"", "ca.example", CAA_ALLOW},
+	{"nobody and our CA: our CA", "a@example.org", "example.org 0 issuemail \";\" | example.org 0 issuemail \"ca.example\"",
+		"ca.example", CAA_ALLOW},
+	{"a parameter without value is malformed", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi\"", "ca.example",
+		CAA_DENY},
+	{"a parameter without semicolon is malformed", "a@example.org", "example.org 0 issuemail \"ca.example a=b\"", "ca.example",
+		CAA_DENY},
+	{"a semicolon behind the last parameter is malformed", "a@example.org", "example.org 0 issuemail \"ca.example; a=b;\"",
+		"ca.example", CAA_DENY},
+	{"a semicolon behind the issuer alone is well-formed", "a@example.org", "example.org 0 issuemail \"ca.example;\"", "ca.example",
+		CAA_ALLOW},
 	{"a hyphen at a label's end is malformed", "a@example.org", "example.org 0 issuemail \"ca-.example\"", "ca-.example", CAA_DENY},
 	{"a record set farther up is found", "a@mail.dept.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
 	{"a record set farther up denies", "a@mail.dept.example.org", "example.org 0 issuemail \"other.example\"", "ca.example", CAA_DENY},
-	{"the closest record set counts alone", "a@dept.example.org", "dept.example.org 0 issuemail \"ca.example\" | example.org 0 issuemail \";\"",
-		"ca.example", CAA_ALLOW},
-	{"the closest one counts even without issuemail", "a@dept.example.org", "dept.example.org 0 iodef \"mailto:x@y\" | example.org 0 issuemail \";\"",
-		"ca.example", CAA_ALLOW},
+	{"the closest record set counts alone", "a@dept.example.org",
+		"dept.example.org 0 issuemail \"ca.example\" | example.org 0 issuemail \";\"", "ca.example", CAA_ALLOW},
+	{"the closest one counts even without issuemail", "a@dept.example.org",
+		"dept.example.org 0 iodef \"mailto:x@y\" | example.org 0 issuemail \";\"", "ca.example", CAA_ALLOW},
 	{"the top-level domain is asked too", "a@example.org", "org 0 issuemail \";\"", "ca.example", CAA_DENY},
-	{"an unknown critical tag forbids, whatever stands beside it", "a@example.org", "example.org 128 tbs \"x\" | example.org 0 issuemail \"ca.example\"",
-		"ca.example", CAA_DENY},
+	{"an unknown critical tag forbids, whatever stands beside it", "a@example.org",
+		"example.org 128 tbs \"x\" | example.org 0 issuemail \"ca.example\"", "ca.example", CAA_DENY},
 	{"an unknown tag without the critical flag is ignored", "a@example.org", "example.org 0 tbs \"x\"", "ca.example", CAA_ALLOW},
 	{"other flag bits are not the critical flag", "a@example.org", "example.org 127 tbs \"x\"", "ca.example", CAA_ALLOW},
 	{"the critical flag beside other bits is one", "a@example.org", "example.org 129 tbs \"x\"", "ca.example", CAA_DENY},
-	{"the critical flag on a known tag changes nothing", "a@example.org", "example.org 128 issuemail \"ca.example\"", "ca.example", CAA_ALLOW},
-	{"a critical issue record says nothing about mail", "a@example.org", "example.org 128 issue \"other.example\"", "ca.example", CAA_ALLOW},
+	{"the critical flag on a known tag changes nothing", "a@example.org", "example.org 128 issuemail \"ca.example\"", "ca.example",
+		CAA_ALLOW},
+	{"a critical issue record says nothing about mail", "a@example.org", "example.org 128 issue \"other.example\"", "ca.example",
+		CAA_ALLOW},
 	{"our account", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "\"", "ca.example", CAA_ALLOW},
 	{"another account", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "2\"", "ca.example", CAA_DENY},
-	{"our account, its tag in upper case", "a@example.org", "example.org 0 issuemail \"ca.example; AccountURI=" ACCOUNT "\"", "ca.example", CAA_ALLOW},
-	{"our account twice can never be satisfied", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "; accounturi=" ACCOUNT
-		"\"", "ca.example", CAA_DENY},
+	{"our account, its tag in upper case", "a@example.org", "example.org 0 issuemail \"ca.example; AccountURI=" ACCOUNT "\"",
+		"ca.example", CAA_ALLOW},
+	{"our account twice can never be satisfied", "a@example.org",
+		"example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "; accounturi=" ACCOUNT "\"", "ca.example", CAA_DENY},
 	{"an account that is no URI", "a@example.org", "example.org 0 issuemail \"ca.example; accounturi=acct1\"", "ca.example", CAA_DENY},
-	{"our method is in the list", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=dns-01,email-reply-00\"", "ca.example",
-		CAA_ALLOW},
-	{"our method is not in the list", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-000\"", "ca.example",
-		CAA_DENY},
+	{"our method is in the list", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=dns-01,email-reply-00\"",
+		"ca.example", CAA_ALLOW},
+	{"our method is not in the list", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-000\"",
+		"ca.example", CAA_DENY},
 	{"an empty list of methods", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=\"", "ca.example", CAA_DENY},
-	{"a list of methods with a hole", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-00,,x\"", "ca.example",
-		CAA_DENY},
+	{"a list of methods with a hole", "a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-00,,x\"",
+		"ca.example", CAA_DENY},
 	{"two lists of methods can never be satisfied", "a@example.org",
-		"example.org 0 issuemail \"ca.example; validationmethods=email-reply-00; validationmethods=email-reply-00\"", "ca.example", CAA_DENY},
-	{"unknown parameters are ignored", "a@example.org", "example.org 0 issuemail \"ca.example; foo=bar; x=\"", "ca.example", CAA_ALLOW},
-	{"a parameter of another CA's record is not ours", "a@example.org", "example.org 0 issuemail \"other.example; accounturi=" ACCOUNT "\"", "ca.example",
+		"example.org 0 issuemail \"ca.example; validationmethods=email-reply-00; validationmethods=email-reply-00\"", "ca.example",
 		CAA_DENY},
+	{"unknown parameters are ignored", "a@example.org", "example.org 0 issuemail \"ca.example; foo=bar; x=\"", "ca.example", CAA_ALLOW},
+	{"a parameter of another CA's record is not ours", "a@example.org",
+		"example.org 0 issuemail \"other.example; accounturi=" ACCOUNT "\"", "ca.example", CAA_DENY},
 	{"one of the CA's names", "a@example.org", "example.org 0 issuemail \"ca2.example\"", "ca.example,ca2.example", CAA_ALLOW},
 	{"a CA without a name is authorized by nobody", "a@example.org", "example.org 0 issuemail \"ca.example\"", "", CAA_DENY},
-	{"an internationalized domain is asked as A-labels", "a@b\xc3\xbc" "cher.example", "xn--bcher-kva.example 0 issuemail \"other.example\"", "ca.example",
-		CAA_DENY},
-	{"white space around issuer and parameters", "a@example.org", "example.org 0 issuemail \"  ca.example \t ;  a  =  b  ;c=d \"", "ca.example",
-		CAA_ALLOW},
+	{"an internationalized domain is asked as A-labels",
+		"a@b\xc3\xbc"
+		"cher.example",
+		"xn--bcher-kva.example 0 issuemail \"other.example\"", "ca.example", CAA_DENY},
+	{"white space around issuer and parameters", "a@example.org", "example.org 0 issuemail \"  ca.example \t ;  a  =  b  ;c=d \"",
+		"ca.example", CAA_ALLOW},
 	{"the domain is behind the last @", "\"a@b\"@example.org", "example.org 0 issuemail \"other.example\"", "ca.example", CAA_DENY},
 	{"an address literal has no domain to ask", "a@[192.0.2.1]", "", "ca.example", CAA_DENY},
 };
@@ -191,7 +203,8 @@ START_TEST(climbs_by_the_original_name_and_stops_at_the_first_record_set)
 {
 	struct caa_result r;
 
-	check("a@Mail.Dept.Example.org", "example.org 0 issuemail \"ca.example\" | org 0 issuemail \";\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	check("a@Mail.Dept.Example.org", "example.org 0 issuemail \"ca.example\" | org 0 issuemail \";\"", "ca.example", ACCOUNT,
+		"email-reply-00", &r);
 	ck_assert_str_eq(zone.asked, "mail.dept.example.org dept.example.org example.org");
 	ck_assert_str_eq(r.found_at, "example.org");
 	zone.asked[0] = 0;
@@ -243,12 +256,14 @@ START_TEST(a_refusal_shows_every_record_and_the_line_to_publish)
 {
 	struct caa_result r;
 
-	check("a@mail.example.org", "example.org 0 issuemail \"other.example\" | example.org 0 issue \"tls.example\" | example.org 0 iodef \"mailto:x@y\"",
+	check("a@mail.example.org",
+		"example.org 0 issuemail \"other.example\" | example.org 0 issue \"tls.example\" | example.org 0 iodef \"mailto:x@y\"",
 		"ca.example", ACCOUNT, "email-reply-00", &r);
 	ck_assert_ptr_nonnull(strstr(r.text, "0 issuemail \"other.example\""));
 	ck_assert_ptr_nonnull(strstr(r.text, "0 issue \"tls.example\""));
 	ck_assert_ptr_nonnull(strstr(r.text, "0 iodef \"mailto:x@y\""));
-	ck_assert_ptr_nonnull(strstr(r.text, "example.org. IN CAA 0 issuemail \"ca.example; accounturi=" ACCOUNT "; validationmethods=email-reply-00\""));
+	ck_assert_ptr_nonnull(
+		strstr(r.text, "example.org. IN CAA 0 issuemail \"ca.example; accounturi=" ACCOUNT "; validationmethods=email-reply-00\""));
 }
 END_TEST
 
@@ -267,7 +282,11 @@ END_TEST
 
 /* ---- hostile records --------------------------------------------------------------------------------------------- */
 
-static const struct { const char *name, *bytes; size_t len; enum caa_decision decision; } raw[] = {
+static const struct {
+	const char *name, *bytes;
+	size_t len;
+	enum caa_decision decision;
+} raw[] = {
 	{"no octet at all", "", 0, CAA_DENY},
 	{"flags alone", "\0", 1, CAA_DENY},
 	{"an empty tag", "\0\0", 2, CAA_DENY},
@@ -359,7 +378,8 @@ START_TEST(shared_vectors)
 		if (field[6] == NULL)
 			continue;
 		check(field[1], field[2], field[3], field[4], field[5], &r);
-		ck_assert_msg((r.decision == CAA_ALLOW) == (strcmp(field[6], "allow") == 0) && r.decision != CAA_UNKNOWN, "%s: %s", field[0], r.text);
+		ck_assert_msg((r.decision == CAA_ALLOW) == (strcmp(field[6], "allow") == 0) && r.decision != CAA_UNKNOWN, "%s: %s",
+			field[0], r.text);
 		rows++;
 	}
 	ck_assert_uint_gt(rows, 30);

@@ -4,6 +4,8 @@
  *
  * A case names all ids it expects, in the order of the rows: some faults cannot be had alone (a SHA-1 signature also breaks the
  * chain, a critical extension that verifiers do not know does too), and those stand beside the id under test.
+ *
+ * The file is long because it is flat: one small function a fault, one line of a table for what it must lead to.
  */
 #include "config.h"
 
@@ -19,7 +21,7 @@
 #include "tests/unit/certificates.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
-#define NOW 1795305600       /* 2026-11-22 */
+#define NOW 1795305600 /* 2026-11-22 */
 #define DAY 86400
 #define JULY_2027 1814400000 /* 2027-07-01 */
 
@@ -33,7 +35,8 @@ struct scene {
 	time_t now;
 };
 
-static char alice[] = "alice@example.org", bob[] = "bob@example.org", jorg[] = "j\xc3\xb6rg@example.org", upper_alice[] = "Alice@EXAMPLE.org";
+static char alice[] = "alice@example.org", bob[] = "bob@example.org", jorg[] = "j\xc3\xb6rg@example.org",
+	    upper_alice[] = "Alice@EXAMPLE.org";
 
 static void scene_init(struct scene *s, enum validation v, enum generation g)
 {
@@ -71,8 +74,12 @@ static void scene_check(const struct scene *s, X509 *leaf, struct findings *out)
 	STACK_OF(X509) *untrusted = sk_X509_new_null();
 	X509_STORE *anchors = store_of(s->other_anchors ? &authority_other : &authority_root);
 	char spki[65];
-	struct certcheck_request req = {.profile = &s->profile, .addresses = &s->addresses, .spki_sha256 = spki,
-		.anchors = s->no_anchors ? NULL : anchors, .untrusted = untrusted, .now = s->now};
+	struct certcheck_request req = {.profile = &s->profile,
+		.addresses = &s->addresses,
+		.spki_sha256 = spki,
+		.anchors = s->no_anchors ? NULL : anchors,
+		.untrusted = untrusted,
+		.now = s->now};
 	struct err err = ERR_INIT;
 
 	spki_of(leaf, spki);
@@ -121,7 +128,8 @@ static void expect(const char *name, const struct scene *s, const char *ids)
 		errors += f.v[i].severity == FINDING_ERROR;
 	ck_assert_uint_eq(errors, f.errors);
 	for (size_t i = 0; i < text.len; i++)
-		ck_assert_msg(text.data[i] == '\n' || (text.data[i] >= 0x20 && text.data[i] < 0x7f), "%s: unescaped octet in %s", name, buf_str(&text));
+		ck_assert_msg(text.data[i] == '\n' || (text.data[i] >= 0x20 && text.data[i] < 0x7f), "%s: unescaped octet in %s", name,
+			buf_str(&text));
 	findings_clear(&f);
 	buf_clear(&text);
 	X509_free(leaf);
@@ -311,7 +319,8 @@ static void any_policy(struct scene *s)
 static void cps(struct scene *s)
 {
 	spec_set(&s->spec, "certificatePolicies", "@policy");
-	s->spec.sections = "[policy]\npolicyIdentifier=2.23.140.1.5.1.3\nCPS.1=https://ca.example/cps\nuserNotice.1=@notice\n[notice]\nexplicitText=UTF8:Hello\n";
+	s->spec.sections = "[policy]\npolicyIdentifier=2.23.140.1.5.1.3\nCPS.1=https://ca.example/"
+			   "cps\nuserNotice.1=@notice\n[notice]\nexplicitText=UTF8:Hello\n";
 }
 static void cps_ftp(struct scene *s)
 {
@@ -321,7 +330,8 @@ static void cps_ftp(struct scene *s)
 static void notice_reference(struct scene *s)
 {
 	cps(s);
-	s->spec.sections = "[policy]\npolicyIdentifier=2.23.140.1.5.1.3\nuserNotice.1=@notice\n[notice]\nexplicitText=UTF8:Hello\norganization=X\nnoticeNumbers=1\n";
+	s->spec.sections = "[policy]\npolicyIdentifier=2.23.140.1.5.1.3\nuserNotice.1=@notice\n[notice]\nexplicitText=UTF8:"
+			   "Hello\norganization=X\nnoticeNumbers=1\n";
 }
 
 /* ---- frame, validity --------------------------------------------------------------------------------------------- */
@@ -356,7 +366,9 @@ static void extension_twice(struct scene *s)
 }
 static void bytes_behind_key_usage(struct scene *s)
 {
-	spec_set(&s->spec, "keyUsage", "critical,DER:03020780" "0500");
+	spec_set(&s->spec, "keyUsage",
+		"critical,DER:03020780"
+		"0500");
 }
 static void key_usage_not_minimal(struct scene *s)
 {
@@ -639,6 +651,7 @@ static void ml_dsa_with_null(struct scene *s)
 
 /* ---- extensions -------------------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define EXTENSION(name, extension, value) static void name(struct scene *s) { spec_set(&s->spec, extension, value); }
 EXTENSION(no_crl, "crlDistributionPoints", NULL)
 EXTENSION(crl_directory_name, "crlDistributionPoints", "dirName:crl\n[crl]\nCN=x\n[extensions]")
@@ -680,6 +693,7 @@ EXTENSION(crl_critical, "crlDistributionPoints", "critical,URI:http://crl.ca.exa
 EXTENSION(capabilities, "1.2.840.113549.1.9.15", "DER:300d300b060960864801650304012a")
 EXTENSION(san_not_critical, "subjectAltName", "email:alice@example.org")
 EXTENSION(san_critical, "subjectAltName", "critical,email:alice@example.org")
+/* clang-format on */
 
 static void rsa_data_encipherment(struct scene *s)
 {
@@ -728,6 +742,7 @@ static void document_signing_in_june_2027(struct scene *s)
 
 /* ---- alternative name -------------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 EXTENSION(no_san, "subjectAltName", NULL)
 EXTENSION(san_without_address, "subjectAltName", "critical,otherName:1.3.6.1.4.1.311.20.2.3;UTF8:alice")
 EXTENSION(san_dns, "subjectAltName", "critical,email:alice@example.org,DNS:example.org")
@@ -736,6 +751,7 @@ EXTENSION(san_upn, "subjectAltName", "critical,email:alice@example.org,otherName
 EXTENSION(san_display_name, "subjectAltName", "critical,email:Alice <alice@example.org>")
 EXTENSION(san_utf8_ascii, "subjectAltName", "critical,otherName:1.3.6.1.5.5.7.8.9;UTF8:alice@example.org")
 EXTENSION(san_ia5_in_utf8, "subjectAltName", "critical,email:alice@example.org,otherName:1.3.6.1.5.5.7.8.9;IA5:alice@example.org")
+/* clang-format on */
 
 static void san_two_in_one(struct scene *s)
 {
@@ -745,11 +761,13 @@ static void san_two_in_one(struct scene *s)
 }
 static void san_u_label(struct scene *s)
 {
-	static char address[] = "j\xc3\xb6rg@b\xc3\xbc" "cher.example";
+	static char address[] = "j\xc3\xb6rg@b\xc3\xbc"
+				"cher.example";
 
 	s->address_list[0] = address;
 	spec_set(&s->spec, "subjectAltName", "critical,@san");
-	s->spec.sections = "[san]\notherName=1.3.6.1.5.5.7.8.9;FORMAT:UTF8,UTF8:j\xc3\xb6rg@b\xc3\xbc" "cher.example\n";
+	s->spec.sections = "[san]\notherName=1.3.6.1.5.5.7.8.9;FORMAT:UTF8,UTF8:j\xc3\xb6rg@b\xc3\xbc"
+			   "cher.example\n";
 }
 static void san_rfc822_not_ascii(struct scene *s)
 {
@@ -784,8 +802,12 @@ static void two_emails_in_subject(struct scene *s)
 
 /* ---- subject ----------------------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define SUBJECT(name, attribute, value) \
-	static void name(struct scene *s) { spec_name(&s->spec, attribute, value); spec_set(&s->spec, "subjectAltName", "email:alice@example.org"); }
+	static void name(struct scene *s) { \
+		spec_name(&s->spec, attribute, value); \
+		spec_set(&s->spec, "subjectAltName", "email:alice@example.org"); \
+	}
 SUBJECT(cn_address, "CN", "alice@example.org")
 SUBJECT(cn_name, "CN", "Alice Doe")
 SUBJECT(cn_other_address, "CN", "bob@example.org")
@@ -819,6 +841,7 @@ SUBJECT(id_vat_hyphens, "organizationIdentifier", "VATDE-12-34-56")
 SUBJECT(id_french, "organizationIdentifier", "NTRFR-123456789")
 SUBJECT(id_greek_tax, "organizationIdentifier", "VATEL-123456789")
 SUBJECT(id_no_euid, "organizationIdentifier", "NTRDE-HRB 12345")
+/* clang-format on */
 
 static void long_common_name(struct scene *s)
 {
@@ -1134,7 +1157,11 @@ static void private_days(struct scene *s)
 	s->profile.max_days = 30;
 }
 
-static const struct { const char *name; void (*change)(struct scene *); const char *ids; } private_cases[] = {
+static const struct {
+	const char *name;
+	void (*change)(struct scene *);
+	const char *ids;
+} private_cases[] = {
 	{"an internal CA's certificate", nothing, ""},
 	{"the admin's policy is there", private_policy, ""},
 	{"the admin's policy is not there", private_other_policy, "PRV-POL"},
@@ -1219,7 +1246,7 @@ START_TEST(a_leaf_below_the_root_has_an_empty_chain)
 {
 	struct scene s;
 	X509 *leaf;
-	STACK_OF(X509) *chain;
+	STACK_OF(X509) * chain;
 	X509_STORE *anchors = store_of(&authority_root);
 
 	scene_init(&s, MV, ST);
@@ -1289,7 +1316,10 @@ START_TEST(an_intermediate_among_the_anchors_ends_no_chain)
 }
 END_TEST
 
-static const struct { const char *san, *address; bool has; } has_cases[] = {
+static const struct {
+	const char *san, *address;
+	bool has;
+} has_cases[] = {
 	{"email:alice@example.org", "alice@example.org", true},
 	{"email:Alice@EXAMPLE.org", "aLICE@example.ORG", true},
 	{"email:alice@example.org", "bob@example.org", false},
@@ -1297,7 +1327,10 @@ static const struct { const char *san, *address; bool has; } has_cases[] = {
 	{"email:alice@example.org", "alice", false},
 	{"email:bob@example.org,email:alice@example.org", "alice@example.org", true},
 	{"DNS:example.org", "alice@example.org", false},
-	{"email:alice@xn--bcher-kva.example", "alice@b\xc3\xbc" "cher.example", true},
+	{"email:alice@xn--bcher-kva.example",
+		"alice@b\xc3\xbc"
+		"cher.example",
+		true},
 	{"@san", "j\xc3\xb6rg@example.org", true},
 	{"otherName:1.3.6.1.4.1.311.20.2.3;UTF8:alice@example.org", "alice@example.org", false},
 	{NULL, "alice@example.org", false},
@@ -1380,7 +1413,9 @@ END_TEST
 
 #define SKIP ((const char *)-1)
 /* Which finding answers to a lint: ids separated by |, with :words when another fault has the same id.  NULL: no row. */
-static const struct { const char *lint, *ids; } lints[] = {
+static const struct {
+	const char *lint, *ids;
+} lints[] = {
 	{"e_adobe_extensions_legacy_multipurpose_criticality", "FLG-2"},
 	{"e_adobe_extensions_strict_presence", "ADB-1"},
 	{"e_authority_key_identifier_correct", "AKI-1|FLG-2"},
@@ -1428,7 +1463,9 @@ static const struct { const char *lint, *ids; } lints[] = {
 };
 
 /* Rows where the lint and the requirements differ, or where we read more strictly; each with its reason. */
-static const struct { const char *file, *lint, *reason; } differences[] = {
+static const struct {
+	const char *file, *lint, *reason;
+} differences[] = {
 	{"sm1_alg_mld44_eff1_pqf0.pem", "e_invalid_legacy_spki_algoid", "post-quantum keys before version 1.0.11 are refused"},
 	{"sm1_alg_mld65_eff1_pqf0.pem", "e_invalid_legacy_spki_algoid", "the same"},
 	{"sm1_alg_mld87_eff1_pqf0.pem", "e_invalid_legacy_spki_algoid", "the same"},
@@ -1554,7 +1591,8 @@ START_TEST(development_certificates)
 		if (expected == NULL || ids == SKIP || !check_file(file, &found))
 			continue;
 		/* "ne" of this lint means that its elder judges, which is the same row here */
-		if (ids == NULL || strcmp(expected, "na") == 0 || (strcmp(expected, "ne") == 0 && strcmp(lint, "e_invalid_spki_algoid") == 0)) {
+		if (ids == NULL || strcmp(expected, "na") == 0 ||
+			(strcmp(expected, "ne") == 0 && strcmp(lint, "e_invalid_spki_algoid") == 0)) {
 			unmapped++;
 		} else if (!is_difference(file, lint)) {
 			reported = mentions(&found, ids);

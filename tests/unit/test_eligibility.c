@@ -39,7 +39,8 @@ static void given_init(struct given *g)
 	g->c.certificate.validation = VALIDATION_MAILBOX;
 	g->c.certificate.generation = GENERATION_STRICT;
 	g->person = (struct directory_person){.given_name = g->given_name, .surname = g->surname, .organization = g->organization};
-	g->f = (struct eligibility_facts){.address = "alice@example.org", .person = &g->person, .found = DIRECTORY_ONE, .has_directory = true, .now = NOW};
+	g->f = (struct eligibility_facts){
+		.address = "alice@example.org", .person = &g->person, .found = DIRECTORY_ONE, .has_directory = true, .now = NOW};
 }
 
 static void as_is(struct given *g)

@@ -36,8 +36,8 @@ static struct certificate_profile profile(enum validation v, enum usage u, char 
 }
 
 /* Builds a request and parses it; NULL when it was refused, with the reason in err. */
-static X509_REQ *request_for(const struct certificate_profile *p, const struct strlist *addresses, const struct directory_person *person,
-	struct err *err)
+static X509_REQ *request_for(
+	const struct certificate_profile *p, const struct strlist *addresses, const struct directory_person *person, struct err *err)
 {
 	EVP_PKEY *key = profile_key_new(p, err);
 	struct buf der = BUF_INIT;
@@ -132,7 +132,12 @@ START_TEST(a_key_type_that_is_not_offered_is_refused)
 END_TEST
 
 enum { SIGN = 1, KEY_ENC = 1 << 2, AGREE = 1 << 4 };
-static const struct { const char *name; enum usage usage; char *key_type; int bits; } usages[] = {
+static const struct {
+	const char *name;
+	enum usage usage;
+	char *key_type;
+	int bits;
+} usages[] = {
 	{"an RSA key to sign", USAGE_SIGN, rsa2048, SIGN},
 	{"an RSA key to be encrypted to", USAGE_ENCRYPT, rsa2048, KEY_ENC},
 	{"an RSA key for both", USAGE_DUAL, rsa2048, SIGN | KEY_ENC},
@@ -163,13 +168,21 @@ START_TEST(key_usage_is_what_the_key_is_for)
 }
 END_TEST
 
-static const struct { const char *name, *address, *rfc822, *utf8; } addresses[] = {
+static const struct {
+	const char *name, *address, *rfc822, *utf8;
+} addresses[] = {
 	{"a plain address", "alice@example.org", "alice@example.org", NULL},
 	{"an upper-case domain is written in lower case", "Alice@EXAMPLE.Org", "Alice@example.org", NULL},
 	{"plus and apostrophe stay", "o'brien+x@example.org", "o'brien+x@example.org", NULL},
 	{"a quoted local part keeps its quotes", "\"a b\"@example.org", "\"a b\"@example.org", NULL},
-	{"an internationalized domain is written as A-labels", "alice@b\xc3\xbc" "cher.example", "alice@xn--bcher-kva.example", NULL},
-	{"an internationalized local part is a SmtpUTF8Mailbox", "j\xc3\xb6rg@b\xc3\xbc" "cher.example", NULL, "j\xc3\xb6rg@xn--bcher-kva.example"},
+	{"an internationalized domain is written as A-labels",
+		"alice@b\xc3\xbc"
+		"cher.example",
+		"alice@xn--bcher-kva.example", NULL},
+	{"an internationalized local part is a SmtpUTF8Mailbox",
+		"j\xc3\xb6rg@b\xc3\xbc"
+		"cher.example",
+		NULL, "j\xc3\xb6rg@xn--bcher-kva.example"},
 };
 
 START_TEST(the_alternative_name_holds_the_address)
@@ -244,20 +257,28 @@ static const struct subject_case {
 	const char *says;
 } subjects[] = {
 	{"a mailbox has no name", VALIDATION_MAILBOX, "Alice", "Doe", "Alice Doe", "Example AG", "", NULL},
-	{"a person and the sponsor", VALIDATION_SPONSOR, "Alice", "Doe", "Doe, Alice", "Example AG", "O=Example AG, GN=Alice, SN=Doe, CN=\"Doe, Alice\"",
+	{"a person and the sponsor", VALIDATION_SPONSOR, "Alice", "Doe", "Doe, Alice", "Example AG",
+		"O=Example AG, GN=Alice, SN=Doe, CN=\"Doe, Alice\"", NULL},
+	{"umlauts, apostrophe, hyphen stay as they are", VALIDATION_SPONSOR, "J\xc3\xb6rg", "O'Neill-M\xc3\xbcller",
+		"J\xc3\xb6rg O'Neill-M\xc3\xbcller",
+		"B\xc3\xbc"
+		"cher & Co",
+		"O=B\xc3\xbc"
+		"cher & Co, GN=J\xc3\xb6rg, SN=O'Neill-M\xc3\xbcller, CN=J\xc3\xb6rg O'Neill-M\xc3\xbcller",
 		NULL},
-	{"umlauts, apostrophe, hyphen stay as they are", VALIDATION_SPONSOR, "J\xc3\xb6rg", "O'Neill-M\xc3\xbcller", "J\xc3\xb6rg O'Neill-M\xc3\xbcller",
-		"B\xc3\xbc" "cher & Co", "O=B\xc3\xbc" "cher & Co, GN=J\xc3\xb6rg, SN=O'Neill-M\xc3\xbcller, CN=J\xc3\xb6rg O'Neill-M\xc3\xbcller", NULL},
 	{"a surname alone is enough", VALIDATION_SPONSOR, NULL, "Doe", NULL, "Example AG", "O=Example AG, SN=Doe", NULL},
 	{"a display name is never split", VALIDATION_SPONSOR, NULL, NULL, "Alice Doe", "Example AG", NULL, "givenName"},
 	{"an empty name is none", VALIDATION_SPONSOR, "", "", "Alice Doe", "Example AG", NULL, "givenName"},
 	{"no sponsor", VALIDATION_SPONSOR, "Alice", "Doe", "Alice Doe", NULL, NULL, "organization"},
-	{"a display name that is too long is left out", VALIDATION_SPONSOR, "Alice", "Doe", LONG, "Example AG", "O=Example AG, GN=Alice, SN=Doe", NULL},
+	{"a display name that is too long is left out", VALIDATION_SPONSOR, "Alice", "Doe", LONG, "Example AG",
+		"O=Example AG, GN=Alice, SN=Doe", NULL},
 	{"an organization that is too long is not cut", VALIDATION_SPONSOR, "Alice", "Doe", NULL, LONG, NULL, "64 characters"},
 	{"a line feed in a name", VALIDATION_SPONSOR, "Alice\nX", "Doe", NULL, "Example AG", NULL, "single line"},
 	{"a name that is no UTF-8", VALIDATION_SPONSOR, "J\xf6rg", "Doe", NULL, "Example AG", NULL, "UTF-8"},
-	{"an organization names no person", VALIDATION_ORGANIZATION, "Alice", "Doe", "Alice Doe", "Example AG", "O=Example AG, CN=Example AG", NULL},
-	{"an individual names no organization", VALIDATION_INDIVIDUAL, "Alice", "Doe", "Alice Doe", "Example AG", "GN=Alice, SN=Doe, CN=Alice Doe", NULL},
+	{"an organization names no person", VALIDATION_ORGANIZATION, "Alice", "Doe", "Alice Doe", "Example AG",
+		"O=Example AG, CN=Example AG", NULL},
+	{"an individual names no organization", VALIDATION_INDIVIDUAL, "Alice", "Doe", "Alice Doe", "Example AG",
+		"GN=Alice, SN=Doe, CN=Alice Doe", NULL},
 	{"a private profile takes what is there", VALIDATION_PRIVATE, NULL, NULL, "Info Desk", NULL, "CN=Info Desk", NULL},
 };
 
@@ -265,7 +286,9 @@ START_TEST(subject_comes_from_the_directory)
 {
 	const struct subject_case *c = &subjects[_i];
 	struct certificate_profile p = profile(c->validation, USAGE_SIGN, p256);
-	struct directory_person person = {.given_name = str_dup(c->given), .surname = str_dup(c->surname), .display_name = str_dup(c->display),
+	struct directory_person person = {.given_name = str_dup(c->given),
+		.surname = str_dup(c->surname),
+		.display_name = str_dup(c->display),
 		.organization = str_dup(c->organization)};
 	struct err err = ERR_INIT;
 	char address[] = "alice@example.org", text[512];

@@ -5,6 +5,7 @@
 #define ENROLL_TESTS_UNIT_TEST_STORE_H
 
 #include <check.h>
+#include <sqlite3.h>
 
 #include "tests/unit/store_fixture.h"
 
@@ -129,6 +130,17 @@ static inline void move(int64_t id, enum enrollment_state state, struct store_ce
 	row.state = state;
 	ck_assert(commit(&step));
 	enrollment_clear(&row);
+}
+
+/* Behind the back of the store. */
+static inline void run_sql(const char *path, const char *sql)
+{
+	sqlite3 *h;
+	char *text = NULL;
+
+	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
+	ck_assert_msg(sqlite3_exec(h, sql, NULL, NULL, &text) == SQLITE_OK, "%s", text);
+	sqlite3_close(h);
 }
 
 static inline int run_suite(Suite *suite)

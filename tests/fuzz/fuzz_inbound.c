@@ -1,0 +1,77 @@
+/*
+ * tests/fuzz/fuzz_inbound.c - a stranger's header through everything that reads challenge mail: candidate, parse, Authentication-Results.
+ *
+ * Input: header fields with LF.  What is accepted has to be fit for our reply: one line of printable text each.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "milter/inbound.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void read_fields(struct headers *h, const char *data, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		size_t end = at;
+		char *field, *colon;
+
+		do {
+			const char *lf = memchr(data + end, '\n', size - end);
+
+			end = lf ? (size_t)(lf - data) + 1 : size;
+		} while (end < size && (data[end] == ' ' || data[end] == '\t'));
+		field = strndup(data + at, end - at - (data[end - 1] == '\n'));
+		colon = field ? strchr(field, ':') : NULL;
+		if (colon) {
+			*colon = '\0';
+			if (!headers_add(h, field, colon + 1))
+				abort();
+		}
+		free(field);
+		at = end;
+	}
+}
+
+static void check(const struct candidate *c)
+{
+	const struct challenge *m = &c->challenge;
+
+	if (!text_is_one_line(m->token_part1) || strlen(m->token_part1) < 22 || !text_is_one_line(m->message_id) || !text_is_one_line(m->from))
+		abort();
+	if (m->reply_to && !text_is_one_line(m->reply_to))
+		abort();
+	if (m->message_id[strcspn(m->message_id, " \t")] != '\0' || c->to.n == 0)
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct network everywhere;
+	struct config config;
+	struct headers h = {0};
+	struct candidate c = {0};
+	struct spool *body = spool_new("/tmp", NULL);
+	char why[256], how[256];
+
+	network_parse(&everywhere, "0.0.0.0/0");
+	memset(&config, 0, sizeof(config));
+	config.ca.authentication = CHALLENGE_AUTHSERV_ID;
+	config.ca.authserv_id = (char[]){"mx.example.org"};
+	config.ca.challenge_networks = &everywhere;
+	config.ca.n_challenge_networks = 1;
+	read_fields(&h, (const char *)data, size);
+	inbound_is_candidate(&h);
+	if (inbound_parse(&config, &h, &c, why)) {
+		check(&c);
+		inbound_authenticate(&config, NULL, &h, body, &c, "192.0.2.1", how);
+		if (strlen(how) >= sizeof(how))
+			abort();
+	}
+	candidate_clear(&c);
+	headers_clear(&h);
+	spool_free(body);
+	return 0;
+}

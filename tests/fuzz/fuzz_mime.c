@@ -1,0 +1,124 @@
+/*
+ * tests/fuzz/fuzz_mime.c - a mail as strangers may write it: header list, scan, classification, re-encoding.
+ *
+ * Input: header fields with LF, an empty line, the body.  Beyond not crashing: whatever comes out of the re-encoding is safe to sign, a mail that
+ * needs none comes out as it went in, and a second round changes nothing more.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "milter/mime.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Fields until the empty line; returns where the body begins. */
+static size_t read_fields(struct headers *h, const char *data, size_t size)
+{
+	size_t at = 0;
+
+	while (at < size && data[at] != '\n') {
+		size_t end = at;
+		char *field, *colon;
+
+		do {
+			const char *lf = memchr(data + end, '\n', size - end);
+
+			end = lf ? (size_t)(lf - data) + 1 : size;
+		} while (end < size && (data[end] == ' ' || data[end] == '\t'));
+		field = strndup(data + at, end - at - (data[end - 1] == '\n'));
+		colon = field ? strchr(field, ':') : NULL;
+		if (colon) {
+			*colon = '\0';
+			if (!headers_add(h, field, colon + 1))
+				abort();
+		}
+		free(field);
+		at = end;
+	}
+	return at < size ? at + 1 : size;
+}
+
+static bool gather(void *arg, const void *data, size_t len, struct err *err)
+{
+	(void)err;
+	buf_append(arg, data, len);
+	return true;
+}
+
+static struct spool *spool_of(const char *data, size_t len)
+{
+	struct spool *s = spool_new("/tmp", NULL);
+
+	if (!s || !spool_write(s, data, len, NULL))
+		abort();
+	return s;
+}
+
+static void scan_pieces(struct mime_scan *s, const char *data, size_t len, size_t piece)
+{
+	memset(s, 0, sizeof(*s));
+	for (size_t at = 0; at < len; at += piece)
+		mime_scan_feed(s, data + at, len - at < piece ? len - at : piece);
+	mime_scan_finish(s);
+}
+
+static unsigned flags(const struct mime_scan *s)
+{
+	return s->eight_bit | s->nul << 1 | s->bare_cr << 2 | s->bare_lf << 3 | s->long_line << 4 | s->trailing_space << 5 | s->from_line << 6 |
+		s->declared_8bit << 7 | s->last_crlf << 8;
+}
+
+/* What was written is safe, and is left alone by a second round (whose header is part of the body: there is none but the type). */
+static void check(const struct buf *out)
+{
+	struct mime_scan s;
+
+	scan_pieces(&s, out->data, out->len, 4096);
+	if (mime_scan_unsafe(&s))
+		abort();
+}
+
+static bool reencode(const struct headers *h, const char *body, size_t len, struct buf *result)
+{
+	struct spool *in = spool_of(body, len), *out = spool_of("", 0);
+	struct err err = ERR_INIT;
+	bool ok = mime_reencode(h, in, out, &err);
+
+	if (!ok && err.class != ERR_POLICY)
+		abort();
+	if (ok && !spool_each(out, gather, result, NULL))
+		abort();
+	spool_free(in);
+	spool_free(out);
+	return ok;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct headers h = {0};
+	struct mime_scan s, byte_by_byte;
+	struct buf result = BUF_INIT, plain = BUF_INIT;
+	const char *why;
+	size_t body = read_fields(&h, (const char *)data, size);
+
+	scan_pieces(&s, (const char *)data + body, size - body, 65535);
+	scan_pieces(&byte_by_byte, (const char *)data + body, size - body, 1);
+	if (flags(&s) != flags(&byte_by_byte))
+		abort();
+	mime_classify(&h, &why);
+	if (reencode(&h, (const char *)data + body, size - body, &result)) {
+		check(&result);
+		if (!mime_needs_encoding(&h, &s, &why)) {
+			mime_entity_header(&plain, &h);
+			buf_append(&plain, data + body, size - body);
+			if (headers_count(&h, "Content-Type") == 1 && (plain.len != result.len || memcmp(plain.data, result.data, plain.len) != 0))
+				abort();
+		}
+	}
+	buf_clear(&plain);
+	buf_clear(&result);
+	headers_clear(&h);
+	return 0;
+}

@@ -1,0 +1,455 @@
+/*
+ * tests/unit/test_store_sqlite.c - what we ask of SQLite: a full disk costs nothing that was written, roles are fenced in, questions go by
+ * an index.
+ */
+#include "config.h"
+
+#include "store/sqlite.h"
+#include "tests/unit/test_store.h"
+
+static sqlite3 *caught[64];
+static size_t n_caught;
+
+/* SQLite calls this for every handle that is opened: our way to the handles inside the store. */
+static int catch_handle(sqlite3 *h, char **message, const struct sqlite3_api_routines *api)
+{
+	if (n_caught < 64)
+		caught[n_caught++] = h;
+	return SQLITE_OK;
+}
+
+static void catch_handles(void)
+{
+	n_caught = 0;
+	ck_assert_int_eq(sqlite3_auto_extension((void (*)(void))(uintptr_t)catch_handle), SQLITE_OK);
+}
+
+START_TEST(a_full_disk_passes_by_itself_and_costs_nothing_that_was_written)
+{
+	struct store *store;
+	int64_t id = request("alice@example.org");
+	struct mail_event many[50];
+	bool full = false;
+
+	for (size_t i = 0; i < 50; i++)
+		many[i] = (struct mail_event){.at = 1,
+			.from = (char *)(uintptr_t) "alice@example.org",
+			.verdict = (char *)(uintptr_t) "signed",
+			.reason = (char *)(uintptr_t) "a reason that is long enough to fill a page of the database sooner or later"};
+	catch_handles();
+	store = store_fixture_open(&f, STORE_ROLE_OUTBOUND);
+	sqlite3_cancel_auto_extension((void (*)(void))(uintptr_t)catch_handle);
+	/* What the file may not outgrow stands for the disk; the fence is lifted for a moment to say so. */
+	for (size_t i = 0; i < n_caught; i++) {
+		sqlite3_set_authorizer(caught[i], NULL, NULL);
+		ck_assert_int_eq(sqlite3_exec(caught[i], "PRAGMA max_page_count = 60", NULL, NULL, NULL), SQLITE_OK);
+	}
+	for (int i = 0; i < 200 && !full; i++)
+		full = !store_mail_events_add(store, many, 50, 1000000, &err);
+	ck_assert(full);
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	ck_assert_str_eq(err.type, "SQLITE_FULL");
+	ck_assert_ptr_nonnull(strstr(err.text, "disk"));
+	for (size_t i = 0; i < n_caught; i++)
+		ck_assert_int_eq(sqlite3_exec(caught[i], "PRAGMA max_page_count = 100000", NULL, NULL, NULL), SQLITE_OK);
+	OK(store_mail_events_add(store, many, 50, 1000000, &err));
+	OK(store_check(enrolld, &err));
+	ck_assert_int_eq(state_of(id), ENROLLMENT_REQUESTED);
+	store_close(store);
+}
+END_TEST
+
+/* ---- roles ------------------------------------------------------------------------------------------------------- */
+
+static bool flag(struct store *s, struct err *e)
+{
+	return store_flag_set(s, "paused", "1", "x", e);
+}
+static bool wrapped(struct store *s, struct err *e)
+{
+	struct store_credential c = {0};
+	const char *why;
+	bool found;
+
+	return store_credential_find(s, "alice@example.org", &c, &found, &why, e);
+}
+static bool claims(struct store *s, struct err *e)
+{
+	struct enrollment row = {0};
+	bool found, ok = store_enrollment_claim(s, "w", 0, 1, &row, &found, e);
+
+	enrollment_clear(&row);
+	return ok;
+}
+static bool commits(struct store *s, struct err *e)
+{
+	struct enrollment row = {.id = 1};
+	struct store_step step = {.row = &row};
+	bool stale;
+
+	return store_step_commit(s, &step, &stale, e);
+}
+static bool lists(struct store *s, struct err *e)
+{
+	struct enrollment_list l;
+	bool ok = store_enrollment_list(s, -1, NULL, 10, &l, e);
+
+	enrollment_list_clear(&l);
+	return ok;
+}
+static bool disables(struct store *s, struct err *e)
+{
+	bool changed;
+
+	return store_enrollment_admin(s, 1, ENROLLMENT_ADMIN_DISABLE, "x", NULL, &changed, e);
+}
+static bool requests(struct store *s, struct err *e)
+{
+	bool created;
+
+	return store_enrollment_request(s, "bob@example.org", "p", "sign", "x", &created, NULL, e);
+}
+static bool challenges(struct store *s, struct err *e)
+{
+	struct challenge_list l;
+	bool ok = store_challenges_of(s, 1, 0, &l, e);
+
+	challenge_list_clear(&l);
+	return ok;
+}
+static bool adds_challenge(struct store *s, struct err *e)
+{
+	struct challenge c = {.enrollment_id = 1, .token_part1 = (char *)(uintptr_t) "t"};
+	bool created;
+
+	return store_challenge_add(s, &c, &created, e);
+}
+static bool awaits(struct store *s, struct err *e)
+{
+	struct awaited a;
+	bool ok = store_challenge_awaited(s, "alice@example.org", &a, e);
+
+	awaited_clear(&a);
+	return ok;
+}
+static bool mails(struct store *s, struct err *e)
+{
+	struct mail_event m = {.at = 1};
+
+	return store_mail_events_add(s, &m, 1, 10, e);
+}
+static bool reads_mails(struct store *s, struct err *e)
+{
+	struct mail_event_list l;
+	bool ok = store_mail_events(s, NULL, 10, &l, e);
+
+	mail_event_list_clear(&l);
+	return ok;
+}
+static bool backs_up(struct store *s, struct err *e)
+{
+	char path[400];
+
+	snprintf(path, sizeof(path), "%s/backup-%p.db", f.dir, (void *)s);
+	return store_backup(s, path, e);
+}
+static bool checks(struct store *s, struct err *e)
+{
+	return store_check(s, e);
+}
+
+START_TEST(each_role_does_its_own_work_and_nothing_else)
+{
+	static const struct {
+		const char *what;
+		bool (*call)(struct store *s, struct err *e);
+		const char *roles; /* o i e a */
+	} table[] = {
+		{"set a flag", flag, "ea"},
+		{"read a wrapped key", wrapped, "oa"},
+		{"claim", claims, "ea"},
+		{"commit a step", commits, "ea"},
+		{"list enrollments", lists, "oea"},
+		{"disable", disables, "ea"},
+		{"request", requests, "oea"},
+		{"read challenges", challenges, "ea"},
+		{"add a challenge", adds_challenge, "ia"},
+		{"ask who is awaited", awaits, "iea"},
+		{"add mail events", mails, "oa"},
+		{"read mail events", reads_mails, "ea"},
+		{"back up", backs_up, "a"},
+		{"check", checks, "ea"},
+	};
+	static const char letters[] = "oiea";
+	struct store *store = store_fixture_open(&f, (enum store_role)_i);
+
+	request("alice@example.org");
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		bool may = strchr(table[i].roles, letters[_i]) != NULL, did;
+
+		err_clear(&err);
+		did = table[i].call(store, &err);
+		ck_assert_msg(did == may, "%s as %c: %s", table[i].what, letters[_i], err.text);
+		if (!may)
+			ck_assert_int_eq(err.class, ERR_BUG);
+	}
+	store_close(store);
+}
+END_TEST
+
+/* The second fence: SQL that no call of ours makes. */
+START_TEST(the_fence_refuses_sql_outside_the_role)
+{
+	static const struct {
+		enum store_role role;
+		const char *sql;
+		bool may;
+	} table[] = {
+		{STORE_ROLE_INBOUND, "SELECT wrapped FROM user_keys", false},
+		{STORE_ROLE_INBOUND, "SELECT COUNT(*) FROM user_keys", false},
+		{STORE_ROLE_INBOUND, "SELECT der FROM certificates", false},
+		{STORE_ROLE_INBOUND, "SELECT ca_state FROM enrollments", false},
+		{STORE_ROLE_INBOUND, "SELECT * FROM enrollments", false},
+		{STORE_ROLE_INBOUND, "SELECT state FROM enrollments", true},
+		{STORE_ROLE_INBOUND, "UPDATE enrollments SET next_at = 1", true},
+		{STORE_ROLE_INBOUND, "UPDATE enrollments SET state = 'active'", false},
+		{STORE_ROLE_INBOUND, "UPDATE enrollments SET challenge_from = 'evil@example.net'", false},
+		{STORE_ROLE_INBOUND, "UPDATE challenges SET state = 'new'", false},
+		{STORE_ROLE_INBOUND, "DELETE FROM challenges", false},
+		{STORE_ROLE_INBOUND, "DELETE FROM events", false},
+		{STORE_ROLE_INBOUND, "INSERT INTO enrollments (address) VALUES ('x')", false},
+		{STORE_ROLE_INBOUND, "UPDATE flags SET value = '1'", false},
+		{STORE_ROLE_INBOUND, "DROP TABLE events", false},
+		{STORE_ROLE_INBOUND, "CREATE TABLE evil (x)", false},
+		{STORE_ROLE_INBOUND, "CREATE TEMP TRIGGER evil AFTER INSERT ON challenges BEGIN DELETE FROM events; END", false},
+		{STORE_ROLE_INBOUND, "ATTACH '/tmp/evil.db' AS evil", false},
+		{STORE_ROLE_INBOUND, "PRAGMA journal_mode = DELETE", false},
+		{STORE_ROLE_INBOUND, "PRAGMA writable_schema = ON", false},
+		{STORE_ROLE_INBOUND, "SELECT load_extension('evil')", false},
+		{STORE_ROLE_INBOUND, "SELECT sql FROM sqlite_master", false},
+		{STORE_ROLE_OUTBOUND, "SELECT wrapped FROM user_keys", true},
+		{STORE_ROLE_OUTBOUND, "INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) VALUES (1, x'00', 'a', 1)",
+			false},
+		{STORE_ROLE_OUTBOUND, "UPDATE certificates SET status = 'active'", false},
+		{STORE_ROLE_OUTBOUND, "INSERT INTO certificates (id) VALUES (1)", false},
+		{STORE_ROLE_OUTBOUND, "UPDATE enrollments SET disabled = 0", false},
+		{STORE_ROLE_OUTBOUND, "SELECT token_part1 FROM challenges", false},
+		{STORE_ROLE_OUTBOUND, "DELETE FROM mail_events", true},
+		{STORE_ROLE_OUTBOUND, "DELETE FROM events", false},
+		{STORE_ROLE_ENROLLD, "SELECT wrapped FROM user_keys", false},
+		{STORE_ROLE_ENROLLD, "SELECT length(wrapped) FROM user_keys", false},
+		{STORE_ROLE_ENROLLD, "SELECT 1 FROM user_keys WHERE wrapped > x'80'", false},
+		{STORE_ROLE_ENROLLD, "SELECT * FROM user_keys", false},
+		{STORE_ROLE_ENROLLD, "SELECT spki_sha256 FROM user_keys", true},
+		{STORE_ROLE_ENROLLD, "UPDATE user_keys SET wrapped = x'00'", false},
+		{STORE_ROLE_ENROLLD,
+			"INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) VALUES (1, x'00', 'a', 1) RETURNING "
+			"wrapped",
+			false},
+		{STORE_ROLE_ENROLLD, "UPDATE certificates SET der = x'00'", false},
+		{STORE_ROLE_ENROLLD, "UPDATE challenges SET token_part1 = 'x'", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM events", false},
+		{STORE_ROLE_ADMIN, "SELECT wrapped FROM user_keys", true},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		sqlite3 *h = sqlite_handle_new(f.settings.path, SQLITE_OPEN_READWRITE, 1000, "test", &err);
+		sqlite3_stmt *statement = NULL;
+		int rc;
+
+		ck_assert_ptr_nonnull(h);
+		sqlite_guard(h, table[i].role);
+		rc = sqlite3_prepare_v2(h, table[i].sql, -1, &statement, NULL);
+		ck_assert_msg((rc == SQLITE_OK) == table[i].may, "role %d: %s: %s", (int)table[i].role, table[i].sql, sqlite3_errmsg(h));
+		ck_assert_msg(table[i].may || rc == SQLITE_AUTH || rc == SQLITE_ERROR, "%d", rc);
+		sqlite3_finalize(statement);
+		sqlite3_close(h);
+	}
+}
+END_TEST
+
+/* ---- query plans ------------------------------------------------------------------------------------------------- */
+
+/* A hundred thousand users, most of them active, some waiting, a few in flight. */
+static const char crowd[] =
+	"BEGIN;"
+	"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
+	" INSERT INTO enrollments (id, address, address_key, addresses, profile, usage, state, resume, state_since, next_at, requested_at)"
+	" SELECT i, printf('user%d@example.org', i), printf('user%d@example.org', i), printf('user%d@example.org', i), 'mailbox-strict', "
+	"'sign',"
+	" CASE WHEN i % 100 = 0 THEN 'challenge-awaited' ELSE 'active' END, 'requested', 1, 2000000000 + i, 1 FROM n;"
+	"INSERT INTO enrollment_addresses (enrollment_id, address_key) SELECT id, address_key FROM enrollments;"
+	"INSERT INTO user_keys (id, enrollment_id, wrapped, spki_sha256, created_at) SELECT id, id, x'00', printf('%064d', id), 1 FROM "
+	"enrollments;"
+	"INSERT INTO certificates (id, enrollment_id, key_id, der, serial, issuer, fingerprint, addresses, not_before, not_after, status, "
+	"created_at)"
+	" SELECT id, id, id, x'00', 's', 'i', 'f', address, 1, 2000000000, 'active', 1 FROM enrollments WHERE state = 'active';"
+	"INSERT INTO events (enrollment_id, at, name, class) SELECT id, 1, 'requested', 'none' FROM enrollments;"
+	"INSERT INTO orders (enrollment_id, ca, opened_at) SELECT id, 'ca', id FROM enrollments;"
+	"COMMIT;";
+
+/* These look at all rows because that is their question. */
+static bool may_scan(const char *sql)
+{
+	static const char *const allowed[] = {
+		"GROUP BY state",				  /* counts, from an index alone */
+		"FROM mail_events ORDER BY id DESC LIMIT",	  /* the newest, from the end */
+		"WHERE verdict = 'observed' GROUP BY sender_key", /* the report of observe mode */
+	};
+
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
+		if (strstr(sql, allowed[i]) != NULL)
+			return true;
+	return false;
+}
+
+static void check_plan(sqlite3 *h, const char *sql)
+{
+	sqlite3_stmt *explain;
+	char *text = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", sql);
+
+	ck_assert_msg(sqlite3_prepare_v2(h, text, -1, &explain, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(h));
+	while (sqlite3_step(explain) == SQLITE_ROW) {
+		const char *detail = (const char *)sqlite3_column_text(explain, 3);
+
+		/* The partial index holds only the rows that somebody works on. */
+		ck_assert_msg(strncmp(detail, "SCAN", 4) != 0 || strcmp(detail, "SCAN CONSTANT ROW") == 0 ||
+				      strstr(detail, "enrollments_leased") != NULL || may_scan(sql),
+			"%s\n  %s", sql, detail);
+		/* Sorting is fine within one address, never over the crowd. */
+		if (strstr(sql, "LIMIT 1") != NULL && strstr(sql, "next_at") != NULL && strstr(sql, "ORDER BY next_at") != NULL)
+			ck_assert_msg(strstr(detail, "TEMP B-TREE") == NULL, "%s\n  %s", sql, detail);
+	}
+	sqlite3_finalize(explain);
+	sqlite3_free(text);
+}
+
+/* Each call once, so that the handles hold each statement prepared. */
+static void call_everything(struct store *s)
+{
+	struct enrollment row = {0};
+	struct enrollment_list l;
+	struct store_certificate_list certificates;
+	struct store_certificate certificate;
+	struct store_credential c = {0};
+	struct event_list events;
+	struct mail_event_list mail_list;
+	struct mail_event m = {.at = 1, .from = (char *)(uintptr_t) "user1@example.org"};
+	struct observed_list seen;
+	struct challenge_list cl;
+	struct challenge challenge = {.enrollment_id = 100, .token_part1 = (char *)(uintptr_t) "t", .received_at = 1};
+	struct store_step step = {
+		.row = &row, .actor = "x", .event = "e", .order_outcome = "expired", .count_order = true, .challenge_state = "ignored"};
+	struct awaited a;
+	size_t counts[ENROLLMENT_STATES], n;
+	time_t when;
+	const char *why;
+	char *value;
+	bool found, stale, changed;
+
+	OK(store_enrollment_request(s, "new@example.org", "p", "sign", "x", &found, NULL, &err));
+	OK(store_challenge_awaited(s, "user100@example.org", &a, &err));
+	ck_assert_int_eq(a.enrollment_id, 100);
+	awaited_clear(&a);
+	OK(store_challenge_add(s, &challenge, &found, &err));
+	OK(store_challenges_of(s, 100, 0, &cl, &err));
+	step.challenge_id = cl.v[0].id;
+	challenge_list_clear(&cl);
+	OK(store_enrollment_next_due(s, &when, &err));
+	do {
+		enrollment_clear(&row);
+		OK(store_enrollment_claim(s, "w", 2000000000, 10, &row, &found, &err));
+		ck_assert(found);
+	} while (row.id != 100);
+	OK(store_step_commit(s, &step, &stale, &err));
+	ck_assert(!stale);
+	enrollment_clear(&row);
+	OK(store_enrollment_find(s, "user5@example.org", &row, &found, &err));
+	enrollment_clear(&row);
+	OK(store_enrollment_get(s, 5, &row, &found, &err));
+	enrollment_clear(&row);
+	for (int state = -1; state <= ENROLLMENT_ACTIVE; state += 1 + ENROLLMENT_ACTIVE) {
+		OK(store_enrollment_list(s, state, "user5", 2, &l, &err));
+		enrollment_list_clear(&l);
+	}
+	OK(store_enrollment_counts(s, counts, &n, &err));
+	OK(store_orders_since(s, 99990, &n, &err));
+	OK(store_leases_release(s, "w", &err));
+	OK(store_enrollment_admin(s, 7, ENROLLMENT_ADMIN_RETRY, "x", NULL, &changed, &err));
+	OK(store_enrollment_admin(s, 7, ENROLLMENT_ADMIN_DISABLE, "x", NULL, &changed, &err));
+	OK(store_certificate_get(s, 5, &certificate, &found, &err));
+	store_certificate_clear(&certificate);
+	OK(store_certificates_of(s, 5, &certificates, &err));
+	store_certificate_list_clear(&certificates);
+	OK(store_credential_find(s, "user5@example.org", &c, &found, &why, &err));
+	ck_assert(found);
+	store_credential_clear(&c);
+	for (int i = 0; i < 4; i++) {
+		OK(store_events(s, i & 1 ? 5 : 0, i & 2 ? -1 : 99990, 5, &events, &err));
+		event_list_clear(&events);
+	}
+	OK(store_mail_events_add(s, &m, 1, 10, &err));
+	for (int i = 0; i < 2; i++) {
+		OK(store_mail_events(s, i ? "user1@example.org" : NULL, 5, &mail_list, &err));
+		mail_event_list_clear(&mail_list);
+	}
+	OK(store_observed(s, &seen, &err));
+	observed_list_clear(&seen);
+	OK(store_flag_set(s, "f", "1", "x", &err));
+	OK(store_flag_set(s, "f", NULL, "x", &err));
+	OK(store_flag_get(s, "f", &value, &err));
+}
+
+START_TEST(with_a_hundred_thousand_users_every_question_goes_by_an_index)
+{
+	struct store *store;
+	sqlite3 *own;
+	size_t statements = 0;
+	int64_t start;
+
+	run_sql(f.settings.path, crowd);
+	catch_handles();
+	store = store_fixture_open(&f, STORE_ROLE_ADMIN);
+	sqlite3_cancel_auto_extension((void (*)(void))(uintptr_t)catch_handle);
+	call_everything(store);
+	ck_assert_int_eq(sqlite3_open(f.settings.path, &own), SQLITE_OK);
+	for (size_t i = 0; i < n_caught; i++)
+		for (sqlite3_stmt *s = sqlite3_next_stmt(caught[i], NULL); s != NULL; s = sqlite3_next_stmt(caught[i], s)) {
+			if (strncmp(sqlite3_sql(s), "PRAGMA", 6) == 0)
+				continue;
+			check_plan(own, sqlite3_sql(s));
+			statements++;
+		}
+	ck_assert_uint_gt(statements, 30);
+	sqlite3_close(own);
+	start = mono_ms();
+	for (int i = 0; i < 500; i++) {
+		struct store_credential c = {0};
+		const char *why;
+		char address[64];
+		bool found;
+
+		snprintf(address, sizeof(address), "user%d@example.org", i * 190 + 1);
+		OK(store_credential_find(store, address, &c, &found, &why, &err));
+		store_credential_clear(&c);
+	}
+	/* 500 looks at all rows would take minutes. */
+	ck_assert_int_lt(mono_ms() - start, 5000);
+	store_close(store);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("store_sqlite");
+	TCase *tc = tcase_create("store_sqlite");
+
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_full_disk_passes_by_itself_and_costs_nothing_that_was_written);
+	tcase_add_loop_test(tc, each_role_does_its_own_work_and_nothing_else, 0, 4);
+	tcase_add_test(tc, the_fence_refuses_sql_outside_the_role);
+	tcase_add_test(tc, with_a_hundred_thousand_users_every_question_goes_by_an_index);
+	suite_add_tcase(suite, tc);
+	return run_suite(suite);
+}
