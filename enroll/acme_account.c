@@ -15,6 +15,7 @@
 #include "enroll/problem.h"
 
 #define DIRECTORY_AGE_MS (3600 * 1000)
+#define DIRECTORY_RETRY_MS (300 * 1000)
 
 /* ---- directory --------------------------------------------------------------------------------------------------- */
 
@@ -61,6 +62,18 @@ static bool directory_fresh(struct acme *a)
 	fresh = a->has_directory && mono_ms() - a->directory_ms < DIRECTORY_AGE_MS;
 	pthread_mutex_unlock(&a->lock);
 	return fresh;
+}
+
+/* A directory changes rarely: when a new copy is not to be had, orders under way go on with the old one. */
+static bool directory_keep(struct acme *a)
+{
+	bool has;
+
+	pthread_mutex_lock(&a->lock);
+	has = a->has_directory;
+	a->directory_ms = mono_ms() - DIRECTORY_AGE_MS + DIRECTORY_RETRY_MS;
+	pthread_mutex_unlock(&a->lock);
+	return has;
 }
 
 static bool resource_copy(struct acme *a, enum acme_resource which, char **out, bool *has_directory)
@@ -292,7 +305,7 @@ bool acme_ready(struct acme *a, struct err *err)
 		return true;
 	}
 	pthread_mutex_lock(&a->preparing);
-	ok = (directory_fresh(a) || directory_fetch(a, &own)) && offer_good(a, &eab_required, &own) && account_ensure(a, eab_required, &own);
+	ok = (directory_fresh(a) || directory_fetch(a, &own) || directory_keep(a)) && offer_good(a, &eab_required, &own) && account_ensure(a, eab_required, &own);
 	pthread_mutex_unlock(&a->preparing);
 	if (!ok && err)
 		*err = own;

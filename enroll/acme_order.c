@@ -131,10 +131,7 @@ static bool opened(const struct acme_answer *answer, const char *url, const stru
 	if (!s.order) {
 		struct member_source from = {"new order", url, err};
 
-		member_wrong(&from, "it names no URL for the order");
-		if (err)
-			snprintf(err->type, sizeof err->type, "lost");
-		return false;
+		return member_wrong(&from, "it names no URL for the order");
 	}
 	for (size_t i = 0; ok && i < addresses->n; i++)
 		ok = strlist_add(&s.addresses, addresses->v[i]) || err_nomem(err, "new order");
@@ -174,7 +171,7 @@ bool acme_open(struct acme *a, const struct strlist *addresses, struct ca_order 
 	/* An answer cut off behind its header still tells where the order is. */
 	if (taken || (answer.sent && answer.http.location && answer.http.status >= 200 && answer.http.status < 300))
 		ok = opened(&answer, url, addresses, out, err);
-	else
+	if (!ok)
 		name_fate(&answer, err);
 	if (ok)
 		heed_retry_after(out, &answer.http);
@@ -357,12 +354,16 @@ static bool with_state(struct acme *a, struct ca_order *o, bool (*work)(struct a
 
 	if (!acme_state_load(o->state, &s, err))
 		return false;
+	if (o->progress == CA_INVALID)
+		o->progress = CA_PENDING; /* of an earlier call */
 	ok = work(a, &s, o, arg, &own);
+	if (o->progress == CA_INVALID)
+		ok = false; /* own says why */
 	if (!acme_state_save(&s, &o->state, ok ? &own : NULL))
 		ok = false;
 	acme_state_clear(&s);
 	if (err)
-		*err = own; /* filled for CA_INVALID too, which is a success */
+		*err = own;
 	return ok;
 }
 
@@ -408,11 +409,11 @@ static void challenge_answered(struct acme_state *s, struct ca_order *o, const s
 /* A refusal may mean that the validation is over already, as after a POST whose answer was lost: then the look says so. */
 static bool challenge_refused(struct acme *a, struct acme_state *s, struct ca_order *o, const struct err *refusal, struct err *err)
 {
-	if (refusal->class != ERR_CA || !look_state(a, s, o, err) || o->progress == CA_PENDING) {
-		*err = *refusal;
-		return false;
-	}
-	return true;
+	err_clear(err);
+	if (refusal->class == ERR_CA && look_state(a, s, o, err) && o->progress != CA_PENDING)
+		return true;
+	*err = *refusal;
+	return false;
 }
 
 static bool work_challenge_ready(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
@@ -489,6 +490,15 @@ static void finalized(struct acme_state *s, struct ca_order *o, const struct htt
 	acme_order_clear(&order);
 }
 
+/* After "orderNotReady": fine when that is because the order is past it. */
+static bool finalize_over(const struct acme_state *s, const struct ca_order *o, struct err *err)
+{
+	if (o->progress != CA_READY && o->progress != CA_PENDING)
+		return true;
+	return err_set(err, ERR_TEMPORARY, "finalize order", s->finalize, "the CA says that the order is not ready%s",
+		o->progress == CA_READY ? ", and that it is" : "");
+}
+
 static bool finalize_post(struct acme *a, struct acme_state *s, struct ca_order *o, const struct csr *csr, struct err *err)
 {
 	json_t *payload = finalize_payload(csr);
@@ -501,11 +511,12 @@ static bool finalize_post(struct acme *a, struct acme_state *s, struct ca_order 
 	o->retry_at = 0;
 	activity(o, "sending the certificate request to", s->finalize);
 	ok = acme_post(a, &call, &answer, err);
-	if (ok)
+	if (ok) {
 		finalized(s, o, &answer.http, err);
-	else if (strcmp(err->type, "orderNotReady") == 0)
-		ok = look_state(a, s, o, err) && (o->progress != CA_READY || err_set(err, ERR_TEMPORARY, call.op, s->finalize,
-			"the CA says that the order is not ready, and that it is"));
+	} else if (strcmp(err->type, "orderNotReady") == 0) {
+		err_clear(err);
+		ok = look_state(a, s, o, err) && finalize_over(s, o, err);
+	}
 	acme_answer_clear(&answer);
 	json_decref(payload);
 	return ok;
@@ -517,6 +528,8 @@ static bool work_finalize(struct acme *a, struct acme_state *s, struct ca_order 
 
 	if (!seen_ready && !look_state(a, s, o, err))
 		return false;
+	if (!seen_ready && o->progress == CA_PENDING)
+		return err_set(err, ERR_TEMPORARY, "finalize order", s->order, "the CA has not validated every address of the order yet");
 	if (!seen_ready && o->progress != CA_READY)
 		return true;
 	acme_ticket_take(a, s->ticket);
@@ -551,8 +564,7 @@ static bool work_fetch(struct acme *a, struct acme_state *s, struct ca_order *o,
 		if (!look_state(a, s, o, err))
 			return false;
 		if (!s->certificate)
-			return err_set(err, o->progress == CA_INVALID ? ERR_CA : ERR_TEMPORARY, call.op, s->order, "the CA has no certificate for this order%s",
-				o->progress == CA_INVALID ? "" : " yet");
+			return o->progress == CA_INVALID || err_set(err, ERR_TEMPORARY, call.op, s->order, "the CA has no certificate for this order yet");
 	}
 	call.url = s->certificate;
 	o->retry_at = 0;

@@ -35,7 +35,7 @@ enum ca_progress {
 	CA_READY,       /* every address is validated: finalize */
 	CA_PROCESSING,  /* finalized, certificate not there yet */
 	CA_ISSUED,      /* certificate can be fetched */
-	CA_INVALID,     /* the order is dead: the call returns true, and err says why (ERR_CA, the CA's words) */
+	CA_INVALID,     /* the order is dead: whichever call finds that returns false, and err says why (ERR_CA, the CA's words) */
 };
 
 struct ca_order {
@@ -63,10 +63,11 @@ bool ca_open(struct ca *ca, const struct strlist *addresses, struct ca_order *ou
 bool ca_look(struct ca *ca, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 /* What the reply mail must say for this token-part1 (RFC 8823 section 3.1): the base64url digest. ERR_POLICY for a token that cannot be one. */
 bool ca_answer(struct ca *ca, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err) BASE_MUST_CHECK;
-/* Tell the CA to validate (POST {} to the challenge URL). Safe to repeat. True also when the validation turns out to be over: see progress. */
+/* Tell the CA to validate (POST {} to the challenge URL). Safe to repeat. True also when the validation turns out
+ * to be over already: see progress. */
 bool ca_ready(struct ca *ca, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 /* Send the CSR (DER). Unless a ca_look by this process just saw CA_READY it looks first: an order that is already processing or valid is
- * never finalized twice.  True: see progress (CA_PROCESSING, CA_ISSUED; but also CA_PENDING or CA_INVALID when that is how it stands). */
+ * never finalized twice.  True: the order is past it (CA_PROCESSING or CA_ISSUED), whoever's request that was. */
 bool ca_finalize(struct ca *ca, struct ca_order *o, const void *csr, size_t len, struct err *err) BASE_MUST_CHECK;
 /* Download: PEM, leaf first. Safe to repeat. */
 bool ca_fetch(struct ca *ca, struct ca_order *o, struct buf *pem, struct err *err) BASE_MUST_CHECK;

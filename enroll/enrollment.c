@@ -166,21 +166,24 @@ static bool order_to_row(struct step *s, struct ca_order *o, struct err *err)
 	return set_text(&s->row.ca_state, o->state, err) && (!o->activity[0] || set_text(&s->row.activity, o->activity, err));
 }
 
-/* Look at the order; on CA_INVALID the order is dead and err says why. */
-static bool look(struct step *s, struct ca_order *o, struct err *err)
+/* After a CA call: what was learned goes into the row.  A call that went well may have found the order dead; then err holds the CA's words. */
+static bool order_lives(struct step *s, struct ca_order *o, bool ok, struct err *err)
 {
-	bool ok;
-
-	if (!order_from_row(s, o, err))
-		return false;
-	ok = ca_look(s->p->ca, o, err);
 	if (!order_to_row(s, o, ok ? err : NULL))
 		return false;
-	if (ok && o->progress == CA_INVALID)
-		ok = err_set(err, ERR_CA, "look at order", address_of(s), "the CA declared the order invalid without a reason");
-	if (!ok && (o->progress == CA_INVALID || (err->class == ERR_CA)))
+	if (ok && o->progress == CA_INVALID) {
+		if (err->class == ERR_NONE)
+			err_set(err, ERR_CA, "look at order", address_of(s), "the CA declared the order invalid without a reason");
+		ok = false;
+	}
+	if (!ok && (o->progress == CA_INVALID || err->class == ERR_CA))
 		s->order_dead = true;
 	return ok;
+}
+
+static bool look(struct step *s, struct ca_order *o, struct err *err)
+{
+	return order_from_row(s, o, err) && order_lives(s, o, ca_look(s->p->ca, o, err), err);
 }
 
 static void forget_order(struct step *s)
@@ -210,8 +213,16 @@ static enum step_result run_requested(struct step *s, struct err *err)
 		facts.person = &person;
 	if (c->pilot_group && s->p->directory && !directory_in_group(s->p->directory, facts.address, c->pilot_group, &facts.in_pilot_group, err))
 		goto out;
-	if (eligibility_decide(c, &facts, err) != ELIGIBLE)
+	switch (eligibility_decide(c, &facts, err)) {
+	case ELIGIBLE:
+		break;
+	case ELIGIBLE_LATER:
+		/* Pause and cap pass by themselves: the row waits, nobody has to act on it. */
+		err->class = ERR_TEMPORARY;
 		goto out;
+	case NOT_ELIGIBLE:
+		goto out;
+	}
 	note(s, "state", "eligible for %s", s->row.profile);
 	result = to(s, ENROLLMENT_ELIGIBLE);
 out:
@@ -338,14 +349,24 @@ static enum step_result abandon(struct step *s, const char *why)
 static bool may_order(struct step *s, struct err *err)
 {
 	unsigned cap = s->p->config->cap_per_day;
+	char *paused = NULL;
 	size_t today;
 
 	if (s->row.orders >= s->p->config->ca.max_orders)
 		return err_set(err, ERR_CA, "open order", address_of(s),
 			"%u orders led to no certificate; see `enrollctl show %s` for what the CA said, then `enrollctl retry %s`", s->row.orders,
 			address_of(s), address_of(s));
-	if (!store_orders_since(s->p->store, s->now - 86400, &today, err))
+	if (!store_flag_get(s->p->store, "paused", &paused, err) || !store_orders_since(s->p->store, s->now - 86400, &today, err)) {
+		free(paused);
 		return false;
+	}
+	if (paused) {
+		err_set(err, ERR_TEMPORARY, "open order", address_of(s), "an admin paused the gateway (%s); goes on after `enrollctl resume`", paused);
+		if (err)
+			err->retry_at = s->now + 60;
+		free(paused);
+		return false;
+	}
 	if (cap && today >= cap) {
 		err_set(err, ERR_TEMPORARY, "open order", address_of(s), "cap-per-day = %u is reached; goes on by itself", cap);
 		if (err)
@@ -549,22 +570,22 @@ static enum step_result answer_challenge(struct step *s, const struct challenge 
 static enum step_result post_challenge(struct step *s, const char *why, struct err *err)
 {
 	struct ca_order o;
+	time_t next = s->now + (time_t)s->p->config->ca.poll_seconds;
 	bool ok;
 
-	if (!order_from_row(s, &o, err) || !intend(s, "challenge", err))
+	if (!order_from_row(s, &o, err) || !intend(s, "challenge", err)) {
+		ca_order_clear(&o);
 		return STEP_FAIL;
-	ok = ca_ready(s->p->ca, &o, err);
-	if (!order_to_row(s, &o, ok ? err : NULL))
-		ok = false;
-	if (ok)
-		s->row.trigger_at = s->now;
-	else if (o.progress == CA_INVALID || err->class == ERR_CA)
-		s->order_dead = true;
+	}
+	ok = order_lives(s, &o, ca_ready(s->p->ca, &o, err), err);
+	if (o.retry_at > next)
+		next = o.retry_at;
 	ca_order_clear(&o);
 	if (!ok)
 		return STEP_FAIL;
+	s->row.trigger_at = s->now;
 	note(s, "challenge_posted", "%s", why);
-	return stay(s, s->now + (time_t)s->p->config->ca.poll_seconds);
+	return stay(s, next);
 }
 
 /* No mail yet: who moves first is the CA's way (reference: challenge-trigger). */
@@ -699,17 +720,19 @@ static enum step_result run_validated(struct step *s, struct err *err)
 	struct ca_order o;
 	bool ok;
 
-	if (!order_from_row(s, &o, err) || !intend(s, "finalize", err))
+	if (!order_from_row(s, &o, err) || !intend(s, "finalize", err)) {
+		ca_order_clear(&o);
 		return STEP_FAIL;
-	ok = ca_finalize(s->p->ca, &o, s->row.csr, s->row.csr_len, err);
-	if (!order_to_row(s, &o, ok ? err : NULL))
-		ok = false;
-	if (!ok && (o.progress == CA_INVALID || err->class == ERR_CA))
-		s->order_dead = true;
-	if (ok)
+	}
+	ok = order_lives(s, &o, ca_finalize(s->p->ca, &o, s->row.csr, s->row.csr_len, err), err);
+	if (ok) {
 		note(s, "state", "certificate request sent");
+		to(s, ENROLLMENT_FINALIZED);
+		if (o.retry_at > s->now)
+			s->row.next_at = o.retry_at;
+	}
 	ca_order_clear(&o);
-	return ok ? to(s, ENROLLMENT_FINALIZED) : STEP_FAIL;
+	return ok ? STEP_MOVE : STEP_FAIL;
 }
 
 static bool keep_certificate(struct step *s, const struct buf *pem, struct err *err)

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
@@ -60,6 +61,9 @@ int main(int argc, char **argv)
 	int o;
 
 	process_harden();
+	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
+	 * would find them unwritable, and keep them so until its end. */
+	umask(0007);
 	while ((o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
 		switch (o) {
 		case 'c':

@@ -68,8 +68,8 @@ static const char *advice(int code)
 
 static bool is_lost(int code)
 {
-	return code == LDAP_SERVER_DOWN || code == LDAP_TIMEOUT || code == LDAP_CONNECT_ERROR || code == LDAP_UNAVAILABLE || code == LDAP_BUSY
-		|| code == LDAP_DECODING_ERROR || code == LDAP_ENCODING_ERROR || code == LDAP_LOCAL_ERROR;
+	return code == LDAP_SERVER_DOWN || code == LDAP_TIMEOUT || code == LDAP_CONNECT_ERROR || code == LDAP_UNAVAILABLE ||
+	       code == LDAP_BUSY || code == LDAP_DECODING_ERROR || code == LDAP_ENCODING_ERROR || code == LDAP_LOCAL_ERROR;
 }
 
 enum outcome connection_failed(LDAP *ld, int code, const char *op, const char *subject, struct err *err)
@@ -83,7 +83,8 @@ enum outcome connection_failed(LDAP *ld, int code, const char *op, const char *s
 	if (ld)
 		ldap_get_option(ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &diagnostic);
 	err_set(err, is_config(code) ? ERR_CONFIG : ERR_TEMPORARY, op, subject, "%s%s%s%s%s", ldap_err2string(code),
-		diagnostic && *diagnostic ? " (" : "", diagnostic && *diagnostic ? diagnostic : "", diagnostic && *diagnostic ? ")" : "", advice(code));
+		diagnostic && *diagnostic ? " (" : "", diagnostic && *diagnostic ? diagnostic : "", diagnostic && *diagnostic ? ")" : "",
+		advice(code));
 	if (err)
 		snprintf(err->type, sizeof(err->type), "ldap:%d", code);
 	ldap_memfree(diagnostic);

@@ -49,7 +49,8 @@ bool connection_password(const struct directory_settings *s, struct buf *passwor
 /* The whole answer to one request: LDAP_SUCCESS, or a code of the library's. */
 int connection_wait(LDAP *ld, int id, int64_t end, LDAPMessage **result);
 /* TLS as the URL and the settings ask for it (secure.c). */
-enum outcome secure_connection(const struct directory_settings *s, struct connection *c, const char *url, const LDAPURLDesc *desc, int64_t end, struct err *err);
+enum outcome secure_connection(
+	const struct directory_settings *s, struct connection *c, const char *url, const LDAPURLDesc *desc, int64_t end, struct err *err);
 /* Put the layer that knows deadlines under whatever comes later. */
 bool secure_prepare(struct connection *c);
 

@@ -68,11 +68,11 @@ static bool copy_settings(struct directory_settings *to, const struct directory_
 	to->deadline_ms = from->deadline_ms;
 	to->cache_seconds = from->cache_seconds;
 	to->stale_seconds = from->stale_seconds;
-	return copy_list(&to->address_attributes, &from->address_attributes) && copy_list(&to->shared_attributes, &from->shared_attributes)
-		&& copy_text(&to->base, from->base) && copy_text(&to->login_filter, from->login_filter)
-		&& copy_text(&to->address_filter, from->address_filter) && copy_text(&to->login_attribute, from->login_attribute)
-		&& copy_text(&to->disabled_filter, from->disabled_filter) && copy_text(&to->certificate_attribute, from->certificate_attribute)
-		&& copy_text(&to->smime_attribute, from->smime_attribute);
+	return copy_list(&to->address_attributes, &from->address_attributes) &&
+	       copy_list(&to->shared_attributes, &from->shared_attributes) && copy_text(&to->base, from->base) &&
+	       copy_text(&to->login_filter, from->login_filter) && copy_text(&to->address_filter, from->address_filter) &&
+	       copy_text(&to->login_attribute, from->login_attribute) && copy_text(&to->disabled_filter, from->disabled_filter) &&
+	       copy_text(&to->certificate_attribute, from->certificate_attribute) && copy_text(&to->smime_attribute, from->smime_attribute);
 }
 
 bool directory_url_valid(const char *url)
@@ -83,9 +83,9 @@ bool directory_url_valid(const char *url)
 	if (!text_is_one_line(url) || strchr(url, ' ') || ldap_url_parse(url, &desc) != LDAP_URL_SUCCESS)
 		return false;
 	/* a path, attributes or extensions (which could carry a password) have no meaning here */
-	ok = (strcmp(desc->lud_scheme, "ldap") == 0 || strcmp(desc->lud_scheme, "ldaps") == 0 || strcmp(desc->lud_scheme, "ldapi") == 0)
-		&& desc->lud_host && *desc->lud_host && !strchr(desc->lud_host, '@') && (!desc->lud_dn || !*desc->lud_dn) && !desc->lud_attrs
-		&& !desc->lud_filter && !desc->lud_exts && !desc->lud_next && !strchr(url, '?') && desc->lud_port >= 0 && desc->lud_port <= 65535;
+	ok = (strcmp(desc->lud_scheme, "ldap") == 0 || strcmp(desc->lud_scheme, "ldaps") == 0 || strcmp(desc->lud_scheme, "ldapi") == 0) &&
+	     desc->lud_host && *desc->lud_host && !strchr(desc->lud_host, '@') && (!desc->lud_dn || !*desc->lud_dn) && !desc->lud_attrs &&
+	     !desc->lud_filter && !desc->lud_exts && !desc->lud_next && !strchr(url, '?') && desc->lud_port >= 0 && desc->lud_port <= 65535;
 	ldap_free_urldesc(desc);
 	return ok;
 }
@@ -157,12 +157,14 @@ static bool list_attributes(struct directory *d)
 
 static bool check_settings(const struct directory_settings *s, struct err *err)
 {
-	if (!s->base || !s->login_filter || !s->address_filter || !s->login_attribute || !s->certificate_attribute || s->address_attributes.n == 0)
+	if (!s->base || !s->login_filter || !s->address_filter || !s->login_attribute || !s->certificate_attribute ||
+		s->address_attributes.n == 0)
 		return err_set(err, ERR_CONFIG, "use directory", NULL, "directory.base, a filter or an attribute name is not set");
 	if (!directory_filter_valid(s->login_filter, true))
 		return err_set(err, ERR_CONFIG, "use directory", s->login_filter, "\"%s\" is no filter with %%s in it", s->login_filter);
 	if (!directory_filter_valid(s->address_filter, true))
-		return err_set(err, ERR_CONFIG, "use directory", s->address_filter, "\"%s\" is no filter with %%s in it", s->address_filter);
+		return err_set(
+			err, ERR_CONFIG, "use directory", s->address_filter, "\"%s\" is no filter with %%s in it", s->address_filter);
 	return true;
 }
 
@@ -236,7 +238,8 @@ static enum outcome probe_base(LDAP *ld, int64_t end, void *arg, struct err *err
 	struct probe *p = arg;
 	char none[] = LDAP_NO_ATTRS, *attributes[] = {none, NULL};
 	LDAPMessage *result;
-	enum outcome o = connection_search(ld, end, p->d->settings.base, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 1, &result, &p->code, err);
+	enum outcome o =
+		connection_search(ld, end, p->d->settings.base, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 1, &result, &p->code, err);
 
 	ldap_msgfree(result);
 	return o;
@@ -265,8 +268,8 @@ bool directory_check(struct directory *d, struct buf *report, struct err *err)
 	pthread_mutex_unlock(&d->lock);
 	if (!directory_run(d, probe_base, &p, &local) || p.code != LDAP_SUCCESS) {
 		if (local.class == ERR_NONE)
-			err_set(&local, ERR_CONFIG, "search directory", d->settings.base, "%s; check directory.base and the rights of the bind",
-				ldap_err2string(p.code));
+			err_set(&local, ERR_CONFIG, "search directory", d->settings.base,
+				"%s; check directory.base and the rights of the bind", ldap_err2string(p.code));
 		goto bad;
 	}
 	buf_printf(report, "ok: %s: readable\n", d->settings.base);

@@ -24,7 +24,7 @@ struct directory_settings {
 	char *base;                   /* search base */
 	char *login_filter;           /* %s = login (escaped); default (uid=%s) */
 	char *address_filter;         /* %s = address; default (mail=%s) */
-	struct strlist address_attributes; /* what a person owns: mail (default), mailAlternateAddress ... "proxyAddresses" is parsed (smtp:) */
+	struct strlist address_attributes; /* what a person owns: mail (default), ... "proxyAddresses" is parsed (smtp:) */
 	struct strlist shared_attributes;  /* on a shared mailbox's entry: DNs or logins of those who may send as it; empty = none */
 	char *login_attribute;        /* default uid */
 	char *disabled_filter;        /* entries that match are disabled; NULL = none */
@@ -59,20 +59,24 @@ void directory_person_clear(struct directory_person *p);
 
 enum directory_found { DIRECTORY_NONE, DIRECTORY_ONE, DIRECTORY_SEVERAL };
 
-/* The entry whose own address this is.  SEVERAL: owned by nobody.  false: the directory did not answer (ERR_TEMPORARY) or refuses us (ERR_CONFIG). */
-bool directory_find(struct directory *d, const char *address, struct directory_person *out, enum directory_found *found, struct err *err) BASE_MUST_CHECK;
+/* The entry whose own address this is.  SEVERAL: owned by nobody.  false: the directory did not answer (ERR_TEMPORARY), refuses us
+ * (ERR_CONFIG), or the address is none (ERR_POLICY). */
+bool directory_find(struct directory *d, const char *address, struct directory_person *out, enum directory_found *found,
+	struct err *err) BASE_MUST_CHECK;
 
 /* Does this login own this address?  The question of the mail path: cached for cache_seconds; directory down: the last known answer up
  * to stale_seconds old; otherwise false with ERR_TEMPORARY.  *why is static text for the log: "owned", "unknown login", "address is not
  * listed for this login", "login is ambiguous", "address is listed by several entries", "disabled", each with *owned set accordingly.
  * A silent directory costs one deadline, then a short memory of the failure answers at once (cached failures live 5 s). */
-bool directory_owns(struct directory *d, const char *login, const char *address, bool *owned, const char **why, struct err *err) BASE_MUST_CHECK;
+bool directory_owns(struct directory *d, const char *login, const char *address, bool *owned, const char **why,
+	struct err *err) BASE_MUST_CHECK;
 
 /* Is the entry with this address a member of the group (groupOfNames member, or memberOf)?  Cached as above. */
 bool directory_in_group(struct directory *d, const char *address, const char *group_dn, bool *member, struct err *err) BASE_MUST_CHECK;
 
 /* Add the certificate (DER) to the entry with this address if it is missing: "add if missing", safe to repeat.  Other values stay.
- * *dn (freed by the caller) is where.  ERR_TEMPORARY: server down; ERR_CONFIG: no right to write, schema; ERR_POLICY: no entry or several. */
+ * *dn (freed by the caller) is where.  ERR_TEMPORARY: server down; ERR_CONFIG: no right to write, schema; ERR_POLICY: no
+ * entry or several. */
 bool directory_publish(struct directory *d, const char *address, const void *der, size_t len, char **dn, struct err *err) BASE_MUST_CHECK;
 /* Remove exactly this value, if it is there. */
 bool directory_unpublish(struct directory *d, const char *dn, const void *der, size_t len, struct err *err) BASE_MUST_CHECK;

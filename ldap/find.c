@@ -195,7 +195,8 @@ static enum outcome search(struct directory *d, LDAP *ld, int64_t end, struct bu
 		err_nomem(err, "search directory");
 		return OUTCOME_FAILED;
 	}
-	o = connection_search(ld, end, d->settings.base, LDAP_SCOPE_SUBTREE, buf_str(filter), d->attributes, ENTRIES_MAX, &result, &code, err);
+	o = connection_search(
+		ld, end, d->settings.base, LDAP_SCOPE_SUBTREE, buf_str(filter), d->attributes, ENTRIES_MAX, &result, &code, err);
 	if (o == OUTCOME_DONE && code == LDAP_NO_SUCH_OBJECT)
 		o = connection_failed(ld, code, "search directory", d->settings.base, err);
 	if (o == OUTCOME_DONE && !read_entries(d, ld, result, out)) {
@@ -207,7 +208,8 @@ static enum outcome search(struct directory *d, LDAP *ld, int64_t end, struct bu
 	return o;
 }
 
-enum outcome directory_search_address(struct directory *d, LDAP *ld, int64_t end, const struct address *address, struct directory_entries *out, struct err *err)
+enum outcome directory_search_address(
+	struct directory *d, LDAP *ld, int64_t end, const struct address *address, struct directory_entries *out, struct err *err)
 {
 	struct buf filter = BUF_INIT;
 	char key[ADDRESS_MAX];
@@ -377,8 +379,8 @@ static bool young(const struct cached *c, unsigned seconds)
 }
 
 /* Ask with the cache around: fresh answers at once, stale ones when nobody can be asked. */
-static bool ask_cached(struct directory *d, const struct buf *key, pool_operation *op, void *question, const char *const *why, struct cached *answer,
-	struct err *err)
+static bool ask_cached(struct directory *d, const struct buf *key, pool_operation *op, void *question, const char *const *why,
+	struct cached *answer, struct err *err)
 {
 	bool known;
 
@@ -431,7 +433,8 @@ struct group_question {
 	const char *why;
 };
 
-static enum outcome matches(LDAP *ld, int64_t end, const char *dn, const char *template, const char *value, bool *yes, bool *there, struct err *err)
+static enum outcome matches(
+	LDAP *ld, int64_t end, const char *dn, const char *template, const char *value, bool *yes, bool *there, struct err *err)
 {
 	char none[] = LDAP_NO_ATTRS, *attributes[] = {none, NULL};
 	struct buf filter = BUF_INIT;
@@ -467,7 +470,8 @@ static enum outcome group_operation(LDAP *ld, int64_t end, void *arg, struct err
 	if (o == OUTCOME_DONE && !yes)
 		o = matches(ld, end, entries.v[0].person.dn, "(memberOf=%s)", q->group, &yes, &there, err);
 	if (o == OUTCOME_DONE && !yes && !group_there) {
-		err_set(err, ERR_CONFIG, "ask directory for group", q->group, "there is no group \"%s\", or the bind may not read it", q->group);
+		err_set(err, ERR_CONFIG, "ask directory for group", q->group, "there is no group \"%s\", or the bind may not read it",
+			q->group);
 		o = OUTCOME_FAILED;
 	}
 	if (yes)

@@ -35,6 +35,7 @@ void directory_entries_clear(struct directory_entries *e);
 /* pool_run, with a short memory of failures. */
 bool directory_run(struct directory *d, pool_operation *op, void *arg, struct err *err) BASE_MUST_CHECK;
 /* The entries whose own address this is, told apart from those that the filter merely matches. */
-enum outcome directory_search_address(struct directory *d, LDAP *ld, int64_t end, const struct address *address, struct directory_entries *out, struct err *err);
+enum outcome directory_search_address(
+	struct directory *d, LDAP *ld, int64_t end, const struct address *address, struct directory_entries *out, struct err *err);
 
 #endif

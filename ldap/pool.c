@@ -76,7 +76,8 @@ static bool copy_settings(struct directory_settings *to, const struct directory_
 	to->password_file = str_dup(from->password_file);
 	to->deadline_ms = from->deadline_ms;
 	to->connect_ms = from->connect_ms;
-	return ok && !from->ca_file == !to->ca_file && to->bind && !from->bind_dn == !to->bind_dn && !from->password_file == !to->password_file;
+	return ok && !from->ca_file == !to->ca_file && to->bind && !from->bind_dn == !to->bind_dn &&
+	       !from->password_file == !to->password_file;
 }
 
 static bool check_settings(const struct directory_settings *s, struct err *err)
@@ -244,7 +245,8 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* On fresh connections, server by server.  The order is fixed first: it changes while servers are put to rest. */
-static enum outcome run_fresh(struct pool *p, pool_operation *op, void *arg, int64_t end, struct connection **c, bool *unreachable, struct err *err)
+static enum outcome run_fresh(
+	struct pool *p, pool_operation *op, void *arg, int64_t end, struct connection **c, bool *unreachable, struct err *err)
 {
 	size_t n = p->settings.urls.n, order[SERVERS_MAX];
 	enum outcome o = OUTCOME_LOST;
@@ -329,8 +331,8 @@ bool pool_check(struct pool *p, struct buf *report, struct err *err)
 		struct err one = ERR_INIT;
 
 		if (connection_open(&p->settings, i, mono_ms() + p->settings.deadline_ms, &c, &one) == OUTCOME_DONE) {
-			buf_printf(report, "ok: %s: connected%s, bound (%s)\n", p->settings.urls.v[i], ldap_tls_inplace(c->ld) ? ", TLS verified" : "",
-				p->settings.bind);
+			buf_printf(report, "ok: %s: connected%s, bound (%s)\n", p->settings.urls.v[i],
+				ldap_tls_inplace(c->ld) ? ", TLS verified" : "", p->settings.bind);
 			any = true;
 		} else {
 			buf_printf(report, "error: %s: %s: %s\n", p->settings.urls.v[i], one.op, one.text);

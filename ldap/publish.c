@@ -122,7 +122,8 @@ static enum outcome look(struct publish_question *q, LDAP *ld, int64_t end, cons
 	return o;
 }
 
-static enum outcome modify(LDAP *ld, int64_t end, const char *dn, const struct value *v, int op, struct berval **values, int *code, char text[256], struct err *err)
+static enum outcome modify(LDAP *ld, int64_t end, const char *dn, const struct value *v, int op, struct berval **values, int *code,
+	char text[256], struct err *err)
 {
 	LDAPMod mod = {.mod_op = op | LDAP_MOD_BVALUES, .mod_type = (char *)(uintptr_t)v->attribute};
 	LDAPMod *mods[] = {&mod, NULL};
@@ -133,7 +134,8 @@ static enum outcome modify(LDAP *ld, int64_t end, const char *dn, const struct v
 
 /* userSMIMECertificate has no equality rule, so servers cannot add to it or delete a single value: all values are written again, with
  * or without ours.  They have been read just before. */
-static enum outcome rewrite(LDAP *ld, int64_t end, const char *dn, const struct value *v, bool add, int *code, char text[256], struct err *err)
+static enum outcome rewrite(
+	LDAP *ld, int64_t end, const char *dn, const struct value *v, bool add, int *code, char text[256], struct err *err)
 {
 	char *attributes[] = {(char *)(uintptr_t)v->attribute, NULL};
 	struct berval own = {.bv_val = (char *)(uintptr_t)v->data, .bv_len = v->len}, **there = NULL, **all = NULL;
@@ -197,8 +199,10 @@ static enum outcome publish_operation(LDAP *ld, int64_t end, void *arg, struct e
 	enum outcome o = directory_search_address(q->d, ld, end, &q->address, &entries, err);
 
 	if (o == OUTCOME_DONE && (entries.n != 1 || entries.more)) {
-		err_set(err, ERR_POLICY, "publish certificate", address_text(&q->address, text), entries.n == 0 && !entries.more
-			? "no entry of the directory lists this address" : "several entries of the directory list this address; it has to be the own mail of one");
+		err_set(err, ERR_POLICY, "publish certificate", address_text(&q->address, text),
+			entries.n == 0 && !entries.more
+				? "no entry of the directory lists this address"
+				: "several entries of the directory list this address; it has to be the own mail of one");
 		o = OUTCOME_FAILED;
 	}
 	if (o == OUTCOME_DONE)

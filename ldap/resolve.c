@@ -192,7 +192,8 @@ static int connect_any(const struct lookup *l, int64_t end, struct err *err)
 		fd = connect_one(a->ai_family, a->ai_addr, a->ai_addrlen, now + (end - now) / (int64_t)left, &error);
 	}
 	if (fd < 0)
-		err_set(err, ERR_TEMPORARY, "connect to directory", l->host, "%s port %s: %s", l->host, l->port, strerror(error ? error : ETIMEDOUT));
+		err_set(err, ERR_TEMPORARY, "connect to directory", l->host, "%s port %s: %s", l->host, l->port,
+			strerror(error ? error : ETIMEDOUT));
 	return fd;
 }
 

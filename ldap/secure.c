@@ -126,8 +126,8 @@ static enum outcome ask_starttls(LDAP *ld, const char *url, int64_t end, struct 
 }
 
 /* Everything up to an encrypted connection.  *refused: the handshake failed, and not for lack of time. */
-static enum outcome handshake(const struct directory_settings *s, struct connection *c, const char *url, bool starttls, bool verify, int64_t end,
-	bool *refused, struct err *err)
+static enum outcome handshake(const struct directory_settings *s, struct connection *c, const char *url, bool starttls, bool verify,
+	int64_t end, bool *refused, struct err *err)
 {
 	enum outcome o;
 	int rc;
@@ -169,17 +169,22 @@ static bool describe(const struct directory_settings *s, const char *url, const 
 	X509_NAME_oneline(X509_get_subject_name(x), subject, sizeof(subject));
 	X509_NAME_oneline(X509_get_issuer_name(x), issuer, sizeof(issuer));
 	if (X509_cmp_current_time(X509_get0_notAfter(x)) < 0 || X509_cmp_current_time(X509_get0_notBefore(x)) > 0)
-		return err_set(err, ERR_CONFIG, "start TLS with directory", url, "the server's certificate (%s, by %s) has expired or is not valid yet",
-			subject, issuer);
+		return err_set(err, ERR_CONFIG, "start TLS with directory", url,
+			"the server's certificate (%s, by %s) has expired or is not valid yet", subject, issuer);
 	if (!names_host(x, host))
-		return err_set(err, ERR_CONFIG, "start TLS with directory", url, "the server's certificate (%s, by %s) is not for the host name \"%s\" "
-			"of directory.urls", subject, issuer, host);
-	return err_set(err, ERR_CONFIG, "start TLS with directory", url, "the server's certificate (%s, by %s) does not chain to the anchors in %s; "
-		"check directory.ca-file", subject, issuer, anchors_of(s));
+		return err_set(err, ERR_CONFIG, "start TLS with directory", url,
+			"the server's certificate (%s, by %s) is not for the host name \"%s\" "
+			"of directory.urls",
+			subject, issuer, host);
+	return err_set(err, ERR_CONFIG, "start TLS with directory", url,
+		"the server's certificate (%s, by %s) does not chain to the anchors in %s; "
+		"check directory.ca-file",
+		subject, issuer, anchors_of(s));
 }
 
 /* true: it is the certificate, and err says how. */
-static bool diagnose(const struct directory_settings *s, const char *url, const LDAPURLDesc *desc, bool starttls, int64_t end, struct err *err)
+static bool diagnose(
+	const struct directory_settings *s, const char *url, const LDAPURLDesc *desc, bool starttls, int64_t end, struct err *err)
 {
 	struct connection *c = NULL;
 	struct berval der = {0};
@@ -187,8 +192,9 @@ static bool diagnose(const struct directory_settings *s, const char *url, const 
 	bool refused;
 	X509 *x = NULL;
 
-	if (connection_start(url, desc, end, &c, NULL) == OUTCOME_DONE && handshake(s, c, url, starttls, false, end, &refused, NULL) == OUTCOME_DONE
-		&& ldap_get_option(c->ld, LDAP_OPT_X_TLS_PEERCERT, &der) == LDAP_OPT_SUCCESS && der.bv_val) {
+	if (connection_start(url, desc, end, &c, NULL) == OUTCOME_DONE &&
+		handshake(s, c, url, starttls, false, end, &refused, NULL) == OUTCOME_DONE &&
+		ldap_get_option(c->ld, LDAP_OPT_X_TLS_PEERCERT, &der) == LDAP_OPT_SUCCESS && der.bv_val) {
 		p = (const unsigned char *)der.bv_val;
 		x = d2i_X509(NULL, &p, (long)der.bv_len);
 		ERR_clear_error();
@@ -201,7 +207,8 @@ static bool diagnose(const struct directory_settings *s, const char *url, const 
 	return x != NULL;
 }
 
-enum outcome secure_connection(const struct directory_settings *s, struct connection *c, const char *url, const LDAPURLDesc *desc, int64_t end, struct err *err)
+enum outcome secure_connection(
+	const struct directory_settings *s, struct connection *c, const char *url, const LDAPURLDesc *desc, int64_t end, struct err *err)
 {
 	bool whole = strcmp(desc->lud_scheme, "ldaps") == 0, refused;
 	enum outcome o;

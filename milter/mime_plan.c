@@ -20,6 +20,7 @@
 #define OP "re-encode a mail"
 #define DEPTH_MAX 100
 #define FIELD_MAX (1024 * 1024)
+#define PARAMETER_NAME_MAX 30
 
 /* A header field of a part: where it lies, with its line end. */
 struct field {
@@ -384,22 +385,41 @@ static bool judge_leaf(struct planner *p, struct part *part, GMimeContentEncodin
 
 /* ---- header fields --------------------------------------------------------------------------------------------------- */
 
-/* A field written anew, without name: folded, 7-bit (RFC 2231 for parameters, RFC 2047 for the rest), ending in CRLF. */
+/* GMime 3.2 folds a parameter for ever when its name leaves no room for a piece of its value on a line. */
+static bool names_fit(GMimeParamList *list)
+{
+	for (int i = 0; i < g_mime_param_list_length(list); i++) {
+		const char *name = g_mime_param_get_name(g_mime_param_list_get_parameter_at(list, i));
+		size_t len = strlen(name);
+
+		for (size_t k = 0; k < len; k++) {
+			if (name[k] <= ' ' || name[k] > '~')
+				return false;
+		}
+		if (len == 0 || len > PARAMETER_NAME_MAX)
+			return false;
+	}
+	return true;
+}
+
+/* A field written anew, without name; NULL when it cannot be written: folded, 7-bit (RFC 2231 for parameters, RFC 2047 for the rest), ending in CRLF. */
 static char *format_field(struct planner *p, const struct field *f, const char *charset)
 {
-	char *unfolded = g_mime_utils_header_unfold(f->value), *decoded, *formatted;
+	char *unfolded = g_mime_utils_header_unfold(f->value), *decoded, *formatted = NULL;
 
 	if (str_eq_nocase(f->name, "Content-Type")) {
 		GMimeContentType *type = g_mime_content_type_parse(NULL, unfolded);
 
 		if (charset != NULL)
 			g_mime_content_type_set_parameter(type, "charset", charset);
-		formatted = g_mime_content_type_encode(type, p->format);
+		if (names_fit(g_mime_content_type_get_parameters(type)))
+			formatted = g_mime_content_type_encode(type, p->format);
 		g_object_unref(type);
 	} else if (str_eq_nocase(f->name, "Content-Disposition")) {
 		GMimeContentDisposition *disposition = g_mime_content_disposition_parse(NULL, unfolded);
 
-		formatted = g_mime_content_disposition_encode(disposition, p->format);
+		if (names_fit(g_mime_content_disposition_get_parameters(disposition)))
+			formatted = g_mime_content_disposition_encode(disposition, p->format);
 		g_object_unref(disposition);
 	} else {
 		decoded = g_mime_utils_header_decode_text(NULL, unfolded);
@@ -415,8 +435,10 @@ static bool rewrite_field(struct planner *p, const struct field *f, const char *
 	struct buf text = BUF_INIT;
 	char *formatted = format_field(p, f, charset);
 
+	if (formatted == NULL)
+		return refuse(p, "a header field of a part cannot be written in 7-bit");
 	buf_printf(&text, "%s:", f->name);
-	for (const char *c = formatted; c != NULL && *c != '\0'; c++) {
+	for (const char *c = formatted; *c != '\0'; c++) {
 		if (*c == '\n' && (c == formatted || c[-1] != '\r'))
 			buf_putc(&text, '\r');
 		buf_putc(&text, *c);

@@ -2,7 +2,8 @@
  * mime_text.c - texts, addresses, dates and types out of header fields, by GMime (mime.h).
  *
  * GMime's address parser forgives a lot, as a mail reader should.  Here an address decides whose key signs, and a reader elsewhere may
- * forgive in another way: so a look at the punctuation, which knows quoted strings and comments but no addresses, has to agree with what GMime found.
+ * forgive in another way.  So a list is first taken apart by its punctuation, which knows quoted strings, comments and brackets and nothing that is
+ * forgiven; then GMime has to find the same addresses.  (GMime also loses memory over some malformed lists; those no longer reach it.)
  */
 #include "config.h"
 
@@ -66,16 +67,24 @@ bool mime_decode_text(struct buf *out, const char *value)
 
 /* ---- addresses ------------------------------------------------------------------------------------------------------- */
 
-struct punctuation { size_t at, brackets, commas; bool inside, broken; };
+/* One address of a list while it is read. */
+struct mailbox {
+	struct buf plain; /* outside of brackets, without comments */
+	struct buf inner; /* inside brackets */
+	bool inside, bracketed, broken;
+	bool at;          /* an @ stood outside of brackets and quotes */
+};
 
-/* Behind a quoted string that begins at s[0], or behind everything when it does not end. */
-static const char *skip_quoted(const char *s, bool *broken)
+/* The quoted string that begins at s[0] goes to `out` as it is; returns what is behind it. */
+static const char *take_quoted(const char *s, struct buf *out, bool *broken)
 {
-	for (s++; *s != '\0'; s++) {
-		if (*s == '\\' && s[1] != '\0')
-			s++;
-		else if (*s == '"')
+	buf_putc(out, *s++);
+	for (; *s != '\0'; s++) {
+		buf_putc(out, *s);
+		if (*s == '"')
 			return s + 1;
+		if (*s == '\\' && s[1] != '\0')
+			buf_putc(out, *++s);
 	}
 	*broken = true;
 	return s;
@@ -97,51 +106,69 @@ static const char *skip_comment(const char *s, bool *broken)
 	return s;
 }
 
-static void punctuation_octet(struct punctuation *p, char c)
+static void take_octet(struct mailbox *m, char c)
 {
 	switch (c) {
-	case '@':
-		p->at++;
-		break;
 	case '<':
-		p->brackets++;
-		p->broken |= p->inside;
-		p->inside = true;
+		m->broken |= m->inside || m->bracketed;
+		m->inside = m->bracketed = true;
 		break;
 	case '>':
-		p->broken |= !p->inside;
-		p->inside = false;
-		break;
-	case ',':
-		p->commas++;
-		p->broken |= p->inside;
+		m->broken |= !m->inside;
+		m->inside = false;
 		break;
 	case ':': /* groups and routes */
 	case ';':
 	case ')':
 	case '\\':
-		p->broken = true;
+		m->broken = true;
 		break;
 	default:
-		p->broken |= iscntrl((unsigned char)c) && c != '\t';
+		m->broken |= iscntrl((unsigned char)c) && c != '\t';
+		/* Nothing but comments may follow the bracket. */
+		m->broken |= m->bracketed && !m->inside && c != ' ' && c != '\t';
+		m->at |= c == '@' && !m->inside;
+		buf_putc(m->inside ? &m->inner : &m->plain, c);
 	}
 }
 
-/* How many addresses there are, by punctuation: one @ each, a comma between two, brackets in pairs.  0 = that does not add up.  Asked before
- * GMime, which also loses memory over some lists that fail here. */
-static size_t addresses_by_punctuation(const char *s)
+/* The address alone: inside the brackets, or all there is. */
+static bool add_mailbox(struct strlist *out, struct mailbox *m)
 {
-	struct punctuation p = {0};
+	struct buf *spec = m->bracketed ? &m->inner : &m->plain;
+	char text[ADDRESS_MAX], *start = spec->data;
+	struct address parsed;
+	bool ok;
+
+	while (spec->len > 0 && strchr(" \t", spec->data[spec->len - 1]) != NULL)
+		spec->data[--spec->len] = '\0';
+	ok = !m->broken && !m->inside && !(m->bracketed && m->at) && !m->plain.failed && !m->inner.failed && spec->len > 0 &&
+		address_parse(&parsed, start + strspn(start, " \t"), NULL) && strlist_add(out, address_text(&parsed, text));
+	buf_clear(&m->plain);
+	buf_clear(&m->inner);
+	memset(m, 0, sizeof(*m));
+	return ok;
+}
+
+static bool addresses_by_punctuation(struct strlist *out, const char *s)
+{
+	struct mailbox m = {0};
 
 	while (*s != '\0') {
-		if (*s == '"')
-			s = skip_quoted(s, &p.broken);
-		else if (*s == '(')
-			s = skip_comment(s, &p.broken);
-		else
-			punctuation_octet(&p, *s++);
+		if (*s == '"') {
+			m.broken |= m.bracketed && !m.inside;
+			s = take_quoted(s, m.inside ? &m.inner : &m.plain, &m.broken);
+		} else if (*s == '(') {
+			s = skip_comment(s, &m.broken);
+		} else if (*s == ',' && !m.inside) {
+			if (!add_mailbox(out, &m))
+				return false;
+			s++;
+		} else {
+			take_octet(&m, *s++);
+		}
 	}
-	return p.broken || p.inside || p.at != p.commas + 1 || p.brackets > p.at ? 0 : p.at;
+	return add_mailbox(out, &m);
 }
 
 static void note_warning(gint64 offset, GMimeParserWarning code, const gchar *item, gpointer warned)
@@ -162,7 +189,7 @@ static InternetAddressList *parse_strictly(const char *text, bool *warned)
 	return list;
 }
 
-static bool add_mailbox(struct strlist *out, InternetAddress *address)
+static bool same_mailbox(InternetAddress *address, const char *expected)
 {
 	char text[ADDRESS_MAX];
 	struct address parsed;
@@ -171,28 +198,32 @@ static bool add_mailbox(struct strlist *out, InternetAddress *address)
 	if (!INTERNET_ADDRESS_IS_MAILBOX(address))
 		return false;
 	addr = internet_address_mailbox_get_addr(INTERNET_ADDRESS_MAILBOX(address));
-	return addr != NULL && address_parse(&parsed, addr, NULL) && strlist_add(out, address_text(&parsed, text));
+	return addr != NULL && address_parse(&parsed, addr, NULL) && strcmp(address_text(&parsed, text), expected) == 0;
+}
+
+static bool gmime_agrees(const struct strlist *found, const char *text)
+{
+	bool warned = false, ok;
+	InternetAddressList *list = parse_strictly(text, &warned);
+
+	ok = list != NULL && !warned && (size_t)internet_address_list_length(list) == found->n;
+	for (size_t i = 0; ok && i < found->n; i++)
+		ok = same_mailbox(internet_address_list_get_address(list, (int)i), found->v[i]);
+	if (list != NULL)
+		g_object_unref(list);
+	return ok;
 }
 
 bool mime_addresses(struct strlist *out, const char *value)
 {
-	bool warned = false, ok;
-	InternetAddressList *list = NULL;
 	char *unfolded;
-	size_t expected;
+	bool ok;
 
 	mime_library();
 	unfolded = g_mime_utils_header_unfold(value);
-	expected = unfolded != NULL ? addresses_by_punctuation(unfolded) : 0;
-	if (expected > 0)
-		list = parse_strictly(unfolded, &warned);
-	ok = list != NULL && !warned && (size_t)internet_address_list_length(list) == expected;
-	for (int i = 0; ok && i < internet_address_list_length(list); i++)
-		ok = add_mailbox(out, internet_address_list_get_address(list, i));
+	ok = unfolded != NULL && addresses_by_punctuation(out, unfolded) && gmime_agrees(out, unfolded);
 	if (!ok)
 		strlist_clear(out);
-	if (list != NULL)
-		g_object_unref(list);
 	g_free(unfolded);
 	return ok;
 }

@@ -124,7 +124,7 @@ static enum authorization judge_issuemail(const struct caa_record *r, const stru
 static bool tag_is_known(const struct caa_text *tag)
 {
 	return caa_text_is_nocase(tag, "issue") || caa_text_is_nocase(tag, "issuewild") || caa_text_is_nocase(tag, "issuemail") ||
-		caa_text_is_nocase(tag, "iodef");
+	       caa_text_is_nocase(tag, "iodef");
 }
 
 struct tally {
@@ -206,7 +206,8 @@ enum caa_decision caa_decide(const struct dns_rdata *records, size_t n, const st
 
 static void put_line_to_publish(struct buf *out, const char *name, const struct caa_request *req)
 {
-	buf_printf(out, "\nTo allow it, publish: %s. IN CAA 0 issuemail \"%.100s", name, req->identities->n > 0 ? req->identities->v[0] : "ca.example");
+	buf_printf(out, "\nTo allow it, publish: %s. IN CAA 0 issuemail \"%.100s", name,
+		req->identities->n > 0 ? req->identities->v[0] : "ca.example");
 	if (req->account_uri != NULL)
 		buf_printf(out, "; accounturi=%.300s", req->account_uri);
 	if (req->method != NULL)
@@ -219,7 +220,8 @@ static const char *security_text(enum dns_security s)
 	return s == DNS_SECURE ? "DNSSEC secure" : s == DNS_BOGUS ? "DNSSEC bogus" : "without DNSSEC";
 }
 
-static void decide_at(const char *name, const struct dns_answer *answer, const struct caa_request *req, struct caa_result *out, struct buf *text)
+static void decide_at(
+	const char *name, const struct dns_answer *answer, const struct caa_request *req, struct caa_result *out, struct buf *text)
 {
 	snprintf(out->found_at, sizeof out->found_at, "%s", name);
 	out->security = answer->security;
@@ -234,10 +236,14 @@ static void decide_failed(const char *name, const struct dns_answer *answer, str
 	out->security = answer->security;
 	out->decision = answer->security == DNS_BOGUS ? CAA_DENY : CAA_UNKNOWN;
 	if (answer->security == DNS_BOGUS)
-		buf_printf(text, "CAA of %s: its DNSSEC signatures are broken, and CAs must refuse then; repair the zone's signatures (%s)", name, answer->why);
+		buf_printf(text, "CAA of %s: its DNSSEC signatures are broken, and CAs must refuse then; repair the zone's signatures (%s)",
+			name, answer->why);
 	else
-		buf_printf(text, "CAA of %s could not be looked up: %s; this is neither yes nor no and is tried again; look at the zone's name servers if it "
-			"stays", name, answer->why);
+		buf_printf(text,
+			"CAA of %s could not be looked up: %s; this is neither yes nor no and is tried again; look at the zone's name "
+			"servers if it "
+			"stays",
+			name, answer->why);
 }
 
 /* From the name up to its top-level domain; true when a decision was made on the way. */
@@ -270,7 +276,8 @@ static bool climb(struct dns *dns, const char *domain, const struct caa_request 
 			return true;
 		if (next != NULL && mono_ms() > deadline) {
 			out->decision = CAA_UNKNOWN;
-			buf_printf(text, "CAA of %s: no answer within %d seconds while going up from %s; it is tried again", next, CLIMB_DEADLINE_MS / 1000, domain);
+			buf_printf(text, "CAA of %s: no answer within %d seconds while going up from %s; it is tried again", next,
+				CLIMB_DEADLINE_MS / 1000, domain);
 			return true;
 		}
 	}
@@ -291,7 +298,8 @@ void caa_check(struct dns *dns, const struct caa_request *req, struct caa_result
 	}
 	if (!climb(dns, address.domain, req, out, &text)) {
 		out->decision = CAA_ALLOW;
-		buf_printf(&text, "no CAA record at %s or above (%s), so any CA may issue for mail", address.domain, security_text(out->security));
+		buf_printf(&text, "no CAA record at %s or above (%s), so any CA may issue for mail", address.domain,
+			security_text(out->security));
 	}
 	snprintf(out->text, sizeof out->text, "%s", buf_str(&text));
 	buf_clear(&text);

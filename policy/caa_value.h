@@ -12,7 +12,7 @@ struct caa_text {
 	const char *data;
 	size_t len;
 };
-bool caa_text_is(const struct caa_text *t, const char *s);        /* exactly */
+bool caa_text_is(const struct caa_text *t, const char *s);	  /* exactly */
 bool caa_text_is_nocase(const struct caa_text *t, const char *s); /* ASCII case ignored */
 
 /* RFC 8659 section 4.1: flags, tag, value.  false: the RDATA is cut short or its tag is empty. */
@@ -28,7 +28,9 @@ bool caa_record_parse(const struct dns_rdata *rdata, struct caa_record *out);
 struct caa_issue {
 	struct caa_text issuer; /* empty: nobody */
 	size_t n;
-	struct { struct caa_text tag, value; } parameters[CAA_PARAMETERS_MAX];
+	struct {
+		struct caa_text tag, value;
+	} parameters[CAA_PARAMETERS_MAX];
 };
 /* false: malformed (or more parameters than anybody writes), which authorizes nobody. */
 bool caa_issue_parse(const struct caa_text *value, struct caa_issue *out);

@@ -1,11 +1,11 @@
 /*
  * policy/certcheck.c - is what the CA sent what was asked for?
  *
- * Every check is a row of a table (certcheck_rows_*.c): id, section of the S/MIME Baseline Requirements, the days it applies (by notBefore),
- * types and generations, severity, function.  The profile that was asked for decides which rows run, never what the
- * certificate says about itself: a CA that sends a Multipurpose certificate for a Strict order is told by POL-3, and all other
- * rows still judge it as Strict.  With a `private` profile the admin's own rows (PRV-*) are errors and the Baseline
- * Requirements' rows are advice.  The gateway's own questions (OWN-*) are asked always.
+ * Every check is a row of a table (certcheck_rows_*.c): id, section of the S/MIME Baseline Requirements, the days it applies (by
+ * notBefore), types and generations, severity, function.  The profile that was asked for decides which rows run, never what the certificate
+ * says about itself: a CA that sends a Multipurpose certificate for a Strict order is told by POL-3, and all other rows still judge it as
+ * Strict.  With a `private` profile the admin's own rows (PRV-*) are errors and the Baseline Requirements' rows are advice.  The gateway's
+ * own questions (OWN-*) are asked always.
  */
 #include "config.h"
 
@@ -121,7 +121,8 @@ static bool is_oversized(struct certcheck *c)
 	c->row = &row_size;
 	if (c->der_len > CERTCHECK_MAX_DER)
 		row_report(c, "the certificate has %zu octets, more than %d", c->der_len, CERTCHECK_MAX_DER);
-	else if (X509_NAME_entry_count(X509_get_subject_name(c->leaf)) > CERTCHECK_MAX_NAMES || X509_get_ext_count(c->leaf) > CERTCHECK_MAX_NAMES)
+	else if (X509_NAME_entry_count(X509_get_subject_name(c->leaf)) > CERTCHECK_MAX_NAMES ||
+		 X509_get_ext_count(c->leaf) > CERTCHECK_MAX_NAMES)
 		row_report(c, "the certificate has more than %d extensions or parts of its name", CERTCHECK_MAX_NAMES);
 	return c->out->n > 0;
 }
@@ -131,8 +132,8 @@ static void judge(struct certcheck *c)
 	if (c->req->anchors == NULL)
 		snprintf(c->chain_error, sizeof c->chain_error, "no anchors are configured");
 	else
-		certcheck_verify(c->leaf, c->req->anchors, c->req->untrusted, c->req->profile->usage, c->req->now, &c->chain, c->chain_error,
-			sizeof c->chain_error);
+		certcheck_verify(c->leaf, c->req->anchors, c->req->untrusted, c->req->profile->usage, c->req->now, &c->chain,
+			c->chain_error, sizeof c->chain_error);
 	run(c, certcheck_rows_own, certcheck_rows_own_n);
 	run(c, certcheck_rows_frame, certcheck_rows_frame_n);
 	run(c, certcheck_rows_extensions, certcheck_rows_extensions_n);

@@ -49,7 +49,7 @@ static void explain(X509_STORE_CTX *ctx, char *why, size_t size)
 	BIO_free(bio);
 }
 
-bool certcheck_verify(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, enum usage usage, time_t now, STACK_OF(X509) **chain,
+bool certcheck_verify(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) * untrusted, enum usage usage, time_t now, STACK_OF(X509) * *chain,
 	char *why, size_t why_size)
 {
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
@@ -124,14 +124,16 @@ out:
 	return store;
 }
 
-STACK_OF(X509) *certcheck_chain(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, struct err *err)
+STACK_OF(X509) * certcheck_chain(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) * untrusted, struct err *err)
 {
 	STACK_OF(X509) *chain = NULL;
 	char why[256];
 
 	if (anchors == NULL || !certcheck_verify(leaf, anchors, untrusted, USAGE_SIGN, time(NULL), &chain, why, sizeof why)) {
-		err_set(err, ERR_POLICY, "build chain", "", "no chain to a configured anchor: %s; name the CA's root in anchor-file and its intermediates in "
-			"intermediate-file", anchors == NULL ? "no anchors are configured" : why);
+		err_set(err, ERR_POLICY, "build chain", "",
+			"no chain to a configured anchor: %s; name the CA's root in anchor-file and its intermediates in "
+			"intermediate-file",
+			anchors == NULL ? "no anchors are configured" : why);
 		sk_X509_pop_free(chain, X509_free);
 		return NULL;
 	}

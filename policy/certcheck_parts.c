@@ -176,6 +176,7 @@ static void parts_key(struct certcheck *c)
 
 static enum ext ext_of(const ASN1_OBJECT *object)
 {
+	/* clang-format off */
 	switch (OBJ_obj2nid(object)) {
 	case NID_certificate_policies: return EXT_POLICIES;
 	case NID_crl_distribution_points: return EXT_CRL;
@@ -191,6 +192,7 @@ static enum ext ext_of(const ASN1_OBJECT *object)
 	case NID_subject_key_identifier: return EXT_SKI;
 	default: break;
 	}
+	/* clang-format on */
 	if (oid_is(object, OID_LEI))
 		return EXT_LEI;
 	if (oid_is(object, OID_LEI_ROLE))
@@ -321,7 +323,8 @@ bool certcheck_parts_mailboxes(struct certcheck *c)
 		struct mailbox *m = &c->mailboxes[c->n_mailboxes];
 
 		if (name->type == GEN_EMAIL && name->d.rfc822Name->data != NULL) {
-			*m = (struct mailbox){.text = (const char *)name->d.rfc822Name->data, .len = (size_t)name->d.rfc822Name->length, .typed = true};
+			*m = (struct mailbox){
+				.text = (const char *)name->d.rfc822Name->data, .len = (size_t)name->d.rfc822Name->length, .typed = true};
 		} else if (!smtp_utf8(name, m)) {
 			continue;
 		}

@@ -22,22 +22,38 @@
 
 /* Key usage bits, in the order of RFC 5280 section 4.2.1.3. */
 enum {
-	KU_BIT_SIGN = 1u << 0,       /* digitalSignature */
-	KU_BIT_COMMIT = 1u << 1,     /* nonRepudiation, contentCommitment */
-	KU_BIT_KEY_ENC = 1u << 2,    /* keyEncipherment */
-	KU_BIT_DATA_ENC = 1u << 3,   /* dataEncipherment */
-	KU_BIT_AGREE = 1u << 4,      /* keyAgreement */
+	KU_BIT_SIGN = 1u << 0,	   /* digitalSignature */
+	KU_BIT_COMMIT = 1u << 1,   /* nonRepudiation, contentCommitment */
+	KU_BIT_KEY_ENC = 1u << 2,  /* keyEncipherment */
+	KU_BIT_DATA_ENC = 1u << 3, /* dataEncipherment */
+	KU_BIT_AGREE = 1u << 4,	   /* keyAgreement */
 	KU_BIT_CERT_SIGN = 1u << 5,
 	KU_BIT_CRL_SIGN = 1u << 6,
 	KU_BIT_ENC_ONLY = 1u << 7,
 	KU_BIT_DEC_ONLY = 1u << 8,
-	KU_BIT_FOREIGN = 1u << 9     /* any bit that RFC 5280 does not name */
+	KU_BIT_FOREIGN = 1u << 9 /* any bit that RFC 5280 does not name */
 };
 
 /* Extensions that some row asks about.  EXT_OTHER counts those that section 7.1.2.3 does not name. */
 enum ext {
-	EXT_POLICIES, EXT_CRL, EXT_AIA, EXT_BASIC, EXT_KU, EXT_EKU, EXT_AKI, EXT_SAN, EXT_CAPABILITIES, EXT_SDA, EXT_QC, EXT_LEI,
-	EXT_LEI_ROLE, EXT_ADOBE_TIME, EXT_ADOBE_ARCHIVE, EXT_SKI, EXT_OTHER, EXT_COUNT
+	EXT_POLICIES,
+	EXT_CRL,
+	EXT_AIA,
+	EXT_BASIC,
+	EXT_KU,
+	EXT_EKU,
+	EXT_AKI,
+	EXT_SAN,
+	EXT_CAPABILITIES,
+	EXT_SDA,
+	EXT_QC,
+	EXT_LEI,
+	EXT_LEI_ROLE,
+	EXT_ADOBE_TIME,
+	EXT_ADOBE_ARCHIVE,
+	EXT_SKI,
+	EXT_OTHER,
+	EXT_COUNT
 };
 
 enum key_kind { KEY_UNKNOWN, KEY_RSA, KEY_EC, KEY_ED25519, KEY_ED448, KEY_ML_DSA, KEY_ML_KEM };
@@ -78,7 +94,7 @@ struct certcheck {
 
 	/* key */
 	enum key_kind key;
-	int curve;                  /* NID; 0 = none or not named */
+	int curve; /* NID; 0 = none or not named */
 	const X509_ALGOR *key_algorithm;
 	const unsigned char *key_bits;
 	size_t key_bits_len;
@@ -101,17 +117,17 @@ struct certcheck {
 	struct name_view subject;
 	struct name_view *directory_names; /* of the alternative name */
 	size_t n_directory_names;
-	struct mailbox *mailboxes;         /* of the alternative name */
+	struct mailbox *mailboxes; /* of the alternative name */
 	size_t n_mailboxes;
 
 	/* chain, as far as it could be built, with the leaf; NULL when there is none */
-	STACK_OF(X509) *chain;
+	STACK_OF(X509) * chain;
 	char chain_error[200]; /* "" = verified */
 
 	/* while rows run */
 	const struct certcheck_row *row;
 	const struct name_view *name; /* which name the name rows judge: the subject, or a directoryName */
-	unsigned reported;            /* by this row */
+	unsigned reported;	      /* by this row */
 	struct findings *out;
 	bool nomem;
 };
@@ -124,11 +140,11 @@ struct certcheck {
 
 /* How a row meets a private profile: as advice, not at all, or it is a question of the gateway's own, which stands for all. */
 enum row_scope {
-	ROW_BR,         /* for BR profiles; a warning for a private one, when the row is for all types and for Multipurpose */
-	ROW_BR_ONLY,    /* says something about being a BR certificate: not for private profiles */
-	ROW_BR_NAME,    /* like ROW_BR, and a rule for names: also used for directoryName entries (SAN-5) */
-	ROW_OWN,        /* the gateway's own question, for every profile */
-	ROW_PRIVATE     /* only for private profiles */
+	ROW_BR,	     /* for BR profiles; a warning for a private one, when the row is for all types and for Multipurpose */
+	ROW_BR_ONLY, /* says something about being a BR certificate: not for private profiles */
+	ROW_BR_NAME, /* like ROW_BR, and a rule for names: also used for directoryName entries (SAN-5) */
+	ROW_OWN,     /* the gateway's own question, for every profile */
+	ROW_PRIVATE  /* only for private profiles */
 };
 
 /* Days as YYYYMMDD; 0 = no limit.  A row applies when first <= notBefore's day < end. */
@@ -163,7 +179,9 @@ void certcheck_parts_clear(struct certcheck *c);
 bool certcheck_parts_mailboxes(struct certcheck *c);
 
 /* Bytes from a certificate as text for a finding: ASCII, controls and others as \xNN, at most 60 octets of it. */
-struct printable { char s[256]; };
+struct printable {
+	char s[256];
+};
 const char *printable_text(struct printable *where, const void *data, size_t len);
 const char *printable_oid(struct printable *where, const ASN1_OBJECT *object);
 #define PRINTABLE(data, len) printable_text(&(struct printable){{0}}, (data), (len))
@@ -172,7 +190,7 @@ const char *printable_oid(struct printable *where, const ASN1_OBJECT *object);
 bool oid_is(const ASN1_OBJECT *object, const char *dotted);
 /* Build and verify the chain to an anchor, times of the leaf and purposes of the leaf left to the rows.  *chain (freed by the caller) holds
  * what could be built, the leaf first, also on failure; `why` gets the reason. */
-bool certcheck_verify(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, enum usage usage, time_t now, STACK_OF(X509) **chain,
+bool certcheck_verify(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) * untrusted, enum usage usage, time_t now, STACK_OF(X509) * *chain,
 	char *why, size_t why_size);
 
 /* Parse bytes as one bare address; false when they are none (NUL, controls, rest behind it). */

@@ -132,7 +132,8 @@ static size_t crl_uris(struct certcheck *c, bool judge)
 
 	for (int i = 0; i < sk_DIST_POINT_num(c->crl); i++) {
 		const DIST_POINT *point = sk_DIST_POINT_value(c->crl, i);
-		const GENERAL_NAMES *names = point->distpoint != NULL && point->distpoint->type == 0 ? point->distpoint->name.fullname : NULL;
+		const GENERAL_NAMES *names =
+			point->distpoint != NULL && point->distpoint->type == 0 ? point->distpoint->name.fullname : NULL;
 
 		for (int j = 0; j < sk_GENERAL_NAME_num(names); j++) {
 			const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, j);
@@ -299,8 +300,11 @@ static void eku_2_multipurpose(struct certcheck *c)
 
 static void eku_3(struct certcheck *c)
 {
-	static const struct { int nid; const char *name; } banned[] = {{NID_server_auth, "TLS server"}, {NID_code_sign, "code signing"},
-		{NID_time_stamp, "time stamping"}, {NID_anyExtendedKeyUsage, "any purpose"}};
+	static const struct {
+		int nid;
+		const char *name;
+	} banned[] = {{NID_server_auth, "TLS server"}, {NID_code_sign, "code signing"}, {NID_time_stamp, "time stamping"},
+		{NID_anyExtendedKeyUsage, "any purpose"}};
 
 	for (size_t i = 0; i < COUNT(banned); i++)
 		if (eku_has(c, banned[i].nid))
@@ -383,7 +387,8 @@ static void lei_2(struct certcheck *c)
 	const unsigned char *p = value != NULL ? ASN1_STRING_get0_data(value) : NULL;
 
 	/* PrintableString (SIZE (20)) */
-	if (value != NULL && !(ASN1_STRING_length(value) == 22 && p[0] == V_ASN1_PRINTABLESTRING && p[1] == 20 && lei_is_valid((const char *)p + 2, 20)))
+	if (value != NULL &&
+		!(ASN1_STRING_length(value) == 22 && p[0] == V_ASN1_PRINTABLESTRING && p[1] == 20 && lei_is_valid((const char *)p + 2, 20)))
 		row_report(c, "the LEI is not 20 letters and digits with right check digits");
 }
 
@@ -413,10 +418,12 @@ static void flg_1_empty_subject(struct certcheck *c)
 
 static void flg_2(struct certcheck *c)
 {
-	static const struct { enum ext ext; const char *name; } plain[] = {{EXT_AIA, "authority information access"},
-		{EXT_AKI, "authority key identifier"}, {EXT_SKI, "subject key identifier"}, {EXT_CAPABILITIES, "S/MIME capabilities"},
-		{EXT_QC, "qualified statements"}, {EXT_LEI, "the LEI"}, {EXT_LEI_ROLE, "the LEI role"},
-		{EXT_ADOBE_TIME, "an Adobe extension"}, {EXT_ADOBE_ARCHIVE, "an Adobe extension"}};
+	static const struct {
+		enum ext ext;
+		const char *name;
+	} plain[] = {{EXT_AIA, "authority information access"}, {EXT_AKI, "authority key identifier"}, {EXT_SKI, "subject key identifier"},
+		{EXT_CAPABILITIES, "S/MIME capabilities"}, {EXT_QC, "qualified statements"}, {EXT_LEI, "the LEI"},
+		{EXT_LEI_ROLE, "the LEI role"}, {EXT_ADOBE_TIME, "an Adobe extension"}, {EXT_ADOBE_ARCHIVE, "an Adobe extension"}};
 
 	for (size_t i = 0; i < COUNT(plain); i++)
 		if (c->ext_critical[plain[i].ext])

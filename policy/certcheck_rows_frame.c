@@ -22,6 +22,7 @@ struct octets {
 	enum key_kind key; /* whose key may make this signature; KEY_UNKNOWN: nobody's */
 	int curve;
 };
+/* clang-format off */
 #define OCTETS(text, key, curve) {text, sizeof(text) - 1, key, curve}
 
 #define SHA2(n) "\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02" n "\x05\x00"
@@ -31,6 +32,7 @@ struct octets {
 #define ML_KEM(n) "\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x04" n
 #define ED25519_ID "\x30\x05\x06\x03\x2b\x65\x70"
 #define ED448_ID "\x30\x05\x06\x03\x2b\x65\x71"
+/* clang-format on */
 
 /* Section 7.1.3.2, with the ML-DSA ones of version 1.0.11 at the end. */
 static const struct octets signature_algorithms[] = {
@@ -124,8 +126,14 @@ static void frm_2_extensions(struct certcheck *c)
 {
 	/* cA FALSE is the DEFAULT, which DER leaves out (X.690 section 11.5) */
 	static const unsigned char ca_false[] = {0x30, 0x03, 0x01, 0x01, 0x00};
-	const void *decoded[EXT_COUNT] = {[EXT_POLICIES] = c->policies, [EXT_CRL] = c->crl, [EXT_AIA] = c->aia, [EXT_BASIC] = c->basic,
-		[EXT_EKU] = c->eku, [EXT_AKI] = c->aki, [EXT_SAN] = c->san, [EXT_SKI] = c->ski};
+	const void *decoded[EXT_COUNT] = {[EXT_POLICIES] = c->policies,
+		[EXT_CRL] = c->crl,
+		[EXT_AIA] = c->aia,
+		[EXT_BASIC] = c->basic,
+		[EXT_EKU] = c->eku,
+		[EXT_AKI] = c->aki,
+		[EXT_SAN] = c->san,
+		[EXT_SKI] = c->ski};
 	int n = X509_get_ext_count(c->leaf);
 
 	for (int i = 0; i < n; i++) {
@@ -143,7 +151,8 @@ static void frm_2_extensions(struct certcheck *c)
 	if (c->basic != NULL) {
 		const ASN1_OCTET_STRING *value = X509_EXTENSION_get_data(c->ext[EXT_BASIC]);
 
-		if ((size_t)ASN1_STRING_length(value) == sizeof ca_false && memcmp(ASN1_STRING_get0_data(value), ca_false, sizeof ca_false) == 0)
+		if ((size_t)ASN1_STRING_length(value) == sizeof ca_false &&
+			memcmp(ASN1_STRING_get0_data(value), ca_false, sizeof ca_false) == 0)
 			row_report(c, "basic constraints spell out the default cA FALSE");
 	}
 }
@@ -271,7 +280,8 @@ static void key_1(struct certcheck *c)
 
 	if (!key_is_listed(c, c->row->first >= BR_1_0_11))
 		row_report(c, "key algorithm %s%s is none of those that are listed",
-			c->key_algorithm != NULL ? algorithm_name(c->key_algorithm, name) : "unreadable", c->key == KEY_EC ? " on another curve" : "");
+			c->key_algorithm != NULL ? algorithm_name(c->key_algorithm, name) : "unreadable",
+			c->key == KEY_EC ? " on another curve" : "");
 }
 
 static void key_6(struct certcheck *c)
@@ -415,7 +425,7 @@ static void key_4_modulus(struct certcheck *c, const BIGNUM *n)
 		row_report(c, "RSA modulus is even");
 		return;
 	}
-	for (size_t i = 0; i < count; ) {
+	for (size_t i = 0; i < count;) {
 		size_t first = i;
 		BN_ULONG product = 1, rest;
 
@@ -495,7 +505,8 @@ static void key_5(struct certcheck *c)
 {
 	bool valid = true;
 
-	if (c->key == KEY_EC && key_is_listed(c, false)) /* loading checks that the point is on the curve; one octet is the point at infinity */
+	/* loading an EC key checks that the point is on the curve; one octet is the point at infinity */
+	if (c->key == KEY_EC && key_is_listed(c, false))
 		valid = c->key_bits_len > 1 && X509_get0_pubkey(c->leaf) != NULL;
 	else if (c->key == KEY_ED25519)
 		valid = c->key_bits_len == 32 && edwards_point(c->key_bits, 32, P25519, D25519, true);
@@ -513,7 +524,8 @@ static void iss_1(struct certcheck *c)
 		EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(c->chain, i));
 
 		if (key != NULL && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) < 3072) {
-			row_report(c, "an issuer in the chain has an RSA key of %d bits, and may not issue from 15 September 2027 on", EVP_PKEY_get_bits(key));
+			row_report(c, "an issuer in the chain has an RSA key of %d bits, and may not issue from 15 September 2027 on",
+				EVP_PKEY_get_bits(key));
 			return;
 		}
 	}

@@ -84,8 +84,12 @@ static void san_2(struct certcheck *c)
 
 static void san_3(struct certcheck *c)
 {
-	static const char *const kinds[] = {[GEN_DNS] = "a DNS name", [GEN_X400] = "an X.400 address", [GEN_EDIPARTY] = "an EDI party name",
-		[GEN_URI] = "a URI", [GEN_IPADD] = "an IP address", [GEN_RID] = "a registered ID"};
+	static const char *const kinds[] = {[GEN_DNS] = "a DNS name",
+		[GEN_X400] = "an X.400 address",
+		[GEN_EDIPARTY] = "an EDI party name",
+		[GEN_URI] = "a URI",
+		[GEN_IPADD] = "an IP address",
+		[GEN_RID] = "a registered ID"};
 
 	for (int i = 0; i < sk_GENERAL_NAME_num(c->san); i++) {
 		int type = sk_GENERAL_NAME_value(c->san, i)->type;
@@ -142,9 +146,11 @@ static void san_6(struct certcheck *c)
 /* ---- subject: values --------------------------------------------------------------------------------------------- */
 
 /* RFC 5280 appendix A.1: characters, not octets. */
-static const struct { int nid; size_t max; } bounds[] = {{NID_commonName, 64}, {NID_organizationName, 64}, {NID_organizationalUnitName, 64},
-	{NID_title, 64}, {NID_serialNumber, 64}, {NID_localityName, 128}, {NID_stateOrProvinceName, 128}, {NID_pseudonym, 128},
-	{NID_pkcs9_emailAddress, 255}};
+static const struct {
+	int nid;
+	size_t max;
+} bounds[] = {{NID_commonName, 64}, {NID_organizationName, 64}, {NID_organizationalUnitName, 64}, {NID_title, 64}, {NID_serialNumber, 64},
+	{NID_localityName, 128}, {NID_stateOrProvinceName, 128}, {NID_pseudonym, 128}, {NID_pkcs9_emailAddress, 255}};
 
 static size_t characters(const struct name_attribute *a)
 {
@@ -192,8 +198,8 @@ static void dn_1(struct certcheck *c)
 
 static bool says_nothing(const struct name_attribute *a)
 {
-	static const char *const words[] = {"n/a", "na", "none", "null", "nil", "unknown", "not applicable", "not available", "absent", "empty",
-		"undefined"};
+	static const char *const words[] = {
+		"n/a", "na", "none", "null", "nil", "unknown", "not applicable", "not available", "absent", "empty", "undefined"};
 	size_t i = 0;
 
 	while (i < a->len && (a->text[i] == '.' || a->text[i] == '-' || a->text[i] == ' '))
@@ -277,9 +283,9 @@ static void dn_7(struct certcheck *c)
 static void dn_8(struct certcheck *c)
 {
 	/* attributes banned for one type or generation alone are here too: DN-5, DN-6 and DN-7 report them */
-	static const int allowed[] = {NID_commonName, NID_organizationName, NID_organizationalUnitName, NID_organizationIdentifier, NID_givenName,
-		NID_surname, NID_pseudonym, NID_serialNumber, NID_pkcs9_emailAddress, NID_title, NID_streetAddress, NID_localityName,
-		NID_stateOrProvinceName, NID_postalCode, NID_countryName};
+	static const int allowed[] = {NID_commonName, NID_organizationName, NID_organizationalUnitName, NID_organizationIdentifier,
+		NID_givenName, NID_surname, NID_pseudonym, NID_serialNumber, NID_pkcs9_emailAddress, NID_title, NID_streetAddress,
+		NID_localityName, NID_stateOrProvinceName, NID_postalCode, NID_countryName};
 
 	only(c, allowed, COUNT(allowed));
 }
@@ -305,17 +311,21 @@ static void dn_10(struct certcheck *c)
 }
 
 /* ISO 3166-1 alpha-2, officially assigned, and XX, which the requirements allow where a country has no code. */
+/* clang-format off */
 static const char countries[] =
-	"AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK "
-	"CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS "
-	"GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV "
-	"LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM "
-	"PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR "
-	"TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW XX";
+	"AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT "
+	"BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH "
+	"ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT "
+	"HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS "
+	"LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI "
+	"NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG "
+	"SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG "
+	"UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW XX";
+/* clang-format on */
 
 static bool country_assigned(const char *code)
 {
-	for (const char *p = countries; ; p += 3) {
+	for (const char *p = countries;; p += 3) {
 		if (p[0] == code[0] && p[1] == code[1])
 			return true;
 		if (p[2] == 0)
@@ -354,7 +364,8 @@ static void cn_2(struct certcheck *c)
 		for (size_t j = 0; j < c->name->n && !fits; j++)
 			fits = c->name->v[j].nid == NID_organizationName && same_text(a, &c->name->v[j]);
 		if (!fits)
-			row_report(c, "commonName \"%s\" is neither the organization nor an address of the alternative name", PRINTABLE(a->text, a->len));
+			row_report(c, "commonName \"%s\" is neither the organization nor an address of the alternative name",
+				PRINTABLE(a->text, a->len));
 	}
 }
 
@@ -430,14 +441,16 @@ static void org_1(struct certcheck *c)
 		if (type != V_ASN1_UTF8STRING && type != V_ASN1_PRINTABLESTRING)
 			row_report(c, "organizationIdentifier is neither PrintableString nor UTF8String");
 		if (!organization_id_parse(a, &id))
-			row_report(c, "organizationIdentifier \"%s\" has not the form SCHEMECOUNTRY[+SUB]-REFERENCE", PRINTABLE(a->text, a->len));
+			row_report(c, "organizationIdentifier \"%s\" has not the form SCHEMECOUNTRY[+SUB]-REFERENCE",
+				PRINTABLE(a->text, a->len));
 	}
 }
 
 static const char *org_2_trouble(const struct organization_id *id)
 {
-	bool registry = strcmp(id->scheme, "NTR") == 0, lei = strcmp(id->scheme, "LEI") == 0, international = strcmp(id->scheme, "INT") == 0,
-	     government = strcmp(id->scheme, "GOV") == 0, national = strcmp(id->scheme, "VAT") == 0 || strcmp(id->scheme, "PSD") == 0;
+	bool registry = strcmp(id->scheme, "NTR") == 0, lei = strcmp(id->scheme, "LEI") == 0,
+	     international = strcmp(id->scheme, "INT") == 0, government = strcmp(id->scheme, "GOV") == 0,
+	     national = strcmp(id->scheme, "VAT") == 0 || strcmp(id->scheme, "PSD") == 0;
 
 	if (!registry && !lei && !international && !government && !national)
 		return "its scheme is none of NTR, VAT, PSD, LEI, GOV, INT";
@@ -482,7 +495,7 @@ static void org_3(struct certcheck *c)
 			continue;
 		/* the tax prefixes of the European Union that are no ISO codes: Greece and Northern Ireland */
 		if (strcmp(id.scheme, "VAT") == 0 && ((strcmp(id.country, "EL") == 0 && text_is(country, "GR")) ||
-			(strcmp(id.country, "XI") == 0 && text_is(country, "GB"))))
+							     (strcmp(id.country, "XI") == 0 && text_is(country, "GB"))))
 			continue;
 		row_report(c, "organizationIdentifier is of %s, countryName is \"%s\"", id.country, PRINTABLE(country->text, country->len));
 	}

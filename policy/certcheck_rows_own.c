@@ -69,7 +69,8 @@ static void own_addr_all_there(struct certcheck *c)
 		if (best == MATCH_NONE)
 			row_report(c, "our address \"%s\" is not in the certificate", PRINTABLE(text, strlen(text)));
 		else if (best == MATCH_NO_CASE)
-			row_report_as(c, FINDING_WARNING, "our address \"%s\" is written in other upper and lower case", PRINTABLE(text, strlen(text)));
+			row_report_as(c, FINDING_WARNING, "our address \"%s\" is written in other upper and lower case",
+				PRINTABLE(text, strlen(text)));
 	}
 }
 
@@ -81,8 +82,8 @@ static void own_addr_name(struct certcheck *c, const struct name_view *name)
 		struct address parsed;
 		bool valid = mailbox_parse(a->text, a->len, &parsed);
 
-		if (a->nid == NID_pkcs9_emailAddress ? !valid || match_ours(c, &parsed) == MATCH_NONE :
-			a->nid == NID_commonName && valid && match_ours(c, &parsed) == MATCH_NONE)
+		if (a->nid == NID_pkcs9_emailAddress ? !valid || match_ours(c, &parsed) == MATCH_NONE
+						     : a->nid == NID_commonName && valid && match_ours(c, &parsed) == MATCH_NONE)
 			row_report(c, "the name holds the address \"%s\", which is not ours", PRINTABLE(a->text, a->len));
 	}
 }

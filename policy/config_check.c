@@ -87,7 +87,8 @@ static long check_user(struct check *k, const char *key, const char *name)
 	long uid = user_id(name);
 
 	if (uid == ID_UNKNOWN)
-		say(k, LINE_ERROR, key, "there is no user \"%s\"; systemd-sysusers makes it from the file that comes with the package", name);
+		say(k, LINE_ERROR, key, "there is no user \"%s\"; systemd-sysusers makes it from the file that comes with the package",
+			name);
 	else
 		say(k, LINE_OK, key, "user %s", name);
 	return uid;
@@ -116,7 +117,8 @@ static void check_users(struct check *k)
 	check_group(k, "control.admin-group", c->control.admin_group, LINE_WARNING);
 	check_group(k, "control.helpdesk-group", c->control.helpdesk_group, LINE_WARNING);
 	if (k->uid_outbound != ID_UNKNOWN && (k->uid_outbound == k->uid_inbound || k->uid_outbound == k->uid_enrolld))
-		say(k, LINE_WARNING, "users.outbound", "the outbound instance shares its user with another program, which can then read the master "
+		say(k, LINE_WARNING, "users.outbound",
+			"the outbound instance shares its user with another program, which can then read the master "
 			"key; give it a user of its own");
 }
 
@@ -141,7 +143,8 @@ static bool look(struct check *k, const char *key, const char *path, enum line m
 
 /* A secret of one user: 0600, belonging to that user or root.  A file of root's only serves a program started by root or by a
  * systemd credential, so the user who has to read it is named. */
-static void check_secret(struct check *k, const char *key, const char *place, const char *user, long uid, enum line missing, const char *help)
+static void check_secret(
+	struct check *k, const char *key, const char *place, const char *user, long uid, enum line missing, const char *help)
 {
 	char name[64];
 	struct stat st;
@@ -159,8 +162,8 @@ static void check_secret(struct check *k, const char *key, const char *place, co
 	else if (st.st_mode & 077)
 		say(k, LINE_ERROR, key, "%s: mode %04o lets others read it; chmod 0600 %s", place, (unsigned)(st.st_mode & 07777), place);
 	else if (uid != ID_UNKNOWN && st.st_uid != (uid_t)uid)
-		say(k, LINE_ERROR, key, "%s: must belong to user %s, belongs to %s; chown %s %s, or hand it over as a systemd credential", place, user,
-			user_name(st.st_uid, name), user, place);
+		say(k, LINE_ERROR, key, "%s: must belong to user %s, belongs to %s; chown %s %s, or hand it over as a systemd credential",
+			place, user, user_name(st.st_uid, name), user, place);
 	else
 		say(k, LINE_OK, key, "%s (mode %04o, user %s)", place, (unsigned)(st.st_mode & 07777), user_name(st.st_uid, name));
 }
@@ -193,7 +196,8 @@ static void check_certificates(struct check *k, const char *key, const char *pat
 		goto out;
 	}
 	if (st.st_mode & 022)
-		say(k, LINE_ERROR, key, "%s: others than its owner may change it (mode %04o); chmod 0644 %s", path, (unsigned)(st.st_mode & 07777), path);
+		say(k, LINE_ERROR, key, "%s: others than its owner may change it (mode %04o); chmod 0644 %s", path,
+			(unsigned)(st.st_mode & 07777), path);
 	bio = BIO_new_mem_buf(buf_str(&text), (int)text.len);
 	while (bio && (x = next_certificate(bio, &broken))) {
 		n++;
@@ -204,7 +208,8 @@ static void check_certificates(struct check *k, const char *key, const char *pat
 		X509_free(x);
 	}
 	if (broken || n == 0)
-		say(k, LINE_ERROR, key, "%s: %s", path, broken ? "damaged: not all of it can be read as PEM certificates" : "no PEM certificate in it");
+		say(k, LINE_ERROR, key, "%s: %s", path,
+			broken ? "damaged: not all of it can be read as PEM certificates" : "no PEM certificate in it");
 	else
 		say(k, LINE_OK, key, "%s (%zu certificate%s)", path, n, n == 1 ? "" : "s");
 out:
@@ -221,7 +226,8 @@ static void check_readable(struct check *k, const char *key, const char *path, e
 	if (!S_ISREG(st.st_mode))
 		say(k, LINE_ERROR, key, "%s: not a file", path);
 	else if (st.st_mode & 022)
-		say(k, LINE_ERROR, key, "%s: others than its owner may change it (mode %04o); chmod 0640 %s", path, (unsigned)(st.st_mode & 07777), path);
+		say(k, LINE_ERROR, key, "%s: others than its owner may change it (mode %04o); chmod 0640 %s", path,
+			(unsigned)(st.st_mode & 07777), path);
 	else
 		say(k, LINE_OK, key, "%s", path);
 }
@@ -237,7 +243,8 @@ static bool check_directory(struct check *k, const char *key, const char *path, 
 		return false;
 	}
 	if ((st->st_mode & 002) && !(st->st_mode & S_ISVTX)) {
-		say(k, LINE_ERROR, key, "%s: everybody may change it (mode %04o); chmod o-w %s", path, (unsigned)(st->st_mode & 07777), path);
+		say(k, LINE_ERROR, key, "%s: everybody may change it (mode %04o); chmod o-w %s", path, (unsigned)(st->st_mode & 07777),
+			path);
 		return false;
 	}
 	return true;
@@ -252,7 +259,8 @@ static void check_spool(struct check *k)
 	if (!check_directory(k, "milter.spool-directory", path, LINE_ERROR, "systemd-tmpfiles makes it", &st))
 		return;
 	if ((st.st_mode & 0777) != 0700)
-		say(k, LINE_ERROR, "milter.spool-directory", "%s: mode %04o, mail rests in it; chmod 0700 %s", path, (unsigned)(st.st_mode & 07777), path);
+		say(k, LINE_ERROR, "milter.spool-directory", "%s: mode %04o, mail rests in it; chmod 0700 %s", path,
+			(unsigned)(st.st_mode & 07777), path);
 	else if (k->uid_outbound != ID_UNKNOWN && st.st_uid != (uid_t)k->uid_outbound)
 		say(k, LINE_ERROR, "milter.spool-directory", "%s: must belong to user %s, belongs to %s", path, k->config->users.outbound,
 			user_name(st.st_uid, name));
@@ -292,7 +300,8 @@ static void check_sockets(struct check *k)
 			continue;
 		}
 		tcp = true;
-		say(k, LINE_WARNING, keys[i], "%s: TCP is as good as every user's login to whoever can reach it; prefer a Unix socket", sockets[i]);
+		say(k, LINE_WARNING, keys[i], "%s: TCP is as good as every user's login to whoever can reach it; prefer a Unix socket",
+			sockets[i]);
 	}
 	if (!tcp && c->milter.n_tcp_peers > 0)
 		say(k, LINE_WARNING, "milter.tcp-peers", "no socket is an inet socket, so nothing uses it");
@@ -311,8 +320,8 @@ static void check_submissions(struct check *k)
 		check_readable(k, "submission.map-file", s->map_file, LINE_ERROR);
 		check_secret(k, "submission.secret-file", s->secret_file, c->users.outbound, k->uid_outbound, LINE_ERROR, "");
 		if (s->daemons.n == 0 && s->n_networks == 0)
-			say(k, LINE_WARNING, "submission.daemons", "entry \"%s\" takes every listener and every client that logs in; name daemons or networks",
-				s->name);
+			say(k, LINE_WARNING, "submission.daemons",
+				"entry \"%s\" takes every listener and every client that logs in; name daemons or networks", s->name);
 	}
 }
 
@@ -325,12 +334,14 @@ static void check_ca(struct check *k)
 	check_certificates(k, "ca.anchor-file", c->ca.anchor_file, missing, true, "");
 	check_certificates(k, "ca.intermediate-file", c->ca.intermediate_file, missing, true, "");
 	if (c->ca.directory_url)
-		check_secret(k, "ca.account-key", c->ca.account_key, c->users.enrolld, k->uid_enrolld, missing, "`enrollctl init` makes it");
+		check_secret(
+			k, "ca.account-key", c->ca.account_key, c->users.enrolld, k->uid_enrolld, missing, "`enrollctl init` makes it");
 	check_secret(k, "ca.eab.key-file", c->ca.eab_key_file, c->users.enrolld, k->uid_enrolld, missing, "");
 	if (!k->later && !c->ca.accept_terms)
 		say(k, LINE_WARNING, "ca.accept-terms", "false: a CA that has terms of service will refuse the account");
 	if (c->ca.authentication == CHALLENGE_NONE_FROM_NETWORK)
-		say(k, LINE_WARNING, "ca.challenge-authentication", "challenges from challenge-networks are believed without proof; only for a CA inside "
+		say(k, LINE_WARNING, "ca.challenge-authentication",
+			"challenges from challenge-networks are believed without proof; only for a CA inside "
 			"the organization");
 	if (c->ca.caa != CAA_ENFORCE)
 		say(k, LINE_WARNING, "ca.caa", "CAA records that forbid this CA will not stop an order");
@@ -361,13 +372,17 @@ static void check_directory_password(struct check *k)
 	if (!S_ISREG(st.st_mode))
 		say(k, LINE_ERROR, key, "%s: not a file", place);
 	else if (shared)
-		say(k, LINE_WARNING, key, "%s: %s, which reads strangers' mail, is in group %s and can read it as well; a systemd credential keeps it to "
-			"those who need it", place, c->users.inbound, group);
+		say(k, LINE_WARNING, key,
+			"%s: %s, which reads strangers' mail, is in group %s and can read it as well; a systemd credential keeps it to "
+			"those who need it",
+			place, c->users.inbound, group);
 	else if (alone)
 		say(k, LINE_OK, key, "%s (mode %04o)", place, (unsigned)(st.st_mode & 07777));
 	else
-		say(k, LINE_ERROR, key, "%s: %s and %s have to read it and nobody else: chown root:%s %s; chmod 0640 %s; or hand it over as a systemd "
-			"credential", place, c->users.outbound, c->users.enrolld, group, place, place);
+		say(k, LINE_ERROR, key,
+			"%s: %s and %s have to read it and nobody else: chown root:%s %s; chmod 0640 %s; or hand it over as a systemd "
+			"credential",
+			place, c->users.outbound, c->users.enrolld, group, place, place);
 }
 
 static void check_directory_room(struct check *k)
@@ -379,7 +394,8 @@ static void check_directory_room(struct check *k)
 	check_certificates(k, "directory.ca-file", c->directory.ca_file, LINE_ERROR, true, "");
 	check_directory_password(k);
 	if (c->directory.allow_cleartext && !c->directory.starttls)
-		say(k, LINE_WARNING, "directory.allow-cleartext", "who owns which address is asked without TLS: whoever can change these answers can have "
+		say(k, LINE_WARNING, "directory.allow-cleartext",
+			"who owns which address is asked without TLS: whoever can change these answers can have "
 			"mail signed as anybody");
 }
 

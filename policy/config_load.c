@@ -146,8 +146,8 @@ static bool unknown_key(struct config_source *src, const config_setting_t *s, co
 		return config_bad(src, s, path, "secrets do not stand in the configuration: they come from files of mode 0600 or systemd "
 			"credentials, named by keys such as password-file and key-file");
 	near = nearest(group, name);
-	return config_bad(src, s, path, "expected a known key, found \"%s\"%s%s%s", name, near ? "; did you mean " : "", near ? near->path : "",
-		near ? "?" : "");
+	return config_bad(src, s, path, "expected a known key, found \"%s\"%s%s%s", name, near ? "; did you mean " : "",
+		near ? near->path : "", near ? "?" : "");
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */

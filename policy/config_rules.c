@@ -80,7 +80,8 @@ static bool rules_pilot(struct config_source *src)
 	if (!written(src, "pilot"))
 		return true;
 	if (c->pilot_addresses.n == 0 && !c->pilot_group)
-		return BAD("pilot", "expected addresses or a group; nobody would take part in an empty pilot; leave it out and everybody does");
+		return BAD("pilot",
+			"expected addresses or a group; nobody would take part in an empty pilot; leave it out and everybody does");
 	for (size_t i = 0; i < c->pilot_addresses.n; i++)
 		if (!config_serves(c, strrchr(c->pilot_addresses.v[i], '@') + 1))
 			return BAD("pilot.addresses", "\"%s\" is in none of the domains", c->pilot_addresses.v[i]);
@@ -93,16 +94,19 @@ static bool rules_relay(struct config_source *src, const struct submission *s, s
 {
 	if (s->vouch != VOUCH_RELAY) {
 		if (s->own_mx.n > 0 || s->require_dkim_domain || s->secret_header || s->secret_file)
-			return BAD_SUBMISSION("vouch", "own-mx, require-dkim-domain, secret-header and secret-file only have a meaning with vouch = "
+			return BAD_SUBMISSION("vouch",
+				"own-mx, require-dkim-domain, secret-header and secret-file only have a meaning with vouch = "
 				"\"relay\"; here they would check nothing");
 		return true;
 	}
 	if (s->n_networks == 0)
-		return BAD_SUBMISSION("networks", "vouch = \"relay\" needs networks that name the relay; without them any client would be one");
+		return BAD_SUBMISSION(
+			"networks", "vouch = \"relay\" needs networks that name the relay; without them any client would be one");
 	if (whole_internet(s->networks, s->n_networks))
 		return BAD_SUBMISSION("networks", "expected the networks of the relay, found the whole Internet");
 	if (s->own_mx.n == 0)
-		return BAD_SUBMISSION("own-mx", "vouch = \"relay\" needs own-mx, the names of our MX hosts in Received lines; without them mail from "
+		return BAD_SUBMISSION("own-mx",
+			"vouch = \"relay\" needs own-mx, the names of our MX hosts in Received lines; without them mail from "
 			"outside that the relay redirects would be signed");
 	if (!s->secret_header != !s->secret_file)
 		return BAD_SUBMISSION("secret-header", "secret-header and secret-file go together");
@@ -120,7 +124,8 @@ static bool rules_submission(struct config_source *src, size_t i)
 		if (strcmp(c->submissions[j].name, s->name) == 0)
 			return BAD_SUBMISSION("name", "\"%s\" is the name of another entry too", s->name);
 	if (!s->require_login && s->vouch != VOUCH_RELAY)
-		return BAD_SUBMISSION("require-login", "false is only possible with vouch = \"relay\": without a login nobody else can vouch for From");
+		return BAD_SUBMISSION(
+			"require-login", "false is only possible with vouch = \"relay\": without a login nobody else can vouch for From");
 	if (s->vouch == VOUCH_DIRECTORY && c->directory.urls.n == 0)
 		return BAD_SUBMISSION("vouch", "\"directory\" needs a directory: set directory.urls, or choose \"login\" or \"map\"");
 	if (s->vouch == VOUCH_MAP && !s->map_file)
@@ -128,8 +133,10 @@ static bool rules_submission(struct config_source *src, size_t i)
 	if (s->vouch != VOUCH_MAP && s->map_file)
 		return BAD_SUBMISSION("map-file", "a map-file only has a meaning with vouch = \"map\"; here it would be ignored");
 	if (c->no_certificate == NO_CERTIFICATE_TEMPFAIL && !s->mta_clients)
-		return BAD("no-certificate", "\"tempfail\" is only for listeners whose clients are MTAs, which try again; submission \"%s\" has "
-			"mta-clients = false and its users would see an error for every mail", s->name);
+		return BAD("no-certificate",
+			"\"tempfail\" is only for listeners whose clients are MTAs, which try again; submission \"%s\" has "
+			"mta-clients = false and its users would see an error for every mail",
+			s->name);
 	return rules_relay(src, s, i);
 }
 
@@ -159,7 +166,8 @@ static bool rules_challenge(struct config_source *src)
 		return BAD("ca.challenge-networks", "expected networks of our own, found the whole Internet");
 	}
 	if (ca->authentication == CHALLENGE_AUTHSERV_ID && !ca->authserv_id)
-		return BAD("ca.challenge-authentication", "\"authserv-id\" needs the key authserv-id: whose Authentication-Results are believed?");
+		return BAD("ca.challenge-authentication",
+			"\"authserv-id\" needs the key authserv-id: whose Authentication-Results are believed?");
 	if (ca->authentication != CHALLENGE_AUTHSERV_ID && ca->authserv_id)
 		return BAD("ca.authserv-id", "only has a meaning with challenge-authentication = \"authserv-id\"");
 	if (redirect && !c->redirect_to)
@@ -182,7 +190,8 @@ static bool rules_ca(struct config_source *src)
 	if (!c->ca.directory_url)
 		return BAD("ca.directory-url", "expected the URL of the CA's ACME directory");
 	if (!c->ca.anchor_file)
-		return BAD("ca.anchor-file", "expected a PEM file of the roots that user certificates must chain to; without it every certificate "
+		return BAD("ca.anchor-file",
+			"expected a PEM file of the roots that user certificates must chain to; without it every certificate "
 			"would be refused");
 	return true;
 }
@@ -194,14 +203,17 @@ static bool rules_certificate(struct config_source *src)
 	char name[64];
 
 	if (p->usage != USAGE_SIGN && !c->decryption)
-		return BAD("certificate.usage", "\"encrypt\" and \"dual\" need decryption = \"exported-keys\" or \"gateway NAME\": who will read "
+		return BAD("certificate.usage",
+			"\"encrypt\" and \"dual\" need decryption = \"exported-keys\" or \"gateway NAME\": who will read "
 			"mail encrypted to these certificates?");
 	if (p->validation != VALIDATION_PRIVATE) {
 		if (p->policy_oids.n > 0 || p->ekus.n > 0 || p->max_days != 0)
-			return BAD("certificate.validation", "policy-oids, ekus and max-days only have a meaning with \"private\"; here they would check "
+			return BAD("certificate.validation",
+				"policy-oids, ekus and max-days only have a meaning with \"private\"; here they would check "
 				"nothing");
 		if (p->validation != VALIDATION_MAILBOX && c->directory.urls.n == 0)
-			return BAD("certificate.validation", "names of people and organizations in certificates come from the directory: set "
+			return BAD("certificate.validation",
+				"names of people and organizations in certificates come from the directory: set "
 				"directory.urls, or choose \"mailbox\"");
 	} else {
 		if (p->max_days == 0)
@@ -211,7 +223,9 @@ static bool rules_certificate(struct config_source *src)
 	}
 	snprintf(name, sizeof(name), "%s%s%s", config_word_name(config_key_find("certificate.validation")->words, (int)p->validation),
 		p->validation == VALIDATION_PRIVATE ? "" : "-",
-		p->validation == VALIDATION_PRIVATE ? "" : config_word_name(config_key_find("certificate.generation")->words, (int)p->generation));
+		p->validation == VALIDATION_PRIVATE
+			? ""
+			: config_word_name(config_key_find("certificate.generation")->words, (int)p->generation));
 	p->name = str_dup(name);
 	return p->name || err_nomem(src->err, "load configuration");
 }
@@ -228,8 +242,10 @@ static bool rules_directory_filter(struct config_source *src)
 
 		snprintf(part, sizeof(part), "(%s=", d->address_attributes.v[i]);
 		if (!strcasestr(d->address_filter, part))
-			return BAD("directory.address-filter", "expected it to look at every one of address-attributes, but \"%s\" is not in it: two "
-				"entries with the same address there would not be noticed", d->address_attributes.v[i]);
+			return BAD("directory.address-filter",
+				"expected it to look at every one of address-attributes, but \"%s\" is not in it: two "
+				"entries with the same address there would not be noticed",
+				d->address_attributes.v[i]);
 	}
 	return true;
 }
@@ -243,8 +259,10 @@ static bool rules_directory_urls(struct config_source *src)
 		bool local = strncasecmp(d->urls.v[i], "ldapi://", strlen("ldapi://")) == 0;
 
 		if (plain && !d->starttls && !d->allow_cleartext)
-			return BAD("directory.starttls", "false would send the password and all answers over \"%s\" in the clear; if that is meant, "
-				"say allow-cleartext = true", d->urls.v[i]);
+			return BAD("directory.starttls",
+				"false would send the password and all answers over \"%s\" in the clear; if that is meant, "
+				"say allow-cleartext = true",
+				d->urls.v[i]);
 		if (strcmp(d->bind, "external") == 0 && !local)
 			return BAD("directory.bind", "\"external\" works over ldapi:// only, not over \"%s\"", d->urls.v[i]);
 	}
@@ -267,9 +285,11 @@ static bool rules_directory(struct config_source *src)
 	if (!d->base)
 		return BAD("directory.base", "expected the search base, such as \"dc=example,dc=org\"");
 	if (strcmp(d->bind, "simple") == 0 && (!d->bind_dn || !d->password_file))
-		return BAD(d->bind_dn ? "directory.password-file" : "directory.bind-dn", "bind = \"simple\" needs bind-dn and password-file");
+		return BAD(
+			d->bind_dn ? "directory.password-file" : "directory.bind-dn", "bind = \"simple\" needs bind-dn and password-file");
 	if (strcmp(d->bind, "anonymous") == 0 && strcmp(d->publish, "none") != 0)
-		return BAD("directory.publish", "\"%s\" needs a bind that may write; with bind = \"anonymous\" say publish = \"none\"", d->publish);
+		return BAD("directory.publish", "\"%s\" needs a bind that may write; with bind = \"anonymous\" say publish = \"none\"",
+			d->publish);
 	if (d->connect_ms > d->deadline_ms)
 		return BAD("directory.connect-ms", "expected at most deadline-ms (%u), found %u", d->deadline_ms, d->connect_ms);
 	return rules_directory_urls(src) && rules_directory_filter(src);

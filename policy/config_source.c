@@ -119,7 +119,8 @@ static bool follow_include(struct scan *s)
 		return scan_bad(s, "@include: the file name is too long");
 	s->p = end + 1;
 	if (access(path, R_OK) != 0)
-		return err_set(s->err, ERR_CONFIG, "load configuration", s->path, "%s:%u: @include: %s: %s", s->path, s->line, path, strerror(errno));
+		return err_set(s->err, ERR_CONFIG, "load configuration", s->path, "%s:%u: @include: %s: %s", s->path, s->line, path,
+			strerror(errno));
 	return scan_file(path, s->include_dir, s->depth + 1, s->err);
 }
 

@@ -54,14 +54,17 @@ static enum eligibility decide_names(const struct config *c, const struct eligib
 	if (v == VALIDATION_MAILBOX || v == VALIDATION_PRIVATE)
 		return ELIGIBLE;
 	if (!f->has_directory)
-		return refuse(err, ERR_CONFIG, f->address, "this certificate type names the organization or person, which only a directory can tell; configure "
+		return refuse(err, ERR_CONFIG, f->address,
+			"this certificate type names the organization or person, which only a directory can tell; configure "
 			"directory.urls, or certificate.validation = \"mailbox\"");
 	/* a role or shared mailbox is no person: no name may be made up for it */
 	if ((v == VALIDATION_SPONSOR || v == VALIDATION_INDIVIDUAL) && !has_text(f->person->given_name) && !has_text(f->person->surname))
-		return refuse(err, ERR_POLICY, f->address, "its directory entry has neither givenName nor sn, and the certificate would have to name a person; "
+		return refuse(err, ERR_POLICY, f->address,
+			"its directory entry has neither givenName nor sn, and the certificate would have to name a person; "
 			"add them there, or use certificate.validation = \"mailbox\" for role and shared mailboxes");
 	if ((v == VALIDATION_SPONSOR || v == VALIDATION_ORGANIZATION) && !has_text(f->person->organization))
-		return refuse(err, ERR_POLICY, f->address, "its directory entry has no organization (o), and the certificate would have to name it; add it there "
+		return refuse(err, ERR_POLICY, f->address,
+			"its directory entry has no organization (o), and the certificate would have to name it; add it there "
 			"exactly as the CA knows it");
 	return ELIGIBLE;
 }
@@ -71,15 +74,18 @@ static enum eligibility decide_owner(const struct config *c, const struct eligib
 	if (!f->has_directory)
 		return decide_names(c, f, err);
 	if (f->found == DIRECTORY_SEVERAL)
-		return refuse(err, ERR_POLICY, f->address, "several directory entries list it as their own mail, so it is owned by nobody; leave it on one entry, "
+		return refuse(err, ERR_POLICY, f->address,
+			"several directory entries list it as their own mail, so it is owned by nobody; leave it on one entry, "
 			"and then run `enrollctl retry`");
 	if (f->found == DIRECTORY_NONE)
-		return refuse(err, ERR_POLICY, f->address, "no directory entry has this address; add it to the user's mail attribute (see directory.address-filter "
+		return refuse(err, ERR_POLICY, f->address,
+			"no directory entry has this address; add it to the user's mail attribute (see directory.address-filter "
 			"and address-attributes), and then run `enrollctl retry`");
 	if (f->person == NULL)
 		return refuse(err, ERR_BUG, f->address, "the directory entry was found but not handed over");
 	if (f->person->disabled)
-		return refuse(err, ERR_POLICY, f->address, "its directory entry is disabled (directory.disabled-filter); enable it there, and then run `enrollctl "
+		return refuse(err, ERR_POLICY, f->address,
+			"its directory entry is disabled (directory.disabled-filter); enable it there, and then run `enrollctl "
 			"retry`, or leave it as it is for somebody who left");
 	return decide_names(c, f, err);
 }
@@ -92,19 +98,23 @@ enum eligibility eligibility_decide(const struct config *c, const struct eligibi
 	if (!address_parse(&address, f->address, err))
 		return NOT_ELIGIBLE;
 	if (!config_serves(c, address.domain))
-		return refuse(err, ERR_CONFIG, f->address, "its domain is none that we serve; add it to `domains` in the configuration if it is yours");
+		return refuse(err, ERR_CONFIG, f->address,
+			"its domain is none that we serve; add it to `domains` in the configuration if it is yours");
 	owner = decide_owner(c, f, err);
 	if (owner != ELIGIBLE)
 		return owner;
 	if (!eligibility_pilot(c, f->address, f->in_pilot_group))
-		return refuse(err, ERR_POLICY, f->address, "it does not take part in the pilot; add it to `pilot` in the configuration, or to the pilot group, or "
+		return refuse(err, ERR_POLICY, f->address,
+			"it does not take part in the pilot; add it to `pilot` in the configuration, or to the pilot group, or "
 			"remove `pilot` to start for everybody");
 	if (c->mode == MODE_OBSERVE)
-		return refuse(err, ERR_POLICY, f->address, "mode = \"observe\": it would be enrolled, but nothing is ordered; set mode = \"enroll\" or \"sign\"");
+		return refuse(err, ERR_POLICY, f->address,
+			"mode = \"observe\": it would be enrolled, but nothing is ordered; set mode = \"enroll\" or \"sign\"");
 	if (f->paused)
 		return later(err, f->address, f->now + PAUSE_RETRY, "an admin paused the gateway; run `enrollctl resume` to go on");
 	if (c->cap_per_day > 0 && f->orders_today >= c->cap_per_day) {
-		err_set(err, ERR_POLICY, OP, f->address, "%zu orders were opened in 24 hours, cap-per-day is %u; it goes on by itself, or raise cap-per-day",
+		err_set(err, ERR_POLICY, OP, f->address,
+			"%zu orders were opened in 24 hours, cap-per-day is %u; it goes on by itself, or raise cap-per-day",
 			f->orders_today, c->cap_per_day);
 		if (err != NULL)
 			err->retry_at = f->now + CAP_RETRY;

@@ -21,10 +21,13 @@
 /* RFC 5280 appendix A.1: characters in commonName, organizationName, organizationalUnitName. */
 #define UB_NAME 64
 
-static const char *const validation_names[] = {[VALIDATION_MAILBOX] = "mailbox", [VALIDATION_ORGANIZATION] = "organization",
-	[VALIDATION_SPONSOR] = "sponsor", [VALIDATION_INDIVIDUAL] = "individual", [VALIDATION_PRIVATE] = "private"};
-static const char *const generation_names[] = {[GENERATION_LEGACY] = "legacy", [GENERATION_MULTIPURPOSE] = "multipurpose",
-	[GENERATION_STRICT] = "strict"};
+static const char *const validation_names[] = {[VALIDATION_MAILBOX] = "mailbox",
+	[VALIDATION_ORGANIZATION] = "organization",
+	[VALIDATION_SPONSOR] = "sponsor",
+	[VALIDATION_INDIVIDUAL] = "individual",
+	[VALIDATION_PRIVATE] = "private"};
+static const char *const generation_names[] = {
+	[GENERATION_LEGACY] = "legacy", [GENERATION_MULTIPURPOSE] = "multipurpose", [GENERATION_STRICT] = "strict"};
 static const char *const usage_names[] = {[USAGE_SIGN] = "sign", [USAGE_ENCRYPT] = "encrypt", [USAGE_DUAL] = "dual"};
 
 const char *validation_name(enum validation v)
@@ -61,7 +64,7 @@ const char *profile_policy_oid(const struct certificate_profile *p)
 
 static const struct key_type {
 	const char *name;
-	size_t bits;       /* RSA */
+	size_t bits;	   /* RSA */
 	const char *curve; /* EC */
 	const char *digest;
 } key_types[] = {
@@ -85,7 +88,8 @@ EVP_PKEY *profile_key_new(const struct certificate_profile *p, struct err *err)
 	EVP_PKEY *key;
 
 	if (type == NULL) {
-		err_set(err, ERR_CONFIG, "make key", p->key_type != NULL ? p->key_type : "", "unknown key-type; known are rsa:2048, rsa:3072, ec:p256, ec:p384");
+		err_set(err, ERR_CONFIG, "make key", p->key_type != NULL ? p->key_type : "",
+			"unknown key-type; known are rsa:2048, rsa:3072, ec:p256, ec:p384");
 		return NULL;
 	}
 	key = type->curve != NULL ? EVP_PKEY_Q_keygen(NULL, NULL, "EC", type->curve) : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", type->bits);
@@ -113,7 +117,8 @@ static bool name_add(X509_NAME *name, int nid, const char *value, struct err *er
 	if (!text_is_one_line(value) || !text_is_utf8(value, strlen(value)))
 		return err_set(err, ERR_POLICY, OP, OBJ_nid2sn(nid), "the directory's value is no single line of UTF-8; correct the entry");
 	if (utf8_characters(value) > UB_NAME)
-		return err_set(err, ERR_POLICY, OP, OBJ_nid2sn(nid), "the directory's value is longer than %d characters; shorten it there", UB_NAME);
+		return err_set(err, ERR_POLICY, OP, OBJ_nid2sn(nid), "the directory's value is longer than %d characters; shorten it there",
+			UB_NAME);
 	if (X509_NAME_add_entry_by_NID(name, nid, MBSTRING_UTF8, (const unsigned char *)value, -1, -1, 0) != 1)
 		return err_openssl(err, ERR_BUG, OP, OBJ_nid2sn(nid));
 	return true;
@@ -138,14 +143,18 @@ static bool person_needed(const struct certificate_profile *p, const struct dire
 	bool natural = p->validation == VALIDATION_SPONSOR || p->validation == VALIDATION_INDIVIDUAL;
 
 	if (person == NULL)
-		return err_set(err, ERR_POLICY, OP, validation_name(p->validation), "a %s-validated certificate needs the directory entry of the user",
-			validation_name(p->validation));
+		return err_set(err, ERR_POLICY, OP, validation_name(p->validation),
+			"a %s-validated certificate needs the directory entry of the user", validation_name(p->validation));
 	if (natural && !has_text(person->given_name) && !has_text(person->surname))
-		return err_set(err, ERR_POLICY, OP, person->dn != NULL ? person->dn : "", "the directory entry has neither givenName nor sn, which a "
-			"%s-validated certificate needs; add them, or use mailbox validation for this address", validation_name(p->validation));
+		return err_set(err, ERR_POLICY, OP, person->dn != NULL ? person->dn : "",
+			"the directory entry has neither givenName nor sn, which a "
+			"%s-validated certificate needs; add them, or use mailbox validation for this address",
+			validation_name(p->validation));
 	if (organization && !has_text(person->organization))
-		return err_set(err, ERR_POLICY, OP, person->dn != NULL ? person->dn : "", "the directory entry has no organization (o), which a "
-			"%s-validated certificate needs exactly as the CA knows it", validation_name(p->validation));
+		return err_set(err, ERR_POLICY, OP, person->dn != NULL ? person->dn : "",
+			"the directory entry has no organization (o), which a "
+			"%s-validated certificate needs exactly as the CA knows it",
+			validation_name(p->validation));
 	return true;
 }
 
@@ -160,11 +169,12 @@ static bool subject_fill(X509_NAME *name, const struct certificate_profile *p, c
 		return false;
 	/* no names of people in the certificate of an organization, no organization in one of an individual */
 	if (p->validation == VALIDATION_ORGANIZATION)
-		return name_add(name, NID_organizationName, person->organization, err) && name_add(name, NID_commonName, person->organization, err);
+		return name_add(name, NID_organizationName, person->organization, err) &&
+		       name_add(name, NID_commonName, person->organization, err);
 	if (p->validation != VALIDATION_INDIVIDUAL && !name_add(name, NID_organizationName, person->organization, err))
 		return false;
 	return name_add(name, NID_givenName, person->given_name, err) && name_add(name, NID_surname, person->surname, err) &&
-		name_add(name, NID_commonName, common_name(person), err);
+	       name_add(name, NID_commonName, common_name(person), err);
 }
 
 /* ---- extensions -------------------------------------------------------------------------------------------------- */
@@ -264,7 +274,8 @@ static EXTENDED_KEY_USAGE *purposes(const struct certificate_profile *p, struct 
 		ASN1_OBJECT *purpose = n > 0 ? OBJ_txt2obj(p->ekus.v[i], 1) : OBJ_nid2obj(NID_email_protect);
 
 		if (purpose == NULL || sk_ASN1_OBJECT_push(eku, purpose) <= 0) {
-			err_set(err, ERR_CONFIG, OP, n > 0 ? p->ekus.v[i] : "", "cannot be used as an extended key usage; give an object identifier such as "
+			err_set(err, ERR_CONFIG, OP, n > 0 ? p->ekus.v[i] : "",
+				"cannot be used as an extended key usage; give an object identifier such as "
 				"1.3.6.1.5.5.7.3.4");
 			ASN1_OBJECT_free(purpose);
 			EXTENDED_KEY_USAGE_free(eku);
@@ -277,7 +288,8 @@ static EXTENDED_KEY_USAGE *purposes(const struct certificate_profile *p, struct 
 	return eku;
 }
 
-static bool add_extensions(X509_REQ *req, const struct certificate_profile *p, EVP_PKEY *key, const struct strlist *addresses, struct err *err)
+static bool add_extensions(
+	X509_REQ *req, const struct certificate_profile *p, EVP_PKEY *key, const struct strlist *addresses, struct err *err)
 {
 	bool named = X509_NAME_entry_count(X509_REQ_get_subject_name(req)) > 0;
 	GENERAL_NAMES *names = alternative_names(addresses, err);
@@ -290,8 +302,9 @@ static bool add_extensions(X509_REQ *req, const struct certificate_profile *p, E
 		goto out;
 	/* with an empty subject the alternative name is the only name, and critical (RFC 5280 section 4.2.1.6) */
 	ok = ku != NULL && X509V3_add1_i2d(&extensions, NID_subject_alt_name, names, !named, X509V3_ADD_DEFAULT) == 1 &&
-		X509V3_add1_i2d(&extensions, NID_key_usage, ku, 1, X509V3_ADD_DEFAULT) == 1 &&
-		X509V3_add1_i2d(&extensions, NID_ext_key_usage, eku, 0, X509V3_ADD_DEFAULT) == 1 && X509_REQ_add_extensions(req, extensions) == 1;
+	     X509V3_add1_i2d(&extensions, NID_key_usage, ku, 1, X509V3_ADD_DEFAULT) == 1 &&
+	     X509V3_add1_i2d(&extensions, NID_ext_key_usage, eku, 0, X509V3_ADD_DEFAULT) == 1 &&
+	     X509_REQ_add_extensions(req, extensions) == 1;
 	if (!ok)
 		err_openssl(err, ERR_BUG, OP, addresses->v[0]);
 out:

@@ -120,7 +120,8 @@ bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db
 
 /* An event of an enrollment inside a transaction; its address and state are taken from the row.  enrollment_id 0: about the
  * installation. */
-bool event_insert(struct tx *tx, int64_t enrollment_id, time_t at, const char *name, const char *actor, enum err_class class, const char *text);
+bool event_insert(struct tx *tx, int64_t enrollment_id, time_t at, const char *name, const char *actor, enum err_class class,
+	const char *text);
 
 /* States in which a challenge mail is expected: for these the row is woken by one. */
 bool enrollment_state_awaits(enum enrollment_state s);

@@ -6,17 +6,20 @@ libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 STORE_LIBS = libstore.a $(SQLITE_LIBS)
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_store tests/unit/test_store_records tests/unit/test_store_files tests/unit/test_store_parallel \
-	tests/unit/test_keyvault
+check_PROGRAMS += tests/unit/test_store tests/unit/test_store_records tests/unit/test_store_files tests/unit/test_store_sqlite \
+	tests/unit/test_store_parallel tests/unit/test_keyvault
 tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/test_store.h tests/unit/store_fixture.h
-tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_store_records_SOURCES = tests/unit/test_store_records.c tests/unit/test_store.h tests/unit/store_fixture.h
-tests_unit_test_store_records_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_store_records_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_records_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_store_files_SOURCES = tests/unit/test_store_files.c tests/unit/test_store.h tests/unit/store_fixture.h
 tests_unit_test_store_files_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_files_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_store_sqlite_SOURCES = tests/unit/test_store_sqlite.c tests/unit/test_store.h tests/unit/store_fixture.h
+tests_unit_test_store_sqlite_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_store_sqlite_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_store_parallel_SOURCES = tests/unit/test_store_parallel.c tests/unit/test_store.h tests/unit/store_fixture.h
 tests_unit_test_store_parallel_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_parallel_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)

@@ -44,8 +44,9 @@ enum schema_access {
 	SCHEMA_MIGRATE,
 	SCHEMA_READ    /* an older schema is an error that passes by itself */
 };
-/* Bring the database to the last version of `list` (ascending from 1), each step in a transaction of its own together with its version number. */
-bool schema_apply(sqlite3 *h, const struct migration *list, size_t n, enum schema_access access, const char *op, const char *path, struct err *err);
+/* Bring the database to the last version of `list` (ascending from 1), each step in a transaction of its own, its number with it. */
+bool schema_apply(sqlite3 *h, const struct migration *list, size_t n, enum schema_access access, const char *op, const char *path,
+	struct err *err);
 /* The same with the schema of this program. */
 bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const char *path, struct err *err);
 

@@ -55,7 +55,7 @@ static bool read_held(struct tx *tx, const struct enrollment *row, struct held *
 /* Nothing happens by itself in these, whatever next_at says. */
 static bool state_rests(enum enrollment_state s)
 {
-	return s == ENROLLMENT_BLOCKED || s == ENROLLMENT_FAILED || s == ENROLLMENT_SUPERSEDED || s == ENROLLMENT_REVOKED;
+	return s == ENROLLMENT_FAILED || s == ENROLLMENT_SUPERSEDED || s == ENROLLMENT_REVOKED;
 }
 
 /* While the lease is kept the row stays due as it was, so that another worker finds it when this one dies. */

@@ -27,7 +27,7 @@ struct store;
 struct store_settings {
 	char *type;             /* "sqlite" (default) */
 	char *path;             /* database file; default /var/lib/enroll-milter/store.db */
-	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": the group of whoever creates them */
+	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
 	unsigned busy_ms;       /* how long a write waits for another writer; default 5000 */
 };
 void store_settings_init(struct store_settings *s);
@@ -78,7 +78,7 @@ enum enrollment_state {
 	ENROLLMENT_PUBLISHED,
 	ENROLLMENT_ACTIVE,
 	ENROLLMENT_WAITING,  /* until, why; goes on in `resume` */
-	ENROLLMENT_BLOCKED,  /* an admin has to do something, then `enrollctl retry` */
+	ENROLLMENT_BLOCKED,  /* an admin has to do something, then `enrollctl retry`; with next_at looked at again by itself, in `resume` */
 	ENROLLMENT_FAILED,
 	ENROLLMENT_RENEWING,
 	ENROLLMENT_SUPERSEDED,
@@ -131,7 +131,7 @@ bool store_enrollment_request(struct store *store, const char *address, const ch
 	const char *requested_by, bool *created, int64_t *id, struct err *err) BASE_MUST_CHECK;
 
 /* Claim one due row (next_at <= now, no live lease, not disabled): sets the lease and gives the row as it is, including the
- * intent a crashed worker left.  *found is false when nothing is due.  Oldest next_at first.  Read the row's challenges after claiming it. */
+ * intent a crashed worker left.  *found is false when nothing is due.  Oldest next_at first.  Read the row's challenges after the claim. */
 bool store_enrollment_claim(struct store *store, const char *owner, time_t now, unsigned lease_seconds, struct enrollment *out,
 	bool *found, struct err *err) BASE_MUST_CHECK;
 
@@ -162,36 +162,38 @@ void store_certificate_clear(struct store_certificate *c);
 /* What one commit of a claimed row writes, in one transaction, if lease and version still match: the row's new values, an event,
  * and whatever goes with it.  Members that are NULL are not written.
  * Of the row, addresses, profile, usage, requested_* and disabled are never written; orders and abandoned are the caller's to count.
- * next_at: kept as it is with keep_lease (so that the row is found again when this worker dies), 0 in blocked, failed, superseded, revoked;
+ * next_at: kept as it is with keep_lease (so that the row is found again when this worker dies), kept in blocked (looked at again by itself), 0 in failed, superseded, revoked;
  * a challenge that came during the step makes a row that still awaits one due at once (see steps.c).
  * On success the row has its new version, state_since, next_at, key_id, certificate_id, and no lease unless it was kept. */
 struct store_step {
 	struct enrollment *row;
 	bool keep_lease;                   /* transaction 1: the intent is stored, the lease stays (lease_until may be moved) */
-	const char *event;                 /* event name such as "state", "newOrder", "reply_sent"; NULL: "state" if the state changed, else none */
+	const char *event;                 /* such as "state", "newOrder", "reply_sent"; NULL: "state" if the state changed, else none */
 	const char *actor;                 /* "enrolld", "admin:root" ... */
 	const char *text;                  /* what and why, for people; may be NULL */
 	enum err_class class;
 	const struct store_key *new_key;   /* sets row->key_id */
-	struct store_certificate *certificate; /* id 0: inserted, sets row->certificate_id and its own id; else its status, why, directory are
-	                                        * updated.  Status "active" makes the one that was active before "superseded". */
+	struct store_certificate *certificate; /* id 0: inserted, sets row->certificate_id and its own id; else its status, why, directory
+	                                        * are updated.  Status "active" makes the one that was active before "superseded". */
 	bool count_order;                  /* one line in the order book (caps a day count these) */
-	const char *order_outcome;         /* "abandoned", "unsent", "finalized", "invalid", "expired": closes the newest open line of this row */
+	const char *order_outcome;         /* "abandoned", "unsent", "finalized", "invalid", "expired": closes the row's open line */
 	int64_t challenge_id;              /* this challenge's reply state is updated too (0 = none) */
-	const char *challenge_state;       /* see struct challenge; from replied or in-doubt never back to new or replying: ERR_BUG.  For refused,
-	                                    * ignored, in-doubt, `text` becomes the challenge's why */
+	const char *challenge_state;       /* see struct challenge; from replied or in-doubt never back to new or replying: ERR_BUG.  For
+	                                    * refused, ignored, in-doubt, `text` becomes the challenge's why */
 	const char *challenge_reply_id;    /* Message-ID of our reply */
 };
 /* *stale is true (and nothing written, result true) when the lease or version no longer matches: drop the work. */
 bool store_step_commit(struct store *store, struct store_step *step, bool *stale, struct err *err) BASE_MUST_CHECK;
 
 /* Look-ups. `address` in any spelling that address_parse takes.  Of several rows of an address: one that is open, then the newest. */
-bool store_enrollment_find(struct store *store, const char *address, struct enrollment *out, bool *found, struct err *err) BASE_MUST_CHECK;
+bool store_enrollment_find(struct store *store, const char *address, struct enrollment *out, bool *found,
+	struct err *err) BASE_MUST_CHECK;
 bool store_enrollment_get(struct store *store, int64_t id, struct enrollment *out, bool *found, struct err *err) BASE_MUST_CHECK;
 /* All rows in order of address, in pages: those with address key > `after` (NULL = from the start), at most `limit`; `state` -1 = any.
  * Rows of one address are never torn apart, so a page may be a few rows longer.  The next page is after the address_key of the last row. */
 struct enrollment_list { struct enrollment *v; size_t n; };
-bool store_enrollment_list(struct store *store, int state, const char *after, size_t limit, struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
+bool store_enrollment_list(struct store *store, int state, const char *after, size_t limit,
+	struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
 void enrollment_list_clear(struct enrollment_list *l);
 bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATES], size_t *disabled, struct err *err) BASE_MUST_CHECK;
 /* Earliest next_at of any row that waits for a step; 0 = none. */
@@ -203,11 +205,13 @@ bool store_orders_since(struct store *store, time_t since, size_t *n, struct err
  * RETRY: waiting, blocked, failed rows go on now (blocked and failed from requested, with a new order, new key and counters at 0); a row
  * with a live lease is left alone.  DISABLE/ENABLE: the flag, on every row of this row's address. */
 enum enrollment_admin { ENROLLMENT_ADMIN_RETRY, ENROLLMENT_ADMIN_DISABLE, ENROLLMENT_ADMIN_ENABLE };
-bool store_enrollment_admin(struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
+bool store_enrollment_admin(struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed,
+	struct err *err) BASE_MUST_CHECK;
 
 bool store_certificate_get(struct store *store, int64_t id, struct store_certificate *out, bool *found, struct err *err) BASE_MUST_CHECK;
 struct store_certificate_list { struct store_certificate *v; size_t n; };
-bool store_certificates_of(struct store *store, int64_t enrollment_id, struct store_certificate_list *out, struct err *err) BASE_MUST_CHECK;
+bool store_certificates_of(struct store *store, int64_t enrollment_id, struct store_certificate_list *out,
+	struct err *err) BASE_MUST_CHECK;
 void store_certificate_list_clear(struct store_certificate_list *l);
 
 /* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
@@ -223,9 +227,10 @@ struct store_credential {
 void store_credential_clear(struct store_credential *c);
 /* The active credential for signing as `address`: found only when its certificate has status active, the enrollment is not
  * disabled, revoking, revoked or expired.  Otherwise *found is false and *why (static text) says: "no enrollment",
- * "enrollment in progress", "disabled", "waiting", "blocked", "failed", "revoked", "expired".  All rows of the address are looked at, except
- * those for usage encrypt; one that is disabled says no for all. */
-bool store_credential_find(struct store *store, const char *address, struct store_credential *out, bool *found, const char **why, struct err *err) BASE_MUST_CHECK;
+ * "enrollment in progress", "disabled", "waiting", "blocked", "failed", "revoked", "expired".  All rows of the address are looked at,
+ * except those for usage encrypt; one that is disabled says no for all. */
+bool store_credential_find(struct store *store, const char *address, struct store_credential *out, bool *found, const char **why,
+	struct err *err) BASE_MUST_CHECK;
 
 /* ---- challenges -------------------------------------------------------------------------------------------------- */
 
@@ -251,12 +256,13 @@ struct awaited { int64_t enrollment_id; char *challenge_from; time_t ordered_at;
 void awaited_clear(struct awaited *a);
 bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err) BASE_MUST_CHECK;
 /* Commit a token once: (message_id, token_part1, enrollment) is unique; *created says whether it is new.  Wakes an
- * enrollment in ordering, ordered, challenge-awaited or answered (next_at = now), also when a worker is in the middle of a step for it, without making
- * that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
+ * enrollment in ordering, ordered, challenge-awaited or answered (next_at = now), also when a worker is in the middle of a step for it,
+ * without making that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
 bool store_challenge_add(struct store *store, const struct challenge *c, bool *created, struct err *err) BASE_MUST_CHECK;
 struct challenge_list { struct challenge *v; size_t n; };
 /* All of an enrollment received since `since`, oldest first. */
-bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t since, struct challenge_list *out, struct err *err) BASE_MUST_CHECK;
+bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t since, struct challenge_list *out,
+	struct err *err) BASE_MUST_CHECK;
 void challenge_list_clear(struct challenge_list *l);
 
 /* ---- events, mail events, flags ---------------------------------------------------------------------------------- */
@@ -270,9 +276,11 @@ struct event {
 };
 struct event_list { struct event *v; size_t n; };
 void event_list_clear(struct event_list *l);
-bool store_event_add(struct store *store, int64_t enrollment_id, const char *name, const char *actor, enum err_class class, const char *text, struct err *err) BASE_MUST_CHECK;
+bool store_event_add(struct store *store, int64_t enrollment_id, const char *name, const char *actor, enum err_class class,
+	const char *text, struct err *err) BASE_MUST_CHECK;
 /* enrollment_id 0 = of all; those with id > after, oldest first; with after = -1 the newest `limit` ones, oldest first. */
-bool store_events(struct store *store, int64_t enrollment_id, int64_t after, size_t limit, struct event_list *out, struct err *err) BASE_MUST_CHECK;
+bool store_events(struct store *store, int64_t enrollment_id, int64_t after, size_t limit, struct event_list *out,
+	struct err *err) BASE_MUST_CHECK;
 
 struct mail_event {
 	time_t at;
@@ -284,7 +292,8 @@ bool store_mail_events_add(struct store *store, const struct mail_event *v, size
 struct mail_event_list { struct mail_event *v; size_t n; };
 void mail_event_list_clear(struct mail_event_list *l);
 /* Newest first; `address` NULL = all; otherwise by address key (or the raw text, for what is no address). */
-bool store_mail_events(struct store *store, const char *address, size_t limit, struct mail_event_list *out, struct err *err) BASE_MUST_CHECK;
+bool store_mail_events(struct store *store, const char *address, size_t limit, struct mail_event_list *out,
+	struct err *err) BASE_MUST_CHECK;
 /* What observe mode saw (verdict "observed"): per From address how many mails would have been signed or enrolled, and the newest reason. */
 struct observed { char *from, *login, *verdict, *reason; size_t mails; time_t first, last; };
 struct observed_list { struct observed *v; size_t n; };

@@ -294,7 +294,7 @@ END_TEST
 
 START_TEST(rows_at_rest_are_not_due_whatever_their_time_says)
 {
-	static const enum enrollment_state rest[] = {ENROLLMENT_BLOCKED, ENROLLMENT_FAILED, ENROLLMENT_SUPERSEDED, ENROLLMENT_REVOKED};
+	static const enum enrollment_state rest[] = {ENROLLMENT_FAILED, ENROLLMENT_SUPERSEDED, ENROLLMENT_REVOKED};
 	struct enrollment row = {0};
 	int64_t id = store_fixture_enroll(enrolld, "alice@example.org", rest[_i]);
 	time_t when;
@@ -445,7 +445,7 @@ START_TEST(a_wake_up_does_not_disturb_a_row_that_no_longer_awaits_a_mail)
 		{ENROLLMENT_VALIDATED, 700, 700},
 		{ENROLLMENT_WAITING, 800, 800},
 		{ENROLLMENT_ACTIVE, 0, 0},
-		{ENROLLMENT_BLOCKED, 900, 0},
+		{ENROLLMENT_BLOCKED, 900, 900},
 	};
 	struct enrollment row = {0};
 	struct store_step step = {.row = &row, .actor = "enrolld"};
