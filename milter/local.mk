@@ -28,6 +28,12 @@ tests_unit_test_inbound_SOURCES = tests/unit/test_inbound.c
 tests_unit_test_inbound_CFLAGS = $(AM_CFLAGS) $(OPENDKIM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_inbound_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
 endif
+check_PROGRAMS += tests/fuzz/fuzz_mime tests/fuzz/fuzz_inbound
+tests_fuzz_fuzz_mime_SOURCES = tests/fuzz/fuzz_mime.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_mime_LDADD = $(MAIL_LIBS)
+tests_fuzz_fuzz_inbound_SOURCES = tests/fuzz/fuzz_inbound.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_inbound_LDADD = $(MAIL_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/mime tests/fuzz/corpus/inbound
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_outbound

@@ -269,22 +269,21 @@ static const struct record *find_record(const char *name)
 	return NULL;
 }
 
+/* A TXT record; its text in strings of at most 255 octets. */
 static size_t put_txt(unsigned char *out, const char *text)
 {
-	size_t len = strlen(text), n = 0, strings = len / 255 + 1;
+	size_t len = strlen(text), n = 12, strings = len / 255 + 1;
 
 	memcpy(out, "\xc0\x0c\0\x10\0\1\0\0\0\x3c", 10);
 	out[10] = (unsigned char)((len + strings) >> 8);
 	out[11] = (unsigned char)(len + strings);
-	for (n = 12; strings-- > 0;) {
-		size_t part = len > 255 ? 255 : len;
-
-		out[n++] = (unsigned char)part;
-		memcpy(out + n, text, part);
-		n += part;
-		text += part;
-		len -= part;
+	for (size_t i = 0; i < len; i++) {
+		if (i % 255 == 0)
+			out[n++] = (unsigned char)(len - i > 255 ? 255 : len - i);
+		out[n++] = (unsigned char)text[i];
 	}
+	if (len % 255 == 0)
+		out[n++] = 0;
 	return n;
 }
 
@@ -299,6 +298,8 @@ static void answer(unsigned char *packet, size_t len, const struct sockaddr_in *
 		at += packet[at] + 1u;
 	}
 	question = at + 5;
+	if (question > len)
+		return;
 	r = find_record(name);
 	if (strstr(name, "_domainkey"))
 		atomic_fetch_add(&server.questions, 1);
