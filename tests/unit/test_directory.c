@@ -1,6 +1,8 @@
 /*
  * test_directory.c - the directory room against a real slapd of its own (loopback, ephemeral ports, temporary folder), and against
  * servers that are silent.  Without slapd only the latter run, and a line says so.
+ *
+ * It is over 800 lines because all its cases share one slapd and the helpers that steer it.
  */
 #include "config.h"
 

@@ -63,9 +63,12 @@ static bool follow_piece(void *arg, const void *data, size_t len, struct err *e)
 {
 	struct follow *f = arg;
 
+	size_t same = 0;
+
 	(void)e;
-	for (size_t i = 0; i < len; i++)
-		ck_assert_uint_eq(((const unsigned char *)data)[i], octet(f->at + i));
+	while (same < len && ((const unsigned char *)data)[same] == octet(f->at + same))
+		same++;
+	ck_assert_uint_eq(same, len);
 	f->at += len;
 	f->largest = len > f->largest ? len : f->largest;
 	return f->stop_at == 0 || f->at < f->stop_at;
