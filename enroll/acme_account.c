@@ -305,7 +305,8 @@ bool acme_ready(struct acme *a, struct err *err)
 		return true;
 	}
 	pthread_mutex_lock(&a->preparing);
-	ok = (directory_fresh(a) || directory_fetch(a, &own) || directory_keep(a)) && offer_good(a, &eab_required, &own) && account_ensure(a, eab_required, &own);
+	ok = (directory_fresh(a) || directory_fetch(a, &own) || directory_keep(a)) && offer_good(a, &eab_required, &own) &&
+	     account_ensure(a, eab_required, &own);
 	pthread_mutex_unlock(&a->preparing);
 	if (!ok && err)
 		*err = own;

@@ -240,8 +240,8 @@ static bool refused(const smtp_status_t *status, const char *stage, const char *
 		return false;
 	server_words(status, words);
 	/* 5xx from our own listener is mostly its configuration, yet it may be mended there without anybody telling us. */
-	err_set(err, ERR_TEMPORARY, "send reply mail", where, "the reply listener refused %s: %d %s. See `reply` in the configuration and that listener's log",
-		stage, status->code, words);
+	err_set(err, ERR_TEMPORARY, "send reply mail", where,
+		"the reply listener refused %s: %d %s. See `reply` in the configuration and that listener's log", stage, status->code, words);
 	if (err)
 		snprintf(err->type, sizeof err->type, "smtp-%d", status->code);
 	return true;
@@ -260,7 +260,8 @@ static enum reply_outcome outcome_of(const struct dialogue *d, smtp_message_t me
 		return REPLY_ACCEPTED;
 	if (d->data && !(d->answered && status->code >= 400 && status->code < 600)) {
 		err_set(err, ERR_TEMPORARY, "send reply mail", where,
-			"the connection to the reply listener was lost after the mail had gone out%s%s; it is not sent again, as it may have arrived", *why ? ": " : "", why);
+			"the connection to the reply listener was lost after the mail had gone out%s%s; it is not sent again, as it may have arrived",
+			*why ? ": " : "", why);
 		return REPLY_IN_DOUBT;
 	}
 	if (refused(status, d->data ? "the mail" : "DATA", where, err) || refused(smtp_recipient_status(recipient), "the recipient", where, err) ||
@@ -277,7 +278,8 @@ static bool envelope_good(const char *host, const char *from, const char *to, st
 
 	/* libesmtp splits "host:port" at the first colon. */
 	if (strchr(host, ':'))
-		return err_set(err, ERR_CONFIG, "send reply mail", host, "reply.host = \"%s\": write a name, such as \"localhost\", instead of an IPv6 address", host);
+		return err_set(err, ERR_CONFIG, "send reply mail", host,
+			"reply.host = \"%s\": write a name, such as \"localhost\", instead of an IPv6 address", host);
 	return (!*from || plain_address(from, &a, "the envelope sender", err)) && plain_address(to, &a, "the envelope recipient", err);
 }
 

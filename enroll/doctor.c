@@ -9,14 +9,11 @@
 
 #include "enroll/control.h"
 
-#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "enroll/challenge.h"
 #include "enroll/sink.h"
@@ -35,32 +32,61 @@ static void add(json_t *checks, const char *check, const char *verdict, const ch
 
 /* ---- milter sockets --------------------------------------------------------------------------------------------------------------- */
 
+/* The folder is closed to enrolld, as it should be; the kernel's list of sockets tells all the same whether somebody listens. */
+static bool is_listening(const char *path)
+{
+	FILE *list = fopen("/proc/net/unix", "re");
+	char *line = NULL, name[256];
+	size_t size = 0;
+	unsigned flags;
+	bool found = false;
+
+	while (list && !found && getline(&line, &size, list) > 0)
+		found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, name) == 2 && (flags & 0x10000) && strcmp(name, path) == 0;
+	free(line);
+	if (list)
+		fclose(list);
+	return found;
+}
+
 static void check_socket(json_t *checks, const char *name, const char *where)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	const char *path = where + 5;
 	struct stat st;
-	int fd;
 
-	if (strncmp(where, "unix:", 5) != 0) {
+	if (strncmp(where, "unix:", 5) != 0)
 		add(checks, name, "warning", "%s is a TCP socket: whoever reaches it can sign as anybody", where);
-		return;
-	}
-	if (lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode)) {
-		add(checks, name, "error", "%s is not there: is enroll-milter@%s running?", path, name);
-		return;
-	}
-	if (st.st_mode & 07)
+	else if (!is_listening(path))
+		add(checks, name, "error", "nobody listens on %s: is enroll-milter@%s running?", path, name);
+	else if (lstat(path, &st) == 0 && (st.st_mode & 07))
 		add(checks, name, "error", "%s can be used by every local user (mode %o): whoever connects can sign as anybody", path, st.st_mode & 0777);
-	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	/* enrolld has no business with the milter and usually may not connect; a refusal by permission is as good as an answer. */
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof addr) != 0 && errno == ECONNREFUSED)
-		add(checks, name, "error", "%s is there but nobody listens: is enroll-milter@%s running?", path, name);
 	else
-		add(checks, name, "ok", "%s is there (mode %o)", path, st.st_mode & 0777);
-	if (fd >= 0)
-		close(fd);
+		add(checks, name, "ok", "enroll-milter@%s listens on %s", name, path);
+}
+
+/* The order of filters cannot be read from here; what it does to mail can. */
+static void check_order(json_t *checks, struct enroll_parts *p)
+{
+	struct mail_event_list l = {0};
+	struct err err = ERR_INIT;
+	size_t wrong = 0;
+	char when[32];
+
+	if (!store_mail_events(p->store, NULL, 200, &l, &err)) {
+		add(checks, "milter-order", "error", "%s", err.text);
+		return;
+	}
+	for (size_t i = 0; i < l.n; i++)
+		wrong += l.v[i].reason && strcmp(l.v[i].reason, OUTBOUND_AFTER_DKIM) == 0;
+	if (l.n == 0)
+		add(checks, "milter-order", "warning", "no mail of our users was seen yet: is the outbound socket in smtpd_milters of the submission service?");
+	else if (wrong)
+		add(checks, "milter-order", "error",
+			"%zu of the last %zu mails were DKIM-signed before enroll-milter signed them, which breaks that signature: put its socket before OpenDKIM's in smtpd_milters",
+			wrong, l.n);
+	else
+		add(checks, "milter-order", "ok", "last mail of our users seen %s, none was DKIM-signed before us", time_text(l.v[0].at, when));
+	mail_event_list_clear(&l);
 }
 
 /* ---- directory, DNS, CA -------------------------------------------------------------------------------------------------------------- */
@@ -256,6 +282,7 @@ json_t *doctor_run(struct enroll_parts *p, struct err *err)
 	check_store(checks, p);
 	check_socket(checks, "outbound", p->config->milter.outbound_socket);
 	check_socket(checks, "inbound", p->config->milter.inbound_socket);
+	check_order(checks, p);
 	check_directory(checks, p);
 	check_dns(checks, p);
 	check_ca(checks, p);

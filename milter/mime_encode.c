@@ -16,7 +16,7 @@
 
 #define OP "re-encode a mail"
 #define PIECE 8192
-#define COMMENT_LINE 900 /* a longer line of a preamble is broken */
+#define COMMENT_LINE 990 /* a longer line of a preamble is broken */
 
 struct writer {
 	const struct mime_source *source;
@@ -40,18 +40,54 @@ static bool refuse(struct writer *w, const char *why)
 
 struct copy {
 	enum mime_zone zone;
-	bool cr;       /* the last octet was a CR that is not written yet */
-	size_t column;
+	bool cr;         /* the last octet was a CR that is not written yet */
+	size_t column;   /* of what is written */
 	struct buf out;
+	/* the line under way, as it came */
+	size_t length;
+	char first[2], last[2]; /* last: blanks do not count */
+	bool delimiter;  /* the last line that began with "--" was no closing one, or this is such a line */
 };
 
-/* An octet that cannot stay: false when the zone does not allow to write it in another way. */
+static void copy_end_of_line(struct copy *c)
+{
+	if (c->delimiter && c->length >= 2 && memcmp(c->first, "--", 2) == 0)
+		c->delimiter = memcmp(c->last, "--", 2) != 0 || c->length < 4;
+	c->length = 0;
+}
+
+static void copy_look(struct copy *c, char octet)
+{
+	if (c->length < 2)
+		c->first[c->length] = octet;
+	if (octet != ' ' && octet != '\t') {
+		c->last[0] = c->last[1];
+		c->last[1] = octet;
+	}
+	if (++c->length == 2 && memcmp(c->first, "--", 2) == 0)
+		c->delimiter = true;
+}
+
+static void copy_put(struct copy *c, const char *text, size_t len)
+{
+	if (c->zone == ZONE_COMMENT && c->column + len > COMMENT_LINE) {
+		buf_append(&c->out, "\r\n ", 3);
+		c->column = 1;
+	}
+	buf_append(&c->out, text, len);
+	c->column += len;
+}
+
+/* An octet that cannot stay: false when it cannot be written in another way.  Behind an opening delimiter is no comment, even where
+ * GMime found no part: another reader may. */
 static bool copy_unsafe(struct copy *c, unsigned char octet)
 {
-	if (c->zone != ZONE_COMMENT)
+	char text[4];
+
+	if (c->zone != ZONE_COMMENT || c->delimiter)
 		return false;
-	buf_printf(&c->out, "=%02X", octet);
-	c->column += 3;
+	snprintf(text, sizeof(text), "=%02X", octet);
+	copy_put(c, text, 3);
 	return true;
 }
 
@@ -63,20 +99,17 @@ static bool copy_octet(struct copy *c, unsigned char octet)
 	if (octet == '\n') {
 		buf_append(&c->out, "\r\n", 2);
 		c->column = 0;
+		copy_end_of_line(c);
 		return true;
 	}
 	if (cr && !copy_unsafe(c, '\r'))
 		return false;
 	if (c->cr)
 		return true;
+	copy_look(c, (char)octet);
 	if (octet == 0 || octet > 127)
 		return copy_unsafe(c, octet);
-	if (c->zone == ZONE_COMMENT && c->column >= COMMENT_LINE) {
-		buf_append(&c->out, "\r\n ", 3);
-		c->column = 1;
-	}
-	buf_putc(&c->out, (char)octet);
-	c->column++;
+	copy_put(c, (const char *)&octet, 1);
 	return true;
 }
 

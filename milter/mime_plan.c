@@ -140,6 +140,26 @@ static bool peek(struct planner *p, uint64_t at, char *out, size_t want, size_t 
 	return true;
 }
 
+/* Where the field of this name begins: at the place GMime names, or some lines on, as GMime counts lines in front that are no fields as
+ * part of it. */
+static bool field_start(struct planner *p, const char *name, uint64_t *at)
+{
+	size_t len = strlen(name), got, i, line = 0;
+	char text[4096];
+
+	if (!peek(p, *at, text, sizeof(text), &got))
+		return false;
+	for (i = 0; len > 0 && i + len < got; i++) {
+		if (i == line && memcmp(text + i, name, len) == 0 && strchr(": \t", text[i + len]) != NULL) {
+			*at += line;
+			return true;
+		}
+		if (text[i] == '\n')
+			line = i + 1;
+	}
+	return refuse(p, "the header of a part cannot be read");
+}
+
 /* The end of the field that begins at `at`: behind the first line end that no blank follows (RFC 5322 section 2.2.3). */
 static bool field_end(struct planner *p, uint64_t at, uint64_t *end)
 {
@@ -229,7 +249,7 @@ static bool read_fields(struct planner *p, struct part *part)
 		f->name = g_mime_header_get_name(header);
 		f->value = g_mime_header_get_raw_value(header);
 		f->at = (uint64_t)offset;
-		if (f->value == NULL || !field_end(p, f->at, &f->end))
+		if (f->value == NULL || !field_start(p, g_mime_header_get_raw_name(header), &f->at) || !field_end(p, f->at, &f->end))
 			return false;
 		part->n++;
 	}

@@ -482,6 +482,28 @@ static sfsistat not_signed(SMFICTX *ctx, struct session *s)
 	return answer == SMFIS_CONTINUE ? finish_unsigned(ctx, s) : answer;
 }
 
+/* A DKIM signature of our own domain that is there before us was made by a filter that runs before us: our edits break it. */
+static bool dkim_came_first(const struct config *c, const struct headers *h)
+{
+	const char *signature;
+
+	for (size_t i = 0; (signature = headers_get(h, "DKIM-Signature", i)); i++)
+		for (size_t k = 0; k < c->domains.n; k++) {
+			const char *d = strcasestr(signature, "d=");
+
+			if (d && strncasecmp(d + 2, c->domains.v[k], strlen(c->domains.v[k])) == 0)
+				return true;
+		}
+	return false;
+}
+
+static const char *signed_reason(const struct session *s, const struct result *r)
+{
+	if (dkim_came_first(s->snapshot->config, &s->mail->facts.headers))
+		return OUTBOUND_AFTER_DKIM;
+	return r->encoded ? "signed after re-encoding" : "signed";
+}
+
 sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
@@ -500,7 +522,7 @@ sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 	} else if (!strip_secret(ctx, s) || !edit_headers(ctx, s, buf_str(&r.content_type), &m->error) || !edit_body(ctx, s, &r, &m->error)) {
 		answer = half_edited(ctx, s);
 	} else {
-		m->reason = r.encoded ? "signed after re-encoding" : "signed";
+		m->reason = signed_reason(s, &r);
 		report(ctx, s, NULL);
 		answer = SMFIS_ACCEPT;
 	}

@@ -282,6 +282,9 @@ bool store_event_add(struct store *store, int64_t enrollment_id, const char *nam
 bool store_events(struct store *store, int64_t enrollment_id, int64_t after, size_t limit, struct event_list *out,
 	struct err *err) BASE_MUST_CHECK;
 
+/* The reason of a mail event that tells of a wrong order of filters; looked for by `enrollctl doctor`. */
+#define OUTBOUND_AFTER_DKIM "signed, but a DKIM signature of ours was there before and is broken now: enroll-milter has to come first"
+
 struct mail_event {
 	time_t at;
 	char *queue_id, *message_id, *login, *from, *verdict, *reason;

@@ -1,0 +1,96 @@
+"""enrollctl doctor: finds nothing where all is well, and names what is wrong where something is."""
+
+import json
+
+from mailtools import message, unique
+from product import Product, require
+from stage import Stage, StageCase
+
+STAGE = {'ca': True}
+BOX = 'box@outside.example'
+
+
+def setUpModule():
+    require()
+
+
+class Doctor(StageCase):
+    @classmethod
+    def setUpClass(cls):
+        require()
+        Stage.current.ca.admin('/behaviour', {'authz_valid': True})
+        Stage.current.postfix.set_transport('doctor.invalid', 'smtp:[127.0.0.1]:10027')
+        cls.p = Product(Stage.current)
+        cls.p.start()
+        cls.p.ctl('enroll', 'alice@corp.example')
+        cls.p.wait_state('alice@corp.example', 'active')
+        subject = unique()
+        Stage.current.submit('alice', 'alice@corp.example', [BOX], message('alice@corp.example', BOX, subject))
+        Stage.current.outside.wait_subject(subject)
+
+    def ask(self, code):
+        done = self.p.ctl_run('doctor', '--json', user='helpdesk1')
+        checks = json.loads(done.stdout)['checks']
+        self.assertEqual(done.returncode, code, checks)
+        found = {}
+        for check in checks:
+            worst = found.get(check['check'])
+            if worst is None or check['verdict'] != 'ok':
+                found[check['check']] = check
+        return found
+
+    def test_all_well(self):
+        self.until(lambda: self.p.json('mail')['mail'], what='the mail is on record')
+        found = self.ask(0)
+        self.assertEqual({c: f['verdict'] for c, f in found.items()},
+                         dict.fromkeys(['store', 'outbound', 'inbound', 'milter-order', 'directory', 'dns', 'ca',
+                                        'caa', 'reply-path'], 'ok'), found)
+        self.assertIn('all well', self.p.ctl('doctor'))
+
+    def test_instance_down(self):
+        self.p.stop('inbound')
+        try:
+            self.assertIn('enroll-milter@inbound', self.ask(1)['inbound']['text'])
+        finally:
+            self.p.start('inbound')
+
+    def test_ca_directory_and_dns_down(self):
+        with self.stage.faults.refused(self.stage.ca):
+            self.assertEqual(self.ask_restarted()['ca']['verdict'], 'error')
+        with self.stage.faults.refused(self.stage.ldap):
+            self.assertEqual(self.ask(1)['directory']['verdict'], 'error')
+
+    def ask_restarted(self):
+        """The CA's word is cached for a while: a fresh enrolld asks anew."""
+        self.p.restart('enrolld')
+        return self.ask(1)
+
+    def test_caa_forbids(self):
+        self.stage.dns.set_caa([('issuemail', 'other.example')])
+        try:
+            self.stage.dns.flush()
+            found = self.until(self.refusal, what='the old record has left the cache')
+            self.assertIn('other.example', found['text'])
+            self.assertIn('issuemail "ca.example', found['text'], 'the line to publish is shown')
+        finally:
+            self.stage.dns.set_caa([('issuemail', 'ca.example')])
+            self.stage.dns.flush()
+
+    def refusal(self):
+        checks = json.loads(self.p.ctl_run('doctor', '--json').stdout)['checks']
+        return next((c for c in checks if c['check'] == 'caa' and c['verdict'] == 'error'), None)
+
+    def test_replies_leave_unsigned(self):
+        """The reply listener has the signer of ordinary mail, which takes nothing from loopback."""
+        self.stage.postfix.set_listener('127.0.0.1:10025', 'smtpd_milters=unix:dkim/sv.sock')
+        try:
+            self.assertIn('without a DKIM signature', self.ask(1)['reply-path']['text'])
+        finally:
+            self.stage.postfix.set_listener('127.0.0.1:10025')
+
+    def test_dkim_before_us(self):
+        raw = b'DKIM-Signature: v=1; a=rsa-sha256; d=corp.example; s=x; h=from; bh=x; b=x\r\n' + \
+            message('alice@corp.example', BOX, unique())
+        self.stage.submit('alice', 'alice@corp.example', [BOX], raw)
+        self.until(lambda: any('come first' in (m.get('reason') or '') for m in self.p.json('mail')['mail']))
+        self.assertIn('before OpenDKIM', self.ask(1)['milter-order']['text'])
