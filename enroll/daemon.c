@@ -23,6 +23,7 @@
 
 #define WORKERS 4
 #define LOOK_MS 250
+#define END_GRACE 5 /* seconds */
 
 struct daemon {
 	struct enroll_parts parts;
@@ -128,14 +129,24 @@ static void tick(struct daemon *d)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* Steps under way may finish, so that no order's answer is lost for nothing; requests that take longer than that are cut off. */
 static void end_workers(struct daemon *d)
 {
+	struct timespec until;
+
 	pthread_mutex_lock(&d->lock);
 	d->ending = true;
 	pthread_cond_broadcast(&d->wake);
 	pthread_mutex_unlock(&d->lock);
-	for (unsigned i = 0; i < d->n_workers; i++)
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += END_GRACE;
+	for (unsigned i = 0; i < d->n_workers; i++) {
+		if (pthread_timedjoin_np(d->workers[i], NULL, &until) == 0)
+			continue;
+		if (d->parts.ca)
+			ca_stop(d->parts.ca);
 		pthread_join(d->workers[i], NULL);
+	}
 	d->n_workers = 0;
 }
 

@@ -82,7 +82,8 @@ enum outcome connection_failed(LDAP *ld, int code, const char *op, const char *s
 	}
 	if (ld)
 		ldap_get_option(ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &diagnostic);
-	err_set(err, is_config(code) ? ERR_CONFIG : ERR_TEMPORARY, op, subject, "%s%s%s%s%s", ldap_err2string(code),
+	err_set(err, is_config(code) ? ERR_CONFIG : ERR_TEMPORARY, op, subject, "%s%s%s%s%s%s",
+		is_lost(code) ? "the directory did not answer: " : "", ldap_err2string(code),
 		diagnostic && *diagnostic ? " (" : "", diagnostic && *diagnostic ? diagnostic : "", diagnostic && *diagnostic ? ")" : "",
 		advice(code));
 	if (err)

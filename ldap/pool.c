@@ -281,7 +281,7 @@ static bool run(struct pool *p, pool_operation *op, void *arg, bool *unreachable
 
 	*unreachable = false;
 	if (!pool_take(p, false, end, &c))
-		return err_set(err, ERR_TEMPORARY, "ask directory", p->settings.urls.v[0], "all %d connections are busy", CONNECTIONS_MAX);
+		return err_set(err, ERR_TEMPORARY, "ask directory", p->settings.urls.v[0], "all %d connections to the directory are busy", CONNECTIONS_MAX);
 	if (c) {
 		/* some time must be left for a fresh connection: this one may have died without a word (a firewall's forgotten state) */
 		int64_t now = mono_ms(), share = now + (end - now) * 2 / 3;

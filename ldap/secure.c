@@ -148,7 +148,7 @@ static enum outcome handshake(const struct directory_settings *s, struct connect
 		return OUTCOME_FAILED;
 	}
 	if (mono_ms() >= end) {
-		err_set(err, ERR_TEMPORARY, "start TLS with directory", url, "the server did not answer in time");
+		err_set(err, ERR_TEMPORARY, "start TLS with directory", url, "the directory did not answer in time");
 		return OUTCOME_LOST;
 	}
 	*refused = true;

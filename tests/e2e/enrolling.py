@@ -40,13 +40,15 @@ class Enrolling:
 
     def ca_log(self, event=None, user=None, **fields):
         """Records of the CA's log, of one event and one user's address if named."""
-        found = self.stage.ca.admin('/log?since=0' + ('&event=' + event if event else ''))
+        found = self.stage.ca.admin('/log?since=0')
         if user is not None:
             wanted = address(user)
-            authz = {r.get('authz') for r in found if r.get('address') == wanted} - {None}
-            found = [r for r in found if r.get('address') == wanted or r.get('authz') in authz
-                     or wanted in (r.get('addresses') or ())]
-        return [r for r in found if all(r.get(k) == v for k, v in fields.items())]
+            ours = {r[k] for r in found if r.get('address') == wanted or wanted in r.get('addresses', ())
+                    for k in ('authz', 'order') if k in r}
+            found = [r for r in found if ours & {r.get('authz'), r.get('order')} or
+                     r.get('address') == wanted or wanted in r.get('addresses', ())]
+        fields['event'] = event or None
+        return [r for r in found if all(v is None or r.get(k) == v for k, v in fields.items())]
 
     def authorizations(self, user):
         """All the CA has for the address, oldest first."""

@@ -181,6 +181,7 @@ class Product:
         if self._prepared:
             return
         self._prepared = True
+        shutil.rmtree(DIR, ignore_errors=True)      # an earlier product of this stage
         os.makedirs(ETC)
         for name, mode in (('lib', 0o2770), ('spool', 0o2770), ('run', 0o2755)):
             os.makedirs('%s/%s' % (DIR, name))
