@@ -22,6 +22,7 @@
 
 #define CLIENTS_MOST 32
 #define IDLE_MS 10000
+#define REFUSED_MS 1000
 
 struct control {
 	struct enroll_parts *parts;
@@ -89,9 +90,9 @@ static bool peer_of(const struct control *c, int fd, struct control_peer *p)
 
 /* ---- one request, one answer -------------------------------------------------------------------------------------------------- */
 
-static bool read_line(int fd, struct buf *line, struct err *err)
+static bool read_line(int fd, int wait_ms, struct buf *line, struct err *err)
 {
-	int64_t until = mono_ms() + IDLE_MS;
+	int64_t until = mono_ms() + wait_ms;
 	char piece[4096];
 	ssize_t n;
 
@@ -101,7 +102,7 @@ static bool read_line(int fd, struct buf *line, struct err *err)
 		int64_t left = until - mono_ms();
 
 		if (left <= 0 || poll(&p, 1, (int)left) <= 0)
-			return err_set(err, ERR_CONFIG, "read request", NULL, "no whole request within %d s", IDLE_MS / 1000);
+			return err_set(err, ERR_CONFIG, "read request", NULL, "no whole request within %d s", wait_ms / 1000);
 		n = read(fd, piece, sizeof piece);
 		if (n <= 0)
 			return err_set(err, ERR_CONFIG, "read request", NULL, "the request ends without a newline");
@@ -167,11 +168,14 @@ static void serve(struct control *c, int fd)
 	if (!peer_of(c, fd, &peer))
 		return;
 	if (peer.role == CONTROL_NOBODY) {
+		/* Taken off the socket unread: closing over it would throw our answer away as well. */
+		if (!read_line(fd, REFUSED_MS, &line, &err))
+			err_clear(&err);
 		err_set(&err, ERR_POLICY, "connect", peer.user, "only root and members of the groups %s and %s may use enrollctl", c->parts->config->control.admin_group,
 			c->parts->config->control.helpdesk_group);
 		log_event(LOG_LEVEL_WARNING, "control_refused", "user", peer.user, NULL);
 		reply = answer_error(&err);
-	} else if (read_line(fd, &line, &err)) {
+	} else if (read_line(fd, IDLE_MS, &line, &err)) {
 		reply = answer(c, &peer, &line, &err);
 	} else {
 		reply = answer_error(&err);

@@ -29,7 +29,7 @@ struct check {
 	const struct dkimcheck_request *request;
 	const struct headers *headers;
 	int64_t until_ms;
-	bool silent; /* a look-up got no answer */
+	bool silent;	  /* a look-up got no answer */
 	char reason[160]; /* of the last signature that was of the right domain and did not do */
 	char key_trouble[160];
 };
@@ -104,7 +104,9 @@ static int query_wait(void *service, void *handle, struct timeval *timeout, size
 		return query_failed(c, true, "the key's name servers did not answer in time");
 	answer = dns_pending_answer(q->pending);
 	if (dnssec != NULL)
-		*dnssec = answer->security == DNS_BOGUS ? DKIM_DNSSEC_BOGUS : answer->security == DNS_SECURE ? DKIM_DNSSEC_SECURE : DKIM_DNSSEC_INSECURE;
+		*dnssec = answer->security == DNS_BOGUS	   ? DKIM_DNSSEC_BOGUS
+			  : answer->security == DNS_SECURE ? DKIM_DNSSEC_SECURE
+							   : DKIM_DNSSEC_INSECURE;
 	if (answer->status == DNS_FAILED)
 		return query_failed(c, answer->security != DNS_BOGUS, answer->why);
 	packet = dns_pending_packet(q->pending, &len);
@@ -192,12 +194,14 @@ static bool signature_does(const struct check *c, DKIM *dkim, DKIM_SIGINFO *sign
 	dkim_alg_t algorithm = DKIM_SIGN_UNKNOWN;
 
 	if ((flags & DKIM_SIGFLAG_PASSED) == 0)
-		snprintf(reason, 160, "%s", c->key_trouble[0] != '\0' ? c->key_trouble : dkim_sig_geterrorstr(dkim_sig_geterror(signature)));
+		snprintf(
+			reason, 160, "%s", c->key_trouble[0] != '\0' ? c->key_trouble : dkim_sig_geterrorstr(dkim_sig_geterror(signature)));
 	else if (dkim_sig_getbh(signature) != DKIM_SIGBH_MATCH)
 		snprintf(reason, 160, "the body was changed");
 	else if ((flags & DKIM_SIGFLAG_TESTKEY) != 0)
 		snprintf(reason, 160, "the key is marked as a test (t=y)");
-	else if (dkim_sig_getsignalg(signature, &algorithm) != DKIM_STAT_OK || (algorithm != DKIM_SIGN_RSASHA256 && algorithm != DKIM_SIGN_ED25519SHA256))
+	else if (dkim_sig_getsignalg(signature, &algorithm) != DKIM_STAT_OK ||
+		 (algorithm != DKIM_SIGN_RSASHA256 && algorithm != DKIM_SIGN_ED25519SHA256))
 		snprintf(reason, 160, "the algorithm is too weak (%.40s)", tag(signature, "a") != NULL ? tag(signature, "a") : "unknown");
 	else if (algorithm == DKIM_SIGN_RSASHA256 && (dkim_sig_getkeysize(signature, &bits) != DKIM_STAT_OK || bits < KEY_BITS_MIN))
 		snprintf(reason, 160, "the key has %u bits, which is too few", bits);
@@ -211,8 +215,8 @@ static bool signature_does(const struct check *c, DKIM *dkim, DKIM_SIGINFO *sign
 /* What RFC 8823 section 3.1 wants in h=, there or not; CAs do without, so it is told and nothing more. */
 static void describe_pass(DKIM_SIGINFO *signature, char how[256])
 {
-	static const char *const wanted[] = {"From", "Sender", "Reply-To", "To", "CC", "Subject", "Date", "In-Reply-To", "References", "Message-ID",
-		"Auto-Submitted", "Content-Type", "Content-Transfer-Encoding"};
+	static const char *const wanted[] = {"From", "Sender", "Reply-To", "To", "CC", "Subject", "Date", "In-Reply-To", "References",
+		"Message-ID", "Auto-Submitted", "Content-Type", "Content-Transfer-Encoding"};
 	const char *h = tag(signature, "h"), *selector = (const char *)dkim_sig_getselector(signature);
 	struct buf text = BUF_INIT;
 	bool first = true;
@@ -244,7 +248,8 @@ static DKIM_LIB *library(struct check *c)
 	if (lib == NULL)
 		return NULL;
 	dkim_options(lib, DKIM_OP_SETOPT, DKIM_OPTS_MINKEYBITS, &bits, sizeof(bits));
-	/* Its own resolver is neither started (it reads /etc/resolv.conf each time) nor put in place of ours, which it would do later on. */
+	/* Its own resolver is neither started (it reads /etc/resolv.conf each time) nor put in place of ours, which it would do later on.
+	 */
 	dkim_dns_set_init(lib, service_init);
 	dkim_dns_set_close(lib, service_close);
 	dkim_dns_init(lib);
@@ -328,7 +333,8 @@ static enum dkimcheck look_at_signatures(struct check *c, DKIM *dkim, char how[2
 	return c->silent ? DKIMCHECK_UNKNOWN : DKIMCHECK_FAIL;
 }
 
-enum dkimcheck dkimcheck(struct dns *dns, const struct headers *h, const struct spool *body, const struct dkimcheck_request *request, char how[256])
+enum dkimcheck dkimcheck(
+	struct dns *dns, const struct headers *h, const struct spool *body, const struct dkimcheck_request *request, char how[256])
 {
 	struct check c = {.dns = dns, .request = request, .headers = h, .until_ms = mono_ms() + request->deadline_ms};
 	DKIM_LIB *lib = library(&c);

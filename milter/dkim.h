@@ -18,5 +18,6 @@ struct dkimcheck_request {
 	unsigned deadline_ms;            /* for all look-ups together */
 };
 /* On a pass `how` is "dkim d=... s=..." and what RFC 8823 would like to see signed and is not; else the reason. */
-enum dkimcheck dkimcheck(struct dns *dns, const struct headers *h, const struct spool *body, const struct dkimcheck_request *request, char how[256]);
+enum dkimcheck dkimcheck(struct dns *dns, const struct headers *h, const struct spool *body, const struct dkimcheck_request *request,
+	char how[256]);
 #endif

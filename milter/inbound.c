@@ -63,7 +63,8 @@ static bool no(char why[256], const char *text)
 	return false;
 }
 
-/* Token-part1: white space inside is to be ignored, folding puts it there.  Either base64 alphabet, but not both, padding at the end only. */
+/* Token-part1: white space inside is to be ignored, folding puts it there.  Either base64 alphabet, but not both, padding at the end only.
+ */
 static char *read_token(const char *text)
 {
 	struct buf token = BUF_INIT;
@@ -229,11 +230,12 @@ static bool worth_asking_again(const struct strlist *accepted, const struct cand
 	return false;
 }
 
-static enum authentic by_dkim(struct dns *dns, const struct config *c, const struct headers *h, const struct spool *body, const struct candidate *cand,
-	const struct strlist *accepted, const char *from, char how[256])
+static enum authentic by_dkim(struct dns *dns, const struct config *c, const struct headers *h, const struct spool *body,
+	const struct candidate *cand, const struct strlist *accepted, const char *from, char how[256])
 {
 	static const char *const covered[] = {"From", "Subject", "To", "Date", "Message-ID", "Reply-To", "Auto-Submitted", NULL};
-	struct dkimcheck_request request = {.domains = accepted, .covered = covered, .deadline_ms = c->dns.deadline_ms ? c->dns.deadline_ms : DKIM_DEADLINE_MS};
+	struct dkimcheck_request request = {
+		.domains = accepted, .covered = covered, .deadline_ms = c->dns.deadline_ms ? c->dns.deadline_ms : DKIM_DEADLINE_MS};
 
 	switch (dkimcheck(dns, h, body, &request, how)) {
 	case DKIMCHECK_PASS:
@@ -361,7 +363,8 @@ static bool authserv_says_pass(const struct headers *h, const char *authserv_id,
 
 /* ---- which way ------------------------------------------------------------------------------------------------------- */
 
-static enum authentic by_network(const struct config *c, const struct headers *h, const struct strlist *accepted, const char *client_ip, char how[256])
+static enum authentic by_network(
+	const struct config *c, const struct headers *h, const struct strlist *accepted, const char *client_ip, char how[256])
 {
 	if (!in_networks(&c->ca, client_ip)) {
 		snprintf(how, 256, "it came from %.64s, which is not in challenge-networks", client_ip);
@@ -373,8 +376,8 @@ static enum authentic by_network(const struct config *c, const struct headers *h
 	return AUTHENTIC_YES;
 }
 
-enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body, const struct candidate *cand,
-	const char *client_ip, char how[256])
+enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body,
+	const struct candidate *cand, const char *client_ip, char how[256])
 {
 	struct strlist accepted = {0};
 	char from[256];

@@ -19,17 +19,20 @@ struct candidate {
 void candidate_clear(struct candidate *c);
 /* Does the decoded Subject begin with "ACME:" ("Re:" never)?  Only looks at headers. */
 bool inbound_is_candidate(const struct headers *h);
-/* Exactly one From, one Subject, one To, one Date, one Message-ID, token of >= 128 bits, Auto-Submitted when required ...  *why says what is missing.
- * candidate_clear(out) is the caller's in both cases. */
+/* Exactly one From, one Subject, one To, one Date, one Message-ID, token of >= 128 bits, Auto-Submitted when required ...  `why` says what
+ * is missing.  candidate_clear(out) is the caller's in both cases. */
 bool inbound_parse(const struct config *c, const struct headers *h, struct candidate *out, char why[256]);
 
 enum authentic { AUTHENTIC_YES, AUTHENTIC_NO, AUTHENTIC_ASK_AGAIN /* DNS silent: 451 */ };
-/* DKIM by libopendkim with its query hooks over `dns`: rules of reference rfc8823 (d= equal to From's domain or a listed one, the fields it must cover, every instance
- * of them and each at most once, whole body, not rsa-sha1, key >= 1024 bits, not t=y).  `body` is the raw body. `how` gets "dkim d=..." or the reason. The place where other ways (S/MIME) are added.
- * DNS silent is ASK_AGAIN only when From is of a configured challenge domain or of awaited_from's; NO for everybody else. */
-enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body, const struct candidate *cand,
-	const char *client_ip, char how[256]);
+/* By the way the configuration names: DKIM (d= equal to From's domain or a listed one; every instance of From, Subject, To, Date,
+ * Message-ID, Reply-To, Auto-Submitted signed and each there at most once; whole body; not rsa-sha1; key >= 1024 bits; not t=y),
+ * Authentication-Results of a named relay, or the client's network.  The place where other ways (S/MIME) are added.  `body` is the raw
+ * body; `how` gets "dkim d=..." or the reason.  DNS silent is ASK_AGAIN only when From is of a configured challenge domain or of awaited_from's
+ * domain; NO for everybody else. */
+enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body,
+	const struct candidate *cand, const char *client_ip, char how[256]);
 
-/* Is the mail signed by this domain: From, Subject, Date and Message-ID, and the whole body?  For relays that have to prove the tenant; false when DNS is silent. */
+/* Is the mail signed by this domain: From, Subject, Date and Message-ID, and the whole body?  For relays that have to prove the tenant;
+ * false when DNS is silent. */
 bool inbound_dkim_by(struct dns *dns, const struct headers *h, const struct spool *body, const char *domain, char how[256]);
 #endif

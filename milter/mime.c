@@ -269,7 +269,9 @@ static enum mime_kind classify_type(const char *value, const char **why)
 
 enum mime_kind mime_classify(const struct headers *h, const char **why)
 {
-	static const struct { const char *name, *why; } once[] = {
+	static const struct {
+		const char *name, *why;
+	} once[] = {
 		{"Content-Type", "two Content-Type fields"},
 		{"Content-Transfer-Encoding", "two Content-Transfer-Encoding fields"},
 		{"Content-Disposition", "two Content-Disposition fields"},
@@ -306,16 +308,17 @@ bool mime_needs_encoding(const struct headers *h, const struct mime_scan *s, con
 	struct mime_scan fields = {0};
 
 	scan_structure(h, &fields);
-	*why = s->eight_bit ? "8-bit content" :
-	       s->nul ? "NUL in the content" :
-	       s->bare_cr ? "bare CR in the content" :
-	       s->bare_lf ? "bare LF in the content" :
-	       s->long_line ? "line over 998 octets" :
-	       fields.eight_bit ? "8-bit structure header" :
-	       mime_scan_unsafe(&fields) ? "structure header with long lines or control characters" :
-	       fields.declared_8bit || s->declared_8bit ? "8-bit transfer encoding declared" :
-	       s->from_line ? "line beginning with From" :
-	       s->trailing_space ? "line ending in blanks" : NULL;
+	*why = s->eight_bit				  ? "8-bit content"
+	       : s->nul					  ? "NUL in the content"
+	       : s->bare_cr				  ? "bare CR in the content"
+	       : s->bare_lf				  ? "bare LF in the content"
+	       : s->long_line				  ? "line over 998 octets"
+	       : fields.eight_bit			  ? "8-bit structure header"
+	       : mime_scan_unsafe(&fields)		  ? "structure header with long lines or control characters"
+	       : fields.declared_8bit || s->declared_8bit ? "8-bit transfer encoding declared"
+	       : s->from_line				  ? "line beginning with From"
+	       : s->trailing_space			  ? "line ending in blanks"
+							  : NULL;
 	return *why != NULL;
 }
 

@@ -44,19 +44,22 @@ bool mime_is_structure(const char *name);
 /* Must the body be re-encoded before it is signed? *why is static text. */
 bool mime_needs_encoding(const struct headers *h, const struct mime_scan *s, const char **why);
 /* The header of the entity to be signed: the structure fields as they came, with CRLF, and the empty line.  A mail without Content-Type
- * gets the one it has by default (RFC 2045 section 5.2).  Followed by the body as it came this is what is signed when nothing needs encoding. */
+ * gets the one it has by default (RFC 2045 section 5.2).  Followed by the body as it came this is what is signed when nothing needs
+ * encoding. */
 void mime_entity_header(struct buf *out, const struct headers *h);
 void mime_structure_fields(struct buf *out, const struct headers *h); /* the same without the default and the empty line */
 
 /* Re-encode: reads the structure headers and the body, writes a whole MIME entity (its header, empty line, content; CRLF) to `out` that is
- * 7-bit, lines <= 76 where it encoded, leaf by leaf; leaves that need nothing keep their encoding and octets, as do boundaries, preambles and
- * epilogues.  message/rfc822 parts and inner signatures are never re-encoded: then ERR_POLICY (the caller leaves the mail unsigned and says
- * so), as for more than 100 levels, 20,000 lines like delimiters or 50,000 part headers.  `out` may hold part of an entity on failure. */
+ * 7-bit, lines <= 76 where it encoded, leaf by leaf; leaves that need nothing keep their encoding and octets, as do boundaries,
+ * preambles and epilogues.  message/rfc822 parts and inner signatures are never re-encoded: then ERR_POLICY (the caller leaves the mail
+ * unsigned and says so), as for more than 100 levels, 20,000 lines like delimiters or 50,000 part headers.  `out` may hold part of an
+ * entity on failure. */
 bool mime_reencode(const struct headers *h, struct spool *body, struct spool *out, struct err *err) BASE_MUST_CHECK;
 
 /* The decoded text of a header value (RFC 2047 and folding undone), UTF-8, for the Subject of candidates. */
 bool mime_decode_text(struct buf *out, const char *value);
-/* The addresses of a From/To/Reply-To value (RFC 5322) as canonical texts; false when it is not well-formed (groups count as not well-formed for From). */
+/* The addresses of a From/To/Reply-To value (RFC 5322) as canonical texts into an empty list; false, and nothing in the list, when it is
+ * not well-formed (groups and routes count as that). */
 bool mime_addresses(struct strlist *out, const char *value);
 /* A Date field (RFC 5322 section 3.3); false when it is none. */
 bool mime_date(const char *value, time_t *out);

@@ -2,8 +2,8 @@
  * mime_encode.c - a mail made safe for signing, from spool to spool (mime_reencode in mime.h).
  *
  * mime_plan.c says which stretches change; here they are written, and everything between them is copied.  Memory stays flat: content
- * goes through in pieces, whatever its size.  At the end what was written has been looked at by the same scan that sent the mail here: if it is
- * still not safe, that is said rather than signed.
+ * goes through in pieces, whatever its size.  At the end what was written has been looked at by the same scan that sent the mail here: if
+ * it is still not safe, that is said rather than signed.
  */
 #include "config.h"
 
@@ -40,13 +40,13 @@ static bool refuse(struct writer *w, const char *why)
 
 struct copy {
 	enum mime_zone zone;
-	bool cr;         /* the last octet was a CR that is not written yet */
-	size_t column;   /* of what is written */
+	bool cr;       /* the last octet was a CR that is not written yet */
+	size_t column; /* of what is written */
 	struct buf out;
 	/* the line under way, as it came */
 	size_t length;
 	char first[2], last[2]; /* last: blanks do not count */
-	bool delimiter;  /* the last line that began with "--" was no closing one, or this is such a line */
+	bool delimiter;		/* the last line that began with "--" was no closing one, or this is such a line */
 };
 
 static void copy_end_of_line(struct copy *c)
@@ -139,8 +139,10 @@ static bool copy_protected(struct writer *w, uint64_t at, uint64_t end)
 			return false;
 	}
 	mime_scan_finish(&scan);
-	return mime_scan_unsafe(&scan) ? refuse(w, "a forwarded message, an inner signature or a multipart without parts holds 8-bit data, long lines or "
-						   "control characters") : true;
+	return mime_scan_unsafe(&scan)
+		       ? refuse(w, "a forwarded message, an inner signature or a multipart without parts holds 8-bit data, long lines or "
+				   "control characters")
+		       : true;
 }
 
 static bool copy_range(struct writer *w, uint64_t at, uint64_t end, enum mime_zone zone)
@@ -265,7 +267,8 @@ static bool write_all(struct writer *w, const struct mime_plan *plan)
 		const struct mime_edit *e = &plan->v[i];
 
 		if (e->at < done || e->length > size - e->at)
-			return err_set(w->err, ERR_BUG, OP, "", "the edits of a mail are out of order at octet %llu", (unsigned long long)e->at);
+			return err_set(
+				w->err, ERR_BUG, OP, "", "the edits of a mail are out of order at octet %llu", (unsigned long long)e->at);
 		if (e->at > done && !copy_range(w, done, e->at, zone))
 			return false;
 		done = e->at + e->length;

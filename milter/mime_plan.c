@@ -46,8 +46,8 @@ struct part {
 	uint64_t content, end; /* of a leaf */
 	bool leaf, top;
 	/* what is to be done */
-	const char *encoding;      /* new Content-Transfer-Encoding; NULL = as it is */
-	const char *charset;       /* to be declared; NULL = nothing to add */
+	const char *encoding; /* new Content-Transfer-Encoding; NULL = as it is */
+	const char *charset;  /* to be declared; NULL = nothing to add */
 };
 
 static bool refuse(struct planner *p, const char *why)
@@ -345,8 +345,9 @@ static bool guess_charset(struct planner *p, const struct part *part, const char
 }
 
 /* 8-bit text whose charset nobody named has to get one, as its octets are about to be hidden behind an encoding.  Text that is UTF-8
- * by its form is UTF-8.  Else ISO 8859-1, or its superset Windows-1252 when there are octets that only the latter gives a meaning to: what mail
- * programs assume as well.  Only for text/plain: HTML, XML and their like name their charset inside, and MIME's word would overrule that. */
+ * by its form is UTF-8.  Else ISO 8859-1, or its superset Windows-1252 when there are octets that only the latter gives a meaning to: what
+ * mail programs assume as well.  Only for text/plain: HTML, XML and their like name their charset inside, and MIME's word would overrule
+ * that. */
 static bool charset_to_declare(struct planner *p, struct part *part)
 {
 	const char *guess;
@@ -360,8 +361,8 @@ static bool charset_to_declare(struct planner *p, struct part *part)
 	return true;
 }
 
-/* Quoted-printable keeps text of Latin scripts readable; other scripts are much shorter as base64.  GMime's encoder takes a bare LF for a line
- * end, so content with one (or a CR or NUL) is base64, which keeps every octet. */
+/* Quoted-printable keeps text of Latin scripts readable; other scripts are much shorter as base64.  GMime's encoder takes a bare LF for a
+ * line end, so content with one (or a CR or NUL) is base64, which keeps every octet. */
 static GMimeContentEncoding choose_encoding(const struct part *part, const struct mime_scan *scan)
 {
 	bool text = g_mime_content_type_is_type(part->type, "text", "*");
@@ -381,12 +382,15 @@ static bool judge_leaf(struct planner *p, struct part *part, GMimeContentEncodin
 
 	*from = field != NULL ? g_mime_content_encoding_from_string(field->value) : GMIME_CONTENT_ENCODING_DEFAULT;
 	*to = GMIME_CONTENT_ENCODING_DEFAULT;
-	encoded = *from == GMIME_CONTENT_ENCODING_BASE64 || *from == GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE || *from == GMIME_CONTENT_ENCODING_UUENCODE;
+	encoded = *from == GMIME_CONTENT_ENCODING_BASE64 || *from == GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE ||
+		  *from == GMIME_CONTENT_ENCODING_UUENCODE;
 	if (!scan_range(p, part->content, part->end, &scan))
 		return false;
 	unsafe = mime_scan_unsafe(&scan);
 	if (composite(part))
-		return unsafe ? refuse(p, "a part of type message or multipart that cannot be encoded holds 8-bit data, long lines or control characters") : true;
+		return unsafe ? refuse(p, "a part of type message or multipart that cannot be encoded holds 8-bit data, long lines or "
+					  "control characters")
+			      : true;
 	/* Blanks at line ends belong to the content only where it is not encoded. */
 	if (unsafe || (scan.from_line && *from != GMIME_CONTENT_ENCODING_BASE64) || (scan.trailing_space && !encoded)) {
 		find_field(part, "Content-Type", &types);
@@ -422,7 +426,8 @@ static bool names_fit(GMimeParamList *list)
 	return true;
 }
 
-/* A field written anew, without name; NULL when it cannot be written: folded, 7-bit (RFC 2231 for parameters, RFC 2047 for the rest), ending in CRLF. */
+/* A field written anew, without name; NULL when it cannot be written: folded, 7-bit (RFC 2231 for parameters, RFC 2047 for the rest),
+ * ending in CRLF. */
 static char *format_field(struct planner *p, const struct field *f, const char *charset)
 {
 	char *unfolded = g_mime_utils_header_unfold(f->value), *decoded, *formatted = NULL;
@@ -616,14 +621,18 @@ static bool plan_composite(struct planner *p, struct part *part, bool protect)
 {
 	size_t count;
 	const struct field *encoding = find_field(part, "Content-Transfer-Encoding", &count);
-	GMimeContentEncoding declared = encoding != NULL ? g_mime_content_encoding_from_string(encoding->value) : GMIME_CONTENT_ENCODING_DEFAULT;
+	GMimeContentEncoding declared =
+		encoding != NULL ? g_mime_content_encoding_from_string(encoding->value) : GMIME_CONTENT_ENCODING_DEFAULT;
 
 	if (declared == GMIME_CONTENT_ENCODING_8BIT || declared == GMIME_CONTENT_ENCODING_BINARY)
 		part->encoding = "7bit";
 	if (!plan_fields(p, part))
 		return false;
 	/* Without fields (in a multipart/digest) its beginning is not known: then the delimiter in front of it is protected as well. */
-	return add_zone(p, part->n > 0 ? part->fields[part->n - 1].end : p->plan->n > 0 ? p->plan->v[p->plan->n - 1].at + p->plan->v[p->plan->n - 1].length : 0,
+	return add_zone(p,
+		part->n > 0	 ? part->fields[part->n - 1].end
+		: p->plan->n > 0 ? p->plan->v[p->plan->n - 1].at + p->plan->v[p->plan->n - 1].length
+				 : 0,
 		protect ? ZONE_PROTECTED : ZONE_COMMENT);
 }
 
@@ -632,7 +641,8 @@ static bool plan_object(struct planner *p, GMimeObject *object, unsigned depth);
 static bool plan_multipart(struct planner *p, struct part *part, unsigned depth)
 {
 	GMimeMultipart *multipart = GMIME_MULTIPART(part->object);
-	bool protect = g_mime_content_type_is_type(part->type, "multipart", "signed") || g_mime_content_type_is_type(part->type, "multipart", "encrypted");
+	bool protect = g_mime_content_type_is_type(part->type, "multipart", "signed") ||
+		       g_mime_content_type_is_type(part->type, "multipart", "encrypted");
 	int n = g_mime_multipart_get_count(multipart);
 
 	/* Where no part was found all of the content would be a comment: it is not, to the next parser. */

@@ -15,7 +15,9 @@ typedef struct {
 	struct mime_source *source;
 	unsigned char tail[2]; /* the last two octets that were counted */
 } MimeStream;
-typedef struct { GMimeStreamClass parent; } MimeStreamClass;
+typedef struct {
+	GMimeStreamClass parent;
+} MimeStreamClass;
 
 GType mime_stream_get_type(void);
 G_DEFINE_TYPE(MimeStream, mime_stream, GMIME_TYPE_STREAM)
@@ -115,7 +117,9 @@ static int reset_method(GMimeStream *stream)
 
 static gint64 seek_method(GMimeStream *stream, gint64 offset, GMimeSeekWhence whence)
 {
-	gint64 place = whence == GMIME_STREAM_SEEK_SET ? offset : whence == GMIME_STREAM_SEEK_CUR ? stream->position + offset : end_of(stream) + offset;
+	gint64 place = whence == GMIME_STREAM_SEEK_SET	 ? offset
+		       : whence == GMIME_STREAM_SEEK_CUR ? stream->position + offset
+							 : end_of(stream) + offset;
 
 	if (place < stream->bound_start || place > end_of(stream))
 		return -1;

@@ -2,8 +2,9 @@
  * mime_text.c - texts, addresses, dates and types out of header fields, by GMime (mime.h).
  *
  * GMime's address parser forgives a lot, as a mail reader should.  Here an address decides whose key signs, and a reader elsewhere may
- * forgive in another way.  So a list is first taken apart by its punctuation, which knows quoted strings, comments and brackets and nothing that is
- * forgiven; then GMime has to find the same addresses.  (GMime also loses memory over some malformed lists; those no longer reach it.)
+ * forgive in another way.  So a list is first taken apart by its punctuation, which knows quoted strings, comments and brackets and nothing
+ * that is forgiven; then GMime has to find the same addresses.  (GMime also loses memory over some malformed lists; those no longer reach
+ * it.)
  */
 #include "config.h"
 
@@ -72,7 +73,7 @@ struct mailbox {
 	struct buf plain; /* outside of brackets, without comments */
 	struct buf inner; /* inside brackets */
 	bool inside, bracketed, broken;
-	bool at;          /* an @ stood outside of brackets and quotes */
+	bool at; /* an @ stood outside of brackets and quotes */
 };
 
 /* The quoted string that begins at s[0] goes to `out` as it is; returns what is behind it. */
@@ -143,7 +144,7 @@ static bool add_mailbox(struct strlist *out, struct mailbox *m)
 	while (spec->len > 0 && strchr(" \t", spec->data[spec->len - 1]) != NULL)
 		spec->data[--spec->len] = '\0';
 	ok = !m->broken && !m->inside && !(m->bracketed && m->at) && !m->plain.failed && !m->inner.failed && spec->len > 0 &&
-		address_parse(&parsed, start + strspn(start, " \t"), NULL) && strlist_add(out, address_text(&parsed, text));
+	     address_parse(&parsed, start + strspn(start, " \t"), NULL) && strlist_add(out, address_text(&parsed, text));
 	buf_clear(&m->plain);
 	buf_clear(&m->inner);
 	memset(m, 0, sizeof(*m));

@@ -31,7 +31,7 @@ struct mail {
 	size_t submission_index;
 	enum verdict verdict;
 	const char *reason;          /* static text for the log */
-	char detail[256];            /* more of it, when it is not static */
+	char detail[512];            /* more of it, when it is not static */
 	struct spool *body;
 	struct mime_scan scan;
 	struct signer *signer;

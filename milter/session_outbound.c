@@ -69,6 +69,15 @@ static sfsistat let_go(SMFICTX *ctx, struct session *s, enum verdict verdict, co
 	return SMFIS_ACCEPT;
 }
 
+/* What was tried, on what, and what came of it: for the closing line. */
+static void explain_error(struct mail *m)
+{
+	const struct err *e = &m->error;
+	bool named = e->subject[0] && !strstr(e->text, e->subject);
+
+	snprintf(m->detail, sizeof m->detail, "%.63s%s%.200s: %.220s", e->op, named ? " " : "", named ? e->subject : "", e->text);
+}
+
 /* ---- the answer table: what went wrong, by policy ------------------------------------------------------------------------- */
 
 static sfsistat reply(SMFICTX *ctx, bool permanent, const char *text)
@@ -84,7 +93,7 @@ static sfsistat by_on_error(SMFICTX *ctx, struct session *s)
 
 	m->verdict = VERDICT_ERROR;
 	m->reason = tempfail ? "could not be signed, the client is told to come again" : "could not be signed, passed unsigned (on-error = pass)";
-	snprintf(m->detail, sizeof m->detail, "%s: %.180s", m->error.op, m->error.text);
+	explain_error(m);
 	if (!tempfail && wants_end_of_message(m)) {
 		m->skip_body = true;
 		return SMFIS_CONTINUE;
@@ -442,7 +451,7 @@ static sfsistat half_edited(SMFICTX *ctx, struct session *s)
 
 	m->verdict = VERDICT_ERROR;
 	m->reason = "an edit failed: the client is told to come again, nothing half-altered goes on";
-	snprintf(m->detail, sizeof m->detail, "%s: %.180s", m->error.op, m->error.text);
+	explain_error(m);
 	report(ctx, s, "tempfail");
 	return reply(ctx, false, "message cannot be edited now, please try again");
 }

@@ -35,7 +35,7 @@ struct signer {
 	atomic_uint references;
 	EVP_PKEY *key;
 	X509 *certificate;
-	STACK_OF(X509) *chain;            /* intermediates, no root; may be empty */
+	STACK_OF(X509) * chain;		    /* intermediates, no root; may be empty */
 	unsigned char *signing_certificate; /* DER of the SigningCertificateV2 value */
 	int signing_certificate_len;
 	time_t not_before, not_after;
@@ -107,7 +107,8 @@ static bool read_certificate(struct signer *s, const struct store_credential *c,
 	s->certificate = d2i_X509(NULL, &p, (long)c->der_len);
 	if (s->certificate == NULL || p != c->der + c->der_len)
 		return err_openssl(err, ERR_BUG, OP_LOAD, address);
-	if (!asn1_time(X509_get0_notBefore(s->certificate), &s->not_before) || !asn1_time(X509_get0_notAfter(s->certificate), &s->not_after))
+	if (!asn1_time(X509_get0_notBefore(s->certificate), &s->not_before) ||
+		!asn1_time(X509_get0_notAfter(s->certificate), &s->not_after))
 		return err_openssl(err, ERR_BUG, OP_LOAD, address);
 	SHA256(c->der, c->der_len, digest);
 	hex_encode(&hex, digest, sizeof(digest));
@@ -133,7 +134,8 @@ static bool read_chain(struct signer *s, const struct store_credential *c, const
 			X509_free(next);
 		else if (sk_X509_num(s->chain) >= CHAIN_MAX || sk_X509_push(s->chain, next) == 0) {
 			X509_free(next);
-			ok = err_set(err, ERR_BUG, OP_LOAD, address, "The certificate's stored chain has more than %d intermediates.", CHAIN_MAX);
+			ok = err_set(err, ERR_BUG, OP_LOAD, address, "The certificate's stored chain has more than %d intermediates.",
+				CHAIN_MAX);
 		}
 	}
 	BIO_free(bio);
@@ -164,20 +166,26 @@ static bool check(const struct signer *s, const char *address, time_t now, struc
 
 	if (X509_check_private_key(s->certificate, s->key) != 1) {
 		ERR_clear_error();
-		return err_set(err, ERR_BUG, OP_LOAD, address, "The stored key is not the one of certificate %.16s...; enroll this address anew.", s->fingerprint);
+		return err_set(err, ERR_BUG, OP_LOAD, address,
+			"The stored key is not the one of certificate %.16s...; enroll this address anew.", s->fingerprint);
 	}
 	if (!certcheck_has_address(s->certificate, address))
-		return err_set(err, ERR_BUG, OP_LOAD, address, "Certificate %.16s... is not for this address; enroll it anew.", s->fingerprint);
+		return err_set(
+			err, ERR_BUG, OP_LOAD, address, "Certificate %.16s... is not for this address; enroll it anew.", s->fingerprint);
 	if (now < s->not_before)
-		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... is not valid before %s; is the clock right?", s->fingerprint, time_text(s->not_before, text));
+		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... is not valid before %s; is the clock right?",
+			s->fingerprint, time_text(s->not_before, text));
 	if (now > s->not_after)
-		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... has expired at %s.", s->fingerprint, time_text(s->not_after, text));
+		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... has expired at %s.", s->fingerprint,
+			time_text(s->not_after, text));
 	if ((X509_get_key_usage(s->certificate) & KU_DIGITAL_SIGNATURE) == 0)
-		return err_set(err, ERR_POLICY, OP_LOAD, address, "Certificate %.16s... is not for signatures (keyUsage without digitalSignature).", s->fingerprint);
+		return err_set(err, ERR_POLICY, OP_LOAD, address,
+			"Certificate %.16s... is not for signatures (keyUsage without digitalSignature).", s->fingerprint);
 	return true;
 }
 
-struct signer *signer_load(const struct store_credential *c, const char *address, X509 *master_certificate, EVP_PKEY *master_key, time_t now, struct err *err)
+struct signer *signer_load(
+	const struct store_credential *c, const char *address, X509 *master_certificate, EVP_PKEY *master_key, time_t now, struct err *err)
 {
 	struct signer *s = calloc(1, sizeof(*s));
 
@@ -246,7 +254,8 @@ static bool add_attributes(CMS_SignerInfo *si, const struct signer *s, const uns
 {
 	return CMS_signed_add1_attr_by_NID(si, NID_pkcs9_contentType, V_ASN1_OBJECT, OBJ_nid2obj(NID_pkcs7_data), -1) == 1 &&
 	       CMS_signed_add1_attr_by_NID(si, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, digest, (int)digest_len) == 1 &&
-	       CMS_signed_add1_attr_by_NID(si, NID_id_smime_aa_signingCertificateV2, V_ASN1_SEQUENCE, s->signing_certificate, s->signing_certificate_len) == 1;
+	       CMS_signed_add1_attr_by_NID(
+		       si, NID_id_smime_aa_signingCertificateV2, V_ASN1_SEQUENCE, s->signing_certificate, s->signing_certificate_len) == 1;
 }
 
 static bool put_der(CMS_ContentInfo *cms, struct buf *der)
@@ -272,7 +281,8 @@ bool sign_finish(struct sign_op *op, struct buf *der, struct err *err)
 
 	if (EVP_DigestFinal_ex(op->digest, digest, &digest_len) == 1 && (cms = CMS_sign(NULL, NULL, NULL, NULL, flags)) != NULL &&
 		(si = CMS_add1_signer(cms, s->certificate, s->key, EVP_sha256(), flags)) != NULL)
-		ok = add_certificates(cms, s) && add_attributes(si, s, digest, digest_len) && CMS_SignerInfo_sign(si) == 1 && put_der(cms, der);
+		ok = add_certificates(cms, s) && add_attributes(si, s, digest, digest_len) && CMS_SignerInfo_sign(si) == 1 &&
+		     put_der(cms, der);
 	CMS_ContentInfo_free(cms);
 	return ok || err_openssl(err, ERR_BUG, OP_SIGN, s->fingerprint);
 }

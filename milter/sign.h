@@ -1,8 +1,9 @@
 /*
  * milter/sign.h - bytes in, signed entity out (RFC 8551, RFC 5652).  Private to milter/; knows nothing of libmilter.
  *
- * signer_load makes a credential ready (key unwrapped, checked: key matches certificate, SAN contains the address, valid now); it is reference counted and shared
- * by threads.  A sign_op hashes the entity while it streams in and gives the DER of a detached CMS SignedData at the end.
+ * signer_load makes a credential ready (key unwrapped, checked: key matches certificate, SAN contains the address, valid now, for
+ * signatures); it is reference counted and shared by threads.  A sign_op hashes the entity while it streams in and gives the DER of a
+ * detached CMS SignedData at the end; it belongs to one thread at a time and holds a reference of its own.
  */
 #ifndef ENROLL_MILTER_SIGN_H
 #define ENROLL_MILTER_SIGN_H
@@ -12,7 +13,8 @@
 #include "store/store.h"
 
 struct signer;
-struct signer *signer_load(const struct store_credential *c, const char *address, X509 *master_certificate, EVP_PKEY *master_key, time_t now, struct err *err);
+struct signer *signer_load(const struct store_credential *c, const char *address, X509 *master_certificate, EVP_PKEY *master_key,
+	time_t now, struct err *err);
 struct signer *signer_ref(struct signer *s);
 void signer_unref(struct signer *s);
 bool signer_valid_at(const struct signer *s, time_t now);
@@ -22,7 +24,8 @@ int64_t signer_certificate_id(const struct signer *s);
 struct sign_op;
 struct sign_op *sign_begin(struct signer *s, struct err *err);
 bool sign_update(struct sign_op *op, const void *data, size_t len, struct err *err) BASE_MUST_CHECK;
-/* DER of the SignedData: SHA-256, signed attributes content-type, message-digest, signing-time, signingCertificateV2; leaf and intermediates, no root. */
+/* DER of the SignedData: SHA-256, signed attributes content-type, message-digest, signing-time, signingCertificateV2; leaf and
+ * intermediates, no root. */
 bool sign_finish(struct sign_op *op, struct buf *der, struct err *err) BASE_MUST_CHECK;
 void sign_free(struct sign_op *op); /* accepts NULL; also after finish */
 

@@ -23,7 +23,7 @@ struct spool {
 	char *directory;
 	unsigned char *memory; /* NULL once the file is in use */
 	size_t allocated;
-	int fd;                /* -1 while in memory */
+	int fd; /* -1 while in memory */
 	uint64_t size;
 };
 
@@ -172,7 +172,8 @@ bool spool_read(const struct spool *s, uint64_t offset, void *data, size_t len, 
 		if (n < 0)
 			return err_errno(err, errno, "read from the spool", s->directory);
 		if (n == 0)
-			return err_set(err, ERR_BUG, "read from the spool", s->directory, "the file is shorter than what was written to it");
+			return err_set(
+				err, ERR_BUG, "read from the spool", s->directory, "the file is shorter than what was written to it");
 		*got += (size_t)n;
 	}
 	return true;

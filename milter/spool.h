@@ -16,7 +16,8 @@ uint64_t spool_size(const struct spool *s);
 /* Read at an offset; *got 0 = end. */
 bool spool_read(const struct spool *s, uint64_t offset, void *data, size_t len, size_t *got, struct err *err) BASE_MUST_CHECK;
 /* Call `each` with pieces of at most 65,535 octets, in order, until it returns false (then the result is false, err is each's business). */
-bool spool_each(const struct spool *s, bool (*each)(void *arg, const void *data, size_t len, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;
+bool spool_each(const struct spool *s, bool (*each)(void *arg, const void *data, size_t len, struct err *err), void *arg, struct err *err)
+	BASE_MUST_CHECK;
 /* The descriptor for libraries that want one (GMime): the content is moved to the file if it was in memory. */
 int spool_fd(struct spool *s, struct err *err);
 #endif

@@ -250,20 +250,21 @@ static bool check_directory(struct check *k, const char *key, const char *path, 
 	return true;
 }
 
+/* Both instances spool there, as two users of one group; the files have no name, so nobody can open another's. */
 static void check_spool(struct check *k)
 {
 	const char *path = k->config->milter.spool_directory;
-	char name[64];
 	struct stat st;
 
-	if (!check_directory(k, "milter.spool-directory", path, LINE_ERROR, "systemd-tmpfiles makes it", &st))
+	if (!check_directory(k, "milter.spool-directory", path, LINE_ERROR, "systemd-tmpfiles or `enrollctl init` makes it", &st))
 		return;
-	if ((st.st_mode & 0777) != 0700)
-		say(k, LINE_ERROR, "milter.spool-directory", "%s: mode %04o, mail rests in it; chmod 0700 %s", path,
-			(unsigned)(st.st_mode & 07777), path);
-	else if (k->uid_outbound != ID_UNKNOWN && st.st_uid != (uid_t)k->uid_outbound)
-		say(k, LINE_ERROR, "milter.spool-directory", "%s: must belong to user %s, belongs to %s", path, k->config->users.outbound,
-			user_name(st.st_uid, name));
+	if (st.st_mode & 0007)
+		say(k, LINE_ERROR, "milter.spool-directory", "%s: mode %04o, mail rests in it; chmod 1770 %s", path, (unsigned)(st.st_mode & 07777), path);
+	else if ((st.st_mode & 0070) && !(st.st_mode & S_ISVTX))
+		say(k, LINE_WARNING, "milter.spool-directory", "%s: mode %04o without the sticky bit; chmod 1770 %s", path, (unsigned)(st.st_mode & 07777),
+			path);
+	else if (k->gid_group != ID_UNKNOWN && st.st_gid != (gid_t)k->gid_group)
+		say(k, LINE_ERROR, "milter.spool-directory", "%s: must belong to group %s, which both instances are in", path, k->config->users.group);
 	else
 		say(k, LINE_OK, "milter.spool-directory", "%s", path);
 }

@@ -161,9 +161,9 @@ static bool person_needed(const struct certificate_profile *p, const struct dire
 static bool subject_fill(X509_NAME *name, const struct certificate_profile *p, const struct strlist *addresses,
 	const struct directory_person *person, struct err *err)
 {
-	if (p->validation == VALIDATION_MAILBOX)
-		return true;
-	if (p->validation == VALIDATION_PRIVATE && person == NULL)
+	/* The address as commonName, which the profile allows, rather than no subject at all: gpgsm refuses signatures with a certificate whose
+	 * subject is empty. */
+	if (p->validation == VALIDATION_MAILBOX || (p->validation == VALIDATION_PRIVATE && person == NULL))
 		return utf8_characters(addresses->v[0]) > UB_NAME || name_add(name, NID_commonName, addresses->v[0], err);
 	if (p->validation != VALIDATION_PRIVATE && !person_needed(p, person, err))
 		return false;

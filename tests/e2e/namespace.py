@@ -35,8 +35,8 @@ HOSTS = {
 
 # name: (uid, groups it is a member of besides its own)
 USERS = {
-    'enroll-out': (7101, ('enroll-milter', 'postfix')),
-    'enroll-in': (7102, ('enroll-milter', 'postfix')),
+    'enroll-out': (7101, ('enroll-milter',)),
+    'enroll-in': (7102, ('enroll-milter',)),
     'enrolld': (7103, ('enroll-milter',)),
     'helpdesk1': (7111, ('enroll-helpdesk',)),
     'admin1': (7112, ('enroll-admin',)),

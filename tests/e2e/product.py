@@ -251,7 +251,9 @@ class Product:
                  'enrolld': self.config['control']['socket']}
         path, daemon = paths[name].removeprefix('unix:'), self.daemons[name]
         if path.startswith('/'):
-            service.until(lambda: daemon.check() and _unix_listening(path), 120,
+            # it listens a moment before its group may connect
+            service.until(lambda: daemon.check() and _unix_listening(path)
+                          and os.stat(path).st_mode & 0o060 == 0o060, 120,
                           '%s listens on %s' % (name, path), say=daemon.tail)
 
     def stop(self, *names):

@@ -10,6 +10,8 @@ Listeners (the gateway is 192.0.2.10):
 """
 
 import os
+import pwd
+import struct
 import re
 import signal
 import time
@@ -99,6 +101,18 @@ reports unix - - n - - smtp
 nodsn unix - - n - - smtp
   -o smtp_discard_ehlo_keywords=dsn
 """
+
+
+def socket_folder_acl(path):
+    """The access list of tmpfiles.d: the milter users make sockets, group postfix passes through,
+    enrolld may look; neither milter user is in group postfix."""
+    users = [(pwd.getpwnam(u).pw_uid, p) for u, p in
+             (('enroll-out', 7), ('enroll-in', 7), ('enrolld', 1))]
+    anybody = 0xffffffff
+    entries = [(0x01, 7, anybody)] + [(0x02, p, uid) for uid, p in sorted(users)] + \
+        [(0x04, 1, anybody), (0x10, 7, anybody), (0x20, 0, anybody)]
+    os.setxattr(path, 'system.posix_acl_access',
+                struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *e) for e in entries))
 
 
 class Postfix:
@@ -213,6 +227,7 @@ class Postfix:
         os.makedirs(QUEUE + '/enroll-milter')
         run('chown', 'root:postfix', QUEUE + '/enroll-milter')
         os.chmod(QUEUE + '/enroll-milter', 0o3770)
+        socket_folder_acl(QUEUE + '/enroll-milter')
 
     def wait_ready(self):
         for name in self.listeners():

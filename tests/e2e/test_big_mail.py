@@ -7,6 +7,7 @@ import os
 import quopri
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import mailtools
 import service
@@ -125,6 +126,23 @@ class BigMail(StageCase):
                 raise mailtools.Refused(code, text, 'data')
             return re.search(rb'queued as (\S+)', text).group(1).decode()
 
+    def send_at_once(self, mails):
+        """All (header, body) end their DATA together; the errors."""
+        meet, trouble = threading.Barrier(len(mails)), []
+
+        def submit(header, body):
+            try:
+                self.send(header, body, meet=meet)
+            except Exception as error:
+                trouble.append(error)
+                meet.abort()
+        threads = [threading.Thread(target=submit, args=mail) for mail in mails]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return trouble
+
     def files(self):
         folder = stage_mail.MAIL + '/bob/Maildir/new'
         return [os.path.join(folder, n) for n in os.listdir(folder)] if os.path.isdir(folder) else []
@@ -154,7 +172,8 @@ class BigMail(StageCase):
             self.assertEqual(digest(quopri.decodestring(content)), digest(body))
         else:
             self.assertEqual(encoding, ['base64'])
-            self.assertEqual(digest(base64.b64decode(content)), digest(body))
+            sent = base64.b64decode(body) if mailtools.headers(header, 'Content-Transfer-Encoding') == encoding else body
+            self.assertEqual(digest(base64.b64decode(content)), digest(sent))
         for name in ('From', 'To', 'Subject', 'Date', 'Message-ID'):
             self.assertEqual(mailtools.headers(raw, name), mailtools.headers(header, name))
 
@@ -204,28 +223,105 @@ class Memory(BigMail):
         data = attachment(SIZE)
         bodies = [with_attachment(text, data) for text in ('Hello, a large file.', 'Grüße, eine große Datei.')]
         bodies[0] = (bodies[0][0].replace(b'Content-Transfer-Encoding: 8bit', b'Content-Transfer-Encoding: 7bit'), bodies[0][1])
-        sent = {unique(): bodies[n % 2] for n in range(AT_ONCE)}
+        sent = []
+        for n in range(AT_ONCE):
+            subject, (body, kind) = unique(), bodies[n % 2]
+            sent.append((subject, self.header(subject, kind, None), body))
         idle = self.idle()
-        meet = threading.Barrier(AT_ONCE)
-        trouble = []
-
-        def submit(subject, body, kind):
-            try:
-                self.send(self.header(subject, kind, None), body, meet=meet)
-            except Exception as error:
-                trouble.append(error)
-                meet.abort()
-        threads = [threading.Thread(target=submit, args=(s, b, k)) for s, (b, k) in sent.items()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(trouble, [])
+        self.assertEqual(self.send_at_once([(h, b) for _s, h, b in sent]), [])
         self.assert_flat(idle)
         self.assertEqual(sorted(l['reason'] for l in self.p.log(self.mark, event='mail_done')),
                          ['signed'] * (AT_ONCE // 2) + ['signed after re-encoding'] * (AT_ONCE // 2))
-        for subject, (body, kind) in sent.items():
-            self.assert_signed_same(self.arrived(subject), self.header(subject, kind, None), body)
+        self.assert_all_good(sent)
+
+    def assert_all_good(self, sent):
+        """Like assert_signed_same, with fewer copies of so much mail."""
+        found = {}
+
+        def look():
+            for path in set(self.files()) - set(found):
+                with open(path, 'rb') as file:
+                    found[path] = mailtools.headers(file.read(65536), 'Subject')[0]
+            return set(found.values()) >= {s for s, _h, _b in sent}
+        service.until(look, 300, 'all mails are there', say=lambda: service.tail(self.stage.base + '/log/mail.log'))
+        paths = {subject: path for path, subject in found.items()}
+        with ThreadPoolExecutor(2) as pool:
+            verdicts = pool.map(lambda s: (s, run('openssl', 'cms', '-verify', '-in', paths[s], '-CAfile', self.stage.ca.root, '-no-CApath',
+                                                  '-purpose', 'smimesign', '-out', '/dev/null', check=False)), list(paths))
+        for subject, done in verdicts:
+            self.assertEqual(done.returncode, 0, '%s: %s' % (subject, done.stderr))
+        for subject, _header, body in sent:
+            with open(paths[subject], 'rb') as file:
+                raw = file.read()
+            self.assertIn('multipart/signed', mailtools.headers(raw[:65536], 'Content-Type')[0])
+            self.assertEqual(raw.count(body[body.rindex(b'--big-part', 0, 4096):]), 1, 'the attachment, octet for octet')
+
+
+class FullSpool(BigMail):
+    """The spool's file system has room for one mail of 3 MiB, not for one of 8."""
+
+    def setUp(self):
+        super().setUp()
+        self.spool = DIR + '/small-spool'
+        os.makedirs(self.spool, exist_ok=True)
+        run('mount', '-t', 'tmpfs', '-o', 'size=5m,mode=1770,gid=enroll-milter', 'none', self.spool)
+        self.addCleanup(run, 'umount', '-l', self.spool)
+
+    def with_on_error(self, what):
+        self.p.configure(milter={'spool-directory': self.spool}, on_error=what)
+        self.p.restart('outbound')
+        self.mark = self.p.log_mark()
+
+    def mail(self, octets):
+        subject = unique()
+        body = attachment(octets)
+        return subject, self.header(subject, 'application/octet-stream', 'base64'), body
+
+    def assert_untouched(self, raw, header, body):
+        top, content = mailtools.split(raw)
+        self.assertTrue(top.endswith(header.rstrip(b'\r\n') + b'\r\n'), 'only fields above it were added')
+        self.assertEqual(content, body)
+
+    def assert_said(self, qid, reason):
+        lines = self.p.log(self.mark, event='mail_done', qid=qid)
+        self.assertEqual([(l['verdict'], l['reason']) for l in lines], [('error', reason)])
+        for word in ('spool', self.spool, 'No space left'):
+            self.assertIn(word, lines[0]['detail'])
+
+    def test_passes_unsigned_by_default(self):
+        self.with_on_error('pass')
+        mails = [self.mail(8 * MIB) for _n in range(4)] + [self.mail(2000)]
+        self.assertEqual(self.send_at_once([(h, b) for _s, h, b in mails]), [])
+        for subject, header, body in mails[:4]:
+            raw = self.arrived(subject)
+            self.assertFalse(mailtools.is_signed(raw))
+            self.assert_untouched(raw, header, body)
+        lines = self.p.log(self.mark, event='mail_done', verdict='error')
+        self.assertEqual(len(lines), 4)
+        for line in lines:
+            self.assert_said(line['qid'], 'could not be signed, passed unsigned (on-error = pass)')
+        self.assertTrue(mailtools.is_signed(self.arrived(mails[4][0])), 'a mail that needs no file is signed')
+        self.assert_room_again()
+
+    def test_comes_again_with_tempfail(self):
+        self.with_on_error('tempfail')
+        subject, header, body = self.mail(8 * MIB)
+        with self.assertRaises(mailtools.Refused) as refused:
+            self.send(header, body)
+        self.assertEqual(refused.exception.code, 451)
+        self.assert_said(self.p.log(self.mark, event='mail_done')[0]['qid'], 'could not be signed, the client is told to come again')
+        self.assertEqual(self.files(), [])
+        self.assert_room_again()
+        run('mount', '-o', 'remount,size=64m', self.spool)
+        self.send(header, body)
+        self.assert_signed_same(self.arrived(subject), header, body)
+
+    def assert_room_again(self):
+        """What did not fit has left nothing behind."""
+        subject, header, body = self.mail(3 * MIB)
+        self.send(header, body)
+        self.assert_signed_same(self.arrived(subject), header, body)
+        self.until(lambda: os.statvfs(self.spool).f_bfree == os.statvfs(self.spool).f_blocks, what='the spool is empty')
 
 
 def available():

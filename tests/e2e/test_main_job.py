@@ -49,8 +49,8 @@ class MainJob(StageCase):
         raw, arrived = self.send('alice', body='Dear world,\n\nthis one is signed.\n')
         self.assertTrue(mailtools.is_signed(arrived.content))
         self.assertEqual(mailtools.differences(raw, arrived.content), [])
-        for verdict in mailtools.verify_all(arrived.content, self.stage.ca.root):
-            self.assertTrue(verdict, verdict)
+        for name, verdict in mailtools.verify_all(arrived.content, self.stage.ca.root).items():
+            self.assertTrue(verdict, '%s: %r' % (name, verdict))
         good, tags = self.stage.dkim.verify(arrived.content)
         self.assertTrue(good, 'DKIM was put on after the signature: %r' % tags)
         counters = self.stage.ca.admin('/counters')
@@ -77,8 +77,8 @@ class MainJob(StageCase):
             with self.subTest(name):
                 raw, arrived = self.send('dave', **headers)
                 self.assertTrue(mailtools.is_signed(arrived.content), name)
-                for verdict in mailtools.verify_all(arrived.content, self.stage.ca.root):
-                    self.assertTrue(verdict, verdict)
+                for name, verdict in mailtools.verify_all(arrived.content, self.stage.ca.root).items():
+                    self.assertTrue(verdict, '%s: %r' % (name, verdict))
         raw = mailtools.mixed('dave@corp.example', BOX, 'parts', [
             ('Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit', umlaut.encode()),
             ('Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n'
@@ -87,5 +87,5 @@ class MainJob(StageCase):
         arrived = self.stage.outside.wait_subject('parts')
         self.assertTrue(mailtools.is_signed(arrived.content))
         self.assertEqual(mailtools.differences(raw, arrived.content), [])
-        for verdict in mailtools.verify_all(arrived.content, self.stage.ca.root):
-            self.assertTrue(verdict, verdict)
+        for name, verdict in mailtools.verify_all(arrived.content, self.stage.ca.root).items():
+            self.assertTrue(verdict, '%s: %r' % (name, verdict))

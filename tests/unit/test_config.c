@@ -561,7 +561,7 @@ START_TEST(check_looks_at_files)
 	ck_assert(check_says(text, "damaged: not all of it can be read as PEM certificates"));
 	snprintf(text, sizeof(text), BASE "milter = { spool-directory = \"%s\"; };\n", folder);
 	ck_assert_int_eq(chmod(folder, 0755), 0);
-	ck_assert(check_says(text, "mode 0755, mail rests in it; chmod 0700"));
+	ck_assert(check_says(text, "mode 0755, mail rests in it; chmod 1770"));
 	snprintf(text, sizeof(text), BASE "milter = { outbound-socket = \"unix:%s/none/x.sock\"; };\n", folder);
 	ck_assert(check_says(text, "error: milter.outbound-socket: "));
 	ck_assert(check_says(BASE "users = { inbound = \"no-such-user-here\"; };\n", "error: users.inbound: there is no user \"no-such-user-here\""));

@@ -198,9 +198,13 @@ START_TEST(the_alternative_name_holds_the_address)
 	snprintf(address, sizeof address, "%s", addresses[_i].address);
 	req = request_to(&p, address, NULL, &err);
 	ck_assert_msg(req != NULL, "%s: %s", addresses[_i].name, err.text);
-	ck_assert_str_eq(subject_text(req, subject), "");
+	/* The address where it fits, for verifiers that want a subject; nothing else. */
+	subject_text(req, subject);
+	ck_assert_msg(subject[0] == '\0' || strncmp(subject, "CN=", 3) == 0, "%s", subject);
+	ck_assert_msg(strchr(subject, ',') == NULL || strchr(addresses[_i].address, ',') != NULL, "%s", subject);
 	names = extension(req, NID_subject_alt_name, &critical);
-	ck_assert_int_eq(critical, 1);
+	/* RFC 5280: critical when there is no subject */
+	ck_assert_int_eq(critical, subject[0] == '\0');
 	ck_assert_int_eq(sk_GENERAL_NAME_num(names), 1);
 	name = sk_GENERAL_NAME_value(names, 0);
 	if (addresses[_i].rfc822 != NULL) {
@@ -256,7 +260,7 @@ static const struct subject_case {
 	const char *subject; /* NULL = refused */
 	const char *says;
 } subjects[] = {
-	{"a mailbox has no name", VALIDATION_MAILBOX, "Alice", "Doe", "Alice Doe", "Example AG", "", NULL},
+	{"a mailbox has its address and no name", VALIDATION_MAILBOX, "Alice", "Doe", "Alice Doe", "Example AG", "CN=alice@example.org", NULL},
 	{"a person and the sponsor", VALIDATION_SPONSOR, "Alice", "Doe", "Doe, Alice", "Example AG",
 		"O=Example AG, GN=Alice, SN=Doe, CN=\"Doe, Alice\"", NULL},
 	{"umlauts, apostrophe, hyphen stay as they are", VALIDATION_SPONSOR, "J\xc3\xb6rg", "O'Neill-M\xc3\xbcller",
