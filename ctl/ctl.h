@@ -21,6 +21,7 @@ struct ctl {
 	const char *state, *after, *reason;
 	long limit;
 	bool observed, with_keys, no_account;
+	json_t *done;            /* what setup.c has to tell, with --json */
 };
 
 /* The configuration; NULL after printing why. */

@@ -136,6 +136,7 @@ int main(int argc, char **argv)
 	bool help = false;
 	int o, rc;
 
+	process_harden(); /* init and restore hold keys */
 	opterr = 0;
 	while ((o = getopt_long(argc, argv, "c:jhV", options, NULL)) != -1)
 		if ((rc = read_option(&c, o, &help)) >= 0)

@@ -26,17 +26,44 @@
 
 /* ---- small help --------------------------------------------------------------------------------------------------------------- */
 
-static void say(const struct ctl *c, const char *fmt, ...) BASE_PRINTF(2, 3);
-static void say(const struct ctl *c, const char *fmt, ...)
+/* One thing that was done, or that is to be known: a line, and with --json a text in the answer. */
+static void say(struct ctl *c, const char *fmt, ...) BASE_PRINTF(2, 3);
+static void say(struct ctl *c, const char *fmt, ...)
 {
+	char text[1024];
 	va_list ap;
 
-	if (c->json)
-		return;
 	va_start(ap, fmt);
-	vprintf(fmt, ap);
+	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	fflush(stdout);
+	if (c->json) {
+		if (!c->done)
+			c->done = json_array();
+		json_array_append_new(c->done, json_string(text));
+	} else {
+		puts(text);
+		fflush(stdout);
+	}
+}
+
+static int all_done(struct ctl *c)
+{
+	json_t *o;
+
+	if (c->json && (o = json_pack("{s:b, s:O*}", "ok", 1, "done", c->done))) {
+		ctl_print_json(c, o);
+		json_decref(o);
+	}
+	json_decref(c->done);
+	c->done = NULL;
+	return 0;
+}
+
+static int not_done(struct ctl *c, const struct err *err)
+{
+	json_decref(c->done);
+	c->done = NULL;
+	return ctl_fail(c, err);
 }
 
 static bool exists(const char *path)
@@ -70,14 +97,43 @@ static bool make_folder(const char *path, const char *user, const char *group, u
 	return give(path, user, group, mode, err);
 }
 
-/* A private key file never exists with another owner or mode than its last one: it is written beside, given, and renamed. */
+/* -1 when we are not root: then everything is one user's. */
+static bool service_ids(const char *user, const char *group, long *uid, long *gid, struct err *err)
+{
+	unsigned u, g;
+
+	*uid = *gid = -1;
+	if (geteuid() != 0)
+		return true;
+	if (!user_ids(user, group, &u, &g, err))
+		return false;
+	*uid = u;
+	*gid = g;
+	return true;
+}
+
+static bool write_to(int fd, const struct buf *b, long uid, long gid)
+{
+	return (uid < 0 || fchown(fd, (uid_t)uid, (gid_t)gid) == 0) && write(fd, b->data, b->len) == (ssize_t)b->len && fsync(fd) == 0;
+}
+
+/* A private key file never exists with another owner or mode than its last one: it is written beside, as a new file, and renamed. */
 static bool write_key(const char *path, const struct buf *pem, const char *user, const char *group, struct err *err)
 {
 	struct buf beside = BUF_INIT;
+	long uid, gid;
+	int fd = -1;
 	bool ok;
 
 	buf_printf(&beside, "%s.new", path);
-	ok = beside.failed ? err_nomem(err, "write key") : file_write(beside.data, pem->data, pem->len, 0600, -1, err) && give(beside.data, user, group, 0600, err);
+	ok = beside.failed ? err_nomem(err, "write key") : service_ids(user, group, &uid, &gid, err);
+	if (ok) {
+		unlink(beside.data); /* left by an init that was killed */
+		fd = open(beside.data, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		ok = (fd >= 0 && write_to(fd, pem, uid, gid)) || err_errno(err, errno, "write key", beside.data);
+	}
+	if (fd >= 0)
+		close(fd);
 	if (ok && rename(beside.data, path) != 0)
 		ok = err_errno(err, errno, "write key", path);
 	if (!ok && beside.data)
@@ -94,7 +150,7 @@ static bool init_master(struct ctl *c, const struct config *cfg, struct err *err
 	bool ok;
 
 	if (!is_file(cfg->master_key) || exists(cfg->master_certificate)) {
-		say(c, "master key: %s stays as it is\n", cfg->master_key);
+		say(c, "master key: %s stays as it is", cfg->master_key);
 		return true;
 	}
 	if (exists(cfg->master_key))
@@ -106,7 +162,7 @@ static bool init_master(struct ctl *c, const struct config *cfg, struct err *err
 	buf_wipe(&key);
 	buf_clear(&certificate);
 	if (ok)
-		say(c, "master key: made %s (0600, user %s); keep a copy in a safe place\n", cfg->master_key, cfg->users.outbound);
+		say(c, "master key: made %s (0600, user %s); keep a copy in a safe place", cfg->master_key, cfg->users.outbound);
 	return ok;
 }
 
@@ -130,12 +186,12 @@ static bool init_store(struct ctl *c, struct config *cfg, struct err *err)
 	if (!ok)
 		return false;
 	if (exists(cfg->store.path)) {
-		say(c, "store: %s stays as it is\n", cfg->store.path);
+		say(c, "store: %s stays as it is", cfg->store.path);
 		return true;
 	}
 	ok = as_user(cfg->users.enrolld, cfg->users.group, create_store, cfg, err);
 	if (ok)
-		say(c, "store: made %s\n", cfg->store.path);
+		say(c, "store: made %s", cfg->store.path);
 	return ok;
 }
 
@@ -150,7 +206,7 @@ static bool init_account_key(struct ctl *c, const struct config *cfg, struct err
 	bool ok = false;
 
 	if (!is_file(cfg->ca.account_key) || exists(cfg->ca.account_key)) {
-		say(c, "account key: %s stays as it is\n", cfg->ca.account_key);
+		say(c, "account key: %s stays as it is", cfg->ca.account_key);
 		return true;
 	}
 	key = profile_key_new(&profile, err);
@@ -165,7 +221,7 @@ static bool init_account_key(struct ctl *c, const struct config *cfg, struct err
 	BIO_free(mem);
 	EVP_PKEY_free(key);
 	if (ok)
-		say(c, "account key: made %s (0600, user %s)\n", cfg->ca.account_key, cfg->users.enrolld);
+		say(c, "account key: made %s (0600, user %s)", cfg->ca.account_key, cfg->users.enrolld);
 	return ok;
 }
 
@@ -193,14 +249,16 @@ int ctl_init(struct ctl *c, int argc, char **argv)
 	if (!cfg)
 		return 1;
 	if (!init_master(c, cfg, &err) || !init_store(c, cfg, &err))
-		return ctl_fail(c, &err);
+		return not_done(c, &err);
 	if (!cfg->ca.directory_url || c->no_account) {
-		say(c, "ACME account: not registered (%s)\n", c->no_account ? "--no-account" : "no ca in the configuration");
-		return 0;
+		say(c, "ACME account: not registered (%s)", c->no_account ? "--no-account" : "no ca in the configuration");
+		return all_done(c);
 	}
 	if (!init_account_key(c, cfg, &err) || !as_user(cfg->users.enrolld, cfg->users.group, register_account, c, &err))
-		return ctl_fail(c, &err);
-	return 0;
+		return not_done(c, &err);
+	if (c->json)
+		say(c, "ACME account: registered at %s", cfg->ca.directory_url);
+	return all_done(c);
 }
 
 /* ---- copying files -------------------------------------------------------------------------------------------------------------------- */
@@ -226,19 +284,39 @@ static bool copy_bytes(int in, int out, const char *to, struct err *err)
 	return fsync(out) == 0 || err_errno(err, errno, "copy file", to);
 }
 
-/* Into a new file; an existing one is never overwritten. */
-static bool copy_file(const char *from, const char *to, unsigned mode, struct err *err)
+/* Root reads and writes in a folder that service users own: what is opened must be a plain file, and the one that was meant, not where a link of
+ * theirs leads. */
+static int open_plain(const char *path, struct err *err)
 {
-	int in = open(from, O_RDONLY | O_CLOEXEC), out;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0) {
+		err_errno(err, errno, "copy file", path);
+	} else if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
+		err_set(err, ERR_CONFIG, "copy file", path, "it is not a plain file of its own (a link, a pipe?): it is not touched");
+	} else {
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* Into a new file with its final mode and owner (uid -1: ours); an existing one is never overwritten. */
+static bool copy_file(const char *from, const char *to, unsigned mode, long uid, long gid, struct err *err)
+{
+	int in = open_plain(from, err), out;
 	bool ok;
 
 	if (in < 0)
-		return err_errno(err, errno, "copy file", from);
-	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+		return false;
+	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0) {
 		ok = err_errno(err, errno, "copy file", to);
 	} else {
-		ok = copy_bytes(in, out, to, err);
+		ok = ((uid < 0 || fchown(out, (uid_t)uid, (gid_t)gid) == 0) && fchmod(out, mode) == 0) || err_errno(err, errno, "copy file", to);
+		ok = ok && copy_bytes(in, out, to, err);
 		if (close(out) != 0 && ok)
 			ok = err_errno(err, errno, "copy file", to);
 		if (!ok)
@@ -285,10 +363,23 @@ static bool backup_files(const struct ctl *c, const struct config *cfg, const ch
 	for (size_t i = 0; ok && i < sizeof files / sizeof *files; i++) {
 		if (!files[i].from || !is_file(files[i].from) || (files[i].key && !c->with_keys) || !exists(files[i].from))
 			continue;
-		ok = path_in(&to, folder, files[i].name, err) && copy_file(files[i].from, to.data, 0600, err);
+		ok = path_in(&to, folder, files[i].name, err) && copy_file(files[i].from, to.data, 0600, -1, -1, err);
 	}
 	buf_clear(&to);
 	return ok;
+}
+
+/* Half a backup is none: the next try must not find its folder taken. */
+static void discard_backup(const char *folder)
+{
+	static const char *const names[] = {"store.db", "enroll-milter.conf", "master.pem", "master.key", "account.key"};
+	struct buf path = BUF_INIT;
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (path_in(&path, folder, names[i], NULL))
+			unlink(path.data);
+	rmdir(folder);
+	buf_clear(&path);
 }
 
 int ctl_backup(struct ctl *c, int argc, char **argv)
@@ -306,22 +397,25 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 		return 1;
 	if (mkdir(argv[0], 0700) != 0) {
 		err_errno(&err, errno, "make backup folder", argv[0]);
-		return ctl_fail(c, &err);
+		return not_done(c, &err);
 	}
 	/* The service user copies next to the store, where it may write; from there root takes it into the folder. */
 	buf_printf(&beside, "%s.backup-%ld", cfg->store.path, (long)getpid());
 	copy = (struct store_copy){cfg, buf_str(&beside)};
 	ok = as_user(cfg->users.enrolld, cfg->users.group, backup_store, &copy, &err) && path_in(&to, argv[0], "store.db", &err) &&
-		copy_file(buf_str(&beside), to.data, 0600, &err) && backup_files(c, cfg, argv[0], &err);
+		copy_file(buf_str(&beside), to.data, 0600, -1, -1, &err) && backup_files(c, cfg, argv[0], &err);
 	unlink(buf_str(&beside));
 	buf_clear(&beside);
 	buf_clear(&to);
-	if (!ok)
-		return ctl_fail(c, &err);
-	say(c, "backup written to %s\n%s", argv[0],
-		c->with_keys ? "It holds the master key: whoever has this folder can sign as every user. Keep it locked away.\n"
-			     : "It holds no private key in clear. Without a copy of the master key its user keys cannot be opened: keep one elsewhere.\n");
-	return 0;
+	if (!ok) {
+		discard_backup(argv[0]);
+		return not_done(c, &err);
+	}
+	say(c, "backup written to %s", argv[0]);
+	say(c, "%s", c->with_keys ? "It holds the master key: whoever has this folder can sign as every user. Keep it locked away."
+				  : "It holds no private key in clear. Without copies of the master key and the account key its user keys cannot be opened and its open "
+				    "orders not continued: keep both elsewhere.");
+	return all_done(c);
 }
 
 /* ---- restore -------------------------------------------------------------------------------------------------------------------------------- */
@@ -333,7 +427,7 @@ static bool restore_store(void *arg, struct err *err)
 	return store_restore(&r->config->store, r->file, err);
 }
 
-static bool restore_key(const struct ctl *c, const char *folder, const char *name, const char *where, const char *user, struct err *err)
+static bool restore_key(struct ctl *c, const char *folder, const char *name, const char *where, const char *user, struct err *err)
 {
 	const struct config *cfg = c->config;
 	struct buf from = BUF_INIT, pem = BUF_INIT;
@@ -342,7 +436,7 @@ static bool restore_key(const struct ctl *c, const char *folder, const char *nam
 	if (ok && where && is_file(where) && exists(from.data) && !exists(where)) {
 		ok = file_read(&pem, from.data, FILE_MOST, err) && write_key(where, &pem, user, cfg->users.group, err);
 		if (ok)
-			say(c, "restored %s\n", where);
+			say(c, "restored %s", where);
 	}
 	buf_wipe(&pem);
 	buf_clear(&from);
@@ -355,7 +449,7 @@ static bool restore_certificate(const struct ctl *c, const char *folder, struct 
 	bool ok = path_in(&from, folder, "master.pem", err);
 
 	if (ok && exists(from.data) && !exists(c->config->master_certificate))
-		ok = copy_file(from.data, c->config->master_certificate, 0644, err);
+		ok = copy_file(from.data, c->config->master_certificate, 0644, -1, -1, err);
 	buf_clear(&from);
 	return ok;
 }
@@ -366,6 +460,7 @@ static bool restore_into(struct ctl *c, const char *folder, struct err *err)
 	struct buf from = BUF_INIT, beside = BUF_INIT;
 	struct store_copy copy = {.config = cfg};
 	char *path = str_dup(cfg->store.path);
+	long uid, gid;
 	bool ok = path && path_in(&from, folder, "store.db", err);
 
 	if (ok && exists(cfg->store.path))
@@ -374,7 +469,7 @@ static bool restore_into(struct ctl *c, const char *folder, struct err *err)
 		make_folder(cfg->milter.spool_directory, "root", cfg->users.group, 01770, err);
 	buf_printf(&beside, "%s.restore-%ld", cfg->store.path, (long)getpid());
 	copy.file = buf_str(&beside);
-	ok = ok && copy_file(from.data, copy.file, 0600, err) && give(copy.file, cfg->users.enrolld, cfg->users.group, 0600, err) &&
+	ok = ok && service_ids(cfg->users.enrolld, cfg->users.group, &uid, &gid, err) && copy_file(from.data, copy.file, 0600, uid, gid, err) &&
 		as_user(cfg->users.enrolld, cfg->users.group, restore_store, &copy, err);
 	unlink(copy.file);
 	buf_clear(&from);
@@ -382,6 +477,35 @@ static bool restore_into(struct ctl *c, const char *folder, struct err *err)
 	free(path);
 	return ok && restore_certificate(c, folder, err) && restore_key(c, folder, "master.key", cfg->master_key, cfg->users.outbound, err) &&
 		restore_key(c, folder, "account.key", cfg->ca.account_key, cfg->users.enrolld, err);
+}
+
+static bool is_missing(const char *where)
+{
+	return where && is_file(where) && !exists(where);
+}
+
+/* What has to be put back by hand before the services can start. */
+static void say_missing(struct ctl *c)
+{
+	const struct config *cfg = c->config;
+	bool all = true;
+
+	if (is_missing(cfg->master_key)) {
+		say(c, "the master key is missing: put your copy to %s (owner %s, mode 0600)", cfg->master_key, cfg->users.outbound);
+		all = false;
+	}
+	if (is_missing(cfg->master_certificate)) {
+		say(c, "the master certificate is missing: put your copy to %s", cfg->master_certificate);
+		all = false;
+	}
+	if (cfg->ca.directory_url && is_missing(cfg->ca.account_key)) {
+		say(c, "the account key is missing: put your copy to %s (owner %s, mode 0600); without one, `enrollctl init` registers a new account, and orders "
+		       "under way begin anew",
+			cfg->ca.account_key, cfg->users.enrolld);
+		all = false;
+	}
+	say(c, all ? "start the services: signing goes on" : "then start the services: signing goes on");
+	say(c, "passwords and other secrets in files of their own are not part of a backup");
 }
 
 int ctl_restore(struct ctl *c, int argc, char **argv)
@@ -393,10 +517,8 @@ int ctl_restore(struct ctl *c, int argc, char **argv)
 	if (!ctl_config(c))
 		return 1;
 	if (!restore_into(c, argv[0], &err))
-		return ctl_fail(c, &err);
-	say(c, "restored %s\n%s", c->config->store.path,
-		exists(c->config->master_key) || !is_file(c->config->master_key)
-			? "start the services: signing goes on\n"
-			: "the master key is missing: put your copy in its place before starting the services\n");
-	return 0;
+		return not_done(c, &err);
+	say(c, "restored %s", c->config->store.path);
+	say_missing(c);
+	return all_done(c);
 }

@@ -98,15 +98,32 @@ static void print_observed(json_t *list)
 	json_t *o;
 	size_t i;
 
-	printf("%-36s %-10s %6s  %-20s %s\n", "ADDRESS", "VERDICT", "MAILS", "LAST", "WHAT WOULD HAPPEN");
+	if (json_array_size(list) == 0) {
+		puts("(no mail seen yet that would be signed)");
+		return;
+	}
+	printf("%-36s %6s  %-20s %s\n", "ADDRESS", "MAILS", "LAST", "WHAT WOULD HAPPEN");
 	json_array_foreach(list, i, o) {
-		printf("%-36s %-10s %6lld  %-20s ", text(o, "address"), text(o, "verdict"), (long long)json_integer_value(json_object_get(o, "mails")),
-			text(o, "last"));
+		printf("%-36s %6lld  %-20s ", text(o, "address"), (long long)json_integer_value(json_object_get(o, "mails")), text(o, "last"));
 		put(text(o, "reason"));
 		puts("");
 	}
+	printf("%zu addresses\n", json_array_size(list));
+}
+
+static void print_left_alone(json_t *list)
+{
+	json_t *o;
+	size_t i;
+
 	if (json_array_size(list) == 0)
-		puts("(no mail seen yet)");
+		return;
+	printf("\nWould leave unsigned (which mail: enrollctl mail):\n%6s  %-20s %s\n", "MAILS", "LAST", "WHY");
+	json_array_foreach(list, i, o) {
+		printf("%6lld  %-20s ", (long long)json_integer_value(json_object_get(o, "mails")), text(o, "last"));
+		put(text(o, "reason"));
+		puts("");
+	}
 }
 
 static void print_enrollments(json_t *list)
@@ -136,10 +153,12 @@ int ctl_list(struct ctl *c, int argc, char **argv)
 	if (!r)
 		return 1;
 	if (!ctl_print_json(c, r)) {
-		if (c->observed)
+		if (c->observed) {
 			print_observed(json_object_get(r, "observed"));
-		else
+			print_left_alone(json_object_get(r, "left_alone"));
+		} else {
 			print_enrollments(json_object_get(r, "enrollments"));
+		}
 		if (json_object_get(r, "more_after"))
 			printf("... more: enrollctl list --after %s\n", text(r, "more_after"));
 	}

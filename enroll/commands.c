@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define LIST_MOST 1000
+#define REASONS_MOST 30
 
 struct call {
 	struct enroll_parts *parts;
@@ -209,13 +210,39 @@ static json_t *do_status(const struct call *c, struct err *err)
 	return o;
 }
 
-static json_t *list_observed(const struct call *c, struct err *err)
+/* Mail of ours that would go out unsigned, by reason: the other half of what observe mode is for. */
+static json_t *list_left_alone(const struct call *c, struct err *err)
 {
-	struct observed_list l = {0};
+	struct mail_reason_list l = {0};
 	json_t *a;
 
-	if (!store_observed(c->parts->store, &l, err))
+	if (!store_left_alone(c->parts->store, REASONS_MOST, &l, err))
 		return NULL;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++) {
+		json_t *o = json_object();
+
+		set(o, "verdict", text_json(l.v[i].verdict));
+		set(o, "reason", text_json(l.v[i].reason));
+		set(o, "mails", json_integer((json_int_t)l.v[i].mails));
+		set(o, "last", time_json(l.v[i].last));
+		json_array_append_new(a, o);
+	}
+	mail_reason_list_clear(&l);
+	return a;
+}
+
+static json_t *list_observed(const struct call *c, struct err *err)
+{
+	json_t *a, *left_alone = list_left_alone(c, err);
+	struct observed_list l = {0};
+
+	if (!left_alone)
+		return NULL;
+	if (!store_observed(c->parts->store, &l, err)) {
+		json_decref(left_alone);
+		return NULL;
+	}
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++) {
 		json_t *o = json_object();
@@ -230,7 +257,7 @@ static json_t *list_observed(const struct call *c, struct err *err)
 		json_array_append_new(a, o);
 	}
 	observed_list_clear(&l);
-	return json_pack("{s:o}", "observed", a);
+	return json_pack("{s:o, s:o}", "observed", a, "left_alone", left_alone);
 }
 
 static json_t *do_list(const struct call *c, struct err *err)

@@ -9,12 +9,14 @@
 #include "enroll/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,7 +24,6 @@
 
 #define CLIENTS_MOST 32
 #define IDLE_MS 10000
-#define REFUSED_MS 1000
 
 struct control {
 	struct enroll_parts *parts;
@@ -33,6 +34,8 @@ struct control {
 	pthread_cond_t idle;
 	unsigned clients;
 	char path[108];
+	int lock_file;            /* held as long as we live: one enrolld a store */
+	int64_t refused_ms;       /* accepting thread only */
 };
 
 /* ---- who is there ----------------------------------------------------------------------------------------------------------- */
@@ -90,9 +93,9 @@ static bool peer_of(const struct control *c, int fd, struct control_peer *p)
 
 /* ---- one request, one answer -------------------------------------------------------------------------------------------------- */
 
-static bool read_line(int fd, int wait_ms, struct buf *line, struct err *err)
+static bool read_line(int fd, struct buf *line, struct err *err)
 {
-	int64_t until = mono_ms() + wait_ms;
+	int64_t until = mono_ms() + IDLE_MS;
 	char piece[4096];
 	ssize_t n;
 
@@ -102,7 +105,7 @@ static bool read_line(int fd, int wait_ms, struct buf *line, struct err *err)
 		int64_t left = until - mono_ms();
 
 		if (left <= 0 || poll(&p, 1, (int)left) <= 0)
-			return err_set(err, ERR_CONFIG, "read request", NULL, "no whole request within %d s", wait_ms / 1000);
+			return err_set(err, ERR_CONFIG, "read request", NULL, "no whole request within %d s", IDLE_MS / 1000);
 		n = read(fd, piece, sizeof piece);
 		if (n <= 0)
 			return err_set(err, ERR_CONFIG, "read request", NULL, "the request ends without a newline");
@@ -157,43 +160,50 @@ static json_t *answer(struct control *c, const struct control_peer *peer, const 
 	return result ? json_pack("{s:b, s:o}", "ok", 1, "result", result) : answer_error(err);
 }
 
-static void serve(struct control *c, int fd)
+static void send_reply(int fd, json_t *reply)
 {
-	struct control_peer peer;
-	struct err err = ERR_INIT;
-	struct buf line = BUF_INIT;
-	json_t *reply = NULL;
-	char *text;
+	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 
-	if (!peer_of(c, fd, &peer))
-		return;
-	if (peer.role == CONTROL_NOBODY) {
-		/* Taken off the socket unread: closing over it would throw our answer away as well. */
-		if (!read_line(fd, REFUSED_MS, &line, &err))
-			err_clear(&err);
-		err_set(&err, ERR_POLICY, "connect", peer.user, "only root and members of the groups %s and %s may use enrollctl", c->parts->config->control.admin_group,
-			c->parts->config->control.helpdesk_group);
-		log_event(LOG_LEVEL_WARNING, "control_refused", "user", peer.user, NULL);
-		reply = answer_error(&err);
-	} else if (read_line(fd, IDLE_MS, &line, &err)) {
-		reply = answer(c, &peer, &line, &err);
-	} else {
-		reply = answer_error(&err);
-	}
-	text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 	if (text) {
 		write_all(fd, text, strlen(text));
 		write_all(fd, "\n", 1);
 	}
 	free(text);
 	json_decref(reply);
+}
+
+static void serve(struct control *c, int fd, const struct control_peer *peer)
+{
+	struct timeval limit = {.tv_sec = IDLE_MS / 1000};
+	struct err err = ERR_INIT;
+	struct buf line = BUF_INIT;
+
+	/* A client that does not read must not keep us from ending. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+	send_reply(fd, read_line(fd, &line, &err) ? answer(c, peer, &line, &err) : answer_error(&err));
 	buf_clear(&line);
+}
+
+/* Answered at once by the accepting thread, without reading: strangers get no thread and no time of ours, and a line of log a second at most. */
+static void refuse(struct control *c, int fd, const struct control_peer *peer)
+{
+	struct err err = ERR_INIT;
+	int64_t now = mono_ms();
+
+	err_set(&err, ERR_POLICY, "connect", peer->user, "only root and members of the groups %s and %s may use enrollctl", c->parts->config->control.admin_group,
+		c->parts->config->control.helpdesk_group);
+	if (now - c->refused_ms >= 1000) {
+		c->refused_ms = now;
+		log_event(LOG_LEVEL_WARNING, "control_refused", "user", peer->user, NULL);
+	}
+	send_reply(fd, answer_error(&err));
 }
 
 /* ---- threads --------------------------------------------------------------------------------------------------------------------- */
 
 struct client {
 	struct control *control;
+	struct control_peer peer;
 	int fd;
 };
 
@@ -202,7 +212,7 @@ static void *client_thread(void *arg)
 	struct client *client = arg;
 	struct control *c = client->control;
 
-	serve(c, client->fd);
+	serve(c, client->fd, &client->peer);
 	close(client->fd);
 	free(client);
 	pthread_mutex_lock(&c->lock);
@@ -212,7 +222,7 @@ static void *client_thread(void *arg)
 	return NULL;
 }
 
-static bool start_client(struct control *c, int fd)
+static bool start_client(struct control *c, int fd, const struct control_peer *peer)
 {
 	struct client *client = malloc(sizeof *client);
 	pthread_attr_t attr;
@@ -223,6 +233,7 @@ static bool start_client(struct control *c, int fd)
 		return false;
 	client->control = c;
 	client->fd = fd;
+	client->peer = *peer;
 	pthread_mutex_lock(&c->lock);
 	ok = c->clients < CLIENTS_MOST;
 	c->clients += ok;
@@ -247,6 +258,7 @@ static void *accept_thread(void *arg)
 
 	for (;;) {
 		struct pollfd p[2] = {{.fd = c->listener, .events = POLLIN}, {.fd = c->wake[0], .events = POLLIN}};
+		struct control_peer peer;
 		int fd;
 
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
@@ -254,25 +266,38 @@ static void *accept_thread(void *arg)
 		if (p[1].revents)
 			return NULL;
 		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0 && !start_client(c, fd))
+		if (fd < 0)
+			continue;
+		if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
+			refuse(c, fd, &peer);
+		if (peer.role == CONTROL_NOBODY || !start_client(c, fd, &peer))
 			close(fd);
 	}
 }
 
-/* A socket that answers belongs to a living enrolld: two of them on one store are never wanted. */
+/* Two enrollds on one store are never wanted: the second would take the first one's leases for those of a dead one. */
+static bool lock(struct control *c, struct err *err)
+{
+	char path[sizeof c->path + 8];
+
+	snprintf(path, sizeof path, "%s.lock", c->path);
+	c->lock_file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (c->lock_file < 0)
+		return err_errno(err, errno, "open control socket", path);
+	if (flock(c->lock_file, LOCK_EX | LOCK_NB) != 0)
+		return err_set(err, ERR_CONFIG, "open control socket", c->path, "another enrolld is running");
+	return true;
+}
+
 static bool open_listener(struct control *c, struct err *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	mode_t mask;
-	int probe, rc;
+	int rc;
 
+	if (!lock(c, err))
+		return false;
 	memcpy(addr.sun_path, c->path, sizeof addr.sun_path);
-	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	rc = probe < 0 ? -1 : connect(probe, (struct sockaddr *)&addr, sizeof addr);
-	if (probe >= 0)
-		close(probe);
-	if (rc == 0)
-		return err_set(err, ERR_CONFIG, "open control socket", c->path, "another enrolld answers there");
 	unlink(c->path);
 	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->listener < 0)
@@ -289,6 +314,8 @@ static void control_free(struct control *c)
 {
 	if (c->listener >= 0)
 		close(c->listener);
+	if (c->lock_file >= 0)
+		close(c->lock_file);
 	if (c->wake[0] >= 0)
 		close(c->wake[0]);
 	if (c->wake[1] >= 0)
@@ -308,7 +335,7 @@ struct control *control_start(struct enroll_parts *parts, struct err *err)
 		return NULL;
 	}
 	c->parts = parts;
-	c->listener = c->wake[0] = c->wake[1] = -1;
+	c->listener = c->lock_file = c->wake[0] = c->wake[1] = -1;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->idle, NULL);
 	snprintf(c->path, sizeof c->path, "%s", parts->config->control.socket);

@@ -56,6 +56,7 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, stru
 	if (c->mode == MODE_OBSERVE)
 		return true;
 	return (p->master_certificate = keyvault_master_certificate(c->master_certificate, err)) != NULL &&
+		keyvault_master_is_of(p->store, p->master_certificate, c->master_certificate, true, err) &&
 		(p->anchors = certcheck_anchors(c->ca.anchor_file, err)) != NULL && (p->ca = ca_new(&c->ca, err)) != NULL;
 }
 
@@ -222,9 +223,25 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	return rc;
 }
 
+/* `last` is kept until the new one has run. */
+static void reload(struct config **now, struct config **last)
+{
+	struct err err = ERR_INIT;
+	struct config *next = config_load((*now)->path, &err);
+
+	if (!next) {
+		log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
+		return;
+	}
+	config_unref(*last);
+	*last = *now;
+	*now = next;
+	log_event(LOG_LEVEL_INFO, "reloaded", "config", next->path, NULL);
+}
+
 int enrolld_run(struct config *config)
 {
-	struct config *now = config_ref(config), *next;
+	struct config *now = config_ref(config), *last = NULL;
 	bool again = true;
 	sigset_t set;
 	int rc = 0;
@@ -236,22 +253,21 @@ int enrolld_run(struct config *config)
 	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	while (rc == 0 && again) {
+	while (again) {
 		rc = run_once(now, &set, &again);
-		if (rc == 0 && again) {
-			struct err err = ERR_INIT;
-
-			next = config_load(now->path, &err);
-			if (next) {
-				config_unref(now);
-				now = next;
-				log_event(LOG_LEVEL_INFO, "reloaded", "config", now->path, NULL);
-			} else {
-				log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
-			}
+		if (rc != 0 && last) {
+			/* It could be read, but not run with (a key, an anchor): back to what worked. */
+			log_event(LOG_LEVEL_ERROR, "reload_failed", "text", "the old configuration is in force again", NULL);
+			config_unref(now);
+			now = last;
+			last = NULL;
+			again = true;
+		} else if (rc == 0 && again) {
+			reload(&now, &last);
 		}
 	}
 	log_event(LOG_LEVEL_INFO, "stopped", NULL);
+	config_unref(last);
 	config_unref(now);
 	return rc;
 }

@@ -27,8 +27,10 @@
 #define BACKOFF_FIRST 30
 #define BACKOFF_MOST (6 * 3600)
 #define RECHECK_CONFIG 3600      /* blocked by configuration: look again by itself this often */
+#define RECHECK_POLICY (6 * 3600) /* not eligible: the same */
 #define DATE_SKEW 10             /* the CA's clock may be this far behind ours when a challenge is matched by its Date */
 #define POLL_MOST 60
+#define COMMIT_TRIES 5
 
 enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
 
@@ -105,18 +107,20 @@ static const char *address_of(const struct step *s)
 /* Write what we have so far and keep the lease: transaction 1 of the scheme, or a fact that must be durable before the next act. */
 static bool commit_keep(struct step *s, const char *event, const char *text, struct err *err)
 {
+	bool ok;
+
 	s->out.row = &s->row;
 	s->out.keep_lease = true;
 	s->out.event = event;
 	s->out.actor = "enrolld";
 	s->out.text = text;
 	s->out.class = ERR_NONE;
-	if (!store_step_commit(s->p->store, &s->out, &s->stale, err))
-		return false;
+	ok = store_step_commit(s->p->store, &s->out, &s->stale, err);
+	/* Also when it failed: what did not become durable must not slip into the commit that ends the step. */
 	memset(&s->out, 0, sizeof s->out);
-	if (s->stale)
+	if (ok && s->stale)
 		return err_set(err, ERR_TEMPORARY, "keep lease", address_of(s), "the enrollment was changed by somebody else meanwhile");
-	return true;
+	return ok;
 }
 
 static bool intend(struct step *s, const char *intent, struct err *err)
@@ -186,6 +190,16 @@ static bool look(struct step *s, struct ca_order *o, struct err *err)
 	return order_from_row(s, o, err) && order_lives(s, o, ca_look(s->p->ca, o, err), err);
 }
 
+/* No order is waited for longer than challenge-age: then it is dead and a new one follows. */
+static bool order_in_time(struct step *s, const char *what, struct err *err)
+{
+	if (s->now < s->row.ordered_at + (time_t)s->p->config->ca.challenge_age)
+		return true;
+	s->order_dead = true;
+	return err_set(err, ERR_CA, "await the CA", address_of(s), "the CA did not %s in %u seconds (ca.challenge-age)", what,
+		s->p->config->ca.challenge_age);
+}
+
 static void forget_order(struct step *s)
 {
 	free(s->row.ca_state);
@@ -204,6 +218,12 @@ static enum step_result run_requested(struct step *s, struct err *err)
 	enum step_result result = STEP_FAIL;
 	char *paused = NULL;
 
+	if (strcmp(s->row.profile, c->certificate.name) != 0 || strcmp(s->row.usage, usage_name(c->certificate.usage)) != 0) {
+		err_set(err, ERR_CONFIG, "decide eligibility", address_of(s),
+			"it was requested for profile %s (%s), the configuration now asks for %s (%s); `enrollctl enroll %s` requests the new one", s->row.profile,
+			s->row.usage, c->certificate.name, usage_name(c->certificate.usage), address_of(s));
+		return STEP_FAIL;
+	}
 	if (!store_flag_get(s->p->store, "paused", &paused, err) || !store_orders_since(s->p->store, s->now - 86400, &facts.orders_today, err))
 		goto out;
 	facts.paused = paused != NULL;
@@ -343,7 +363,8 @@ static enum step_result abandon(struct step *s, const char *why)
 	s->out.order_outcome = "abandoned";
 	forget_order(s);
 	note(s, "order_abandoned", "%s; the CA may hold an order that will expire unused (%u so far)", why, s->row.abandoned);
-	return stay(s, s->now + jittered(BACKOFF_FIRST / 3));
+	/* Late enough that a challenge mail of the lost order is dated before the next one. */
+	return stay(s, time(NULL) + DATE_SKEW + jittered(BACKOFF_FIRST / 10));
 }
 
 static bool may_order(struct step *s, struct err *err)
@@ -389,6 +410,10 @@ static bool begin_order(struct step *s, struct err *err)
 		s->row.ordered_at = s->now;
 		s->out.count_order = true;
 		ok = set_text(&s->row.ca, s->p->config->ca.name, err) && intend(s, "newOrder", err);
+		if (!ok) {
+			s->row.orders--;
+			s->row.ordered_at = 0;
+		}
 	}
 	pthread_mutex_unlock(&s->p->cap_lock);
 	return ok;
@@ -413,9 +438,10 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 		s->row.state_since = s->now;
 		r = STEP_STAY;
 	} else {
-		/* Refused or never reached: no order exists. */
-		s->row.orders--;
-		s->out.order_outcome = "unsent";
+		/* No order exists. One that the CA refused counts towards max-orders: the next will be refused as well. */
+		s->out.order_outcome = err->class == ERR_CA ? "refused" : "unsent";
+		if (err->class != ERR_CA)
+			s->row.orders--;
 		forget_order(s);
 	}
 	ca_order_clear(&o);
@@ -442,7 +468,7 @@ static enum step_result run_ordered(struct step *s, struct err *err)
 			r = to(s, ENROLLMENT_CHALLENGE_AWAITED);
 		}
 	} else {
-		r = stay(s, poll_at(s, &o));
+		r = order_in_time(s, "name the challenge", err) ? stay(s, poll_at(s, &o)) : STEP_FAIL;
 	}
 out:
 	ca_order_clear(&o);
@@ -506,7 +532,9 @@ static enum step_result answered(struct step *s, const struct challenge *c, cons
 {
 	s->out.challenge_id = c->id;
 	s->out.challenge_state = state;
-	s->row.answered_at = s->now;
+	/* The first one counts for reply-delay: further mails must not put the POST off. */
+	if (!s->row.answered_at)
+		s->row.answered_at = s->now;
 	note(s, strcmp(state, "replied") == 0 ? "reply_sent" : "reply_in_doubt", "reply to %s: %s", c->message_id, what);
 	return to(s, ENROLLMENT_ANSWERED);
 }
@@ -523,8 +551,14 @@ static enum step_result send_reply(struct step *s, const struct challenge *c, co
 		buf_puts(&id, c->reply_message_id);
 	else
 		challenge_message_id(&id, address_of(s));
-	if (id.failed || !challenge_reply(&mail, address_of(s), c, buf_str(&id), buf_str(response), s->now, err))
+	if (id.failed || !challenge_reply(&mail, address_of(s), c, buf_str(&id), buf_str(response), s->now, err)) {
+		/* What it says cannot stand in a reply: this mail is given up, not the enrollment. */
+		if (err->class == ERR_POLICY && ignore_challenge(s, c, err->text, err)) {
+			err_clear(err);
+			r = stay(s, s->now + 1);
+		}
 		goto out;
+	}
 	s->out.challenge_id = c->id;
 	s->out.challenge_state = "replying";
 	s->out.challenge_reply_id = buf_str(&id);
@@ -597,6 +631,10 @@ static enum step_result await_mail(struct step *s, struct err *err)
 	struct ca_order o;
 	enum step_result r = STEP_FAIL;
 
+	if (s->row.answered_at) {
+		note(s, "state", "one challenge mail was answered, the other one could not be: the CA is asked");
+		return to(s, ENROLLMENT_ANSWERED);
+	}
 	if (s->now >= deadline) {
 		s->order_dead = true;
 		err_set(err, ERR_CA, "await challenge mail", address_of(s),
@@ -626,13 +664,17 @@ out:
 	return r;
 }
 
-static unsigned replies_in_hour(const struct challenge_list *l, time_t now)
+/* Replies of the last hour, and whether a mail newer than this one is there: the cap holds back older mails, never the newest. */
+static bool held_by_cap(const struct step *s, const struct challenge_list *l, const struct challenge *c)
 {
 	unsigned n = 0;
+	bool newest = true;
 
-	for (size_t i = 0; i < l->n; i++)
-		n += l->v[i].reply_message_id && l->v[i].received_at > now - 3600;
-	return n;
+	for (size_t i = 0; i < l->n; i++) {
+		n += &l->v[i] != c && l->v[i].reply_message_id && l->v[i].received_at > s->now - 3600;
+		newest = newest && l->v[i].id <= c->id;
+	}
+	return !newest && n >= s->p->config->ca.replies_per_hour;
 }
 
 static enum step_result run_challenge_awaited(struct step *s, struct err *err)
@@ -650,10 +692,9 @@ static enum step_result run_challenge_awaited(struct step *s, struct err *err)
 	}
 	if (!choose_challenge(s, &list, &c, err))
 		goto out;
-	if (c && replies_in_hour(&list, s->now) >= s->p->config->ca.replies_per_hour) {
-		err_set(err, ERR_TEMPORARY, "answer challenge", address_of(s), "replies-per-hour = %u is reached: too many challenge mails for this address",
-			s->p->config->ca.replies_per_hour);
-		err->retry_at = s->now + 600;
+	if (c && held_by_cap(s, &list, c)) {
+		if (ignore_challenge(s, c, "replies-per-hour is reached, and newer mails were answered", err))
+			r = stay(s, s->now + 1);
 	} else if (c) {
 		r = answer_challenge(s, c, err);
 	} else {
@@ -702,10 +743,7 @@ static enum step_result run_answered(struct step *s, struct err *err)
 	if (o.progress == CA_READY || o.progress == CA_PROCESSING || o.progress == CA_ISSUED) {
 		note(s, "state", "the CA validated the address");
 		r = to(s, ENROLLMENT_VALIDATED);
-	} else if (s->now >= s->row.ordered_at + (time_t)ca->challenge_age) {
-		s->order_dead = true;
-		err_set(err, ERR_CA, "await validation", address_of(s), "the CA has not judged the reply in %u seconds", ca->challenge_age);
-	} else {
+	} else if (order_in_time(s, "judge the reply", err)) {
 		r = stay(s, poll_at(s, &o));
 	}
 out:
@@ -753,8 +791,9 @@ static enum step_result run_finalized(struct step *s, struct err *err)
 		/* The request never reached the CA. */
 		note(s, "state", "the CA has not seen the certificate request: it is sent again");
 		r = to(s, ENROLLMENT_VALIDATED);
+		s->row.next_at = s->now + jittered(POLL_MOST / 2);
 	} else if (o.progress == CA_PROCESSING) {
-		r = stay(s, poll_at(s, &o));
+		r = order_in_time(s, "issue the certificate", err) ? stay(s, poll_at(s, &o)) : STEP_FAIL;
 	} else {
 		bool ok = ca_fetch(s->p->ca, &o, &pem, err);
 
@@ -930,14 +969,19 @@ static void fail(struct step *s, const struct err *err)
 	free(s->row.why);
 	s->row.why = str_dup(err->text);
 	again = s->now + backoff(s->row.attempts);
-	if (err->retry_at > again || (err->retry_at > s->now && err->class == ERR_TEMPORARY))
-		again = err->retry_at;
+	/* Somebody's word not to come before is kept, and spread: a thousand rows heard the same word. */
+	if (err->retry_at > again)
+		again = err->retry_at + (time_t)random_below(POLL_MOST);
 	switch (err->class) {
 	case ERR_CONFIG:
 		move_aside(s, ENROLLMENT_BLOCKED, resume, s->now + jittered(RECHECK_CONFIG));
 		break;
 	case ERR_POLICY:
-		move_aside(s, ENROLLMENT_BLOCKED, resume, err->retry_at > s->now ? err->retry_at : 0);
+		/* Who may have a certificate changes with directory and pilot: such rows look again by themselves. */
+		if (resume == ENROLLMENT_REQUESTED && !s->order_dead && err->retry_at <= s->now)
+			move_aside(s, ENROLLMENT_BLOCKED, resume, s->now + jittered(RECHECK_POLICY));
+		else
+			move_aside(s, ENROLLMENT_BLOCKED, resume, err->retry_at > s->now ? err->retry_at : 0);
 		break;
 	case ERR_CA:
 		if (s->row.orders >= s->p->config->ca.max_orders)
@@ -946,9 +990,9 @@ static void fail(struct step *s, const struct err *err)
 			move_aside(s, ENROLLMENT_WAITING, resume, again);
 		break;
 	case ERR_BUG:
-	case ERR_NONE:
 		move_aside(s, ENROLLMENT_FAILED, resume, 0);
 		break;
+	case ERR_NONE:
 	case ERR_TEMPORARY:
 		move_aside(s, ENROLLMENT_WAITING, resume, again);
 		break;
@@ -1005,7 +1049,13 @@ static bool finish(struct step *s, const struct err *why, struct err *err)
 	s->out.actor = "enrolld";
 	s->out.text = s->text;
 	s->out.class = why->class;
-	return store_step_commit(s->p->store, &s->out, &s->stale, err);
+	/* What was learned outside (an order's URL, a certificate) is worth more than one try. */
+	for (unsigned tries = 0; !store_step_commit(s->p->store, &s->out, &s->stale, err); tries++) {
+		if (!err || err->class != ERR_TEMPORARY || tries == COMMIT_TRIES)
+			return false;
+		err_clear(err);
+	}
+	return true;
 }
 
 bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struct err *err)

@@ -14,6 +14,8 @@
 #include <string.h>
 
 #include <glib.h>
+#include <openssl/err.h>
+#include <openssl/x509.h>
 
 struct entry {
 	char *key;
@@ -44,6 +46,17 @@ static void entry_free(gpointer p)
 	g_free(e);
 }
 
+/* Key, certificate and store belong together: else every mail would find out by itself. */
+static bool master_fits(struct credentials *c, const struct config *config, struct err *err)
+{
+	if (X509_check_private_key(c->master_certificate, c->master_key) != 1) {
+		ERR_clear_error();
+		return err_set(err, ERR_CONFIG, "load master key", config->master_key,
+			"this key does not belong to the master certificate %s; put the right one in its place from your copy", config->master_certificate);
+	}
+	return keyvault_master_is_of(c->store, c->master_certificate, config->master_certificate, false, err);
+}
+
 struct credentials *credentials_new(struct store *store, const struct config *config, struct err *err)
 {
 	struct credentials *c = calloc(1, sizeof *c);
@@ -60,7 +73,7 @@ struct credentials *credentials_new(struct store *store, const struct config *co
 	c->stale_ms = (int64_t)config->milter.stale_limit * 1000;
 	c->master_certificate = keyvault_master_certificate(config->master_certificate, err);
 	c->master_key = c->master_certificate ? keyvault_master_key(config->master_key, err) : NULL;
-	if (!c->master_key) {
+	if (!c->master_key || !master_fits(c, config, err)) {
 		credentials_free(c);
 		return NULL;
 	}
@@ -212,8 +225,14 @@ struct signer *credentials_get(struct credentials *c, const char *address, time_
 		out = remember(c, key, NULL, store_why, counter, now, why);
 	} else if (!same_certificate(c, key, &found, counter, now, &out, why)) {
 		signer = signer_load(&found, address, c->master_certificate, c->master_key, now, err);
-		if (signer)
+		if (signer) {
 			out = remember(c, key, signer, NULL, counter, now, why);
+		} else if (err->class == ERR_POLICY) {
+			/* Expired, not yet valid, not for this address: as good as none, and remembered, or each mail would unwrap the key anew. */
+			log_error(LOG_LEVEL_WARNING, "credential_unusable", err, "address", address, NULL);
+			err_clear(err);
+			out = remember(c, key, NULL, "the certificate is not valid now", counter, now, why);
+		}
 	}
 	store_credential_clear(&found);
 	return out;

@@ -396,7 +396,7 @@ enum authentic inbound_authenticate(const struct config *c, struct dns *dns, con
 
 bool inbound_dkim_by(struct dns *dns, const struct headers *h, const struct spool *body, const char *domain, char how[256])
 {
-	static const char *const covered[] = {"From", "Subject", "Date", "Message-ID", NULL};
+	static const char *const covered[] = {"From", "Subject", "Date", "Message-ID", "Content-Type", "Content-Transfer-Encoding", NULL};
 	struct strlist domains = {0};
 	struct dkimcheck_request request = {.domains = &domains, .covered = covered, .deadline_ms = DKIM_DEADLINE_MS};
 	char canonical[256];

@@ -27,12 +27,12 @@ enum authentic { AUTHENTIC_YES, AUTHENTIC_NO, AUTHENTIC_ASK_AGAIN /* DNS silent:
 /* By the way the configuration names: DKIM (d= equal to From's domain or a listed one; every instance of From, Subject, To, Date,
  * Message-ID, Reply-To, Auto-Submitted signed and each there at most once; whole body; not rsa-sha1; key >= 1024 bits; not t=y),
  * Authentication-Results of a named relay, or the client's network.  The place where other ways (S/MIME) are added.  `body` is the raw
- * body; `how` gets "dkim d=..." or the reason.  DNS silent is ASK_AGAIN only when From is of a configured challenge domain or of awaited_from's
- * domain; NO for everybody else. */
+ * body; `how` gets "dkim d=..." or the reason.  DNS silent is ASK_AGAIN only when From is of a configured challenge domain or of
+ * awaited_from's domain; NO for everybody else. */
 enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body,
 	const struct candidate *cand, const char *client_ip, char how[256]);
 
-/* Is the mail signed by this domain: From, Subject, Date and Message-ID, and the whole body?  For relays that have to prove the tenant;
- * false when DNS is silent. */
+/* Is the mail signed by this domain: From, Subject, Date, Message-ID, Content-Type and Content-Transfer-Encoding where present, and the
+ * whole body?  For relays that have to prove the tenant; false when DNS is silent. */
 bool inbound_dkim_by(struct dns *dns, const struct headers *h, const struct spool *body, const char *domain, char how[256]);
 #endif

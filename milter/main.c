@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,9 +53,22 @@ static int run(enum instance instance, const char *path)
 		return 1;
 	}
 	rc = service_run(service, path);
-	service_free(service);
+	service_end(service);
 	config_unref(config);
 	return rc;
+}
+
+/* Before any thread: they inherit it, and only libmilter's signal thread and our reload thread wait for signals. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 int main(int argc, char **argv)
@@ -62,7 +76,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"instance", required_argument, NULL, 'i'}, {"config", required_argument, NULL, 'c'},
 		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
 	const char *path = SYSCONFDIR "/enroll-milter/enroll-milter.conf", *name = NULL;
-	int o;
+	int o, rc;
 
 	process_harden();
 	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
@@ -90,5 +104,9 @@ int main(int argc, char **argv)
 		return usage_error("unexpected argument");
 	if (!name || (strcmp(name, "outbound") != 0 && strcmp(name, "inbound") != 0))
 		return usage_error("--instance must be outbound or inbound");
-	return run(strcmp(name, "inbound") == 0 ? INSTANCE_INBOUND : INSTANCE_OUTBOUND, path);
+	block_signals();
+	rc = run(strcmp(name, "inbound") == 0 ? INSTANCE_INBOUND : INSTANCE_OUTBOUND, path);
+	/* Sessions that libmilter left open may still run: no destructors under their feet. */
+	fflush(NULL);
+	_exit(rc);
 }

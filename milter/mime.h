@@ -56,7 +56,8 @@ void mime_structure_fields(struct buf *out, const struct headers *h); /* the sam
  * entity on failure. */
 bool mime_reencode(const struct headers *h, struct spool *body, struct spool *out, struct err *err) BASE_MUST_CHECK;
 
-/* The decoded text of a header value (RFC 2047 and folding undone), UTF-8, for the Subject of candidates. */
+/* The decoded text of a header value (RFC 2047 and folding undone), UTF-8, for the Subject of candidates.  False for more than 16 KiB,
+ * here and in mime_addresses. */
 bool mime_decode_text(struct buf *out, const char *value);
 /* The addresses of a From/To/Reply-To value (RFC 5322) as canonical texts into an empty list; false, and nothing in the list, when it is
  * not well-formed (groups and routes count as that). */

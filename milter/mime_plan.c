@@ -507,23 +507,35 @@ static bool plain_boundary(const struct part *part)
 	return len > 0 && len <= 70;
 }
 
-static bool plan_field(struct planner *p, struct part *part, const struct field *f)
+/* Content-Transfer-Encoding: the new one, or, where the field itself is unsafe, what GMime took it for. */
+static bool plan_encoding_field(struct planner *p, struct part *part, const struct field *f, bool unsafe)
 {
-	GMimeContentEncoding declared;
-	struct mime_scan scan = {0};
+	GMimeContentEncoding declared = g_mime_content_encoding_from_string(f->value);
+	bool more_than_7bit = declared == GMIME_CONTENT_ENCODING_8BIT || declared == GMIME_CONTENT_ENCODING_BINARY;
+	const char *name = part->encoding;
 	struct buf text = BUF_INIT;
 
-	if (str_eq_nocase(f->name, "Content-Transfer-Encoding")) {
-		declared = g_mime_content_encoding_from_string(f->value);
-		if (part->encoding != NULL && (strcmp(part->encoding, "7bit") != 0 || declared == GMIME_CONTENT_ENCODING_8BIT ||
-						      declared == GMIME_CONTENT_ENCODING_BINARY)) {
-			buf_printf(&text, "%s: %s\r\n", f->name, part->encoding);
-			return add_text(p, f->at, f->end, &text);
-		}
-	}
+	if (name != NULL && strcmp(name, "7bit") == 0 && !more_than_7bit)
+		name = NULL;
+	if (name == NULL && unsafe)
+		name = declared == GMIME_CONTENT_ENCODING_DEFAULT ? "7bit" : g_mime_content_encoding_to_string(declared);
+	if (name == NULL)
+		return true;
+	buf_printf(&text, "%s: %s\r\n", f->name, name);
+	return add_text(p, f->at, f->end, &text);
+}
+
+static bool plan_field(struct planner *p, struct part *part, const struct field *f)
+{
+	struct mime_scan scan = {0};
+	bool unsafe;
+
 	if (!scan_range(p, f->at, f->end, &scan))
 		return false;
-	if (scan.eight_bit || scan.nul || scan.bare_cr || scan.long_line) {
+	unsafe = scan.eight_bit || scan.nul || scan.bare_cr || scan.long_line;
+	if (str_eq_nocase(f->name, "Content-Transfer-Encoding"))
+		return plan_encoding_field(p, part, f, unsafe);
+	if (unsafe) {
 		if (str_eq_nocase(f->name, "Content-Type") && GMIME_IS_MULTIPART(part->object) && !plain_boundary(part))
 			return refuse(p, "a multipart's boundary is too long or not US-ASCII");
 		return rewrite_field(p, f, str_eq_nocase(f->name, "Content-Type") ? part->charset : NULL);

@@ -17,9 +17,25 @@
 
 #include <gmime/gmime.h>
 
+/* GMime remembers every charset name it meets for ever, so a field full of made-up ones is not given to it. */
+#define VALUE_MAX 16384
+
+/* GLib makes its types when they are first used.  That happens here, once, rather than in several threads at the same time. */
 static void library_init(void)
 {
+	static const char mail[] = "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b\nContent-Type: message/rfc822\n\nSubject: x\n\ny\n--b--\n";
+	GMimeStream *stream;
+	GMimeParser *parser;
+	GMimeObject *object;
+
 	g_mime_init();
+	stream = g_mime_stream_mem_new_with_buffer(mail, sizeof(mail) - 1);
+	parser = g_mime_parser_new_with_stream(stream);
+	object = g_mime_parser_construct_part(parser, NULL);
+	if (object != NULL)
+		g_object_unref(object);
+	g_object_unref(parser);
+	g_object_unref(stream);
 }
 
 void mime_library(void)
@@ -48,6 +64,8 @@ bool mime_decode_text(struct buf *out, const char *value)
 {
 	char *unfolded, *decoded, *cut, *next;
 
+	if (strlen(value) > VALUE_MAX)
+		return false;
 	mime_library();
 	unfolded = g_mime_utils_header_unfold(value);
 	if (unfolded == NULL)
@@ -220,6 +238,8 @@ bool mime_addresses(struct strlist *out, const char *value)
 	char *unfolded;
 	bool ok;
 
+	if (strlen(value) > VALUE_MAX)
+		return false;
 	mime_library();
 	unfolded = g_mime_utils_header_unfold(value);
 	ok = unfolded != NULL && addresses_by_punctuation(out, unfolded) && gmime_agrees(out, unfolded);

@@ -14,6 +14,8 @@
 #include <strings.h>
 
 #define MAP_FILE_MAX (16u << 20)
+#define REPLY_SUBJECT "Re: ACME:"
+#define TOKEN_LEAST 22 /* base64url of 128 bits */
 
 /* ---- who submitted ------------------------------------------------------------------------------------------------ */
 
@@ -343,10 +345,19 @@ static bool value_begins(const struct headers *h, const char *name, const char *
 }
 
 /* The reply to a challenge is recognised in case it meets this instance by a wrong configuration; the worst a forger gets from
- * writing this subject is that the own mail stays unsigned. */
+ * writing this subject is that the own mail stays unsigned.  A token has to follow: there is a company of that name. */
 static bool is_challenge_reply(const struct headers *h)
 {
-	return value_begins(h, "Subject", "Re: ACME:");
+	const char *subject = headers_get(h, "Subject", 0);
+	size_t token;
+
+	if (!value_begins(h, "Subject", REPLY_SUBJECT))
+		return false;
+	subject = strchr(subject, ':') + 1;         /* behind "Re:" */
+	subject = strchr(subject, ':') + 1;         /* behind "ACME:" */
+	subject += strspn(subject, " \t\r\n");
+	token = strspn(subject, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/");
+	return token >= TOKEN_LEAST && subject[token + strspn(subject + token, " \t\r\n")] == '\0';
 }
 
 bool outbound_untouched(const struct mail_facts *m, const char **why)

@@ -32,20 +32,32 @@ struct recorder {
 	char *profile;
 	const char *usage;
 	size_t keep;
+	struct mail_event *batch;  /* the thread's own */
 	pthread_t thread;
 };
 
 static void *work(void *arg);
+static bool read_paused(struct recorder *r, struct err *err);
+
+static void recorder_release(struct recorder *r)
+{
+	if (!r)
+		return;
+	free(r->events);
+	free(r->batch);
+	free(r->profile);
+	free(r);
+}
 
 struct recorder *recorder_new(struct store *store, const struct config *config, struct err *err)
 {
 	struct recorder *r = calloc(1, sizeof *r);
 	pthread_condattr_t attr;
+	int e;
 
-	if (!r || !(r->events = calloc(QUEUE_MOST, sizeof *r->events)) || !(r->profile = str_dup(config->certificate.name))) {
-		if (r)
-			free(r->events);
-		free(r);
+	if (!r || !(r->events = calloc(QUEUE_MOST, sizeof *r->events)) || !(r->batch = calloc(QUEUE_MOST, sizeof *r->batch)) ||
+		!(r->profile = str_dup(config->certificate.name))) {
+		recorder_release(r);
 		err_nomem(err, "start recorder");
 		return NULL;
 	}
@@ -57,31 +69,37 @@ struct recorder *recorder_new(struct store *store, const struct config *config, 
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&r->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	int e = pthread_create(&r->thread, NULL, work, r);
+	/* Before the first mail: a paused gateway that starts again signs nothing. */
+	if (!read_paused(r, err)) {
+		recorder_release(r);
+		return NULL;
+	}
+	e = pthread_create(&r->thread, NULL, work, r);
 	if (e != 0) {
 		err_errno(err, e, "start recorder", NULL);
-		free(r->events);
-		free(r->profile);
-		free(r);
+		recorder_release(r);
 		return NULL;
 	}
 	return r;
+}
+
+void recorder_flush(struct recorder *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->ending = true;
+	pthread_cond_signal(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+	pthread_join(r->thread, NULL);
 }
 
 void recorder_free(struct recorder *r)
 {
 	if (!r)
 		return;
-	pthread_mutex_lock(&r->lock);
-	r->ending = true;
-	pthread_cond_signal(&r->wake);
-	pthread_mutex_unlock(&r->lock);
-	pthread_join(r->thread, NULL);
+	recorder_flush(r);
 	pthread_cond_destroy(&r->wake);
 	pthread_mutex_destroy(&r->lock);
-	free(r->events);
-	free(r->profile);
-	free(r);
+	recorder_release(r);
 }
 
 void recorder_request(struct recorder *r, const char *address, const char *login)
@@ -199,31 +217,34 @@ static void write_events(struct recorder *r, struct batch *b)
 		mail_event_clear(&b->events[i]);
 }
 
-static void read_paused(struct recorder *r)
+static bool read_paused(struct recorder *r, struct err *err)
 {
 	char *value = NULL;
 
-	if (!store_flag_get(r->store, "paused", &value, NULL))
-		return;
+	if (!store_flag_get(r->store, "paused", &value, err))
+		return false;
 	pthread_mutex_lock(&r->lock);
 	if (r->paused != (value != NULL))
 		log_event(LOG_LEVEL_WARNING, value ? "paused" : "resumed", "by", value, NULL);
 	r->paused = value != NULL;
 	pthread_mutex_unlock(&r->lock);
 	free(value);
+	return true;
 }
 
 static void *work(void *arg)
 {
 	struct recorder *r = arg;
-	struct batch b = {.events = calloc(QUEUE_MOST, sizeof *b.events)};
+	struct batch b = {.events = r->batch};
+	struct err err = ERR_INIT;
 
-	while (b.events && !b.ending) {
-		read_paused(r);
+	while (!b.ending) {
+		/* The store away: what was last known stays in force. */
+		if (!read_paused(r, &err))
+			err_clear(&err);
 		take(r, &b);
 		write_requests(r, &b);
 		write_events(r, &b);
 	}
-	free(b.events);
 	return NULL;
 }

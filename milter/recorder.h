@@ -10,8 +10,10 @@
 struct recorder;
 struct recorder *recorder_new(struct store *store, const struct config *config, struct err *err);
 void recorder_free(struct recorder *r);                    /* writes what is queued, then ends the thread */
+/* The same, but the memory stays: for an end of the process while callbacks may still run. Then neither _flush nor _free again. */
+void recorder_flush(struct recorder *r);
 void recorder_request(struct recorder *r, const char *address, const char *login); /* wanted: an enrollment */
 void recorder_mail(struct recorder *r, const char *queue_id, const char *message_id, const char *login, const char *from, const char *verdict, const char *reason);
-/* Asked once a second at most by its thread, kept for callbacks: is the installation paused? (false while unknown) */
+/* Asked once a second at most by its thread, kept for callbacks: is the installation paused? (the last known answer while the store is away) */
 bool recorder_paused(struct recorder *r);
 #endif

@@ -2,7 +2,7 @@
  * milter/service.c - start, socket, reload.
  *
  * libmilter owns SIGHUP, SIGTERM and SIGINT: each ends smfi_main.  Reload is SIGUSR1, which is blocked everywhere and waited for by one
- * thread of ours.  The socket's permissions are part of the security model (who can connect can claim any login): it is made 0660 for one
+ * thread of ours; main blocks all four before the first thread starts, or one of them would take a signal that is meant for another.  The socket's permissions are part of the security model (who can connect can claim any login): it is made 0660 for one
  * group, before anybody can reach it.
  */
 #include "config.h"
@@ -144,6 +144,18 @@ void service_free(struct service *s)
 	free(s);
 }
 
+void service_end(struct service *s)
+{
+	struct timespec tenth = {.tv_nsec = 100000000L};
+
+	for (int i = 0; i < 10 && atomic_load(&s->sessions) > 0; i++)
+		nanosleep(&tenth, NULL);
+	if (atomic_load(&s->sessions) == 0)
+		service_free(s);
+	else if (s->recorder)
+		recorder_flush(s->recorder);
+}
+
 bool service_reload(struct service *s, struct config *config, struct err *err)
 {
 	struct snapshot *n = snapshot_new(s->instance, s->store, config, err), *old;
@@ -242,6 +254,8 @@ static void say_ready(const struct service *s)
 	log_event(LOG_LEVEL_INFO, "started", "instance", inbound ? "inbound" : "outbound", "version", PACKAGE_VERSION, "socket",
 		inbound ? c->milter.inbound_socket : c->milter.outbound_socket, "mode",
 		c->mode == MODE_SIGN ? "sign" : c->mode == MODE_ENROLL ? "enroll" : "observe", NULL);
+	if (strncmp(inbound ? c->milter.inbound_socket : c->milter.outbound_socket, "unix:", 5) != 0)
+		log_event(LOG_LEVEL_WARNING, "tcp_socket", "text", "every user of this host can connect to the milter and claim any login", NULL);
 	if (inbound && c->ca.authentication == CHALLENGE_NONE_FROM_NETWORK)
 		log_event(LOG_LEVEL_WARNING, "unauthenticated_challenges", "text",
 			"ca.challenge-authentication = \"none-from-network\": whoever sends from challenge-networks can pose as the CA", NULL);
@@ -252,12 +266,8 @@ int service_run(struct service *s, const char *path)
 	struct reloader reloader = {s, path};
 	struct err err = ERR_INIT;
 	pthread_t thread;
-	sigset_t set;
 	int rc;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	if (!session_register(s, &err) || !open_socket(s, &err)) {
 		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);

@@ -33,6 +33,7 @@ struct service {
 	struct recorder *recorder;       /* outbound */
 	pthread_mutex_t lock;            /* current */
 	struct snapshot *current;
+	atomic_int sessions;             /* open ones */
 };
 
 struct service *service_new(enum instance instance, struct config *config, struct err *err);
@@ -43,5 +44,8 @@ struct snapshot *service_snapshot(struct service *s); /* snapshot_unref it */
 void snapshot_unref(struct snapshot *n);
 /* Open the socket with mode and group, run until SIGTERM; SIGUSR1 reloads `path`.  Exit code. */
 int service_run(struct service *s, const char *path);
+/* After service_run: what is queued is written and everything freed. libmilter leaves open sessions alone at its end and says nothing of them; while
+ * there are any, nothing they may touch is freed, and the process has to end by _exit. */
+void service_end(struct service *s);
 
 #endif

@@ -95,6 +95,7 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
 		return SMFIS_REJECT;
 	}
 	s->service = the_service;
+	atomic_fetch_add(&the_service->sessions, 1);
 	s->snapshot = n;
 	s->leading_space = steps & SMFIP_HDR_LEADSPC;
 	s->no_reply_header = steps & SMFIP_NR_HDR;
@@ -141,6 +142,7 @@ static sfsistat on_close(SMFICTX *ctx)
 	smfi_setpriv(ctx, NULL);
 	end_mail(s);
 	snapshot_unref(s->snapshot);
+	atomic_fetch_sub(&s->service->sessions, 1);
 	free(s);
 	return SMFIS_CONTINUE;
 }

@@ -40,6 +40,7 @@ struct mail {
 	bool skip_body;              /* the body is of no interest */
 	bool hold;                   /* quarantine at end of message */
 	bool prove_tenant;           /* a relay's DKIM proof is judged at end of message, when the body is there */
+	bool no_signer;              /* and only then is a certificate asked for */
 	struct strlist recipients;   /* inbound: as given at RCPT, with angle brackets taken off */
 	int64_t began_ms;
 };

@@ -28,26 +28,35 @@ static void report(SMFICTX *ctx, struct session *s, enum log_level level, const 
 
 /* ---- does anybody here await a challenge ---------------------------------------------------------------------------------- */
 
+/* Awaits one, or got one lately that may come again. */
+static bool concerns(struct session *s, const char *recipient, bool *yes, struct err *err)
+{
+	struct awaited a = {0};
+
+	if (!store_challenge_awaited(s->service->store, recipient, &a, err))
+		return false;
+	*yes = a.enrollment_id != 0;
+	awaited_clear(&a);
+	return *yes || store_challenge_seen(s->service->store, recipient, NULL, NULL, yes, err);
+}
+
 sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
 
 	(void)ctx;
 	for (size_t i = 0; i < m->recipients.n; i++) {
-		struct awaited a = {0};
 		struct err err = ERR_INIT;
 		struct address parsed;
-		bool awaits;
+		bool yes;
 
 		if (!address_parse(&parsed, m->recipients.v[i], NULL) || !config_serves(s->snapshot->config, parsed.domain))
 			continue;
-		if (!store_challenge_awaited(s->service->store, m->recipients.v[i], &a, &err)) {
+		if (!concerns(s, m->recipients.v[i], &yes, &err)) {
 			log_error(LOG_LEVEL_WARNING, "store_away", &err, "text", "challenges cannot be recognised now, mail passes", NULL);
 			return SMFIS_ACCEPT;
 		}
-		awaits = a.enrollment_id != 0;
-		awaited_clear(&a);
-		if (awaits)
+		if (yes)
 			return SMFIS_CONTINUE;
 	}
 	return SMFIS_ACCEPT;
@@ -87,6 +96,16 @@ static bool sender_domain_listed(const struct config *c, const char *from)
 	struct address a;
 
 	return address_parse(&a, from, NULL) && strlist_has_nocase(&c->ca.challenge_domains, a.domain);
+}
+
+/* A stranger's DKIM signature makes a mail authentic, not interesting: only the CA's own domains are worth an event. */
+static bool sender_is_ca(const struct session *s, const struct awaited *a, const char *from)
+{
+	struct address sender, named;
+
+	return sender_domain_listed(s->snapshot->config, from) ||
+		(a->challenge_from && address_parse(&sender, from, NULL) && address_parse(&named, a->challenge_from, NULL) &&
+			strcmp(sender.domain, named.domain) == 0);
 }
 
 static enum fit fit(const struct session *s, const struct awaited *a, const struct challenge *c, const char **why)
@@ -214,6 +233,10 @@ static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *can
 	case FIT_YES:
 		return take(ctx, s, cand, a->enrollment_id, recipient, how);
 	case FIT_FOREIGN:
+		if (!sender_is_ca(s, a, cand->challenge.from)) {
+			report(ctx, s, LOG_LEVEL_INFO, "not-ours", recipient, why);
+			return SMFIS_ACCEPT;
+		}
 		return foreign(ctx, s, a->enrollment_id, recipient, why);
 	case FIT_ORDER_UNKNOWN:
 		return come_again(ctx, s, recipient, why);
@@ -238,14 +261,36 @@ static sfsistat authenticate(SMFICTX *ctx, struct session *s, struct candidate *
 	return for_order(ctx, s, cand, a, recipient, how);
 }
 
+/* This very mail came before and its token was committed, but we or the MTA ended before it was taken out: now it is, even if its enrollment
+ * is over.  It was authentic then; whoever knows its Message-ID and token could at most have a mail of their own taken out. */
+static const char *seen_recipient(const struct session *s, const struct candidate *cand, struct err *err)
+{
+	const struct strlist *recipients = &s->mail->recipients;
+	bool seen;
+
+	for (size_t i = 0; i < recipients->n; i++) {
+		if (!addressed_to(cand, recipients->v[i]))
+			continue;
+		if (!store_challenge_seen(s->service->store, recipients->v[i], cand->challenge.message_id, cand->challenge.token_part1, &seen, err))
+			return NULL;
+		if (seen)
+			return recipients->v[i];
+	}
+	return NULL;
+}
+
 static sfsistat judge(SMFICTX *ctx, struct session *s, struct candidate *cand)
 {
 	struct awaited a = {0};
 	struct err err = ERR_INIT;
-	const char *recipient = awaited_recipient(s, cand, &a, &err);
+	const char *again = seen_recipient(s, cand, &err);
+	const char *recipient = again || err.class != ERR_NONE ? NULL : awaited_recipient(s, cand, &a, &err);
 	sfsistat answer = SMFIS_ACCEPT;
 
-	if (recipient) {
+	if (again) {
+		report(ctx, s, LOG_LEVEL_INFO, "seen-before", again, "its token is in the store");
+		answer = dispose(ctx, s, again);
+	} else if (recipient) {
 		answer = authenticate(ctx, s, cand, &a, recipient);
 	} else if (err.class != ERR_NONE) {
 		log_error(LOG_LEVEL_WARNING, "store_away", &err, "qid", session_queue_id(ctx), NULL);

@@ -244,10 +244,19 @@ static sfsistat observe(SMFICTX *ctx, struct session *s)
 	return let_go(ctx, s, VERDICT_OBSERVED, what);
 }
 
+/* Nobody gets a certificate on the word of a tenant who has yet to prove who he is. */
+static sfsistat after_proof(SMFICTX *ctx, struct session *s, const char *why)
+{
+	struct mail *m = s->mail;
+
+	m->no_signer = true;
+	m->reason = why;
+	m->body = spool_new(s->snapshot->config->milter.spool_directory, &m->error);
+	return m->body ? SMFIS_CONTINUE : by_on_error(ctx, s);
+}
+
 static sfsistat without_signer(SMFICTX *ctx, struct session *s, const char *why)
 {
-	if (s->mail->error.class != ERR_NONE)
-		return by_on_error(ctx, s);
 	if (strcmp(why, "no enrollment") == 0)
 		recorder_request(s->service->recorder, s->mail->facts.from, s->mail->facts.login[0] ? s->mail->facts.login : s->mail->submission->name);
 	if (s->snapshot->config->mode == MODE_ENROLL)
@@ -271,12 +280,14 @@ sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 		return let_go(ctx, s, VERDICT_UNTOUCHED, "paused by an admin");
 	if (s->snapshot->config->mode == MODE_OBSERVE)
 		return observe(ctx, s);
+	m->prove_tenant = m->submission->vouch == VOUCH_RELAY && m->submission->require_dkim_domain;
 	m->signer = credentials_get(s->snapshot->credentials, m->facts.from, time(NULL), &why, &m->error);
+	if (!m->signer && m->error.class != ERR_NONE)
+		return by_on_error(ctx, s);
 	if (!m->signer)
-		return without_signer(ctx, s, why);
+		return m->prove_tenant ? after_proof(ctx, s, why) : without_signer(ctx, s, why);
 	if (s->snapshot->config->mode == MODE_ENROLL)
 		return let_go(ctx, s, VERDICT_NO_CERTIFICATE, "mode is enroll: nothing is signed yet");
-	m->prove_tenant = m->submission->vouch == VOUCH_RELAY && m->submission->require_dkim_domain;
 	m->verdict = VERDICT_SIGN;
 	if (!begin_signing(s))
 		return by_on_error(ctx, s);
@@ -290,7 +301,7 @@ bool outbound_on_body(struct session *s, const unsigned char *data, size_t len)
 	struct mail *m = s->mail;
 
 	mime_scan_feed(&m->scan, data, len);
-	return spool_write(m->body, data, len, &m->error) && sign_update(m->op, data, len, &m->error);
+	return spool_write(m->body, data, len, &m->error) && (m->no_signer || sign_update(m->op, data, len, &m->error));
 }
 
 /* ---- end of message: compute, then edit -------------------------------------------------------------------------------------------- */
@@ -475,6 +486,13 @@ static bool tenant_proven(struct session *s)
 	return !m->prove_tenant || inbound_dkim_by(s->service->dns, &m->facts.headers, m->body, m->submission->require_dkim_domain, m->detail);
 }
 
+static sfsistat leave(SMFICTX *ctx, struct session *s, enum verdict verdict, const char *reason)
+{
+	s->mail->verdict = verdict;
+	s->mail->reason = reason;
+	return finish_unsigned(ctx, s);
+}
+
 /* A mail that cannot be signed without damage is left as it is; coming again would change nothing. Everything else goes by on-error. */
 static sfsistat not_signed(SMFICTX *ctx, struct session *s)
 {
@@ -519,13 +537,20 @@ sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 	struct result r = {0};
 	sfsistat answer;
 
-	if (m->verdict != VERDICT_SIGN)
+	if (m->verdict != VERDICT_SIGN && !m->no_signer)
 		return finish_unsigned(ctx, s);
-	if (m->error.class == ERR_NONE && !tenant_proven(s)) {
-		m->verdict = VERDICT_UNTOUCHED;
-		m->reason = "the relay's mail has no valid DKIM signature of ours";
-		return finish_unsigned(ctx, s);
+	if (m->error.class == ERR_NONE && !tenant_proven(s))
+		return leave(ctx, s, VERDICT_UNTOUCHED, "the relay's mail has no valid DKIM signature of ours");
+	if (m->error.class == ERR_NONE && m->no_signer) {
+		m->detail[0] = '\0';
+		answer = without_signer(ctx, s, m->reason);
+		return answer == SMFIS_CONTINUE ? finish_unsigned(ctx, s) : answer;
 	}
+	/* The body may have taken an hour to come: what was true at its beginning is looked at again. */
+	if (recorder_paused(s->service->recorder))
+		return leave(ctx, s, VERDICT_UNTOUCHED, "paused by an admin");
+	if (m->signer && !signer_valid_at(m->signer, time(NULL)))
+		return leave(ctx, s, VERDICT_NO_CERTIFICATE, "expired");
 	if (m->error.class != ERR_NONE || !compute(s, &r)) {
 		answer = not_signed(ctx, s);
 	} else if (!strip_secret(ctx, s) || !edit_headers(ctx, s, buf_str(&r.content_type), &m->error) || !edit_body(ctx, s, &r, &m->error)) {

@@ -14,6 +14,7 @@
 #include "store/db.h"
 
 #define TEXT_MAX 1000 /* octets; the schema's CHECKs count characters */
+#define SEEN_SECONDS (7 * 86400) /* longer than any MTA keeps a mail in its queue */
 
 /* The states in which a challenge mail may come, in SQL and in C: the two lists are the same.  `answered` is among them, since somebody may
  * have opened an order for this address with an account of their own, and the mail that was answered was not ours.  A row that waits
@@ -39,7 +40,7 @@ bool store_challenge_awaited(struct store *store, const char *address, struct aw
 	if (tx_begin(&tx, store, TX_READ, MAY_INBOUND | MAY_ENROLLD | MAY_ADMIN, "find awaited challenge", err)) {
 		if (rows_open(&r, &tx,
 			    "SELECT e.id, e.challenge_from, e.ordered_at FROM enrollments e"
-			    " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1) AND " AWAITING
+			    " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1) AND e.ordered_at > 0 AND " AWAITING
 			    " ORDER BY e.ordered_at DESC, e.id DESC LIMIT 1",
 			    VALUES(V_TEXT(key))) &&
 			rows_next(&r)) {
@@ -52,6 +53,29 @@ bool store_challenge_awaited(struct store *store, const char *address, struct aw
 	tx_end(&tx);
 	if (!ok)
 		awaited_clear(out);
+	return ok;
+}
+
+bool store_challenge_seen(
+	struct store *store, const char *address, const char *message_id, const char *token_part1, bool *seen, struct err *err)
+{
+	char key[ADDRESS_MAX];
+	int64_t found = 0;
+	struct tx tx;
+	bool ok;
+
+	*seen = false;
+	if (!address_key_of(address, key, err))
+		return false;
+	ok = tx_begin(&tx, store, TX_READ, MAY_INBOUND | MAY_ADMIN, "find challenge", err) &&
+	     tx_number(&tx, &found, 0,
+		     "SELECT c.id FROM enrollment_addresses a JOIN enrollments e ON e.id = a.enrollment_id"
+		     " JOIN challenges c ON c.enrollment_id = e.id"
+		     " WHERE a.address_key = $1 AND e.ordered_at > 0 AND c.received_at >= e.ordered_at AND c.received_at > $2"
+		     " AND ($3 IS NULL OR (c.message_id = $3 AND c.token_part1 = $4)) LIMIT 1",
+		     VALUES(V_TEXT(key), V_INT(time(NULL) - SEEN_SECONDS), V_TEXT(message_id), V_TEXT(token_part1)));
+	tx_end(&tx);
+	*seen = ok && found != 0;
 	return ok;
 }
 

@@ -347,6 +347,9 @@ bool store_orders_since(struct store *store, time_t since, size_t *n, struct err
 
 /* ---- the admin --------------------------------------------------------------------------------------------------- */
 
+/* Where the CA may have finalized, or has: going on from there, or a second certificate would be made for one need. */
+#define CERTIFIED "'validated','finalized','issued','checked','published'"
+
 /* A row that somebody works on at this moment is left alone: it is going on already. */
 static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
 {
@@ -355,7 +358,8 @@ static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text
 
 	if (!tx_run(tx, &later,
 		    "UPDATE enrollments SET next_at = $2, attempts = 0, lease_owner = NULL, lease_until = 0, version = version + 1"
-		    " WHERE id = $1 AND state = 'waiting' AND (lease_owner IS NULL OR lease_until <= $2)",
+		    " WHERE id = $1 AND (state = 'waiting' OR (state IN ('blocked','failed') AND resume IN (" CERTIFIED ")))"
+		    " AND (lease_owner IS NULL OR lease_until <= $2)",
 		    VALUES(V_INT(id), V_INT(now))))
 		return false;
 	if (later == 0 &&
@@ -366,7 +370,7 @@ static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text
 			"NULL, ordered_at = 0,"
 			" challenge_from = NULL, trigger_at = 0, answered_at = 0, key_id = NULL, csr = NULL, version = version + 1,"
 			" certificate_id = (SELECT c.id FROM certificates c WHERE c.enrollment_id = enrollments.id AND c.status = 'active')"
-			" WHERE id = $1 AND state IN ('blocked','failed')",
+			" WHERE id = $1 AND state IN ('blocked','failed') AND resume NOT IN (" CERTIFIED ")",
 			VALUES(V_INT(id), V_INT(now))))
 		return false;
 	*changed = later + anew > 0;

@@ -213,6 +213,34 @@ bool store_observed(struct store *store, struct observed_list *out, struct err *
 	return ok;
 }
 
+static void read_mail_reason(struct rows *r, void *element)
+{
+	struct mail_reason *out = element;
+
+	out->verdict = rows_text(r, 0);
+	out->reason = rows_text(r, 1);
+	out->mails = (size_t)rows_int(r, 2);
+	out->last = rows_int(r, 3);
+}
+
+bool store_left_alone(struct store *store, size_t limit, struct mail_reason_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct mail_reason, read_mail_reason);
+	struct tx tx;
+	bool ok;
+
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "list why mail is left alone", err) &&
+	     tx_list(&tx, &l,
+		     "SELECT verdict, reason, COUNT(*) AS mails, MAX(at) FROM mail_events WHERE verdict NOT IN ('observed', 'signed')"
+		     " GROUP BY verdict, reason ORDER BY mails DESC, verdict, reason LIMIT $1",
+		     VALUES(V_INT(limit)));
+	tx_end(&tx);
+	*out = (struct mail_reason_list){.v = l.v, .n = l.n};
+	if (!ok)
+		mail_reason_list_clear(out);
+	return ok;
+}
+
 /* ---- flags ------------------------------------------------------------------------------------------------------- */
 
 bool store_flag_get(struct store *store, const char *name, char **value, struct err *err)

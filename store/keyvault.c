@@ -14,6 +14,7 @@
 
 #include "store/store.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/bio.h>
@@ -388,4 +389,23 @@ bool keyvault_spki(EVP_PKEY *key, char out[65], struct err *err)
 	}
 	out[64] = '\0';
 	return true;
+}
+
+/* A store and a master key that do not belong together would fail one mail at a time; this is how it is seen at the start.  The public key counts,
+ * not the certificate: one issued again for the same key opens everything. */
+bool keyvault_master_is_of(struct store *store, X509 *master_certificate, const char *where, bool claim, struct err *err)
+{
+	static const char flag[] = "master-key";
+	char spki[65], *known = NULL;
+	bool ok = keyvault_spki(X509_get0_pubkey(master_certificate), spki, err) && store_flag_get(store, flag, &known, err);
+
+	if (ok && known != NULL && strcmp(known, spki) != 0)
+		ok = err_set(err, ERR_CONFIG, "load master certificate", where,
+			"the user keys in this store are wrapped for another master key (SHA-256 of its public key: %.16s..., this one's: %.16s...); put that "
+			"one and its certificate back from your copy, or begin with a new store: see README, \"Backup\"",
+			known, spki);
+	else if (ok && known == NULL && claim)
+		ok = store_flag_set(store, flag, spki, "system", err);
+	free(known);
+	return ok;
 }

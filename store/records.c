@@ -188,3 +188,13 @@ void observed_list_clear(struct observed_list *l)
 	free(l->v);
 	memset(l, 0, sizeof(*l));
 }
+
+void mail_reason_list_clear(struct mail_reason_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		free(l->v[i].verdict);
+		free(l->v[i].reason);
+	}
+	free(l->v);
+	memset(l, 0, sizeof(*l));
+}

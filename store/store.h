@@ -202,7 +202,8 @@ bool store_enrollment_next_due(struct store *store, time_t *when, struct err *er
 bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What an admin does to a row, outside the lease scheme (version is counted up, so that a step under way becomes stale).
- * RETRY: waiting, blocked, failed rows go on now (blocked and failed from requested, with a new order, new key and counters at 0); a row
+ * RETRY: waiting rows go on now; blocked and failed ones from requested, with a new order, new key and counters at 0, or from
+ * where they are when the CA may have finalized already (resume validated to published); a row
  * with a live lease is left alone.  DISABLE/ENABLE: the flag, on every row of this row's address. */
 enum enrollment_admin { ENROLLMENT_ADMIN_RETRY, ENROLLMENT_ADMIN_DISABLE, ENROLLMENT_ADMIN_ENABLE };
 bool store_enrollment_admin(struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed,
@@ -255,6 +256,10 @@ void challenge_clear(struct challenge *c);
 struct awaited { int64_t enrollment_id; char *challenge_from; time_t ordered_at; };
 void awaited_clear(struct awaited *a);
 bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err) BASE_MUST_CHECK;
+/* Was this mail's token committed for the newest order of this address in the last week, whatever has become of that order since?  It comes
+ * again when the inbound instance was killed, or its answer lost, in between.  `message_id` and `token_part1` NULL: any mail's. */
+bool store_challenge_seen(struct store *store, const char *address, const char *message_id, const char *token_part1, bool *seen,
+	struct err *err) BASE_MUST_CHECK;
 /* Commit a token once: (message_id, token_part1, enrollment) is unique; *created says whether it is new.  Wakes an
  * enrollment in ordering, ordered, challenge-awaited or answered (next_at = now), also when a worker is in the middle of a step for it,
  * without making that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
@@ -302,6 +307,11 @@ struct observed { char *from, *login, *verdict, *reason; size_t mails; time_t fi
 struct observed_list { struct observed *v; size_t n; };
 void observed_list_clear(struct observed_list *l);
 bool store_observed(struct store *store, struct observed_list *out, struct err *err) BASE_MUST_CHECK;
+/* And which mail of ours would have been left alone, by reason: verdict neither "observed" nor "signed", the most frequent first. */
+struct mail_reason { char *verdict, *reason; size_t mails; time_t last; };
+struct mail_reason_list { struct mail_reason *v; size_t n; };
+void mail_reason_list_clear(struct mail_reason_list *l);
+bool store_left_alone(struct store *store, size_t limit, struct mail_reason_list *out, struct err *err) BASE_MUST_CHECK;
 
 /* Small shared facts by name: "paused" = "1 by admin:root ...".  *value is NULL when unset; freed by the caller.  NULL deletes.
  * Every set is an event "flag". */
@@ -321,6 +331,9 @@ bool keyvault_master_new(struct buf *key_pem, struct buf *certificate_pem, struc
 /* Load either; `where` as for secret_read (the certificate may be readable by all). */
 X509 *keyvault_master_certificate(const char *where, struct err *err);
 EVP_PKEY *keyvault_master_key(const char *where, struct err *err);
+/* false when the store's user keys are wrapped for another master key than this certificate's (ERR_CONFIG says what to do).  With `claim` a store
+ * that knows of none yet is bound to this one; only roles that may set flags can do that. */
+bool keyvault_master_is_of(struct store *store, X509 *master_certificate, const char *where, bool claim, struct err *err) BASE_MUST_CHECK;
 /* SHA-256 of a public key's SubjectPublicKeyInfo as hex. */
 bool keyvault_spki(EVP_PKEY *key, char out[65], struct err *err) BASE_MUST_CHECK;
 

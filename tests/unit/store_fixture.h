@@ -130,6 +130,7 @@ static inline int64_t store_fixture_enroll(struct store *enrolld, const char *ad
 		store_fixture_fail("store_enrollment_request", &err);
 	store_fixture_claim(enrolld, id, &row);
 	row.state = state;
+	row.ordered_at = time(NULL);
 	if (!store_step_commit(enrolld, &step, &stale, &err) || stale)
 		store_fixture_fail("store_step_commit", &err);
 	enrollment_clear(&row);

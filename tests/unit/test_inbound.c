@@ -626,7 +626,7 @@ END_TEST
 
 START_TEST(tenant_is_proven_by_its_domain)
 {
-	struct signature s = {"ca.example", "s", KEY_GOOD, DKIM_SIGN_RSASHA256, DKIM_CANON_RELAXED, -1, {"From", "Subject", "Date", "Message-ID"}};
+	struct signature s = {"ca.example", "s", KEY_GOOD, DKIM_SIGN_RSASHA256, DKIM_CANON_RELAXED, -1, {"From", "Subject", "Date", "Message-ID", "Content-Type"}};
 	struct headers h = {0};
 	struct spool *body = spool_new("/tmp", &err);
 	char how[256];
@@ -636,6 +636,11 @@ START_TEST(tenant_is_proven_by_its_domain)
 	ck_assert(spool_write(body, BODY, strlen(BODY), &err));
 	ck_assert_msg(inbound_dkim_by(dns, &h, body, "ca.example", how), "%s", how);
 	ck_assert(!inbound_dkim_by(dns, &h, body, "evil.example", how));
+	/* What is about to be signed as the tenant's must not be read in another way than it was written. */
+	ck_assert(headers_add(&h, "Content-Transfer-Encoding", " base64"));
+	ck_assert(!inbound_dkim_by(dns, &h, body, "ca.example", how));
+	headers_replace(&h, "Content-Transfer-Encoding", NULL);
+	ck_assert(inbound_dkim_by(dns, &h, body, "ca.example", how));
 	headers_prepend(&h, "From", " mallory@evil.example");
 	ck_assert(!inbound_dkim_by(dns, &h, body, "ca.example", how));
 	spool_free(body);

@@ -168,7 +168,9 @@ static const struct {
 	{"a disposition notification", "a@corp.example", "Content-Type: multipart/report; report-type=disposition-notification; boundary=x", true},
 	{"list mail", "a@corp.example", "List-Unsubscribe: <mailto:x@y>", true},
 	{"bulk mail", "a@corp.example", "Precedence: bulk", true},
-	{"our reply to a CA", "a@corp.example", "Subject: Re: ACME: abc", true},
+	{"our reply to a CA", "a@corp.example", "Subject: Re: ACME: LgYemJLy3F1LDkiJrdIGbEzyFJyOyf6v", true},
+	{"an answer to a company called ACME", "a@corp.example", "Subject: Re: ACME: offer", false},
+	{"a longer answer to it", "a@corp.example", "Subject: Re: ACME: responsibilitiesandcompetences of the board", false},
 	{"a subject about ACME", "a@corp.example", "Subject: The ACME: a history", false},
 };
 

@@ -573,6 +573,32 @@ START_TEST(retry_takes_blocked_rows_from_the_start_and_waiting_rows_from_where_t
 }
 END_TEST
 
+START_TEST(retry_never_orders_again_what_the_ca_may_have_finalized)
+{
+	static const enum enrollment_state resume[] = {ENROLLMENT_VALIDATED, ENROLLMENT_FINALIZED, ENROLLMENT_ISSUED, ENROLLMENT_CHECKED,
+		ENROLLMENT_PUBLISHED};
+	struct enrollment row;
+	struct store_step step = {.row = &row, .actor = "enrolld"};
+	bool changed;
+	int64_t id = store_fixture_enroll(enrolld, "alice@example.org", resume[_i]);
+
+	store_fixture_claim(enrolld, id, &row);
+	row.state = ENROLLMENT_BLOCKED;
+	row.resume = resume[_i];
+	row.ca_state = strdup("{}");
+	ck_assert(commit(&step));
+	enrollment_clear(&row);
+	OK(store_enrollment_admin(enrolld, id, ENROLLMENT_ADMIN_RETRY, "admin:root", "repaired", &changed, &err));
+	ck_assert(changed);
+	row = get(id);
+	ck_assert_int_eq(row.resume, resume[_i]);
+	ck_assert_str_eq(row.ca_state, "{}");
+	ck_assert_int_le(row.next_at, time(NULL));
+	ck_assert_int_ne(row.next_at, 0);
+	enrollment_clear(&row);
+}
+END_TEST
+
 START_TEST(what_an_admin_does_makes_a_step_under_way_stale)
 {
 	struct enrollment row;
@@ -640,6 +666,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_wake_up_does_not_disturb_a_row_that_no_longer_awaits_a_mail, 0, 4);
 	tcase_add_test(tc, the_open_and_newest_row_of_an_address_is_found);
 	tcase_add_loop_test(tc, a_list_comes_in_pages_without_loss_or_repetition, 0, 2);
+	tcase_add_loop_test(tc, retry_never_orders_again_what_the_ca_may_have_finalized, 0, 5);
 	tcase_add_loop_test(tc, retry_takes_blocked_rows_from_the_start_and_waiting_rows_from_where_they_are, 0, 3);
 	tcase_add_test(tc, what_an_admin_does_makes_a_step_under_way_stale);
 	tcase_add_test(tc, the_order_book_counts_and_closes);

@@ -85,6 +85,41 @@ START_TEST(a_token_is_committed_once_and_read_back)
 }
 END_TEST
 
+START_TEST(a_mail_that_comes_again_is_known_while_its_order_is_the_newest)
+{
+	struct enrollment row = {0};
+	struct store_step step = {.row = &row, .actor = "enrolld"};
+	int64_t id = store_fixture_enroll(enrolld, "alice@example.org", ENROLLMENT_CHALLENGE_AWAITED);
+	time_t now = time(NULL);
+	bool seen;
+
+	ck_assert(add_challenge(id, "dG9rZW4", "<1@ca.example>"));
+	ck_assert(claim(&row, "w", now + 5, 60));
+	row.state = ENROLLMENT_ACTIVE;
+	row.ordered_at = now - 10;
+	row.next_at = now;
+	ck_assert(commit(&step));
+	enrollment_clear(&row);
+	OK(store_challenge_seen(inbound, "ALICE@example.org", "<1@ca.example>", "dG9rZW4", &seen, &err));
+	ck_assert(seen);
+	OK(store_challenge_seen(inbound, "alice@example.org", NULL, NULL, &seen, &err));
+	ck_assert(seen);
+	OK(store_challenge_seen(inbound, "alice@example.org", "<1@ca.example>", "b3RoZXI", &seen, &err));
+	ck_assert(!seen);
+	OK(store_challenge_seen(inbound, "alice@example.org", "<2@ca.example>", "dG9rZW4", &seen, &err));
+	ck_assert(!seen);
+	OK(store_challenge_seen(inbound, "bob@example.org", NULL, NULL, &seen, &err));
+	ck_assert(!seen);
+	/* A newer order: the mail is of an older one. */
+	ck_assert(claim(&row, "w", now + 5, 60));
+	row.ordered_at = now + 100;
+	ck_assert(commit(&step));
+	enrollment_clear(&row);
+	OK(store_challenge_seen(inbound, "alice@example.org", "<1@ca.example>", "dG9rZW4", &seen, &err));
+	ck_assert(!seen);
+}
+END_TEST
+
 START_TEST(an_oversized_or_empty_or_foreign_token_is_refused)
 {
 	char big[2000];
@@ -534,6 +569,30 @@ START_TEST(observe_mode_is_summed_up_by_sender)
 }
 END_TEST
 
+START_TEST(what_is_left_alone_is_summed_up_by_reason)
+{
+	struct mail_reason_list l;
+
+	add_mails(3, "alice@example.org", "observed", 1000);
+	add_mails(2, "alice@example.org", "signed", 1000);
+	add_mails(2, "bob@example.org", "not-ours", 1000);
+	add_mails(4, "bob@example.org", "untouched", 1000);
+	OK(store_left_alone(enrolld, 10, &l, &err));
+	ck_assert_uint_gt(l.n, 1);
+	ck_assert_str_eq(l.v[0].verdict, "untouched");
+	for (size_t i = 0; i < l.n; i++) {
+		ck_assert_str_ne(l.v[i].verdict, "observed");
+		ck_assert_str_ne(l.v[i].verdict, "signed");
+		ck_assert(i == 0 || l.v[i].mails <= l.v[i - 1].mails);
+		ck_assert(l.v[i].last > 0);
+	}
+	mail_reason_list_clear(&l);
+	OK(store_left_alone(enrolld, 1, &l, &err));
+	ck_assert_uint_eq(l.n, 1);
+	mail_reason_list_clear(&l);
+}
+END_TEST
+
 START_TEST(flags_are_set_changed_and_removed)
 {
 	char *value;
@@ -580,6 +639,7 @@ int main(void)
 	tcase_add_test(tc, only_enrollments_that_wait_for_a_mail_are_awaited);
 	tcase_add_test(tc, a_row_that_waits_between_two_steps_still_awaits_its_mail);
 	tcase_add_test(tc, a_token_is_committed_once_and_read_back);
+	tcase_add_test(tc, a_mail_that_comes_again_is_known_while_its_order_is_the_newest);
 	tcase_add_test(tc, an_oversized_or_empty_or_foreign_token_is_refused);
 	tcase_add_loop_test(tc, a_challenge_that_was_answered_is_never_answered_again, 0, 2);
 	tcase_add_test(tc, the_active_credential_is_found_by_any_spelling);
@@ -593,6 +653,7 @@ int main(void)
 	tcase_add_test(tc, mail_events_are_a_window_of_bounded_size);
 	tcase_add_test(tc, hostile_text_in_mail_events_is_stored_harmless);
 	tcase_add_test(tc, observe_mode_is_summed_up_by_sender);
+	tcase_add_test(tc, what_is_left_alone_is_summed_up_by_reason);
 	tcase_add_test(tc, flags_are_set_changed_and_removed);
 	tcase_add_test(tc, the_change_counter_moves_with_every_commit_and_only_then);
 	suite_add_tcase(suite, tc);
