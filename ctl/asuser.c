@@ -34,7 +34,7 @@ static void child(const char *user, unsigned uid, unsigned gid, int out, bool (*
 	struct err err = ERR_INIT;
 	bool ok = true;
 
-	umask(0077);
+	umask(0007); /* the group owns the store, its side files too */
 	if (initgroups(user, gid) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
 		ok = err_errno(&err, errno, "become user", user);
 	ok = ok && act(arg, &err);

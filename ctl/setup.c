@@ -121,7 +121,7 @@ static bool write_to(int fd, const struct buf *b, long uid, long gid)
 static bool write_key(const char *path, const struct buf *pem, const char *user, const char *group, struct err *err)
 {
 	struct buf beside = BUF_INIT;
-	long uid, gid;
+	long uid = -1, gid = -1;
 	int fd = -1;
 	bool ok;
 
@@ -460,7 +460,7 @@ static bool restore_into(struct ctl *c, const char *folder, struct err *err)
 	struct buf from = BUF_INIT, beside = BUF_INIT;
 	struct store_copy copy = {.config = cfg};
 	char *path = str_dup(cfg->store.path);
-	long uid, gid;
+	long uid = -1, gid = -1;
 	bool ok = path && path_in(&from, folder, "store.db", err);
 
 	if (ok && exists(cfg->store.path))

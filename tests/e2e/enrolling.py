@@ -60,12 +60,13 @@ class Enrolling:
         return [r for e in ('violation', 'internal_error') for r in self.ca_log(e)]
 
     def genuine(self, user, hold=False):
-        """One more challenge mail from the CA; with hold it is made, but stays there.
+        """One more challenge mail from the CA for the newest order; with hold it is made, but stays there.
         Returns its bytes, Message-ID and first token."""
         if hold:
             self.change(challenge_mail_delay=10 ** 6)
         try:
-            sent = self.stage.ca.admin('/send-challenge', {'address': address(user)})[-1]
+            newest = self.authorizations(user)[-1]['id']
+            sent = self.stage.ca.admin('/send-challenge', {'authz': newest})[0]
         finally:
             if hold:
                 self.change(challenge_mail_delay=0)

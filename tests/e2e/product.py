@@ -24,6 +24,8 @@ DIR = BASE + '/product'
 ETC = DIR + '/etc'
 PROGRAMS = ('enroll-milter', 'enrolld', 'enrollctl')
 USERS = {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld'}
+# What sanitizers and valgrind write: never to be seen, whatever a test is about.
+REPORT = re.compile(r'^==\d+== ?(?!$)|WARNING: \w+Sanitizer|runtime error: ', re.M)
 
 
 def build_directory():
@@ -224,6 +226,7 @@ class Product:
         else:
             argv = [self.program('enroll-milter'), '--config', self.config_file,
                     '--instance', name]
+        argv = shlex.split(os.environ.get('ENROLL_TEST_WRAPPER', '')) + argv
         return service.Service('enrolld' if name == 'enrolld' else 'milter-' + name, argv,
                                user=USERS[name], env=self.env, cwd=DIR)
 
@@ -277,6 +280,27 @@ class Product:
     def running(self, name):
         return name in self.daemons and self.daemons[name].running()
 
+    def reports(self, mark=None):
+        """What sanitizers or valgrind wrote into the logs since then."""
+        found = []
+        for name in USERS:
+            path = self.log_path(name)
+            if os.path.exists(path):
+                with open(path, 'rb') as file:
+                    file.seek((mark or {}).get(os.path.basename(path), 0))
+                    text = file.read().decode('utf-8', 'replace')
+                first = REPORT.search(text)
+                if first:
+                    found.append('%s:\n%s' % (name, text[first.start():][:20000]))
+        return '\n'.join(found)
+
+    def end(self):
+        """Everything ends by SIGTERM; what is wrong with how it did, leaks found there included."""
+        marks = self.stage.log_marks()
+        codes = {n: c for n, c in self.stop().items() if c not in (0, None)}
+        bad = ['ended with code %d: %s' % (c, n) for n, c in codes.items()]
+        return '\n'.join(bad + [self.reports(marks)]).strip()
+
     # -- enrollctl -------------------------------------------------------
 
     def ctl_run(self, *args, user='admin1', input=None, timeout=600):
@@ -284,8 +308,11 @@ class Product:
         argv = [self.program('enrollctl'), '--config', self.config_file] + [str(a) for a in args]
         if user != 'root':
             argv = service.as_user(user, argv)
-        return subprocess.run(argv, capture_output=True, text=True, input=input or '', cwd=DIR,
+        done = subprocess.run(argv, capture_output=True, text=True, input=input or '', cwd=DIR,
                               env=environment(**self.env), timeout=timeout)
+        if REPORT.search(done.stderr):
+            raise AssertionError('a sanitizer reports:\n' + done.stderr)
+        return done
 
     def ctl(self, *args, **more):
         """What enrollctl says; Failed if it ends with an error."""

@@ -132,7 +132,8 @@ class BadCertificates(StageCase):
         for case in self.cases:
             with self.about(case):
                 enrollment, certificates = case.refused['enrollment'], case.refused['certificates']
-                self.assertEqual([r.get('bad') for r in self.many.ca_log('issued', case.user)], [case.kind, None])
+                issued = self.many.ca_log('issued', case.user)
+                self.assertEqual([r.get('bad') for r in issued], [case.kind, None])
                 self.assertEqual(enrollment['state'], 'blocked', self.many.story(case.user))
                 self.assertEqual(enrollment['why_class'], 'policy')
                 self.assertRegex(enrollment['why'], r'(?m)(^|: |\n)%s ' % case.reason)
@@ -145,7 +146,8 @@ class BadCertificates(StageCase):
     def test_no_finding_but_the_one_that_is_meant(self):
         """An error of another row would hide that the right one does not see it."""
         together = {     # one mistake that breaks several rules
-            'no_address': {'OWN-ADDR', 'SAN-1', 'SAN-2'}, 'no_policy': {'POL-1', 'POL-3'},
+            'wrong_address': {'OWN-ADDR', 'SAN-2', 'CN-1'},
+            'no_address': {'OWN-ADDR', 'SAN-1', 'SAN-2', 'CN-1'}, 'no_policy': {'POL-1', 'POL-3'},
             'legacy': {'POL-2', 'POL-3'}, 'no_email_eku': {'EKU-1', 'EKU-2', 'OWN-USE', 'OWN-CHAIN'},
             'server_eku': {'EKU-2', 'EKU-3'}, 'wrong_policy': {'POL-3'},
             'ku_encrypt_only': {'OWN-USE', 'KU-3'}, 'ku_cert_sign': {'KU-2', 'KU-3', 'KU-4', 'BC-1'},
@@ -180,8 +182,8 @@ class BadCertificates(StageCase):
                 self.assertNotEqual(public_key(published), public_key(self.issued(case, 0)))
                 self.assertTrue(mailtools.is_signed(case.mail_then))
         for case in (self.signing[0], self.dual[0]):
-            verdict = mailtools.verify_openssl(case.mail_then, self.stage.ca.root)
-            self.assertTrue(verdict, verdict)
+            for name, verdict in mailtools.verify_all(case.mail_then, self.stage.ca.root).items():
+                self.assertTrue(verdict, (name, verdict))
 
     def test_the_ca_has_nothing_to_complain_of(self):
         self.assertEqual(self.many.violations(), [])
