@@ -126,9 +126,10 @@ class Postfix(unittest.TestCase):
 
     def test_the_outbound_instance_stands_before_opendkim(self):
         for place in PLACES:
-            rows = re.findall(r'smtpd_milters = (.*?) \}', read('examples', 'postfix', place, 'master.cf'))
+            rows = re.findall(r'smtpd_milters = (.*) \}$', read('examples', 'postfix', place, 'master.cf'), re.M)
             signing = [r for r in rows if 'outbound.sock' in r]
             self.assertEqual(len(signing), 1, place)
+            self.assertIn('outbound.sock, default_action=tempfail }', signing[0], 'half-edited mail must not go on')
             self.assertLess(signing[0].index('outbound.sock'), signing[0].index('opendkim.sock'), place)
 
     def test_the_reply_listener_is_where_the_configuration_says(self):
