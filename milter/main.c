@@ -53,12 +53,16 @@ static int run(enum instance instance, const char *path)
 		return 1;
 	}
 	rc = service_run(service, path);
-	service_end(service);
+	if (!service_end(service)) {
+		/* Sessions that libmilter left open may still run: no destructors under their feet. */
+		fflush(NULL);
+		_exit(rc);
+	}
 	config_unref(config);
 	return rc;
 }
 
-/* Before any thread: they inherit it, and only libmilter's signal thread and our reload thread wait for signals. */
+/* Before any thread: they inherit it, and only the first thread and libmilter's signal thread wait for signals. */
 static void block_signals(void)
 {
 	sigset_t set;
@@ -76,7 +80,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"instance", required_argument, NULL, 'i'}, {"config", required_argument, NULL, 'c'},
 		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
 	const char *path = SYSCONFDIR "/enroll-milter/enroll-milter.conf", *name = NULL;
-	int o, rc;
+	int o;
 
 	process_harden();
 	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
@@ -105,8 +109,5 @@ int main(int argc, char **argv)
 	if (!name || (strcmp(name, "outbound") != 0 && strcmp(name, "inbound") != 0))
 		return usage_error("--instance must be outbound or inbound");
 	block_signals();
-	rc = run(strcmp(name, "inbound") == 0 ? INSTANCE_INBOUND : INSTANCE_OUTBOUND, path);
-	/* Sessions that libmilter left open may still run: no destructors under their feet. */
-	fflush(NULL);
-	_exit(rc);
+	return run(strcmp(name, "inbound") == 0 ? INSTANCE_INBOUND : INSTANCE_OUTBOUND, path);
 }

@@ -118,7 +118,7 @@ static bool blank(unsigned char c)
 /* `start` is the beginning of a line without its line end, of which `len` octets are at hand (at most sizeof(line_start) count). */
 static void scan_line_start(struct mime_scan *s, const unsigned char *start, size_t len)
 {
-	static const char field[] = "content-transfer-encoding:";
+	static const char field[] = "content-transfer-encoding";
 	size_t name = sizeof(field) - 1, i = name;
 
 	if (len == 0)
@@ -126,6 +126,11 @@ static void scan_line_start(struct mime_scan *s, const unsigned char *start, siz
 	if (start[0] == 'F' && len >= 5 && memcmp(start, "From ", 5) == 0)
 		s->from_line = true;
 	if ((start[0] | 0x20) != 'c' || len < name || strncasecmp((const char *)start, field, name) != 0)
+		return;
+	/* Blanks in front of the colon are obsolete syntax (RFC 5322 section 4.5.8), which some read. */
+	while (i < len && blank(start[i]))
+		i++;
+	if (i == len || start[i++] != ':')
 		return;
 	while (i < len && blank(start[i]))
 		i++;
@@ -186,8 +191,11 @@ static void scan_whole_line(struct mime_scan *s, const unsigned char *p, size_t 
 
 void mime_scan_feed(struct mime_scan *s, const void *data, size_t len)
 {
-	const unsigned char *p = data, *end = p + len, *lf;
+	const unsigned char *p = data, *end, *lf;
 
+	if (len == 0)
+		return;
+	end = p + len;
 	s->octets += len;
 	while (p < end && (lf = memchr(p, '\n', (size_t)(end - p))) != NULL) {
 		if (s->line_length == 0) {

@@ -1,9 +1,13 @@
 /*
  * milter/service.c - start, socket, reload.
  *
- * libmilter owns SIGHUP, SIGTERM and SIGINT: each ends smfi_main.  Reload is SIGUSR1, which is blocked everywhere and waited for by one
- * thread of ours; main blocks all four before the first thread starts, or one of them would take a signal that is meant for another.  The socket's permissions are part of the security model (who can connect can claim any login): it is made 0660 for one
- * group, before anybody can reach it.
+ * Signals are the first thread's: main blocks them before any other thread starts, and the kernel hands what is sent to the process to its first
+ * thread if that one waits.  libmilter's own thread waits for SIGHUP, SIGTERM and SIGINT too, but may only get one while a reload is under way; it
+ * ends smfi_main as well, though it takes up to five seconds, the time its listener polls.  So smfi_main runs on a thread of its own, and a
+ * connection to our own socket wakes it at the end.
+ *
+ * The socket's permissions are part of the security model (who can connect can claim any login): it is made 0660 for one group, before anybody can
+ * reach it.
  */
 #include "config.h"
 
@@ -15,7 +19,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #ifdef HAVE_SYSTEMD
@@ -144,16 +150,19 @@ void service_free(struct service *s)
 	free(s);
 }
 
-void service_end(struct service *s)
+bool service_end(struct service *s)
 {
 	struct timespec tenth = {.tv_nsec = 100000000L};
 
 	for (int i = 0; i < 10 && atomic_load(&s->sessions) > 0; i++)
 		nanosleep(&tenth, NULL);
-	if (atomic_load(&s->sessions) == 0)
+	if (atomic_load(&s->sessions) == 0) {
 		service_free(s);
-	else if (s->recorder)
+		return true;
+	}
+	if (s->recorder)
 		recorder_flush(s->recorder);
+	return false;
 }
 
 bool service_reload(struct service *s, struct config *config, struct err *err)
@@ -217,30 +226,90 @@ static bool open_socket(struct service *s, struct err *err)
 
 /* ---- run -------------------------------------------------------------------------------------------------------------------------- */
 
-struct reloader {
-	struct service *service;
-	const char *path;
+struct listener {
+	pthread_t waits;     /* the thread that waits for signals */
+	atomic_bool ended;
+	int rc;
 };
 
-static void *reload_thread(void *arg)
+static void *listen_thread(void *arg)
 {
-	struct reloader *r = arg;
+	struct listener *l = arg;
+
+	l->rc = smfi_main();
+	atomic_store(&l->ended, true);
+	pthread_kill(l->waits, SIGUSR1);
+	return NULL;
+}
+
+static void reload(struct service *s, const char *path)
+{
+	struct err err = ERR_INIT;
+	struct config *c = config_load(path, &err);
+
+	if (c && service_reload(s, c, &err))
+		log_event(LOG_LEVEL_INFO, "reloaded", "config", path, NULL);
+	else
+		log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
+	config_unref(c);
+}
+
+/* libmilter's listener looks if it is over when its poll returns. A TCP socket is left to its five seconds. */
+static void wake_listener(const char *where)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (strncmp(where, "unix:", 5) != 0 || strlen(where + 5) >= sizeof addr.sun_path)
+		return;
+	memcpy(addr.sun_path, where + 5, strlen(where + 5));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return;
+	connect(fd, (struct sockaddr *)&addr, sizeof addr);
+	close(fd);
+}
+
+static void *stop_thread(void *arg)
+{
+	(void)arg;
+	smfi_stop();
+	return NULL;
+}
+
+/* smfi_stop says that it is over, then waits for a lock that the listener holds while it polls. */
+static void end_listener(struct listener *l, const char *where)
+{
+	struct timespec pause = {.tv_nsec = 20000000L};
+	pthread_t thread;
+
+	if (atomic_load(&l->ended))
+		return;
+	if (pthread_create(&thread, NULL, stop_thread, NULL) != 0) {
+		smfi_stop();
+		return;
+	}
+	while (!atomic_load(&l->ended)) {
+		wake_listener(where);
+		nanosleep(&pause, NULL);
+	}
+	pthread_join(thread, NULL);
+}
+
+/* Until the end: SIGUSR1 reloads, the others end. */
+static void wait_for_signals(struct service *s, struct listener *l, const char *path, const char *where)
+{
 	sigset_t set;
-	int sig;
+	int sig = SIGTERM;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
-	while (sigwait(&set, &sig) == 0) {
-		struct err err = ERR_INIT;
-		struct config *c = config_load(r->path, &err);
-
-		if (c && service_reload(r->service, c, &err))
-			log_event(LOG_LEVEL_INFO, "reloaded", "config", r->path, NULL);
-		else
-			log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
-		config_unref(c);
-	}
-	return NULL;
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	while (sigwait(&set, &sig) == 0 && !atomic_load(&l->ended) && sig == SIGUSR1)
+		reload(s, path);
+	end_listener(l, where);
 }
 
 static void say_ready(const struct service *s)
@@ -263,26 +332,33 @@ static void say_ready(const struct service *s)
 
 int service_run(struct service *s, const char *path)
 {
-	struct reloader reloader = {s, path};
+	struct listener listener = {.waits = pthread_self(), .rc = MI_FAILURE};
+	const struct config *c = s->current->config;
+	char *where = str_dup(s->instance == INSTANCE_INBOUND ? c->milter.inbound_socket : c->milter.outbound_socket);
 	struct err err = ERR_INIT;
 	pthread_t thread;
 	int rc;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (!session_register(s, &err) || !open_socket(s, &err)) {
-		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
-		return 1;
+	if (!where) {
+		err_nomem(&err, "start");
+		goto failed;
 	}
-	rc = pthread_create(&thread, NULL, reload_thread, &reloader);
-	if (rc != 0) {
-		err_errno(&err, rc, "start reload thread", NULL);
-		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
-		return 1;
-	}
+	if (!session_register(s, &err) || !open_socket(s, &err))
+		goto failed;
 	say_ready(s);
-	rc = smfi_main();
-	log_event(LOG_LEVEL_INFO, "stopped", "instance", s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", NULL);
-	pthread_cancel(thread);
+	rc = pthread_create(&thread, NULL, listen_thread, &listener);
+	if (rc != 0) {
+		err_errno(&err, rc, "start listener", NULL);
+		goto failed;
+	}
+	wait_for_signals(s, &listener, path, where);
 	pthread_join(thread, NULL);
-	return rc == MI_SUCCESS ? 0 : 1;
+	log_event(LOG_LEVEL_INFO, "stopped", "instance", s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", NULL);
+	free(where);
+	return listener.rc == MI_SUCCESS ? 0 : 1;
+failed:
+	log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
+	free(where);
+	return 1;
 }

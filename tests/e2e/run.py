@@ -48,6 +48,9 @@ class Lines(unittest.TestResult):
         print('%-70s %s  %.1f s%s' % (test.id(), word, spent, more), flush=True)
 
     def addSuccess(self, test):
+        product = self.stage and self.stage.product
+        if product and product.reports(self._marks):
+            self._fail(test, 'a sanitizer reports:\n' + product.reports(self._marks))
         if self._said is None:
             self.counts['passed'] += 1
             self._say(test, 'ok')
@@ -57,11 +60,21 @@ class Lines(unittest.TestResult):
         self._say(test, 'skipped', ', because ' + reason)
 
     def _bad(self, test, error):
+        self._fail(test, self._exc_info_to_string(error, test))
+
+    def end(self, name):
+        """The daemons of the last product have to end well, too."""
+        bad = self.stage.product.end() if self.stage and self.stage.product else ''
+        if bad:
+            self.counts['failed'] += 1
+            print('%-70s FAILED\n%s' % (name + ': the daemons at their end', bad), flush=True)
+
+    def _fail(self, test, text):
         if self._said is None:
             self.counts['failed'] += 1
         self._said = 'failed'
         self._say(test, 'FAILED')
-        print(self._exc_info_to_string(error, test))
+        print(text)
         if self.stage:
             print(self.stage.logs_since(self._marks, 25), flush=True)
 
@@ -127,6 +140,7 @@ def run_inside(name, patterns):
             print('# ' + ', '.join('%s %.2f' % i for i in stage.seconds.items()), flush=True)
     result = Lines(stage)
     suite.run(result)
+    result.end(name)
     if result.counts['failed']:
         keep(name)
     print(FINAL + json.dumps(result.counts), flush=True)

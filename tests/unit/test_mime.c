@@ -142,6 +142,8 @@ static const struct {
 	{"From within a line is safe", BODY("a From here\r\n>From here\r\nfrom here\r\nFromage\r\n"), 0},
 	{"a part that says it is 8bit", BODY("--b\r\nContent-Transfer-Encoding: 8bit\r\n\r\nx\r\n"), DECLARED},
 	{"a part that says it is BINARY", BODY("--b\r\ncontent-transfer-ENCODING:\tBinary\r\n\r\nx\r\n"), DECLARED},
+	{"a part that says it is 8bit, in obsolete syntax", BODY("Content-Transfer-Encoding : 8bit\r\n"), DECLARED},
+	{"another field that begins so", BODY("Content-Transfer-Encoding-X: 8bit\r\nContent-Transfer-Encoding8bit\r\n"), 0},
 	{"a part whose encoding is folded away", BODY("Content-Transfer-Encoding:\r\n 8bit\r\n"), DECLARED},
 	{"7bit, base64 and quoted-printable say nothing new", BODY("Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n"), 0},
 };

@@ -274,10 +274,10 @@ END_TEST
 static const char crowd[] =
 	"BEGIN;"
 	"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
-	" INSERT INTO enrollments (id, address, address_key, addresses, profile, usage, state, resume, state_since, next_at, requested_at)"
+	" INSERT INTO enrollments (id, address, address_key, addresses, profile, usage, state, resume, state_since, next_at, requested_at, ordered_at)"
 	" SELECT i, printf('user%d@example.org', i), printf('user%d@example.org', i), printf('user%d@example.org', i), 'mailbox-strict', "
 	"'sign',"
-	" CASE WHEN i % 100 = 0 THEN 'challenge-awaited' ELSE 'active' END, 'requested', 1, 2000000000 + i, 1 FROM n;"
+	" CASE WHEN i % 100 = 0 THEN 'challenge-awaited' ELSE 'active' END, 'requested', 1, 2000000000 + i, 1, 1 FROM n;"
 	"INSERT INTO enrollment_addresses (enrollment_id, address_key) SELECT id, address_key FROM enrollments;"
 	"INSERT INTO user_keys (id, enrollment_id, wrapped, spki_sha256, created_at) SELECT id, id, x'00', printf('%064d', id), 1 FROM "
 	"enrollments;"
