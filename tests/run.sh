@@ -111,7 +111,7 @@ check_in() {
 # Counts of a program that ends with "N passed, N failed, N skipped"; its output is shown as it comes.
 run_counted() {
 	log=$(mktemp)
-	{ "$@" 2>&1; echo "exit code $?"; } | tee "$log" | grep -v -E '^exit code [0-9]+$|^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$'
+	{ "$@" 2>&1; echo "exit code $?"; } | tee "$log" | grep --line-buffered -v -E '^exit code [0-9]+$|^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$'
 	sums=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$log" | tail -n 1)
 	code=$(sed -n 's/^exit code \([0-9]*\)$/\1/p' "$log" | tail -n 1)
 	rm -f "$log"
@@ -157,7 +157,7 @@ group_ca() {
 
 group_e2e() {
 	if build_in "$build"; then
-		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py
+		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs 2
 	else
 		fail "the build"
 	fi
