@@ -895,7 +895,7 @@ static enum step_result run_published(struct step *s, struct err *err)
 		return STEP_FAIL;
 	note(s, "state", "mail of %s is signed from now on", address_of(s));
 	to(s, ENROLLMENT_ACTIVE);
-	s->row.orders = s->row.abandoned = 0;
+	s->row.orders = 0;
 	s->row.next_at = renew_at(&s->certificate);
 	return STEP_MOVE;
 }

@@ -10,6 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include "milter/service.h"
 
 static const char help[] =
@@ -52,14 +56,16 @@ static int run(enum instance instance, const char *path)
 		config_unref(config);
 		return 1;
 	}
-	rc = service_run(service, path);
-	if (!service_end(service)) {
-		/* Sessions that libmilter left open may still run: no destructors under their feet. */
-		fflush(NULL);
-		_exit(rc);
-	}
+	/* The service holds what it needs of it, and gives it up when it is reloaded. */
 	config_unref(config);
-	return rc;
+	rc = service_run(service, path);
+	service_end(service);
+	fflush(NULL);
+#ifdef __SANITIZE_ADDRESS__
+	__lsan_do_leak_check(); /* _exit would leave it out */
+#endif
+	/* Sessions that libmilter left open may still run: no destructors under their feet. */
+	_exit(rc);
 }
 
 /* Before any thread: they inherit it, and only the first thread and libmilter's signal thread wait for signals. */

@@ -2,9 +2,9 @@
  * milter/service.c - start, socket, reload.
  *
  * Signals are the first thread's: main blocks them before any other thread starts, and the kernel hands what is sent to the process to its first
- * thread if that one waits.  libmilter's own thread waits for SIGHUP, SIGTERM and SIGINT too, but may only get one while a reload is under way; it
- * ends smfi_main as well, though it takes up to five seconds, the time its listener polls.  So smfi_main runs on a thread of its own, and a
- * connection to our own socket wakes it at the end.
+ * thread if that one waits.  (libmilter's own thread waits for SIGHUP, SIGTERM and SIGINT too: if it ever gets one, smfi_main ends, and that is seen.)  At the
+ * end libmilter is not asked to stop: it would take five seconds, the time its listener polls, and would destroy mutexes that others wait for.  Its
+ * socket goes, sessions get a moment, what is queued is written, and the process ends by _exit, with nothing freed that a session may still touch.
  *
  * The socket's permissions are part of the security model (who can connect can claim any login): it is made 0660 for one group, before anybody can
  * reach it.
@@ -19,9 +19,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #ifdef HAVE_SYSTEMD
@@ -150,19 +148,14 @@ void service_free(struct service *s)
 	free(s);
 }
 
-bool service_end(struct service *s)
+void service_end(struct service *s)
 {
-	struct timespec tenth = {.tv_nsec = 100000000L};
+	struct timespec hundredth = {.tv_nsec = 10000000L};
 
-	for (int i = 0; i < 10 && atomic_load(&s->sessions) > 0; i++)
-		nanosleep(&tenth, NULL);
-	if (atomic_load(&s->sessions) == 0) {
-		service_free(s);
-		return true;
-	}
+	for (int i = 0; i < 100 && atomic_load(&s->sessions) > 0; i++)
+		nanosleep(&hundredth, NULL);
 	if (s->recorder)
 		recorder_flush(s->recorder);
-	return false;
 }
 
 bool service_reload(struct service *s, struct config *config, struct err *err)
@@ -227,6 +220,8 @@ static bool open_socket(struct service *s, struct err *err)
 /* ---- run -------------------------------------------------------------------------------------------------------------------------- */
 
 struct listener {
+	struct service *service;
+	const char *path;    /* of the configuration */
 	pthread_t waits;     /* the thread that waits for signals */
 	atomic_bool ended;
 	int rc;
@@ -242,63 +237,41 @@ static void *listen_thread(void *arg)
 	return NULL;
 }
 
-static void reload(struct service *s, const char *path)
+/* On a thread of its own: while the first one does not wait, libmilter would get a SIGTERM. */
+static void *reload_thread(void *arg)
 {
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+	struct listener *l = arg;
 	struct err err = ERR_INIT;
-	struct config *c = config_load(path, &err);
+	struct config *c;
 
-	if (c && service_reload(s, c, &err))
-		log_event(LOG_LEVEL_INFO, "reloaded", "config", path, NULL);
+	pthread_mutex_lock(&one_at_a_time);
+	c = config_load(l->path, &err);
+	if (c && service_reload(l->service, c, &err))
+		log_event(LOG_LEVEL_INFO, "reloaded", "config", l->path, NULL);
 	else
 		log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
 	config_unref(c);
-}
-
-/* libmilter's listener looks if it is over when its poll returns. A TCP socket is left to its five seconds. */
-static void wake_listener(const char *where)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd;
-
-	if (strncmp(where, "unix:", 5) != 0 || strlen(where + 5) >= sizeof addr.sun_path)
-		return;
-	memcpy(addr.sun_path, where + 5, strlen(where + 5));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	connect(fd, (struct sockaddr *)&addr, sizeof addr);
-	close(fd);
-}
-
-static void *stop_thread(void *arg)
-{
-	(void)arg;
-	smfi_stop();
+	pthread_mutex_unlock(&one_at_a_time);
 	return NULL;
 }
 
-/* smfi_stop says that it is over, then waits for a lock that the listener holds while it polls. */
-static void end_listener(struct listener *l, const char *where)
+/* Nobody waits for this thread: the process may end while it works. */
+static bool start_thread(void *(*run)(void *), struct listener *l, struct err *err)
 {
-	struct timespec pause = {.tv_nsec = 20000000L};
 	pthread_t thread;
+	int rc = pthread_create(&thread, NULL, run, l);
 
-	if (atomic_load(&l->ended))
-		return;
-	if (pthread_create(&thread, NULL, stop_thread, NULL) != 0) {
-		smfi_stop();
-		return;
-	}
-	while (!atomic_load(&l->ended)) {
-		wake_listener(where);
-		nanosleep(&pause, NULL);
-	}
-	pthread_join(thread, NULL);
+	if (rc != 0)
+		return err_errno(err, rc, "start thread", NULL);
+	pthread_detach(thread);
+	return true;
 }
 
 /* Until the end: SIGUSR1 reloads, the others end. */
-static void wait_for_signals(struct service *s, struct listener *l, const char *path, const char *where)
+static void wait_for_signals(struct listener *l)
 {
+	struct err err = ERR_INIT;
 	sigset_t set;
 	int sig = SIGTERM;
 
@@ -308,8 +281,8 @@ static void wait_for_signals(struct service *s, struct listener *l, const char *
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	while (sigwait(&set, &sig) == 0 && !atomic_load(&l->ended) && sig == SIGUSR1)
-		reload(s, path);
-	end_listener(l, where);
+		if (!start_thread(reload_thread, l, &err))
+			log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
 }
 
 static void say_ready(const struct service *s)
@@ -330,35 +303,35 @@ static void say_ready(const struct service *s)
 			"ca.challenge-authentication = \"none-from-network\": whoever sends from challenge-networks can pose as the CA", NULL);
 }
 
+static int run_failed(const struct err *err)
+{
+	log_error(LOG_LEVEL_ERROR, "start_failed", err, NULL);
+	return 1;
+}
+
 int service_run(struct service *s, const char *path)
 {
-	struct listener listener = {.waits = pthread_self(), .rc = MI_FAILURE};
+	/* Outlives this function: its threads are left alone at the end. */
+	static struct listener listener;
 	const struct config *c = s->current->config;
 	char *where = str_dup(s->instance == INSTANCE_INBOUND ? c->milter.inbound_socket : c->milter.outbound_socket);
 	struct err err = ERR_INIT;
-	pthread_t thread;
-	int rc;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (!where) {
-		err_nomem(&err, "start");
-		goto failed;
+	listener = (struct listener){.service = s, .path = path, .waits = pthread_self(), .rc = MI_SUCCESS};
+	if (!where || !session_register(s, &err) || !open_socket(s, &err)) {
+		free(where);
+		return run_failed(&err);
 	}
-	if (!session_register(s, &err) || !open_socket(s, &err))
-		goto failed;
 	say_ready(s);
-	rc = pthread_create(&thread, NULL, listen_thread, &listener);
-	if (rc != 0) {
-		err_errno(&err, rc, "start listener", NULL);
-		goto failed;
+	if (!start_thread(listen_thread, &listener, &err)) {
+		free(where);
+		return run_failed(&err);
 	}
-	wait_for_signals(s, &listener, path, where);
-	pthread_join(thread, NULL);
+	wait_for_signals(&listener);
+	if (strncmp(where, "unix:", 5) == 0)
+		unlink(where + 5);
+	free(where);
 	log_event(LOG_LEVEL_INFO, "stopped", "instance", s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", NULL);
-	free(where);
-	return listener.rc == MI_SUCCESS ? 0 : 1;
-failed:
-	log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
-	free(where);
-	return 1;
+	return atomic_load(&listener.ended) && listener.rc != MI_SUCCESS ? 1 : 0;
 }

@@ -44,8 +44,8 @@ struct snapshot *service_snapshot(struct service *s); /* snapshot_unref it */
 void snapshot_unref(struct snapshot *n);
 /* Open the socket with mode and group, run until SIGTERM; SIGUSR1 reloads `path`.  Exit code. */
 int service_run(struct service *s, const char *path);
-/* After service_run: what is queued is written and everything freed. libmilter leaves open sessions alone at its end and says nothing of them; while
- * there are any, nothing they may touch is freed, and the process has to end by _exit: false. */
-bool service_end(struct service *s);
+/* After service_run: sessions get a moment to finish, and what is queued is written.  Nothing is freed, as libmilter leaves open sessions alone and
+ * says nothing of them: the process has to end by _exit. */
+void service_end(struct service *s);
 
 #endif

@@ -30,9 +30,9 @@ BOX = 'box@outside.example'
 
 SIGNERS, MAILS_EACH = 4, 25
 DIRECTORY_MS, DNS_MS, CA_SECONDS = 1500, 2000, 5
+DNS_TTL = 2               # of what the stage publishes
 CACHE_SECONDS = 1         # so that what is believed in an outage is stale
 FAILURE_MEMORY = 5        # seconds for which a directory that was silent is not asked again
-SERVFAIL_MEMORY = 6       # and for which libunbound remembers that nobody answered
 SLACK = 3                 # seconds a busy machine may take for nothing
 PACE = 3                  # an outage may make mail so many times slower
 
@@ -86,9 +86,12 @@ class Outages(StageCase):
         cls.many.behave(authz_valid=True)
         cls.send_all()                      # everybody known, every cache warm
         cls.outages = []
+        time.sleep(DNS_TTL + 1)             # of the stage: an enrollment has to ask again
         for what in SERVICES:
             for kind in KINDS:
                 cls.outages.append(cls.run_outage(Outage(what, kind)))
+            if what == 'dns':
+                cls.wait_dns()
         cls.s.postfix.flush()
         users = [o.user for o in cls.outages]
         try:
@@ -142,14 +145,25 @@ class Outages(StageCase):
                 cls.challenge_comes(outage)
             waits.join()
         if outage.service == 'dns':
-            # The next outage is to be seen, not this one nor an answer from in between.
-            time.sleep(SERVFAIL_MEMORY)
+            time.sleep(DNS_TTL + 1)
         return outage
+
+    @classmethod
+    def wait_dns(cls):
+        """Until enrolld's resolver has got over it: the next outage is to be seen, not this."""
+        user = cls.many.user()
+        cls.many.enroll(user)
+
+        def through():
+            if cls.many.state(user) == 'waiting':
+                cls.many.retry(user)
+            return cls.many.state(user) == 'active'
+        service.until(through, 300, 'enrolld gets answers again', every=0.5)
 
     @classmethod
     def watch_waiting(cls, outage):
         try:
-            outage.waiting = cls.many.wait_state([outage.user], 'waiting')[outage.user]
+            outage.waiting = cls.many.wait_state([outage.user], 'waiting', seconds=60)[outage.user]
         except TimeoutError as trouble:
             outage.waited = trouble
 

@@ -86,6 +86,9 @@ class Switches(StageCase):
             self.assertEqual(self.p.json('status')['orders_in_24h'], already + 2)
         finally:
             self.configure(cap_per_day=0)
+        for user in people:     # or they would turn up in another test's counts
+            self.p.ctl('retry', user + '@corp.example')
+            self.p.wait_state(user + '@corp.example', 'active')
 
     def test_pilot_holds(self):
         self.configure(pilot={'addresses': ['dave@corp.example']})
