@@ -104,7 +104,7 @@ END_TEST
 START_TEST(a_claimed_row_is_not_given_to_a_second_worker_until_the_lease_ends)
 {
 	struct enrollment a = {0}, b = {0};
-	time_t now = time(NULL);
+	time_t now = time(NULL) + 5; /* rows made meanwhile are due */
 
 	request("alice@example.org");
 	ck_assert(claim(&a, "one", now, 60));
@@ -125,7 +125,7 @@ START_TEST(a_worker_whose_lease_was_taken_over_writes_nothing)
 	const char *second[] = {"two", "one"};
 	struct enrollment a = {0}, b = {0}, now_row;
 	struct store_step late = {.row = &a, .event = "late", .actor = "one"}, good = {.row = &b, .event = "good", .actor = "two"};
-	time_t now = time(NULL);
+	time_t now = time(NULL) + 5; /* rows made meanwhile are due */
 	int64_t id = request("alice@example.org");
 
 	ck_assert(claim(&a, "one", now, 10));
@@ -153,7 +153,7 @@ START_TEST(an_intent_is_stored_before_and_found_after_a_crash)
 {
 	struct enrollment a = {0}, b = {0};
 	struct store_step step = {.row = &a, .event = "newOrder", .actor = "enrolld", .keep_lease = true, .count_order = true};
-	time_t now = time(NULL);
+	time_t now = time(NULL) + 5; /* rows made meanwhile are due */
 	size_t orders;
 
 	request("alice@example.org");
@@ -183,7 +183,7 @@ START_TEST(the_leases_of_a_killed_predecessor_are_given_back_with_their_intents)
 {
 	struct enrollment a = {0}, b = {0}, again = {0};
 	struct store_step step = {.row = &a, .actor = "enrolld", .keep_lease = true};
-	time_t now = time(NULL);
+	time_t now = time(NULL) + 5; /* rows made meanwhile are due */
 
 	request("alice@example.org");
 	request("bob@example.org");
@@ -208,7 +208,7 @@ START_TEST(everything_of_a_row_is_read_back_as_it_was_written)
 	struct enrollment a = {0}, b;
 	struct store_step step = {.row = &a, .event = "state", .actor = "enrolld", .text = "why", .class = ERR_TEMPORARY};
 	int64_t id = request("alice@example.org");
-	time_t now = time(NULL);
+	time_t now = time(NULL) + 5; /* rows made meanwhile are due */
 
 	ck_assert(claim(&a, "one", now, 30));
 	free(a.ca);
@@ -261,7 +261,7 @@ END_TEST
 START_TEST(rows_are_claimed_oldest_first_and_only_when_due)
 {
 	struct enrollment row = {0};
-	time_t now = time(NULL), when, starts[3] = {now + 300, now + 100, now + 200};
+	time_t now = time(NULL) + 5, when, starts[3] = {now + 300, now + 100, now + 200};
 	int64_t ids[3];
 	const char *names[] = {"a@example.org", "b@example.org", "c@example.org"};
 
