@@ -13,8 +13,11 @@ top=$PWD
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
 all_groups='structure unit ca e2e sanitizers'
-# End-to-end modules that --long also runs with sanitized daemons; those that are there.
-sanitized_modules='test_main test_observe test_inbound test_outbound'
+# End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
+# unit tests with threads, which are all that is run with the thread sanitizer otherwise.
+sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe'
+threaded_tests='test_store_parallel test_directory test_dns test_http test_sign test_mime test_inbound test_jws test_config'
+valgrind='valgrind -q --vgdb=no --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
 long=0 groups='' passed=0 failed=0 skipped=0
 
@@ -29,8 +32,9 @@ list() {
 		unit        make check: one count a Check case
 		ca          the test CA's own test (tests/ca/selftest.py)
 		e2e         Postfix, OpenDKIM, slapd, DNS, the CA and the product together (tests/e2e/run.py); root
-		sanitizers  unit with address+undefined and with thread sanitizers
-		            --long: also under valgrind, built by clang, and end-to-end modules with sanitized daemons
+		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
+		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
+		            with daemons under valgrind, and the build by clang
 	END
 	exit 0
 }
@@ -163,14 +167,21 @@ group_e2e() {
 	fi
 }
 
+# sanitized NAME SANITIZERS make-argument...
 sanitized() {
-	name=$1
+	name=$1 kind=$2
+	shift 2
 	say "-- $name"
-	if build_in "$build-$name" --enable-sanitizers="$2"; then
-		check_in "$build-$name"
+	if build_in "$build-$name" --enable-sanitizers="$kind"; then
+		check_in "$build-$name" "$@"
 	else
 		fail "the build with $name sanitizers"
 	fi
+}
+
+# unit_tests NAME... : their programs as make's TESTS
+unit_tests() {
+	for name; do printf 'tests/unit/%s ' "$name"; done
 }
 
 # libunbound, GLib and OpenLDAP are not instrumented: G_SLICE keeps GLib from reusing memory behind the sanitizer's back.
@@ -180,24 +191,28 @@ group_sanitizers() (
 	passed=0 failed=0 skipped=0
 	{
 		sanitized address address,undefined
-		sanitized thread thread
 		if [ $long = 1 ]; then
-			under_valgrind
-			built_by_clang
+			sanitized thread thread
 			e2e_sanitized address
 			e2e_sanitized thread
+			under_valgrind
+			built_by_clang
+		else
+			sanitized thread thread TESTS="$(unit_tests $threaded_tests)"
 		fi
 	} >&3
 	say "$passed $failed $skipped"
 )
 
+# What runs under valgrind must not be built with a sanitizer.
 under_valgrind() {
 	say "-- valgrind"
 	if ! command -v valgrind >/dev/null; then
 		skip "valgrind is not installed"
 	elif build_in "$build"; then
-		check_in "$build" LOG_COMPILER=valgrind \
-			LOG_FLAGS='-q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
+		check_in "$build" TESTS="$(unit_tests $(cd tests/unit && ls test_*.c | sed 's/\.c$//'))" \
+			LOG_COMPILER=valgrind LOG_FLAGS="${valgrind#valgrind }"
+		run_counted env ENROLL_TEST_WRAPPER="$valgrind" ENROLL_BUILD="$build" $python -B tests/e2e/run.py test_main_job
 	else
 		fail "the build"
 	fi
@@ -216,14 +231,10 @@ built_by_clang() {
 
 e2e_sanitized() {
 	say "-- end to end, $1"
-	modules=''
-	for module in $sanitized_modules; do
-		if [ -e "tests/e2e/$module.py" ]; then modules="$modules $module"; fi
-	done
-	if [ -z "$modules" ]; then
-		skip "there is no end-to-end module for it"
+	if [ -x "$build-$1/enrolld" ]; then
+		run_counted env ENROLL_BUILD="$build-$1" $python -B tests/e2e/run.py $sanitized_modules
 	else
-		run_counted env ENROLL_BUILD="$build-$1" $python -B tests/e2e/run.py $modules
+		skip "the build with $1 sanitizers failed"
 	fi
 }
 

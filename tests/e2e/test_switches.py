@@ -53,12 +53,11 @@ class Switches(StageCase):
         self.p.ctl('enroll', 'bob@corp.example')
         shown = self.p.wait_state('bob@corp.example', 'waiting')
         self.assertIn('pause', shown['enrollment']['why'])
-        before = self.issued()
         self.assertIn('trying it', self.p.ctl('status'))
         self.p.ctl('resume')
         time.sleep(2)
         self.assertTrue(self.signed('alice'))
-        self.assertEqual(self.issued(), before)
+        self.assertNotIn('bob@corp.example', str(self.stage.ca.admin('/state')['certificates']))
         self.p.ctl('retry', 'bob@corp.example')
         self.p.wait_state('bob@corp.example', 'active')
 
@@ -134,3 +133,5 @@ class Switches(StageCase):
         finally:
             self.stage.ca.admin('/behaviour', {'authz_valid': True, 'challenge_trigger': 'authz-fetch'})
             self.configure(no_certificate='pass')
+            self.stage.ca.admin('/send-challenge', {'address': user + '@corp.example'})
+            self.p.wait_state(user + '@corp.example', 'active')     # or it would turn up in another test's counts

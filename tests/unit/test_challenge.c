@@ -405,7 +405,7 @@ START_TEST(trouble_has_the_right_outcome)
 	ck_assert_msg(outcome == t->expected, "%s: outcome %d instead of %d (%s)", t->name, outcome, t->expected, err.text);
 	ck_assert_msg(err.class == ERR_TEMPORARY && *err.text, "%s: no error", t->name);
 	ck_assert_msg(strstr(err.text, t->words) != NULL, "%s: \"%s\" is not in: %s", t->name, t->words, err.text);
-	ck_assert_msg(mono_ms() - begun < 5000, "%s: took %ld ms", t->name, (long)(mono_ms() - begun));
+	ck_assert_msg(mono_ms() - begun < 25000, "%s: took %ld ms", t->name, (long)(mono_ms() - begun));
 	server_clear();
 }
 END_TEST
