@@ -35,6 +35,7 @@ class Lines(unittest.TestResult):
         self.stage = stage
         self.counts = {'passed': 0, 'failed': 0, 'skipped': 0}
         self._marks = {}
+        self._seen = {}
         self._said = None
 
     def startTest(self, test):
@@ -47,10 +48,18 @@ class Lines(unittest.TestResult):
         spent = time.monotonic() - getattr(self, '_began', time.monotonic())
         print('%-70s %s  %.1f s%s' % (test.id(), word, spent, more), flush=True)
 
+    def _reports(self):
+        """What sanitizers wrote since this was asked last, class set-up and tear-down included."""
+        product, marks = self.stage and self.stage.product, self._seen
+        if not product:
+            return ''
+        self._seen = self.stage.log_marks()
+        return product.reports(marks)
+
     def addSuccess(self, test):
-        product = self.stage and self.stage.product
-        if product and product.reports(self._marks):
-            self._fail(test, 'a sanitizer reports:\n' + product.reports(self._marks))
+        reports = self._reports()
+        if reports:
+            self._fail(test, 'a sanitizer reports:\n' + reports)
         if self._said is None:
             self.counts['passed'] += 1
             self._say(test, 'ok')
@@ -65,6 +74,7 @@ class Lines(unittest.TestResult):
     def end(self, name):
         """The daemons of the last product have to end well, too."""
         bad = self.stage.product.end() if self.stage and self.stage.product else ''
+        bad = '\n'.join(filter(None, (bad, self._reports())))
         if bad:
             self.counts['failed'] += 1
             print('%-70s FAILED\n%s' % (name + ': the daemons at their end', bad), flush=True)
