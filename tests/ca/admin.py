@@ -134,8 +134,8 @@ def change_behaviour(ca, body):
     return ca.behaviour.snapshot()
 
 
-def reset_behaviour(ca, _body):
-    ca.behaviour.reset()
+def reset_behaviour(ca, body):
+    ca.behaviour.reset(body)
     ca.journal.event("behaviour", changes="reset")
     return ca.behaviour.snapshot()
 

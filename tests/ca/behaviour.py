@@ -197,43 +197,49 @@ class BehaviourError(ValueError):
     """A switch or fault that does not exist, or a value it cannot have."""
 
 
+def _checked(changes):
+    """(switches, faults) of what somebody asks for; BehaviourError when there is no such thing."""
+    changes = copy.deepcopy(changes)
+    preset = changes.pop("preset", None)
+    if preset is not None:
+        if preset not in PRESETS:
+            raise BehaviourError(f"no preset is called {preset!r}")
+        changes = {**copy.deepcopy(PRESETS[preset]), **changes}
+    faults = changes.pop("faults", None)
+    for name, value in changes.items():
+        if name not in CHECKS:
+            raise BehaviourError(f"no switch is called {name!r}")
+        if not CHECKS[name](value):
+            raise BehaviourError(f"{name} cannot be {value!r}; allowed: {CHECKS[name].text}")
+    return changes, {e: _checked_faults(e, v) for e, v in (faults or {}).items()}
+
+
 class Behaviour:
     """Current switches and pending faults. All methods may be called from any thread."""
 
     def __init__(self, initial=None):
         self._lock = threading.Lock()
         self._initial = copy.deepcopy(initial or {})
-        self.reset()
+        self.reset({})
 
-    def reset(self):
-        """Back to the defaults and what the configuration file said."""
+    def reset(self, changes):
+        """Back to the defaults and what the configuration file said, then `changes` as in merge;
+        nobody sees a state in between."""
+        values, faults = copy.deepcopy(DEFAULTS), {}
+        for step in (self._initial, changes):
+            more, more_faults = _checked(step)
+            values.update(more)
+            faults.update(more_faults)
         with self._lock:
-            self._values = copy.deepcopy(DEFAULTS)
-            self._faults = {}
-        self.merge(self._initial)
+            self._values, self._faults = values, faults
 
     def merge(self, changes):
         """Set switches; `faults` maps an endpoint to a fault, a list of them, or null (none);
         `preset` first sets what PRESETS says."""
-        changes = copy.deepcopy(changes)
-        preset = changes.pop("preset", None)
-        if preset is not None:
-            if preset not in PRESETS:
-                raise BehaviourError(f"no preset is called {preset!r}")
-            changes = {**copy.deepcopy(PRESETS[preset]), **changes}
-        faults = changes.pop("faults", None)
-        for name, value in changes.items():
-            if name not in CHECKS:
-                raise BehaviourError(f"no switch is called {name!r}")
-            if not CHECKS[name](value):
-                raise BehaviourError(f"{name} cannot be {value!r}; allowed: {CHECKS[name].text}")
-        checked = {}
-        for endpoint, value in (faults or {}).items():
-            checked[endpoint] = _checked_faults(endpoint, value)
+        values, faults = _checked(changes)
         with self._lock:
-            self._values.update(changes)
-            self._faults.update(checked)
-
+            self._values.update(values)
+            self._faults.update(faults)
     def __getitem__(self, name):
         with self._lock:
             return self._values[name]
