@@ -45,11 +45,12 @@ struct err {
 	char type[128];    /* ACME problem type, library or system code; may be empty */
 	char text[1024];
 	time_t retry_at;   /* not before, when somebody told us; 0 = unknown */
+	int status;        /* HTTP or SMTP status that came with it; 0 = none */
 };
 
 #define ERR_INIT {.class = ERR_NONE}
 
-/* Fill `err` (which may be NULL) anew, type and retry_at empty, and return false, so that `return err_set(...)` reads well.  The
+/* Fill `err` (which may be NULL) anew, type, retry_at and status empty, and return false, so that `return err_set(...)` reads well.  The
  * arguments may point into `err` itself. */
 bool err_set(struct err *err, enum err_class class, const char *op, const char *subject, const char *fmt, ...)
 	BASE_PRINTF(5, 6);

@@ -169,7 +169,7 @@ const char *acme_account_uri(struct acme *a);
 
 /* ---- orders (acme_order.c): as in ca.h ------------------------------------------------------------------------------- */
 
-bool acme_open(struct acme *a, const struct strlist *addresses, struct ca_order *out, struct err *err) BASE_MUST_CHECK;
+bool acme_open(struct acme *a, const struct ca_request *request, struct ca_order *out, struct err *err) BASE_MUST_CHECK;
 bool acme_look(struct acme *a, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 bool acme_answer_for(struct acme *a, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err) BASE_MUST_CHECK;
 bool acme_challenge_ready(struct acme *a, struct ca_order *o, struct err *err) BASE_MUST_CHECK;

@@ -25,9 +25,9 @@ static bool driver_prepare(void *self, struct ca_info *out, struct err *err)
 	return acme_prepare(self, out, err);
 }
 
-static bool driver_open(void *self, const struct strlist *addresses, struct ca_order *out, struct err *err)
+static bool driver_open(void *self, const struct ca_request *request, struct ca_order *out, struct err *err)
 {
-	return acme_open(self, addresses, out, err);
+	return acme_open(self, request, out, err);
 }
 
 static bool driver_look(void *self, struct ca_order *o, struct err *err)

@@ -146,8 +146,9 @@ static bool opened(const struct acme_answer *answer, const char *url, const stru
 	return ok;
 }
 
-bool acme_open(struct acme *a, const struct strlist *addresses, struct ca_order *out, struct err *err)
+bool acme_open(struct acme *a, const struct ca_request *request, struct ca_order *out, struct err *err)
 {
+	const struct strlist *addresses = request->addresses;
 	struct acme_call call = {.op = "new order", .once = true};
 	struct acme_answer answer = {0};
 	char *url = NULL;

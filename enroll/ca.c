@@ -33,6 +33,16 @@ void ca_info_clear(struct ca_info *i)
 	memset(i, 0, sizeof *i);
 }
 
+void ca_account_clear(struct ca_account *a)
+{
+	free(a->uri);
+	free(a->status);
+	free(a->key_type);
+	free(a->thumbprint);
+	strlist_clear(&a->contacts);
+	memset(a, 0, sizeof *a);
+}
+
 void ca_order_clear(struct ca_order *o)
 {
 	free(o->state);
@@ -76,10 +86,16 @@ bool ca_prepare(struct ca *ca, struct ca_info *out, struct err *err)
 	return ca->driver->prepare(ca->self, out, err);
 }
 
-bool ca_open(struct ca *ca, const struct strlist *addresses, struct ca_order *out, struct err *err)
+bool ca_discover(struct ca *ca, struct ca_info *out, struct err *err)
 {
 	memset(out, 0, sizeof *out);
-	return ca->driver->open(ca->self, addresses, out, err);
+	return ca->driver->discover(ca->self, out, err);
+}
+
+bool ca_open(struct ca *ca, const struct ca_request *request, struct ca_order *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	return ca->driver->open(ca->self, request, out, err);
 }
 
 bool ca_look(struct ca *ca, struct ca_order *o, struct err *err)
@@ -105,6 +121,41 @@ bool ca_finalize(struct ca *ca, struct ca_order *o, const void *csr, size_t len,
 bool ca_fetch(struct ca *ca, struct ca_order *o, struct buf *pem, struct err *err)
 {
 	return ca->driver->fetch(ca->self, o, pem, err);
+}
+
+bool ca_revoke(struct ca *ca, const void *der, size_t len, enum ca_reason reason, EVP_PKEY *key, struct err *err)
+{
+	return ca->driver->revoke(ca->self, der, len, reason, key, err);
+}
+
+bool ca_renewal(struct ca *ca, const void *der, size_t len, struct ca_renewal *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	return ca->driver->renewal(ca->self, der, len, out, err);
+}
+
+/* ---- account ------------------------------------------------------------------------------------------------------- */
+
+static bool no_account(const struct ca *ca, struct err *err)
+{
+	return err_set(err, ERR_CONFIG, "look at account", "ca.driver", "the driver \"%s\" knows no account", ca->driver->name);
+}
+
+bool ca_account_look(struct ca *ca, struct ca_account *out, bool *found, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	*found = false;
+	return ca->driver->account_look ? ca->driver->account_look(ca->self, out, found, err) : no_account(ca, err);
+}
+
+bool ca_account_change_key(struct ca *ca, const char *next_key, struct err *err)
+{
+	return ca->driver->account_change_key ? ca->driver->account_change_key(ca->self, next_key, err) : no_account(ca, err);
+}
+
+bool ca_account_deactivate(struct ca *ca, struct err *err)
+{
+	return ca->driver->account_deactivate ? ca->driver->account_deactivate(ca->self, err) : no_account(ca, err);
 }
 
 const char *ca_account_uri(struct ca *ca)

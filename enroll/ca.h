@@ -6,14 +6,19 @@
  * stores for it.  Every call is one or a few HTTP requests with a deadline; no call waits for the CA to make up its mind.
  * Any thread may call; a driver serializes what it must.
  *
+ * A driver without validation by mail (exec) opens an order by noting it down, says CA_READY at once, and asks its CA at ca_finalize.
+ *
  * Errors: the class is by the CA's problem type (rateLimited, server trouble: ERR_TEMPORARY, with retry_at when the CA named a time;
  * refusals: ERR_CA; account, terms, EAB, profile: ERR_CONFIG).  err.type is the problem type ("rateLimited") or one of
  *   "lost"    the request was sent, its fate is unknown.  From ca_open: the CA may hold an order that we know nothing of
  *   "unsent"  it certainly was not acted upon
  *   "malformed-answer", "http-502"  an answer that is no ACME
+ * err.status is the HTTP status where there was one.
  */
 #ifndef ENROLL_ENROLL_CA_H
 #define ENROLL_ENROLL_CA_H
+
+#include <openssl/evp.h>
 
 #include "base/base.h"
 #include "policy/policy.h"
@@ -26,9 +31,44 @@ struct ca_info {
 	struct strlist caa_identities;
 	struct strlist profiles;
 	char *terms;
-	bool eab_required, has_renewal_info;
+	bool eab_required, has_renewal_info, has_revocation, has_key_change;
 };
 void ca_info_clear(struct ca_info *i);
+
+/* The account as the CA shows it (RFC 8555 section 7.1.2). Owned by the caller. */
+struct ca_account {
+	char *uri, *status;      /* "valid", "deactivated", "revoked" */
+	struct strlist contacts;
+	char *key_type;          /* "ec:p256" */
+	char *thumbprint;        /* RFC 7638, of its key */
+};
+void ca_account_clear(struct ca_account *a);
+
+/* What an order is for.  Borrowed. */
+struct ca_request {
+	const struct strlist *addresses;
+	const char *profile, *usage;  /* ours: "mailbox-strict", "sign" */
+	const void *replaces;         /* DER of the certificate that this one takes over from (RFC 9773 section 5); NULL = none */
+	size_t replaces_len;
+};
+
+/* When the CA would have a certificate renewed (RFC 9773 section 4.2). */
+struct ca_renewal {
+	bool known;              /* false: the CA does not tell (no ARI, or not for this certificate); nothing else is set */
+	time_t start, end;       /* a random moment in between is to be chosen; in the past: now */
+	time_t ask_again;        /* its Retry-After, kept between a minute and a day */
+	char explanation[512];   /* URL for people; "" = none */
+};
+
+/* RFC 5280 section 5.3.1, by number. */
+enum ca_reason {
+	CA_REASON_UNSPECIFIED = 0,
+	CA_REASON_KEY_COMPROMISE = 1,
+	CA_REASON_AFFILIATION_CHANGED = 3,
+	CA_REASON_SUPERSEDED = 4,
+	CA_REASON_CESSATION = 5,
+	CA_REASON_PRIVILEGE_WITHDRAWN = 9,
+};
 
 enum ca_progress {
 	CA_PENDING,     /* validation not done yet */
@@ -56,9 +96,12 @@ void ca_stop(struct ca *ca);
 
 /* Directory and account (registered when new, found by key otherwise). Cached, refreshed after an hour or an account error. */
 bool ca_prepare(struct ca *ca, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+/* The directory alone, asked anew: works before there is an account. out->account_uri stays NULL. */
+bool ca_discover(struct ca *ca, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 /* NOT idempotent: the caller has stored its intent before.  Nothing of the order is looked at yet, as that may send the challenge mail:
- * store out->state, then ca_look. */
-bool ca_open(struct ca *ca, const struct strlist *addresses, struct ca_order *out, struct err *err) BASE_MUST_CHECK;
+ * store out->state, then ca_look.  When the CA says that the certificate of `replaces` was replaced already, the order is opened
+ * without that word. */
+bool ca_open(struct ca *ca, const struct ca_request *request, struct ca_order *out, struct err *err) BASE_MUST_CHECK;
 /* Look at order and authorizations; sets progress, challenge_from.  All that is needed after a crash at any point. */
 bool ca_look(struct ca *ca, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 /* What the reply mail must say for this token-part1 (RFC 8823 section 3.1): the base64url digest. ERR_POLICY for a token that cannot be one. */
@@ -69,8 +112,23 @@ bool ca_ready(struct ca *ca, struct ca_order *o, struct err *err) BASE_MUST_CHEC
 /* Send the CSR (DER). Unless a ca_look by this process just saw CA_READY it looks first: an order that is already processing or valid is
  * never finalized twice.  True: the order is past it (CA_PROCESSING or CA_ISSUED), whoever's request that was. */
 bool ca_finalize(struct ca *ca, struct ca_order *o, const void *csr, size_t len, struct err *err) BASE_MUST_CHECK;
-/* Download: PEM, leaf first. Safe to repeat. */
+/* Download: PEM, leaf first; of several chains the one of ca.preferred-issuer, when it is among them. Safe to repeat. */
 bool ca_fetch(struct ca *ca, struct ca_order *o, struct buf *pem, struct err *err) BASE_MUST_CHECK;
+/* Revoke (RFC 8555 section 7.6), signed by the account key, or by the certificate's own when `key` is given.  Safe to repeat: one that is
+ * revoked already is a success. */
+bool ca_revoke(struct ca *ca, const void *der, size_t len, enum ca_reason reason, EVP_PKEY *key, struct err *err) BASE_MUST_CHECK;
+/* Renewal information for this certificate (DER). */
+bool ca_renewal(struct ca *ca, const void *der, size_t len, struct ca_renewal *out, struct err *err) BASE_MUST_CHECK;
+
+/* ---- the account: for `enrollctl account` and `enrollctl ca check` ---- */
+/* Look, never register. *found is false when the CA has none for our key; out->key_type and thumbprint are set anyway. */
+bool ca_account_look(struct ca *ca, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
+/* Key rollover (RFC 8555 section 7.3.5).  `next_key` is the path of the new key, which must be durable before; the caller puts it in the
+ * place of the old one afterwards.  Says true as well when the CA has the new key already. */
+bool ca_account_change_key(struct ca *ca, const char *next_key, struct err *err) BASE_MUST_CHECK;
+/* RFC 8555 section 7.3.6: cannot be undone. */
+bool ca_account_deactivate(struct ca *ca, struct err *err) BASE_MUST_CHECK;
+
 /* The account's key pair as public key text "sha256..." for the log; and URL. */
 const char *ca_account_uri(struct ca *ca);
 

@@ -11,12 +11,19 @@ struct ca_driver {
 	void (*free)(void *self);
 	void (*stop)(void *self);
 	bool (*prepare)(void *self, struct ca_info *out, struct err *err);
-	bool (*open)(void *self, const struct strlist *addresses, struct ca_order *out, struct err *err);
+	bool (*discover)(void *self, struct ca_info *out, struct err *err);
+	bool (*open)(void *self, const struct ca_request *request, struct ca_order *out, struct err *err);
 	bool (*look)(void *self, struct ca_order *o, struct err *err);
 	bool (*answer)(void *self, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err);
 	bool (*ready)(void *self, struct ca_order *o, struct err *err);
 	bool (*finalize)(void *self, struct ca_order *o, const void *csr, size_t len, struct err *err);
 	bool (*fetch)(void *self, struct ca_order *o, struct buf *pem, struct err *err);
+	bool (*revoke)(void *self, const void *der, size_t len, enum ca_reason reason, EVP_PKEY *key, struct err *err);
+	bool (*renewal)(void *self, const void *der, size_t len, struct ca_renewal *out, struct err *err);
+	/* NULL where there is no such thing as an account */
+	bool (*account_look)(void *self, struct ca_account *out, bool *found, struct err *err);
+	bool (*account_change_key)(void *self, const char *next_key, struct err *err);
+	bool (*account_deactivate)(void *self, struct err *err);
 	const char *(*account_uri)(void *self);
 };
 

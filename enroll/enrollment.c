@@ -421,6 +421,7 @@ static bool begin_order(struct step *s, struct err *err)
 
 static enum step_result run_ordering(struct step *s, struct err *err)
 {
+	const struct ca_request request = {.addresses = &s->row.addresses, .profile = s->row.profile, .usage = s->row.usage};
 	struct ca_order o = {0};
 	enum step_result r = STEP_FAIL;
 
@@ -428,7 +429,7 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 		return abandon(s, "the answer to newOrder was lost when enrolld ended");
 	if (!begin_order(s, err))
 		return STEP_FAIL;
-	if (ca_open(s->p->ca, &s->row.addresses, &o, err)) {
+	if (ca_open(s->p->ca, &request, &o, err)) {
 		if (order_to_row(s, &o, err)) {
 			note(s, "state", "order %u opened", s->row.orders);
 			r = to(s, ENROLLMENT_ORDERED);

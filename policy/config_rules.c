@@ -187,7 +187,13 @@ static bool rules_ca(struct config_source *src)
 		return true;
 	if (!written(src, "ca"))
 		return BAD("ca", "mode = \"enroll\" and \"sign\" need a CA: a group ca = { ... };");
-	if (!c->ca.directory_url)
+	if (c->ca.driver == CA_DRIVER_EXEC && !c->ca.exec.program)
+		return BAD("ca.exec.program", "driver = \"exec\" needs the program: exec = { program = \"/path\"; };");
+	if (c->ca.driver == CA_DRIVER_EXEC && c->ca.directory_url)
+		return BAD("ca.directory-url", "has no meaning with driver = \"exec\"");
+	if (c->ca.driver == CA_DRIVER_ACME && c->ca.exec.program)
+		return BAD("ca.exec.program", "only has a meaning with driver = \"exec\"");
+	if (c->ca.driver == CA_DRIVER_ACME && !c->ca.directory_url)
 		return BAD("ca.directory-url", "expected the URL of the CA's ACME directory");
 	if (!c->ca.anchor_file)
 		return BAD("ca.anchor-file",

@@ -95,6 +95,35 @@ bool shape_https(const char *text, struct buf *canonical, const char **expected)
 	return strcspn(host, "/?:") > 0 && !memchr(host, '@', strcspn(host, "/?"));
 }
 
+/* A name in the folder of presets, or a path. */
+bool shape_preset(const char *text, struct buf *canonical, const char **expected)
+{
+	*expected = "a name such as \"castle\", or an absolute path";
+	return text[0] == '/' ? shape_path(text, canonical, &(const char *){NULL}) : *text && !strpbrk(text, "/.") && text_is_one_line(text);
+}
+
+/* No password in here either: a proxy that wants one is not supported. */
+bool shape_proxy(const char *text, struct buf *canonical, const char **expected)
+{
+	const char *host = text + strlen("http://"), *port;
+
+	*expected = "\"http://HOST:PORT\" without user name and password, or \"direct\"";
+	if (strcmp(text, "direct") == 0)
+		return true;
+	if (!begins(text, "http://") || !text_is_one_line(text) || strpbrk(text, " #\"<>\\@?"))
+		return false;
+	port = strrchr(host, ':');
+	return port && port > host && is_port(port + 1);
+}
+
+bool shape_environment(const char *text, struct buf *canonical, const char **expected)
+{
+	const char *equals = strchr(text, '=');
+
+	*expected = "\"NAME=value\"";
+	return equals && equals > text && text_is_one_line(text);
+}
+
 bool shape_address(const char *text, struct buf *canonical, const char **expected)
 {
 	struct address a;

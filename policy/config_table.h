@@ -62,6 +62,9 @@ const char *config_word_name(const struct config_word *words, int value); /* NUL
 /* Shapes (config_shape.c). */
 bool shape_path(const char *text, struct buf *canonical, const char **expected);
 bool shape_place(const char *text, struct buf *canonical, const char **expected); /* path or credential:NAME; never echoed */
+bool shape_preset(const char *text, struct buf *canonical, const char **expected);
+bool shape_proxy(const char *text, struct buf *canonical, const char **expected);
+bool shape_environment(const char *text, struct buf *canonical, const char **expected);
 bool shape_unix_path(const char *text, struct buf *canonical, const char **expected);
 bool shape_socket(const char *text, struct buf *canonical, const char **expected);
 bool shape_https(const char *text, struct buf *canonical, const char **expected);

@@ -37,6 +37,7 @@ struct submission {
 	bool mta_clients;              /* clients are MTAs, which retry: `tempfail` is allowed here */
 };
 
+enum ca_driver_kind { CA_DRIVER_ACME, CA_DRIVER_EXEC };
 enum token_join { JOIN_STRINGS, JOIN_DECODED };
 enum challenge_trigger { TRIGGER_AUTO, TRIGGER_MAIL_FIRST, TRIGGER_POST_FIRST };
 enum challenge_authentication { CHALLENGE_DKIM_OR_SMIME, CHALLENGE_NONE_FROM_NETWORK, CHALLENGE_AUTHSERV_ID };
@@ -44,7 +45,19 @@ enum caa_mode { CAA_ENFORCE, CAA_REPORT, CAA_OFF };
 
 struct ca_config {
 	char *name;
+	enum ca_driver_kind driver;
+	char *preset;                   /* file of defaults for the keys of this group, see examples/ca; NULL = none */
+	struct exec_config {            /* driver "exec": a program of the admin's instead of ACME, see enrollment-exec(7) */
+		char *program;
+		char *user;             /* NULL = that of enrolld */
+		struct strlist environment; /* "NAME=value"; nothing else is handed over but PATH and LANG */
+		unsigned timeout_seconds; /* of one run; default 60 */
+		size_t max_output;      /* octets; default 1 MiB */
+	} exec;
 	char *directory_url;
+	char *proxy;                    /* "http://host:port", "direct", or NULL: as the environment says (https_proxy, no_proxy) */
+	char *preferred_issuer;         /* common name of the topmost issuer of the chain to choose among alternates; NULL = the CA's choice */
+	char *challenge_anchor_file;    /* PEM: roots of S/MIME-signed challenge mails; NULL = none are believed */
 	char *ca_file;                  /* anchors for the CA's HTTPS; NULL = the system's */
 	char *anchor_file;              /* PEM: roots its certificates must chain to (S/MIME trust) */
 	char *intermediate_file;        /* extra intermediates for building the chain; NULL = none */
@@ -72,6 +85,10 @@ struct ca_config {
 	struct strlist caa_identities;  /* NULL/empty: meta.caaIdentities */
 	char *caa_method;               /* default email-reply-00 */
 	unsigned max_orders;            /* for one need before it is blocked; default 5 */
+	unsigned addresses_per_order;   /* default 1 */
+	unsigned orders_per_hour;       /* 0 = no limit, the default */
+	unsigned orders_in_flight;      /* opened and not ended; default 500, 0 = no limit */
+	unsigned connections;           /* requests to the CA at one time; default 4 */
 };
 
 enum validation { VALIDATION_MAILBOX = 1, VALIDATION_ORGANIZATION, VALIDATION_SPONSOR, VALIDATION_INDIVIDUAL, VALIDATION_PRIVATE };
@@ -108,6 +125,7 @@ struct config {
 	char *master_certificate, *master_key; /* path or credential:NAME */
 	char *reply_host; unsigned reply_port; /* loopback listener for the reply mail */
 	unsigned reply_timeout;         /* seconds for one SMTP dialogue; default 60 */
+	char *report_address;           /* delivery reports of our replies come to "local+TOKEN@domain" of this; NULL = none are asked for */
 	enum no_certificate no_certificate;
 	enum on_error on_error;
 	char *disposition;              /* "discard" (default), "deliver", "redirect" */

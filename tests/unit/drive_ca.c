@@ -121,7 +121,7 @@ static void *worker_run(void *arg)
 
 		snprintf(address, sizeof address, "user%d-%d@example.org", w->number, i);
 		strlist_add(&addresses, address);
-		if (ca_open(w->ca, &addresses, &o, &w->err) && ca_look(w->ca, &o, &w->err))
+		if (ca_open(w->ca, &(struct ca_request){.addresses = &addresses}, &o, &w->err) && ca_look(w->ca, &o, &w->err))
 			w->good++;
 		ca_order_clear(&o);
 		strlist_clear(&addresses);
@@ -181,7 +181,7 @@ static bool open_order(struct ca *ca, char *words, struct ca_order *o, struct er
 	for (char *w = strtok(words, " "); w; w = strtok(NULL, " "))
 		strlist_add(&addresses, w);
 	ca_order_clear(o);
-	ok = ca_open(ca, &addresses, o, err);
+	ok = ca_open(ca, &(struct ca_request){.addresses = &addresses}, o, err);
 	strlist_clear(&addresses);
 	return ok;
 }

@@ -440,7 +440,7 @@ static bool open_alice(struct ca_order *o, struct err *err)
 	bool ok;
 
 	strlist_add(&addresses, "Alice@example.org");
-	ok = ca_open(ca, &addresses, o, err);
+	ok = ca_open(ca, &(struct ca_request){.addresses = &addresses}, o, err);
 	strlist_clear(&addresses);
 	return ok;
 }
