@@ -419,9 +419,27 @@ static bool begin_order(struct step *s, struct err *err)
 	return ok;
 }
 
+/* A renewal tells the CA which certificate it takes over from (RFC 9773 section 5): the one that still signs. */
+static bool open_order(struct step *s, struct ca_order *o, struct err *err)
+{
+	struct ca_request request = {.addresses = &s->row.addresses, .profile = s->row.profile, .usage = s->row.usage};
+	struct store_certificate_list list = {0};
+	bool ok;
+
+	/* Not to know it must not keep anybody from a certificate. */
+	if (store_certificates_of(s->p->store, s->row.id, &list, NULL))
+		for (size_t i = 0; i < list.n; i++)
+			if (strcmp(list.v[i].status, "active") == 0) {
+				request.replaces = list.v[i].der;
+				request.replaces_len = list.v[i].der_len;
+			}
+	ok = ca_open(s->p->ca, &request, o, err);
+	store_certificate_list_clear(&list);
+	return ok;
+}
+
 static enum step_result run_ordering(struct step *s, struct err *err)
 {
-	const struct ca_request request = {.addresses = &s->row.addresses, .profile = s->row.profile, .usage = s->row.usage};
 	struct ca_order o = {0};
 	enum step_result r = STEP_FAIL;
 
@@ -429,7 +447,7 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 		return abandon(s, "the answer to newOrder was lost when enrolld ended");
 	if (!begin_order(s, err))
 		return STEP_FAIL;
-	if (ca_open(s->p->ca, &request, &o, err)) {
+	if (open_order(s, &o, err)) {
 		if (order_to_row(s, &o, err)) {
 			note(s, "state", "order %u opened", s->row.orders);
 			r = to(s, ENROLLMENT_ORDERED);
