@@ -229,6 +229,20 @@ static void print_challenges(json_t *list)
 	}
 }
 
+static void print_reports(json_t *list)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o) {
+		printf("delivery report of %s: our reply was %s\n", text(o, "received_at"), text(o, "action"));
+		line(o, "remote", "by");
+		line(o, "diagnostic", "words");
+		line(o, "status", "status");
+		line(o, "reporter", "reported by");
+	}
+}
+
 int ctl_show(struct ctl *c, int argc, char **argv)
 {
 	json_t *r;
@@ -242,6 +256,7 @@ int ctl_show(struct ctl *c, int argc, char **argv)
 		print_enrollment(json_object_get(r, "enrollment"));
 		print_certificates(json_object_get(r, "certificates"));
 		print_challenges(json_object_get(r, "challenges"));
+		print_reports(json_object_get(r, "reports"));
 		puts("history");
 		print_events(json_object_get(r, "events"));
 	}

@@ -107,6 +107,10 @@ static json_t *enrollment_json(const struct enrollment *e, bool whole)
 	set(o, "since", time_json(e->state_since));
 	set(o, "why", text_json(e->why));
 	set(o, "why_class", e->why ? json_string(err_class_name(e->why_class)) : NULL);
+	set(o, "why_subject", text_json(e->why_subject));
+	set(o, "why_type", text_json(e->why_type));
+	set(o, "why_status", e->why_status ? json_integer(e->why_status) : NULL);
+	set(o, "why_at", time_json(e->why_at));
 	set(o, "next_at", time_json(e->next_at));
 	set(o, "disabled", json_boolean(e->disabled));
 	set(o, "profile", text_json(e->profile));
@@ -157,6 +161,20 @@ static json_t *challenge_json(const struct challenge *c)
 	set(o, "disposition", text_json(c->disposition));
 	set(o, "state", text_json(c->state));
 	set(o, "reply_message_id", text_json(c->reply_message_id));
+	return o;
+}
+
+/* The token stays out: whoever has it can report. */
+static json_t *report_json(const struct report *r)
+{
+	json_t *o = json_object();
+
+	set(o, "received_at", time_json(r->received_at));
+	set(o, "action", text_json(r->action));
+	set(o, "status", text_json(r->status));
+	set(o, "diagnostic", text_json(r->diagnostic));
+	set(o, "remote", text_json(r->remote));
+	set(o, "reporter", text_json(r->reporter));
 	return o;
 }
 
@@ -316,6 +334,21 @@ static bool show_challenges(const struct call *c, int64_t id, json_t *o, struct 
 	return true;
 }
 
+static bool show_reports(const struct call *c, int64_t id, json_t *o, struct err *err)
+{
+	struct report_list l = {0};
+	json_t *a;
+
+	if (!store_reports_of(c->parts->store, id, 0, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++)
+		json_array_append_new(a, report_json(&l.v[i]));
+	set(o, "reports", a);
+	report_list_clear(&l);
+	return true;
+}
+
 static bool show_events(const struct call *c, int64_t id, int64_t after, size_t limit, json_t *o, struct err *err)
 {
 	struct event_list l = {0};
@@ -338,7 +371,8 @@ static json_t *do_show(const struct call *c, struct err *err)
 
 	if (find(c, &e, err)) {
 		o = json_pack("{s:o}", "enrollment", enrollment_json(&e, true));
-		if (!show_certificates(c, e.id, o, err) || !show_challenges(c, e.id, o, err) || !show_events(c, e.id, -1, limit_argument(c, 200), o, err)) {
+		if (!show_certificates(c, e.id, o, err) || !show_challenges(c, e.id, o, err) || !show_reports(c, e.id, o, err) ||
+			!show_events(c, e.id, -1, limit_argument(c, 200), o, err)) {
 			json_decref(o);
 			o = NULL;
 		}
