@@ -178,6 +178,7 @@ static bool order_from_row(const struct step *s, struct ca_order *o, struct err 
 /* What a CA call left in `o` goes back into the row, also when it failed. */
 static bool order_to_row(struct step *s, struct ca_order *o, struct err *err)
 {
+	s->row.retry_at = o->retry_at;
 	return set_text(&s->row.ca_state, o->state, err) && (!o->activity[0] || set_text(&s->row.activity, o->activity, err));
 }
 
@@ -216,7 +217,7 @@ static void forget_order(struct step *s)
 	free(s->row.ca_state);
 	free(s->row.challenge_from);
 	s->row.ca_state = s->row.challenge_from = NULL;
-	s->row.ordered_at = s->row.trigger_at = s->row.answered_at = 0;
+	s->row.ordered_at = s->row.retry_at = s->row.trigger_at = s->row.answered_at = 0;
 }
 
 /* ---- requested: may this address have a certificate now ------------------------------------------------------------ */
@@ -707,6 +708,9 @@ static enum step_result await_mail(struct step *s, struct err *err)
 			return stay(s, grace);
 		return post_challenge(s, "told the CA to go on before its mail has come", err);
 	}
+	/* A mail that is of no use woke us. */
+	if (s->row.retry_at > s->now)
+		return stay(s, s->row.retry_at < deadline ? s->row.retry_at : deadline);
 	if (!look(s, &o, err))
 		goto out;
 	if (o.progress == CA_READY) {
@@ -863,6 +867,8 @@ static enum step_result run_answered(struct step *s, struct err *err)
 	/* A report woke us: of the waiting, only reply-delay is ours to shorten. */
 	if (s->row.planned_at > s->now && s->row.planned_at != told_at)
 		return stay(s, s->row.planned_at);
+	if (s->row.retry_at > s->now)
+		return stay(s, s->row.retry_at);
 	if (!look(s, &o, err))
 		goto out;
 	if (o.progress == CA_READY || o.progress == CA_PROCESSING || o.progress == CA_ISSUED) {

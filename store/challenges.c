@@ -93,7 +93,7 @@ static bool check_challenge(const struct challenge *c, const char *op, struct er
 }
 
 /* While the row awaits a mail only, and not when it waits for something else: the token will be read when that is over. */
-bool enrollment_wake(struct tx *tx, int64_t enrollment_id)
+static bool wake(struct tx *tx, int64_t enrollment_id)
 {
 	return tx_run(tx, NULL, "UPDATE enrollments SET next_at = $2, wake = 1 WHERE id = $1 AND " AWAITS("state"),
 		VALUES(V_INT(enrollment_id), V_INT(time(NULL))));
@@ -118,7 +118,7 @@ bool store_challenge_add(struct store *store, const struct challenge *c, bool *c
 			     V_TEXT(c->from == NULL ? "" : c->from), V_TEXT(c->reply_to), V_TEXT(c->authentication), V_TEXT(c->disposition),
 			     V_INT(c->date), V_INT(c->received_at), V_TEXT(c->state == NULL ? "new" : c->state), V_TEXT(c->why)));
 	if (ok && id != 0)
-		ok = enrollment_wake(&tx, c->enrollment_id) &&
+		ok = wake(&tx, c->enrollment_id) &&
 		     event_insert(&tx, c->enrollment_id, time(NULL), "challenge_received", "inbound", ERR_NONE, c->authentication) &&
 		     tx_commit(&tx);
 	tx_end(&tx);

@@ -34,20 +34,31 @@ static bool check_report(const struct report *r, const char *op, struct err *err
 }
 
 /* The challenge that was answered with this token, and how many reports it has. */
-static bool find_challenge(struct tx *tx, const char *token, struct report *named, int64_t *reports)
+static bool find_challenge(struct tx *tx, const char *token, struct report *named, time_t *challenged_at, int64_t *reports)
 {
 	struct rows rows;
 
 	if (rows_open(&rows, tx,
-		    "SELECT c.id, c.enrollment_id, (SELECT COUNT(*) FROM reports r WHERE r.challenge_id = c.id) FROM challenges c"
+		    "SELECT c.id, c.enrollment_id, c.received_at, (SELECT COUNT(*) FROM reports r WHERE r.challenge_id = c.id) FROM challenges c"
 		    " WHERE c.report_token = $1 AND c.report_token_at > $2",
 		    VALUES(V_TEXT(token), V_INT(time(NULL) - TOKEN_SECONDS))) &&
 		rows_next(&rows)) {
 		named->challenge_id = rows_int(&rows, 0);
 		named->enrollment_id = rows_int(&rows, 1);
-		*reports = rows_int(&rows, 2);
+		*challenged_at = rows_int(&rows, 2);
+		*reports = rows_int(&rows, 3);
 	}
 	return rows_close(&rows);
+}
+
+/* As a challenge does (see steps.c), but only a row whose present order was answered, or is being answered, by this reply: a report that comes
+ * after its order is over must not hurry the next one. */
+static bool wake(struct tx *tx, int64_t enrollment_id, time_t challenged_at)
+{
+	return tx_run(tx, NULL,
+		"UPDATE enrollments SET next_at = $2, wake = 1"
+		" WHERE id = $1 AND state IN ('challenge-awaited','answered') AND ordered_at > 0 AND ordered_at <= $3",
+		VALUES(V_INT(enrollment_id), V_INT(time(NULL)), V_INT(challenged_at)));
 }
 
 /* "failed (5.7.26) by mx.ca.example: 550 5.7.26 ..." */
@@ -72,6 +83,7 @@ bool store_report_add(struct store *store, const char *token, const struct repor
 {
 	static const char op[] = "add delivery report";
 	struct report named = {0};
+	time_t challenged_at = 0;
 	int64_t reports = 0;
 	struct tx tx;
 	bool ok;
@@ -79,7 +91,7 @@ bool store_report_add(struct store *store, const char *token, const struct repor
 	*known = false;
 	if (!check_report(r, op, err))
 		return false;
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_INBOUND | MAY_ADMIN, op, err) && find_challenge(&tx, token, &named, &reports);
+	ok = tx_begin(&tx, store, TX_WRITE, MAY_INBOUND | MAY_ADMIN, op, err) && find_challenge(&tx, token, &named, &challenged_at, &reports);
 	*known = ok && named.challenge_id != 0 && (r->enrollment_id == 0 || r->enrollment_id == named.enrollment_id);
 	if (*known && reports < REPORTS_MAX)
 		ok = tx_run(&tx, NULL,
@@ -87,7 +99,7 @@ bool store_report_add(struct store *store, const char *token, const struct repor
 			     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 			     VALUES(V_INT(named.enrollment_id), V_INT(named.challenge_id), V_TEXT(r->action), V_TEXT(r->status),
 				     V_TEXT(r->diagnostic), V_TEXT(r->remote), V_TEXT(r->reporter), V_INT(r->received_at))) &&
-		     enrollment_wake(&tx, named.enrollment_id) && insert_event(&tx, r, named.enrollment_id) && tx_commit(&tx);
+		     wake(&tx, named.enrollment_id, challenged_at) && insert_event(&tx, r, named.enrollment_id) && tx_commit(&tx);
 	tx_end(&tx);
 	*known = *known && ok;
 	return ok;

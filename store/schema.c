@@ -180,6 +180,7 @@ static const char *const version_2[] = {
 	"ALTER TABLE enrollments ADD COLUMN why_status INTEGER NOT NULL DEFAULT 0",
 	"ALTER TABLE enrollments ADD COLUMN why_at INTEGER NOT NULL DEFAULT 0",
 	"ALTER TABLE enrollments ADD COLUMN planned_at INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE enrollments ADD COLUMN retry_at INTEGER NOT NULL DEFAULT 0",
 	"CREATE TABLE limits ("
 	"  ca TEXT NOT NULL,"
 	"  scope TEXT NOT NULL,"

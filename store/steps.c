@@ -189,7 +189,7 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 		       "$15, why = $16,"
 		       " activity = $17, ca_state = $18, ordered_at = $19, challenge_from = $20, trigger_at = $21, answered_at = $22, "
 		       "key_id = $23,"
-		       " csr = $24, certificate_id = $25, why_subject = $26, why_type = $27, why_status = $28, why_at = $29, planned_at = $30 WHERE id = $1 AND version = $2",
+		       " csr = $24, certificate_id = $25, why_subject = $26, why_type = $27, why_status = $28, why_at = $29, planned_at = $30, retry_at = $31 WHERE id = $1 AND version = $2",
 		       VALUES(V_INT(row->id), V_INT(row->version), V_TEXT(row->ca == NULL ? "" : row->ca),
 			       V_TEXT(enrollment_state_name(row->state)), V_TEXT(enrollment_state_name(row->resume)), V_INT(o->state_since),
 			       V_INT(o->next_at), V_INT(o->wake), V_TEXT(step->keep_lease ? row->lease_owner : NULL),
@@ -198,7 +198,7 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 			       V_TEXT(row->activity), V_TEXT(row->ca_state), V_INT(row->ordered_at), V_TEXT(row->challenge_from),
 			       V_INT(row->trigger_at), V_INT(row->answered_at), V_ID(o->key_id), V_BLOB(row->csr, row->csr_len),
 			       V_ID(o->certificate_id), V_TEXT(row->why_subject), V_TEXT(row->why_type), V_INT(row->why_status),
-			       V_INT(row->why_at), V_INT(o->planned_at))) &&
+			       V_INT(row->why_at), V_INT(o->planned_at), V_INT(row->retry_at))) &&
 	       (n == 1 ||
 		       err_set(tx->err, ERR_BUG, tx->op, "enrollment", "enrollment %lld changed inside a transaction", (long long)row->id));
 }

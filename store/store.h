@@ -120,6 +120,7 @@ struct enrollment {
 	/* the order */
 	char *ca_state;            /* opaque to everybody but the CA driver (JSON) */
 	time_t ordered_at;         /* before newOrder was sent */
+	time_t retry_at;           /* the CA asked not to be asked about the order before; 0 = no word */
 	char *challenge_from;      /* address the challenge mail will come from; NULL until known */
 	time_t trigger_at;         /* when the challenge was POSTed; 0 = not yet */
 	time_t answered_at;        /* when the reply mail was accepted by our MTA */
@@ -311,7 +312,7 @@ struct report {
 void report_clear(struct report *r);
 /* Adds it to the challenge whose reply carries this token.  *known is false, and nothing written, when no reply of the last 7 days carries
  * it, or another enrollment's does (enrollment_id 0: any; challenge_id is not looked at).  Of the same token 20 are kept, later ones are
- * known and dropped.  Wakes the enrollment as a challenge does.  ERR_POLICY for another action, or a field of more than 1,000 octets. */
+ * known and dropped.  Wakes the enrollment as a challenge does, in challenge-awaited and answered, if the reply is of its present order.  ERR_POLICY for another action, or a field of more than 1,000 octets. */
 bool store_report_add(struct store *store, const char *token, const struct report *r, bool *known, struct err *err) BASE_MUST_CHECK;
 struct report_list { struct report *v; size_t n; };
 /* All of an enrollment received since `since`, oldest first. */

@@ -135,6 +135,13 @@ class Reports(StageCase):
         self.assertNotIn(sender.split('-')[-1].split('@')[0], text, 'the token is nobody\'s business')
         self.assertEqual(self.many.violations(), [])
 
+    def test_a_ca_that_is_told_first_is_not_asked_before_it_said(self):
+        self.enroll(challenge_trigger='challenge-post', poll_retry_after=4)
+        self.many.wait_state([self.user], 'active', seconds=DELAY // 2)
+        names = self.many.events(self.user)
+        self.assertLess(names.index('challenge_posted'), names.index('reply_sent'))
+        self.assertEqual([v for v in self.many.violations() if v['kind'] == 'retry_after_ignored'], [])
+
     def test_the_mail_server_refuses_the_reply(self):
         self.enroll(smtp_faults={'data': {'code': 550, 'text': REFUSED, 'count': 1}})
         shown = self.wait_event('reply_bounced')['enrollment']

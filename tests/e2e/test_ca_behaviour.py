@@ -6,6 +6,7 @@ while the first goes on.
 """
 
 import service
+import stage_postfix
 from enrolling import Enrolling, address
 from product import ETC, Failed, Product, require
 from stage import Stage, StageCase
@@ -162,7 +163,9 @@ class CaBehaviour(StageCase):
     @classmethod
     def run_group(cls, group):
         ca = dict(cls.plain, **{k.replace('_', '-'): v for k, v in group.ca.items()})
-        cls.p.configure(ca=ca)
+        # reply-delay is for those who get no delivery reports
+        reports = None if group.ca.get('reply_delay') else stage_postfix.REPORT_ADDRESS
+        cls.p.configure(ca=ca, reply={'report-address': reports})
         cls.p.restart()
         for number, row in enumerate(group.rows):
             if row.alone:

@@ -143,13 +143,13 @@ START_TEST(of_one_token_only_so_many_reports_are_kept)
 }
 END_TEST
 
-START_TEST(a_report_wakes_its_enrollment_where_a_challenge_would)
+START_TEST(a_report_wakes_the_enrollment_that_waits_for_the_cas_word)
 {
 	struct report r = {.action = S("relayed"), .received_at = 1};
 
 	for (int s = 0; s < ENROLLMENT_STATES; s++) {
-		bool expected = s == ENROLLMENT_ORDERING || s == ENROLLMENT_ORDERED || s == ENROLLMENT_CHALLENGE_AWAITED ||
-				s == ENROLLMENT_ANSWERED;
+		/* challenge-awaited: the reply has left, and who sent it has not said so yet */
+		bool expected = s == ENROLLMENT_CHALLENGE_AWAITED || s == ENROLLMENT_ANSWERED;
 		char address[64], token[33];
 		struct enrollment row;
 		struct store_step step = {.row = &row, .actor = "test"};
@@ -169,6 +169,24 @@ START_TEST(a_report_wakes_its_enrollment_where_a_challenge_would)
 		ck_assert_msg((row.next_at != 0 && row.next_at <= time(NULL)) == expected, "%s", enrollment_state_name(row.state));
 		enrollment_clear(&row);
 	}
+}
+END_TEST
+
+START_TEST(a_report_on_an_older_order_hurries_nobody)
+{
+	struct report r = {.action = S("relayed"), .received_at = 1};
+	struct enrollment row;
+	struct store_step step = {.row = &row, .actor = "test"};
+	int64_t id = answered("alice@example.org", TOKEN);
+
+	store_fixture_claim(enrolld, id, &row);
+	row.ordered_at = time(NULL) + 10;
+	row.next_at = time(NULL) + 3600;
+	ck_assert(commit(&step));
+	enrollment_clear(&row);
+	ck_assert(add_report(TOKEN, &r));
+	ck_assert_uint_eq(count_reports(id), 1);
+	ck_assert_int_gt(next_of(id), time(NULL) + 1000);
 }
 END_TEST
 
@@ -380,6 +398,7 @@ START_TEST(what_a_failure_was_about_is_kept_with_it_and_goes_with_a_retry)
 	row.why_type = strdup("urn:ietf:params:acme:error:rejectedIdentifier");
 	row.why_status = 403;
 	row.why_at = 4711;
+	row.retry_at = 4712;
 	ck_assert(commit(&step));
 	enrollment_clear(&row);
 	row = get(id);
@@ -387,6 +406,7 @@ START_TEST(what_a_failure_was_about_is_kept_with_it_and_goes_with_a_retry)
 	ck_assert_str_eq(row.why_type, "urn:ietf:params:acme:error:rejectedIdentifier");
 	ck_assert_int_eq(row.why_status, 403);
 	ck_assert_int_eq(row.why_at, 4711);
+	ck_assert_int_eq(row.retry_at, 4712);
 	enrollment_clear(&row);
 	OK(store_enrollment_admin(enrolld, id, ENROLLMENT_ADMIN_RETRY, "admin:root", NULL, &changed, &err));
 	ck_assert(changed);
@@ -396,6 +416,7 @@ START_TEST(what_a_failure_was_about_is_kept_with_it_and_goes_with_a_retry)
 	ck_assert_ptr_null(row.why_type);
 	ck_assert_int_eq(row.why_status, 0);
 	ck_assert_int_eq(row.why_at, 0);
+	ck_assert_int_eq(row.retry_at, 0);
 	enrollment_clear(&row);
 }
 END_TEST
@@ -411,7 +432,8 @@ int main(void)
 	tcase_add_test(tc, without_the_token_of_a_reply_nothing_is_written);
 	tcase_add_test(tc, a_week_after_the_reply_its_token_is_no_longer_known);
 	tcase_add_test(tc, of_one_token_only_so_many_reports_are_kept);
-	tcase_add_test(tc, a_report_wakes_its_enrollment_where_a_challenge_would);
+	tcase_add_test(tc, a_report_wakes_the_enrollment_that_waits_for_the_cas_word);
+	tcase_add_test(tc, a_report_on_an_older_order_hurries_nobody);
 	tcase_add_test(tc, a_report_that_comes_during_the_step_is_not_slept_over);
 	tcase_add_test(tc, reports_that_were_acted_on_are_marked_and_later_ones_are_not);
 	tcase_add_test(tc, a_report_of_another_kind_or_size_is_refused);
