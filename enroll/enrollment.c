@@ -178,7 +178,8 @@ static bool order_from_row(const struct step *s, struct ca_order *o, struct err 
 /* What a CA call left in `o` goes back into the row, also when it failed. */
 static bool order_to_row(struct step *s, struct ca_order *o, struct err *err)
 {
-	s->row.retry_at = o->retry_at;
+	if (o->retry_at > s->row.retry_at)
+		s->row.retry_at = o->retry_at;
 	return set_text(&s->row.ca_state, o->state, err) && (!o->activity[0] || set_text(&s->row.activity, o->activity, err));
 }
 

@@ -136,10 +136,14 @@ class Reports(StageCase):
         self.assertEqual(self.many.violations(), [])
 
     def test_a_ca_that_is_told_first_is_not_asked_before_it_said(self):
-        self.enroll(challenge_trigger='challenge-post', poll_retry_after=4)
+        self.enroll(challenge_trigger='challenge-post', poll_retry_after=12)
         self.many.wait_state([self.user], 'active', seconds=DELAY // 2)
         names = self.many.events(self.user)
         self.assertLess(names.index('challenge_posted'), names.index('reply_sent'))
+        asked = [(r['time'], r['endpoint']) for r in self.many.ca_log('request', self.user)]
+        told = next(time for time, endpoint in asked if endpoint == 'authz')
+        again = next(time for time, endpoint in asked if time > told and endpoint in ('order', 'authz'))
+        self.assertGreater(again - told, 11)
         self.assertEqual([v for v in self.many.violations() if v['kind'] == 'retry_after_ignored'], [])
 
     def test_the_mail_server_refuses_the_reply(self):
@@ -209,9 +213,11 @@ class Reports(StageCase):
         self.report(sender)
         shown = self.wait_event('reply_bounced')
         self.assertIn('550 5.7.26 forged', shown['enrollment']['why'])
-        self.assertIn('mx.evil.example [192.0.2.50]', [r['reporter'] for r in shown['reports']])
+        wanted = ['mx.corp.example [127.0.0.1]', 'mx.evil.example [192.0.2.50]']
+        self.assertEqual([r['reporter'] for r in shown['reports']], wanted)
         shown = self.many.wait_state([self.user], 'active')[self.user]
         self.assertIsNone(shown['enrollment'].get('why'))
+        self.assertEqual([r['reporter'] for r in shown['reports']], wanted, 'each is counted once, and gone then')
         self.assertEqual(shown['enrollment']['orders'], 0, 'active: nothing is counted any more')
         self.assertEqual(len(self.many.authorizations(self.user)), 1, 'one order was enough')
 
