@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "enroll/budget.h"
 #include "enroll/certificate.h"
 #include "enroll/challenge.h"
 
@@ -81,15 +82,24 @@ static bool set_text(char **where, const char *text, struct err *err)
 	return true;
 }
 
+static void forget_trouble(struct step *s)
+{
+	s->row.why_class = ERR_NONE;
+	s->row.why_status = 0;
+	s->row.why_at = 0;
+	free(s->row.why);
+	free(s->row.why_subject);
+	free(s->row.why_type);
+	s->row.why = s->row.why_subject = s->row.why_type = NULL;
+}
+
 static enum step_result to(struct step *s, enum enrollment_state next)
 {
 	s->row.state = next;
 	s->row.state_since = s->now;
 	s->row.next_at = s->now;
 	s->row.attempts = 0;
-	s->row.why_class = ERR_NONE;
-	free(s->row.why);
-	s->row.why = NULL;
+	forget_trouble(s);
 	return STEP_MOVE;
 }
 
@@ -239,6 +249,7 @@ static enum step_result run_requested(struct step *s, struct err *err)
 	case ELIGIBLE_LATER:
 		/* Pause and cap pass by themselves: the row waits, nobody has to act on it. */
 		err->class = ERR_TEMPORARY;
+		snprintf(err->type, sizeof err->type, "%s", BUDGET_HELD);
 		goto out;
 	case NOT_ELIGIBLE:
 		goto out;
@@ -369,32 +380,11 @@ static enum step_result abandon(struct step *s, const char *why)
 
 static bool may_order(struct step *s, struct err *err)
 {
-	unsigned cap = s->p->config->cap_per_day;
-	char *paused = NULL;
-	size_t today;
-
 	if (s->row.orders >= s->p->config->ca.max_orders)
 		return err_set(err, ERR_CA, "open order", address_of(s),
 			"%u orders led to no certificate; see `enrollctl show %s` for what the CA said, then `enrollctl retry %s`", s->row.orders,
 			address_of(s), address_of(s));
-	if (!store_flag_get(s->p->store, "paused", &paused, err) || !store_orders_since(s->p->store, s->now - 86400, &today, err)) {
-		free(paused);
-		return false;
-	}
-	if (paused) {
-		err_set(err, ERR_TEMPORARY, "open order", address_of(s), "an admin paused the gateway (%s); goes on after `enrollctl resume`", paused);
-		if (err)
-			err->retry_at = s->now + 60;
-		free(paused);
-		return false;
-	}
-	if (cap && today >= cap) {
-		err_set(err, ERR_TEMPORARY, "open order", address_of(s), "cap-per-day = %u is reached; goes on by itself", cap);
-		if (err)
-			err->retry_at = s->now + jittered(1800);
-		return false;
-	}
-	return true;
+	return budget_allows(s->p, &s->row, s->now, err);
 }
 
 /* Counting and claiming the order is one act, or two workers would pass the cap together. */
@@ -973,21 +963,37 @@ static void move_aside(struct step *s, enum enrollment_state aside, enum enrollm
 	s->row.next_at = next_at;
 }
 
+/* False when the row is held back for the reason it was held back for already: once in the history is enough. */
+static bool tell_trouble(struct step *s, const struct err *err)
+{
+	bool news = strcmp(err->type, BUDGET_HELD) != 0 || !s->row.why || strcmp(s->row.why, err->text) != 0;
+
+	forget_trouble(s);
+	s->row.why_class = err->class;
+	s->row.why_status = err->status;
+	s->row.why_at = s->now;
+	s->row.why = str_dup(err->text);
+	s->row.why_subject = err->subject[0] ? str_dup(err->subject) : NULL;
+	s->row.why_type = err->type[0] ? str_dup(err->type) : NULL;
+	return news;
+}
+
 static void fail(struct step *s, const struct err *err)
 {
 	enum enrollment_state resume = s->order_dead ? ENROLLMENT_REQUESTED : s->began;
 	time_t again;
+	bool news;
 
 	if (s->order_dead) {
 		if (!s->out.order_outcome)
 			s->out.order_outcome = "invalid";
 		forget_order(s);
 	}
-	s->row.attempts++;
-	s->row.why_class = err->class;
-	free(s->row.why);
-	s->row.why = str_dup(err->text);
-	again = s->now + backoff(s->row.attempts);
+	news = tell_trouble(s, err);
+	/* What is held back has not failed: it does not come back later and later. */
+	again = s->now;
+	if (strcmp(err->type, BUDGET_HELD) != 0)
+		again += backoff(++s->row.attempts);
 	/* Somebody's word not to come before is kept, and spread: a thousand rows heard the same word. */
 	if (err->retry_at > again)
 		again = err->retry_at + (time_t)random_below(POLL_MOST);
@@ -1016,7 +1022,9 @@ static void fail(struct step *s, const struct err *err)
 		move_aside(s, ENROLLMENT_WAITING, resume, again);
 		break;
 	}
-	note(s, enrollment_state_name(s->row.state), "%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, err->text);
+	if (news)
+		note(s, enrollment_state_name(s->row.state), "%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, err->text);
+	budget_heed(s->p, NULL, err, s->now);
 }
 
 /* ---- one step ---------------------------------------------------------------------------------------------------------------- */
@@ -1026,8 +1034,8 @@ static void log_step(const struct step *s, const struct err *err)
 	enum log_level level = s->row.state == ENROLLMENT_BLOCKED || s->row.state == ENROLLMENT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	char until[32];
 
-	if (s->row.state == s->began && !s->event[0])
-		return; /* polls are not news */
+	if (!s->event[0] && (s->row.state == s->began || s->row.state == ENROLLMENT_WAITING))
+		return; /* neither polls are news, nor what is held back still */
 	log_event(level, "enrollment", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "from", enrollment_state_name(s->began), "state",
 		enrollment_state_name(s->row.state), "what", s->event, "class", err->class == ERR_NONE ? NULL : err_class_name(err->class), "type",
 		err->type[0] ? err->type : NULL, "until", s->row.state == ENROLLMENT_WAITING ? time_text(s->row.next_at, until) : NULL, "text", s->text, NULL);

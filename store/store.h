@@ -207,8 +207,8 @@ bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATE
 bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
 /* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"). */
 bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
-/* Orders opened and not ended. */
-bool store_orders_open(struct store *store, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Orders opened since `since` and not ended.  Older ones have expired at the CA, whatever became of their rows. */
+bool store_orders_open(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What a CA refuses for a while, and not only to the enrollment that was told so. */
 struct store_limit {
