@@ -59,7 +59,7 @@ struct ca *ca_new(const struct ca_config *config, struct err *err)
 		err_nomem(err, "prepare CA");
 		return NULL;
 	}
-	ca->driver = &acme_driver;
+	ca->driver = config->driver == CA_DRIVER_EXEC ? &exec_driver : &acme_driver;
 	ca->self = ca->driver->new(config, err);
 	if (ca->self)
 		return ca;

@@ -27,6 +27,6 @@ struct ca_driver {
 	const char *(*account_uri)(void *self);
 };
 
-extern const struct ca_driver acme_driver;
+extern const struct ca_driver acme_driver, exec_driver;
 
 #endif

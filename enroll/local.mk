@@ -14,6 +14,7 @@ noinst_LIBRARIES += libcaclient.a
 libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_driver.c \
 	enroll/acme_order.c enroll/acme_parse.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c \
 	enroll/jws.h enroll/jws.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
+libcaclient_a_SOURCES += enroll/exec.h enroll/exec_driver.c enroll/exec_parse.c enroll/exec_run.c
 libcaclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) $(BASE_LIBS)
 
@@ -35,6 +36,10 @@ check_PROGRAMS += tests/unit/test_acme
 tests_unit_test_acme_SOURCES = tests/unit/test_acme.c tests/unit/https_server.c tests/unit/https_server.h
 tests_unit_test_acme_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_acme_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS) -lssl
+check_PROGRAMS += tests/unit/test_exec
+tests_unit_test_exec_SOURCES = tests/unit/test_exec.c
+tests_unit_test_exec_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_exec_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
 endif
 
 # The corpus of the fuzz harness as a plain test; see its head for fuzzing.
@@ -43,6 +48,11 @@ tests_fuzz_fuzz_acme_json_SOURCES = tests/fuzz/fuzz_acme_json.c
 tests_fuzz_fuzz_acme_json_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_acme_json_LDADD = $(CA_CLIENT_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/acme_json
+check_PROGRAMS += tests/fuzz/fuzz_exec
+tests_fuzz_fuzz_exec_SOURCES = tests/fuzz/fuzz_exec.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_exec_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_exec_LDADD = $(CA_CLIENT_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/exec
 
 # Whole exchanges with the test CA.
 TESTS += tests/ca_client.py
