@@ -92,8 +92,8 @@ static bool check_challenge(const struct challenge *c, const char *op, struct er
 	return true;
 }
 
-/* The row is woken only while it awaits a mail, and not when it waits for something else: the token will be read when that is over. */
-static bool wake(struct tx *tx, int64_t enrollment_id)
+/* While the row awaits a mail only, and not when it waits for something else: the token will be read when that is over. */
+bool enrollment_wake(struct tx *tx, int64_t enrollment_id)
 {
 	return tx_run(tx, NULL, "UPDATE enrollments SET next_at = $2, wake = 1 WHERE id = $1 AND " AWAITS("state"),
 		VALUES(V_INT(enrollment_id), V_INT(time(NULL))));
@@ -118,7 +118,7 @@ bool store_challenge_add(struct store *store, const struct challenge *c, bool *c
 			     V_TEXT(c->from == NULL ? "" : c->from), V_TEXT(c->reply_to), V_TEXT(c->authentication), V_TEXT(c->disposition),
 			     V_INT(c->date), V_INT(c->received_at), V_TEXT(c->state == NULL ? "new" : c->state), V_TEXT(c->why)));
 	if (ok && id != 0)
-		ok = wake(&tx, c->enrollment_id) &&
+		ok = enrollment_wake(&tx, c->enrollment_id) &&
 		     event_insert(&tx, c->enrollment_id, time(NULL), "challenge_received", "inbound", ERR_NONE, c->authentication) &&
 		     tx_commit(&tx);
 	tx_end(&tx);
@@ -144,6 +144,7 @@ static void read_challenge(struct rows *r, void *element)
 	out->state = rows_text(r, c++);
 	out->reply_message_id = rows_text(r, c++);
 	out->why = rows_text(r, c++);
+	out->report_token = rows_text(r, c++);
 }
 
 bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t since, struct challenge_list *out, struct err *err)
@@ -156,7 +157,7 @@ bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t sinc
 	     tx_list(&tx, &l,
 		     "SELECT id, enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, received_at, "
 		     "state,"
-		     " reply_message_id, why FROM challenges WHERE enrollment_id = $1 AND received_at >= $2 ORDER BY received_at, id",
+		     " reply_message_id, why, report_token FROM challenges WHERE enrollment_id = $1 AND received_at >= $2 ORDER BY received_at, id",
 		     VALUES(V_INT(enrollment_id), V_INT(since)));
 	tx_end(&tx);
 	*out = (struct challenge_list){.v = l.v, .n = l.n};

@@ -125,5 +125,7 @@ bool event_insert(struct tx *tx, int64_t enrollment_id, time_t at, const char *n
 
 /* States in which a challenge mail is expected: for these the row is woken by one. */
 bool enrollment_state_awaits(enum enrollment_state s);
+/* Make the row due now if it is in one of these states, whoever holds it (see steps.c). */
+bool enrollment_wake(struct tx *tx, int64_t enrollment_id);
 
 #endif

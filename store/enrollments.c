@@ -22,7 +22,7 @@
 	"id, addresses, profile, usage, ca, state, resume, state_since, next_at, version, lease_owner, lease_until, intent, attempts, "    \
 	"orders, "                                                                                                                         \
 	"abandoned, why_class, why, activity, requested_by, requested_at, disabled, ca_state, ordered_at, challenge_from, trigger_at, "    \
-	"answered_at, key_id, csr, certificate_id"
+	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at"
 
 static bool read_addresses(struct rows *r, int column, struct strlist *out)
 {
@@ -70,6 +70,10 @@ static bool enrollment_read(struct rows *r, struct enrollment *out)
 	out->key_id = rows_int(r, c++);
 	out->csr = rows_blob(r, c++, &out->csr_len);
 	out->certificate_id = rows_int(r, c++);
+	out->why_subject = rows_text(r, c++);
+	out->why_type = rows_text(r, c++);
+	out->why_status = (int)rows_int(r, c++);
+	out->why_at = rows_int(r, c++);
 	if (r->failed)
 		enrollment_clear(out);
 	return !r->failed;
@@ -345,6 +349,18 @@ bool store_orders_since(struct store *store, time_t since, size_t *n, struct err
 	return ok;
 }
 
+bool store_orders_open(struct store *store, size_t *n, struct err *err)
+{
+	struct tx tx;
+	int64_t count = 0;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count open orders", err) &&
+		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE outcome IS NULL", NO_VALUES);
+
+	tx_end(&tx);
+	*n = (size_t)count;
+	return ok;
+}
+
 /* ---- the admin --------------------------------------------------------------------------------------------------- */
 
 /* Where the CA may have finalized, or has: going on from there, or a second certificate would be made for one need. */
@@ -366,8 +382,8 @@ static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text
 		!tx_run(tx, &anew,
 			"UPDATE enrollments SET state = 'requested', resume = 'requested', state_since = $2, next_at = $2, wake = 0, "
 			"attempts = 0, orders = 0,"
-			" abandoned = 0, lease_owner = NULL, lease_until = 0, intent = NULL, why_class = 'none', why = NULL, ca_state = "
-			"NULL, ordered_at = 0,"
+			" abandoned = 0, lease_owner = NULL, lease_until = 0, intent = NULL, why_class = 'none', why = NULL,"
+			" why_subject = NULL, why_type = NULL, why_status = 0, why_at = 0, ca_state = NULL, ordered_at = 0,"
 			" challenge_from = NULL, trigger_at = 0, answered_at = 0, key_id = NULL, csr = NULL, version = version + 1,"
 			" certificate_id = (SELECT c.id FROM certificates c WHERE c.enrollment_id = enrollments.id AND c.status = 'active')"
 			" WHERE id = $1 AND state IN ('blocked','failed') AND resume NOT IN (" CERTIFIED ")",

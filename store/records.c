@@ -61,6 +61,8 @@ void enrollment_clear(struct enrollment *e)
 	free(e->lease_owner);
 	free(e->intent);
 	free(e->why);
+	free(e->why_subject);
+	free(e->why_type);
 	free(e->activity);
 	free(e->requested_by);
 	free(e->ca_state);
@@ -121,6 +123,7 @@ void challenge_clear(struct challenge *c)
 	free(c->state);
 	free(c->reply_message_id);
 	free(c->why);
+	free(c->report_token);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -128,6 +131,35 @@ void challenge_list_clear(struct challenge_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)
 		challenge_clear(&l->v[i]);
+	free(l->v);
+	memset(l, 0, sizeof(*l));
+}
+
+void report_clear(struct report *r)
+{
+	free(r->action);
+	free(r->status);
+	free(r->diagnostic);
+	free(r->remote);
+	free(r->reporter);
+	memset(r, 0, sizeof(*r));
+}
+
+void report_list_clear(struct report_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		report_clear(&l->v[i]);
+	free(l->v);
+	memset(l, 0, sizeof(*l));
+}
+
+void store_limit_list_clear(struct store_limit_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		free(l->v[i].ca);
+		free(l->v[i].scope);
+		free(l->v[i].text);
+	}
 	free(l->v);
 	memset(l, 0, sizeof(*l));
 }

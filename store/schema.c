@@ -170,8 +170,47 @@ static const char *const version_1[] = {
 	NULL,
 };
 
+/* What a failure was about, beside its sentence; limits that hold for other enrollments too; the fate of replies.  A report's token is a
+ * secret of ours in the reply's envelope sender: whoever shows it has seen the reply's envelope.  orders_open serves the two questions
+ * that ask for orders without an outcome. */
+static const char *const version_2[] = {
+	"ALTER TABLE enrollments ADD COLUMN why_subject TEXT",
+	"ALTER TABLE enrollments ADD COLUMN why_type TEXT",
+	"ALTER TABLE enrollments ADD COLUMN why_status INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE enrollments ADD COLUMN why_at INTEGER NOT NULL DEFAULT 0",
+	"CREATE TABLE limits ("
+	"  ca TEXT NOT NULL,"
+	"  scope TEXT NOT NULL,"
+	"  at INTEGER NOT NULL,"
+	"  until INTEGER NOT NULL,"
+	"  text TEXT,"
+	"  PRIMARY KEY (ca, scope)"
+	") STRICT, WITHOUT ROWID",
+	"CREATE INDEX limits_until ON limits (until)",
+	"CREATE INDEX orders_open ON orders (outcome, enrollment_id) WHERE outcome IS NULL",
+	"ALTER TABLE challenges ADD COLUMN report_token TEXT CHECK (length(report_token) BETWEEN 16 AND 100)",
+	"ALTER TABLE challenges ADD COLUMN report_token_at INTEGER NOT NULL DEFAULT 0",
+	"CREATE UNIQUE INDEX challenges_report ON challenges (report_token) WHERE report_token IS NOT NULL",
+	"CREATE TABLE reports ("
+	"  id INTEGER PRIMARY KEY,"
+	"  enrollment_id INTEGER NOT NULL REFERENCES enrollments (id),"
+	"  challenge_id INTEGER NOT NULL REFERENCES challenges (id),"
+	"  action TEXT NOT NULL CHECK (action IN ('relayed','delivered','failed','delayed','expanded')),"
+	"  status TEXT,"
+	"  diagnostic TEXT,"
+	"  remote TEXT,"
+	"  reporter TEXT,"
+	"  received_at INTEGER NOT NULL,"
+	"  seen INTEGER NOT NULL DEFAULT 0 CHECK (seen IN (0, 1))"
+	") STRICT",
+	"CREATE INDEX reports_challenge ON reports (challenge_id)",
+	"CREATE INDEX reports_enrollment ON reports (enrollment_id, received_at)",
+	NULL,
+};
+
 static const struct migration migrations[] = {
 	{1, version_1},
+	{2, version_2},
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 

@@ -3,7 +3,7 @@
  *
  * This is the second fence: store.c refuses a call outside a role first.  Here the roles are spelled out table by table and column by
  * column, so that a statement made from what a stranger sent, or by a subverted process through our own handle, compiles to nothing.
- * The rules worth knowing: the inbound instance sees no key and no certificate and writes challenges and events only; enrolld writes
+ * The rules worth knowing: the inbound instance sees no key and no certificate and writes challenges, reports and events only; enrolld writes
  * wrapped keys and never reads one.  Role ADMIN has no fence.
  */
 #include "config.h"
@@ -31,6 +31,7 @@ static const struct grant grants[] = {
 	{STORE_ROLE_OUTBOUND, SQLITE_READ, "events", " enrollment_id "},
 	{STORE_ROLE_OUTBOUND, SQLITE_READ, "challenges", " enrollment_id "},
 	{STORE_ROLE_OUTBOUND, SQLITE_READ, "orders", " enrollment_id "},
+	{STORE_ROLE_OUTBOUND, SQLITE_READ, "reports", " enrollment_id "},
 	{STORE_ROLE_OUTBOUND, SQLITE_INSERT, "enrollments", NULL},
 	{STORE_ROLE_OUTBOUND, SQLITE_INSERT, "enrollment_addresses", NULL},
 	{STORE_ROLE_OUTBOUND, SQLITE_INSERT, "events", NULL},
@@ -43,6 +44,9 @@ static const struct grant grants[] = {
 	{STORE_ROLE_INBOUND, SQLITE_READ, "enrollment_addresses", NULL},
 	{STORE_ROLE_INBOUND, SQLITE_READ, "challenges", NULL},
 	{STORE_ROLE_INBOUND, SQLITE_INSERT, "challenges", NULL},
+	/* To count those of a challenge, and because a new challenge could be what rows of this table refer to. */
+	{STORE_ROLE_INBOUND, SQLITE_READ, "reports", " challenge_id "},
+	{STORE_ROLE_INBOUND, SQLITE_INSERT, "reports", NULL},
 	{STORE_ROLE_INBOUND, SQLITE_INSERT, "events", NULL},
 	{STORE_ROLE_INBOUND, SQLITE_UPDATE, "enrollments", " next_at wake "},
 
@@ -55,6 +59,8 @@ static const struct grant grants[] = {
 	{STORE_ROLE_ENROLLD, SQLITE_READ, "certificates", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_READ, "challenges", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_READ, "orders", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_READ, "reports", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_READ, "limits", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_READ, "events", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_READ, "mail_events", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_INSERT, "flags", NULL},
@@ -63,13 +69,17 @@ static const struct grant grants[] = {
 	{STORE_ROLE_ENROLLD, SQLITE_INSERT, "user_keys", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_INSERT, "certificates", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_INSERT, "orders", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_INSERT, "limits", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_INSERT, "events", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "flags", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "enrollments", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "certificates", " status why in_directory directory_dn "},
-	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "challenges", " state reply_message_id why "},
+	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "challenges", " state reply_message_id why report_token report_token_at "},
 	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "orders", " closed_at outcome "},
+	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "reports", " seen "},
+	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "limits", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "flags", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "limits", NULL},
 };
 
 static bool column_listed(const char *columns, const char *column)

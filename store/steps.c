@@ -149,7 +149,7 @@ static bool write_order(struct tx *tx, const struct store_step *step, const stru
 }
 
 /* Once a reply left, or may have left, its challenge never goes back to a state from which another one would be sent. */
-static bool write_challenge(struct tx *tx, const struct store_step *step)
+static bool write_challenge(struct tx *tx, const struct store_step *step, const struct outcome *o)
 {
 	int64_t n = 0;
 
@@ -157,13 +157,21 @@ static bool write_challenge(struct tx *tx, const struct store_step *step)
 		return true;
 	return tx_run(tx, &n,
 		       "UPDATE challenges SET state = COALESCE($3, state), reply_message_id = COALESCE($4, reply_message_id),"
-		       " why = CASE WHEN $3 IN ('refused','ignored','in-doubt') THEN $5 ELSE why END"
+		       " why = CASE WHEN $3 IN ('refused','ignored','in-doubt') THEN $5 ELSE why END,"
+		       " report_token = COALESCE($6, report_token), report_token_at = CASE WHEN $6 IS NULL THEN report_token_at ELSE $7 END"
 		       " WHERE id = $1 AND enrollment_id = $2 AND NOT (state IN ('replied','in-doubt') AND $3 IN ('new','replying'))",
 		       VALUES(V_INT(step->challenge_id), V_INT(step->row->id), V_TEXT(step->challenge_state),
-			       V_TEXT(step->challenge_reply_id), V_TEXT(step->text))) &&
+			       V_TEXT(step->challenge_reply_id), V_TEXT(step->text), V_TEXT(step->challenge_report_token),
+			       V_INT(o->now))) &&
 	       (n == 1 || err_set(tx->err, ERR_BUG, tx->op, "challenge",
 				  "challenge %lld of enrollment %lld is not there or was answered already", (long long)step->challenge_id,
 				  (long long)step->row->id));
+}
+
+static bool write_reports_seen(struct tx *tx, const struct store_step *step)
+{
+	return step->reports_seen == 0 || tx_run(tx, NULL, "UPDATE reports SET seen = 1 WHERE enrollment_id = $1 AND id <= $2 AND seen = 0",
+						  VALUES(V_INT(step->row->id), V_INT(step->reports_seen)));
 }
 
 /* Address, profile, usage and who asked are what the row is; they never change.  `disabled` is the admin's. */
@@ -179,7 +187,7 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 		       "$15, why = $16,"
 		       " activity = $17, ca_state = $18, ordered_at = $19, challenge_from = $20, trigger_at = $21, answered_at = $22, "
 		       "key_id = $23,"
-		       " csr = $24, certificate_id = $25 WHERE id = $1 AND version = $2",
+		       " csr = $24, certificate_id = $25, why_subject = $26, why_type = $27, why_status = $28, why_at = $29 WHERE id = $1 AND version = $2",
 		       VALUES(V_INT(row->id), V_INT(row->version), V_TEXT(row->ca == NULL ? "" : row->ca),
 			       V_TEXT(enrollment_state_name(row->state)), V_TEXT(enrollment_state_name(row->resume)), V_INT(o->state_since),
 			       V_INT(o->next_at), V_INT(o->wake), V_TEXT(step->keep_lease ? row->lease_owner : NULL),
@@ -187,7 +195,8 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 			       V_INT(row->orders), V_INT(row->abandoned), V_TEXT(err_class_name(row->why_class)), V_TEXT(row->why),
 			       V_TEXT(row->activity), V_TEXT(row->ca_state), V_INT(row->ordered_at), V_TEXT(row->challenge_from),
 			       V_INT(row->trigger_at), V_INT(row->answered_at), V_ID(o->key_id), V_BLOB(row->csr, row->csr_len),
-			       V_ID(o->certificate_id))) &&
+			       V_ID(o->certificate_id), V_TEXT(row->why_subject), V_TEXT(row->why_type), V_INT(row->why_status),
+			       V_INT(row->why_at))) &&
 	       (n == 1 ||
 		       err_set(tx->err, ERR_BUG, tx->op, "enrollment", "enrollment %lld changed inside a transaction", (long long)row->id));
 }
@@ -234,7 +243,8 @@ bool store_step_commit(struct store *store, struct store_step *step, bool *stale
 	if (ok && held.mine) {
 		plan_outcome(step, &held, &o);
 		ok = write_key(&tx, step, &o) && write_certificate(&tx, step, &o) && write_row(&tx, step, &o) &&
-		     write_order(&tx, step, &o) && write_challenge(&tx, step) && write_event(&tx, step, &held, &o) && tx_commit(&tx);
+		     write_order(&tx, step, &o) && write_challenge(&tx, step, &o) && write_reports_seen(&tx, step) &&
+		     write_event(&tx, step, &held, &o) && tx_commit(&tx);
 		if (ok)
 			take_outcome(step, &o);
 	} else if (ok) {

@@ -12,7 +12,7 @@
  * _clear.  Text that is not UTF-8 is stored with '?' for every octet above 127.  A store does not survive fork: a child opens it anew.
  *
  * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
- * challenge_received, flag, and state (a change of state whose step named no event).
+ * challenge_received, reply_reported, flag, and state (a change of state whose step named no event).
  */
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
@@ -108,6 +108,10 @@ struct enrollment {
 	unsigned abandoned;        /* of them: answer lost, left to expire */
 	enum err_class why_class;  /* for waiting, blocked, failed */
 	char *why;                 /* sentence for the admin */
+	char *why_subject;         /* what the failure was about: URL, file, address; NULL = nothing more to say */
+	char *why_type;            /* ACME problem type, "smtp-550" ... */
+	int why_status;            /* HTTP or SMTP status; 0 = none */
+	time_t why_at;             /* when it failed */
 	char *activity;            /* what was being tried last, in plain words */
 	char *requested_by;        /* login, or the admin's user name */
 	time_t requested_at;
@@ -181,6 +185,9 @@ struct store_step {
 	const char *challenge_state;       /* see struct challenge; from replied or in-doubt never back to new or replying: ERR_BUG.  For
 	                                    * refused, ignored, in-doubt, `text` becomes the challenge's why */
 	const char *challenge_reply_id;    /* Message-ID of our reply */
+	const char *challenge_report_token; /* by which a delivery report names this reply: 16 to 100 octets that nobody can guess, of no other
+	                                    * challenge; with the intent, before the reply leaves */
+	int64_t reports_seen;              /* reports of this row with an id up to this were acted on; 0 = none */
 };
 /* *stale is true (and nothing written, result true) when the lease or version no longer matches: drop the work. */
 bool store_step_commit(struct store *store, struct store_step *step, bool *stale, struct err *err) BASE_MUST_CHECK;
@@ -200,6 +207,23 @@ bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATE
 bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
 /* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"). */
 bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Orders opened and not ended. */
+bool store_orders_open(struct store *store, size_t *n, struct err *err) BASE_MUST_CHECK;
+
+/* What a CA refuses for a while, and not only to the enrollment that was told so. */
+struct store_limit {
+	char *ca;
+	char *scope;            /* "" = the whole account; else an address key or a domain */
+	char *text;             /* the CA's words */
+	time_t at, until;
+};
+/* Takes the place of what is there for (ca, scope); limits that are over are deleted by the way. */
+bool store_limit_set(struct store *store, const char *ca, const char *scope, time_t until, const char *text,
+	struct err *err) BASE_MUST_CHECK;
+struct store_limit_list { struct store_limit *v; size_t n; };
+/* Those in force: until > now; in order of scope, so that the whole account's comes first. */
+bool store_limits(struct store *store, const char *ca, time_t now, struct store_limit_list *out, struct err *err) BASE_MUST_CHECK;
+void store_limit_list_clear(struct store_limit_list *l);
 
 /* What an admin does to a row, outside the lease scheme (version is counted up, so that a step under way becomes stale).
  * RETRY: waiting rows go on now; blocked and failed ones from requested, with a new order, new key and counters at 0, or from
@@ -248,6 +272,7 @@ struct challenge {
 	char *state;            /* "new", "replying" (intent stored), "replied", "in-doubt", "refused", "ignored" */
 	char *reply_message_id;
 	char *why;
+	char *report_token;     /* NULL = our reply asked for no report */
 };
 void challenge_clear(struct challenge *c);
 /* Addresses that may get a challenge now: enrollments in ordering, ordered, challenge-awaited or answered, or waiting between steps
@@ -269,6 +294,29 @@ struct challenge_list { struct challenge *v; size_t n; };
 bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t since, struct challenge_list *out,
 	struct err *err) BASE_MUST_CHECK;
 void challenge_list_clear(struct challenge_list *l);
+
+/* What became of a reply, as a delivery report (RFC 3464) says.  A hint: whoever saw the reply's envelope can write one. */
+struct report {
+	int64_t id;
+	int64_t enrollment_id, challenge_id;
+	char *action;           /* "relayed", "delivered", "failed", "delayed", "expanded" */
+	char *status;           /* "5.7.26" */
+	char *diagnostic;       /* the remote server's words */
+	char *remote;           /* which server said them */
+	char *reporter;         /* which server wrote the report */
+	time_t received_at;
+	bool seen;              /* a step has acted on it (store_step.reports_seen) */
+};
+void report_clear(struct report *r);
+/* Adds it to the challenge whose reply carries this token.  *known is false, and nothing written, when no reply of the last 7 days carries
+ * it, or another enrollment's does (enrollment_id 0: any; challenge_id is not looked at).  Of the same token 20 are kept, later ones are
+ * known and dropped.  Wakes the enrollment as a challenge does.  ERR_POLICY for another action, or a field of more than 1,000 octets. */
+bool store_report_add(struct store *store, const char *token, const struct report *r, bool *known, struct err *err) BASE_MUST_CHECK;
+struct report_list { struct report *v; size_t n; };
+/* All of an enrollment received since `since`, oldest first. */
+bool store_reports_of(struct store *store, int64_t enrollment_id, time_t since, struct report_list *out,
+	struct err *err) BASE_MUST_CHECK;
+void report_list_clear(struct report_list *l);
 
 /* ---- events, mail events, flags ---------------------------------------------------------------------------------- */
 

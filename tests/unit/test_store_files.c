@@ -286,6 +286,111 @@ START_TEST(a_schema_is_brought_forward_step_by_step_and_a_failed_step_leaves_the
 }
 END_TEST
 
+/* The file of a released version, brought to life again behind the store's back. */
+static void load_dump(const char *path, const char *name)
+{
+	const char *src = getenv("srcdir");
+	struct buf dump = BUF_INIT;
+	char from[600];
+
+	snprintf(from, sizeof(from), "%s/tests/unit/%s", src != NULL ? src : ".", name);
+	OK(file_read(&dump, from, 1 << 20, &err));
+	run_sql(path, buf_str(&dump));
+	buf_clear(&dump);
+}
+
+START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
+{
+	char path[400], folder[400];
+	struct store_settings s = elsewhere(path, "old");
+	struct enrollment row = {0};
+	struct challenge_list l;
+	struct report_list reports;
+	struct store_step step = {.row = &row, .actor = "enrolld", .challenge_id = 1, .challenge_state = "replied",
+		.challenge_report_token = "0123456789abcdef"};
+	struct report report = {.action = (char *)(uintptr_t) "relayed", .received_at = 1};
+	struct store *admin, *milter;
+	size_t open, counts[ENROLLMENT_STATES], disabled;
+	bool found, stale;
+	sqlite3 *h;
+
+	folder_of(folder, path);
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	load_dump(path, "store_version_1.sql");
+	/* A milter that was upgraded first waits for enrolld. */
+	ck_assert_ptr_null(store_open(&s, STORE_ROLE_INBOUND, &err));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	admin = store_open(&s, _i == 0 ? STORE_ROLE_ENROLLD : STORE_ROLE_ADMIN, &err);
+	ck_assert_msg(admin != NULL, "%s", err.text);
+	OK(store_check(admin, &err));
+	milter = store_open(&s, STORE_ROLE_INBOUND, &err);
+	ck_assert_msg(milter != NULL, "%s", err.text);
+	OK(store_enrollment_counts(admin, counts, &disabled, &err));
+	ck_assert_uint_eq(counts[ENROLLMENT_ACTIVE], 1);
+	ck_assert_uint_eq(counts[ENROLLMENT_ANSWERED], 1);
+	ck_assert_uint_eq(counts[ENROLLMENT_BLOCKED], 1);
+	ck_assert_uint_eq(disabled, 1);
+	OK(store_orders_open(admin, &open, &err));
+	ck_assert_uint_eq(open, 2);
+	OK(store_enrollment_get(admin, 3, &row, &found, &err));
+	ck_assert_str_eq(row.why, "the CA says no: rejectedIdentifier");
+	ck_assert_ptr_null(row.why_subject);
+	ck_assert_ptr_null(row.why_type);
+	ck_assert_int_eq(row.why_status, 0);
+	ck_assert_int_eq(row.why_at, 0);
+	enrollment_clear(&row);
+	OK(store_challenges_of(admin, 2, 0, &l, &err));
+	ck_assert_uint_eq(l.n, 1);
+	ck_assert_str_eq(l.v[0].reply_message_id, "<r1@example.org>");
+	ck_assert_ptr_null(l.v[0].report_token);
+	challenge_list_clear(&l);
+	/* What is new works with what is old. */
+	do {
+		enrollment_clear(&row);
+		OK(store_enrollment_claim(admin, "w", time(NULL) + 100 * 365 * 86400L, 60, &row, &found, &err));
+		ck_assert(found);
+	} while (row.id != 2);
+	OK(store_step_commit(admin, &step, &stale, &err));
+	ck_assert(!stale);
+	enrollment_clear(&row);
+	OK(store_report_add(milter, "0123456789abcdef", &report, &found, &err));
+	ck_assert(found);
+	OK(store_reports_of(admin, 2, 0, &reports, &err));
+	ck_assert_uint_eq(reports.n, 1);
+	report_list_clear(&reports);
+	store_close(milter);
+	store_close(admin);
+	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
+	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "2");
+	check_answer(h, "SELECT COUNT(*) FROM migrations", "2");
+	sqlite3_close(h);
+}
+END_TEST
+
+/* Upgraded or made anew: the same tables. */
+START_TEST(a_migrated_store_is_built_like_a_new_one)
+{
+	static const char sql[] = "SELECT COUNT(*) FROM (SELECT type, name, tbl_name, sql FROM sqlite_master EXCEPT"
+				  " SELECT type, name, tbl_name, sql FROM old.sqlite_master)";
+	char path[400], folder[400], attach[500];
+	struct store_settings s = elsewhere(path, "old");
+	struct store *store;
+	sqlite3 *h;
+
+	folder_of(folder, path);
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	load_dump(path, "store_version_1.sql");
+	store = store_open(&s, STORE_ROLE_ENROLLD, &err);
+	ck_assert_msg(store != NULL, "%s", err.text);
+	store_close(store);
+	ck_assert_int_eq(sqlite3_open(f.settings.path, &h), SQLITE_OK);
+	snprintf(attach, sizeof(attach), "ATTACH '%s' AS old", path);
+	ck_assert_int_eq(sqlite3_exec(h, attach, NULL, NULL, NULL), SQLITE_OK);
+	check_answer(h, sql, "0");
+	sqlite3_close(h);
+}
+END_TEST
+
 /* Every schema that was ever released must lead to the current one. */
 START_TEST(the_schema_of_this_program_says_its_version)
 {
@@ -482,6 +587,8 @@ int main(void)
 	tcase_add_test(tc, what_is_no_store_of_ours_is_not_opened);
 	tcase_add_loop_test(tc, a_newer_schema_is_refused_by_every_role, 0, 4);
 	tcase_add_test(tc, a_schema_is_brought_forward_step_by_step_and_a_failed_step_leaves_the_one_before);
+	tcase_add_loop_test(tc, a_store_of_version_1_goes_on_with_all_its_rows, 0, 2);
+	tcase_add_test(tc, a_migrated_store_is_built_like_a_new_one);
 	tcase_add_test(tc, the_schema_of_this_program_says_its_version);
 	tcase_add_loop_test(tc, a_store_that_may_only_be_read_is_a_configuration_error_with_the_remedy, 0, 2);
 	tcase_add_loop_test(tc, a_store_removed_or_replaced_under_us_is_noticed, 0, 2);

@@ -124,6 +124,39 @@ static bool adds_challenge(struct store *s, struct err *e)
 
 	return store_challenge_add(s, &c, &created, e);
 }
+static bool adds_report(struct store *s, struct err *e)
+{
+	struct report r = {.action = (char *)(uintptr_t) "relayed", .received_at = 1};
+	bool known;
+
+	return store_report_add(s, "0123456789abcdef0123456789abcdef", &r, &known, e);
+}
+static bool reports(struct store *s, struct err *e)
+{
+	struct report_list l;
+	bool ok = store_reports_of(s, 1, 0, &l, e);
+
+	report_list_clear(&l);
+	return ok;
+}
+static bool limits(struct store *s, struct err *e)
+{
+	struct store_limit_list l;
+	bool ok = store_limits(s, "ca", 0, &l, e);
+
+	store_limit_list_clear(&l);
+	return ok;
+}
+static bool sets_limit(struct store *s, struct err *e)
+{
+	return store_limit_set(s, "ca", "", 1, "text", e);
+}
+static bool orders(struct store *s, struct err *e)
+{
+	size_t n;
+
+	return store_orders_open(s, &n, e);
+}
 static bool awaits(struct store *s, struct err *e)
 {
 	struct awaited a;
@@ -175,6 +208,11 @@ START_TEST(each_role_does_its_own_work_and_nothing_else)
 		{"read challenges", challenges, "ea"},
 		{"add a challenge", adds_challenge, "ia"},
 		{"ask who is awaited", awaits, "iea"},
+		{"add a delivery report", adds_report, "ia"},
+		{"read delivery reports", reports, "ea"},
+		{"read limits", limits, "ea"},
+		{"set a limit", sets_limit, "ea"},
+		{"count open orders", orders, "ea"},
 		{"add mail events", mails, "oa"},
 		{"read mail events", reads_mails, "ea"},
 		{"back up", backs_up, "a"},
@@ -216,6 +254,13 @@ START_TEST(the_fence_refuses_sql_outside_the_role)
 		{STORE_ROLE_INBOUND, "UPDATE enrollments SET challenge_from = 'evil@example.net'", false},
 		{STORE_ROLE_INBOUND, "UPDATE challenges SET state = 'new'", false},
 		{STORE_ROLE_INBOUND, "DELETE FROM challenges", false},
+		{STORE_ROLE_INBOUND, "INSERT INTO reports (enrollment_id, challenge_id, action, received_at) VALUES (1, 1, 'relayed', 1)", true},
+		{STORE_ROLE_INBOUND, "SELECT diagnostic FROM reports", false},
+		{STORE_ROLE_INBOUND, "UPDATE reports SET action = 'relayed'", false},
+		{STORE_ROLE_INBOUND, "DELETE FROM reports", false},
+		{STORE_ROLE_INBOUND, "UPDATE challenges SET report_token = 'x'", false},
+		{STORE_ROLE_INBOUND, "SELECT text FROM limits", false},
+		{STORE_ROLE_INBOUND, "INSERT INTO limits (ca, scope, at, until) VALUES ('ca', '', 1, 1)", false},
 		{STORE_ROLE_INBOUND, "DELETE FROM events", false},
 		{STORE_ROLE_INBOUND, "INSERT INTO enrollments (address) VALUES ('x')", false},
 		{STORE_ROLE_INBOUND, "UPDATE flags SET value = '1'", false},
@@ -234,6 +279,9 @@ START_TEST(the_fence_refuses_sql_outside_the_role)
 		{STORE_ROLE_OUTBOUND, "INSERT INTO certificates (id) VALUES (1)", false},
 		{STORE_ROLE_OUTBOUND, "UPDATE enrollments SET disabled = 0", false},
 		{STORE_ROLE_OUTBOUND, "SELECT token_part1 FROM challenges", false},
+		{STORE_ROLE_OUTBOUND, "SELECT report_token FROM challenges", false},
+		{STORE_ROLE_OUTBOUND, "SELECT action FROM reports", false},
+		{STORE_ROLE_OUTBOUND, "INSERT INTO reports (enrollment_id, challenge_id, action, received_at) VALUES (1, 1, 'relayed', 1)", false},
 		{STORE_ROLE_OUTBOUND, "DELETE FROM mail_events", true},
 		{STORE_ROLE_OUTBOUND, "DELETE FROM events", false},
 		{STORE_ROLE_ENROLLD, "SELECT wrapped FROM user_keys", false},
@@ -248,6 +296,12 @@ START_TEST(the_fence_refuses_sql_outside_the_role)
 			false},
 		{STORE_ROLE_ENROLLD, "UPDATE certificates SET der = x'00'", false},
 		{STORE_ROLE_ENROLLD, "UPDATE challenges SET token_part1 = 'x'", false},
+		{STORE_ROLE_ENROLLD, "UPDATE challenges SET report_token = 'x'", true},
+		{STORE_ROLE_ENROLLD, "INSERT INTO reports (enrollment_id, challenge_id, action, received_at) VALUES (1, 1, 'relayed', 1)", false},
+		{STORE_ROLE_ENROLLD, "UPDATE reports SET seen = 1", true},
+		{STORE_ROLE_ENROLLD, "UPDATE reports SET action = 'relayed'", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM reports", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM limits", true},
 		{STORE_ROLE_ENROLLD, "DELETE FROM events", false},
 		{STORE_ROLE_ADMIN, "SELECT wrapped FROM user_keys", true},
 	};
@@ -337,9 +391,13 @@ static void call_everything(struct store *s)
 	struct mail_event m = {.at = 1, .from = (char *)(uintptr_t) "user1@example.org"};
 	struct observed_list seen;
 	struct challenge_list cl;
+	struct report report = {.action = (char *)(uintptr_t) "failed", .received_at = 1};
+	struct report_list reports_list;
+	struct store_limit_list limit_list;
 	struct challenge challenge = {.enrollment_id = 100, .token_part1 = (char *)(uintptr_t) "t", .received_at = 1};
 	struct store_step step = {
-		.row = &row, .actor = "x", .event = "e", .order_outcome = "expired", .count_order = true, .challenge_state = "ignored"};
+		.row = &row, .actor = "x", .event = "e", .order_outcome = "expired", .count_order = true, .challenge_state = "ignored",
+		.challenge_report_token = "0123456789abcdef", .reports_seen = 1};
 	struct awaited a;
 	size_t counts[ENROLLMENT_STATES], n;
 	time_t when;
@@ -374,6 +432,14 @@ static void call_everything(struct store *s)
 	}
 	OK(store_enrollment_counts(s, counts, &n, &err));
 	OK(store_orders_since(s, 99990, &n, &err));
+	OK(store_orders_open(s, &n, &err));
+	OK(store_report_add(s, "0123456789abcdef", &report, &found, &err));
+	ck_assert(found);
+	OK(store_reports_of(s, 100, 0, &reports_list, &err));
+	report_list_clear(&reports_list);
+	OK(store_limit_set(s, "ca", "", 2, "text", &err));
+	OK(store_limits(s, "ca", 1, &limit_list, &err));
+	store_limit_list_clear(&limit_list);
 	OK(store_leases_release(s, "w", &err));
 	OK(store_enrollment_admin(s, 7, ENROLLMENT_ADMIN_RETRY, "x", NULL, &changed, &err));
 	OK(store_enrollment_admin(s, 7, ENROLLMENT_ADMIN_DISABLE, "x", NULL, &changed, &err));
