@@ -162,6 +162,7 @@ bool acme_ready(struct acme *a, struct err *err) BASE_MUST_CHECK;
 /* A copy of one of the directory's URLs, fetching the directory when needed. */
 bool acme_resource(struct acme *a, enum acme_resource which, char **out, struct err *err) BASE_MUST_CHECK;
 bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+bool acme_discover(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 /* The CA does not know account `url` any more: forget it, unless another thread has replaced it already. */
 void acme_account_forget(struct acme *a, const char *url);
 char *acme_account_copy(struct acme *a);
@@ -175,5 +176,16 @@ bool acme_answer_for(struct acme *a, const struct ca_order *o, const char *token
 bool acme_challenge_ready(struct acme *a, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 bool acme_finalize(struct acme *a, struct ca_order *o, const void *csr, size_t len, struct err *err) BASE_MUST_CHECK;
 bool acme_fetch(struct acme *a, struct ca_order *o, struct buf *pem, struct err *err) BASE_MUST_CHECK;
+
+/* ---- an issued certificate (acme_certificate.c): as in ca.h ---------------------------------------------------------- */
+
+bool acme_revoke(struct acme *a, const void *der, size_t len, enum ca_reason reason, EVP_PKEY *key, struct err *err) BASE_MUST_CHECK;
+bool acme_renewal(struct acme *a, const void *der, size_t len, struct ca_renewal *out, struct err *err) BASE_MUST_CHECK;
+
+/* ---- the account for people (acme_key.c): as in ca.h ----------------------------------------------------------------- */
+
+bool acme_account_look(struct acme *a, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
+bool acme_account_change_key(struct acme *a, const char *next_key, struct err *err) BASE_MUST_CHECK;
+bool acme_account_deactivate(struct acme *a, struct err *err) BASE_MUST_CHECK;
 
 #endif

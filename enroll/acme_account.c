@@ -321,23 +321,37 @@ static bool lists_copy(const struct strlist *from, struct strlist *to)
 	return true;
 }
 
-bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err)
+/* What the directory says; the account only when `with_account`. */
+static bool info_fill(struct acme *a, bool with_account, struct ca_info *out, struct err *err)
 {
 	bool ok;
 
 	memset(out, 0, sizeof *out);
-	if (!acme_ready(a, err))
-		return false;
 	pthread_mutex_lock(&a->lock);
-	out->account_uri = str_dup(a->account);
+	if (with_account)
+		out->account_uri = str_dup(a->account);
 	out->terms = str_dup(a->directory.terms);
 	out->eab_required = a->directory.eab_required;
 	out->has_renewal_info = a->directory.url[ACME_RENEWAL_INFO] != NULL;
-	ok = out->account_uri && (out->terms || !a->directory.terms) && lists_copy(&a->directory.caa_identities, &out->caa_identities) &&
-	     lists_copy(&a->directory.profiles, &out->profiles);
+	out->has_revocation = a->directory.url[ACME_REVOKE_CERT] != NULL;
+	out->has_key_change = a->directory.url[ACME_KEY_CHANGE] != NULL;
+	ok = (out->account_uri || !with_account) && (out->terms || !a->directory.terms) &&
+	     lists_copy(&a->directory.caa_identities, &out->caa_identities) && lists_copy(&a->directory.profiles, &out->profiles);
 	pthread_mutex_unlock(&a->lock);
 	if (ok)
 		return true;
 	ca_info_clear(out);
 	return err_nomem(err, "read directory");
+}
+
+bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	return acme_ready(a, err) && info_fill(a, true, out, err);
+}
+
+bool acme_discover(struct acme *a, struct ca_info *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	return directory_fetch(a, err) && info_fill(a, false, out, err);
 }

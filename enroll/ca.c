@@ -48,6 +48,7 @@ void ca_order_clear(struct ca_order *o)
 	free(o->state);
 	free(o->challenge_from);
 	free(o->challenge_address);
+	free(o->limited);
 	memset(o, 0, sizeof *o);
 }
 

@@ -84,6 +84,7 @@ struct ca_order {
 	time_t retry_at;         /* the CA asked not to come back before; 0 = no word */
 	char *challenge_from;    /* set while an address awaits its challenge mail; NULL when no mail is needed.  By ca_look alone */
 	char *challenge_address; /* which address */
+	char *limited;           /* ca_open refused as rateLimited: the addresses or domains it is about, a few, blank separated; NULL = the whole account */
 	char activity[256];      /* the last thing tried, in plain words, with the URL */
 };
 void ca_order_clear(struct ca_order *o);

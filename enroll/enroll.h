@@ -28,4 +28,9 @@ int enrolld_run(struct config *config);
  * is copied to url. */
 bool enroll_account_init(const struct config *config, char url[1024], struct err *err) BASE_MUST_CHECK;
 
+/* Give the account a new key of ca.account-key-type (RFC 8555 section 7.3.5): made as ACCOUNT_KEY.next, told to the CA, moved into the place of
+ * the old one.  Killed at any point, it goes on where it was when called again, and enrolld copes with each state in between, running or
+ * started anew.  A key that is a systemd credential cannot be replaced from here: ERR_CONFIG says what to do. */
+bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err) BASE_MUST_CHECK;
+
 #endif

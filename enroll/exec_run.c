@@ -65,7 +65,7 @@ enum run_end { RUN_ON, RUN_ENDED, RUN_TIMEOUT, RUN_FLOOD, RUN_STOPPED, RUN_UNSTA
 
 /* What the child could not do, told through a pipe that exec closes. */
 enum child_step { STEP_DESCRIPTORS = 1, STEP_USER, STEP_FOLDER, STEP_EXEC };
-struct report {
+struct child_report {
 	int step, number;
 };
 
@@ -80,7 +80,7 @@ struct run {
 	char tail[TAIL];           /* the last octets of stderr */
 	size_t tail_len, said;
 	enum run_end end;
-	struct report failed;
+	struct child_report failed;
 	int status;
 	bool reaped;
 };
@@ -257,7 +257,7 @@ const char *exec_runner_program(const struct exec_runner *r)
 
 static _Noreturn void child_failed(int report, enum child_step step)
 {
-	struct report failed = {.step = step, .number = errno};
+	struct child_report failed = {.step = step, .number = errno};
 	ssize_t n = write(report, &failed, sizeof failed);
 
 	(void)n;

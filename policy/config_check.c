@@ -346,11 +346,38 @@ static void check_challenge_anchors(struct check *k, enum line missing)
 		say(k, LINE_WARNING, key, "nothing uses it: ca.challenge-authentication is not \"dkim-or-smime\"");
 }
 
+static void join(const struct strlist *l, struct buf *out)
+{
+	for (size_t i = 0; i < l->n; i++)
+		buf_printf(out, "%s%s", i ? ", " : "", l->v[i]);
+}
+
+/* What comes from the preset, and where it has no say: who copies the full example and names a preset has overruled all of it. */
+static void check_preset(struct check *k)
+{
+	const struct ca_config *ca = &k->config->ca;
+	struct buf keys = BUF_INIT, overruled = BUF_INIT;
+
+	if (!ca->preset_file)
+		return;
+	check_readable(k, "ca.preset", ca->preset_file, LINE_ERROR);
+	join(&ca->preset_keys, &keys);
+	join(&ca->preset_overruled, &overruled);
+	if (keys.len)
+		say(k, LINE_OK, "ca.preset", "\"%s\" sets %s", ca->preset, buf_str(&keys));
+	if (overruled.len)
+		say(k, keys.len ? LINE_OK : LINE_WARNING, "ca.preset", "\"%s\" has %s too, but the configuration says it itself%s", ca->preset,
+			buf_str(&overruled), keys.len ? "" : ": the preset does nothing; take these keys out to have its values");
+	buf_clear(&keys);
+	buf_clear(&overruled);
+}
+
 static void check_ca(struct check *k)
 {
 	const struct config *c = k->config;
 	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
 
+	check_preset(k);
 	check_certificates(k, "ca.ca-file", c->ca.ca_file, missing, true, "");
 	check_certificates(k, "ca.anchor-file", c->ca.anchor_file, missing, true, "");
 	check_certificates(k, "ca.intermediate-file", c->ca.intermediate_file, missing, true, "");

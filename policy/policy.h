@@ -47,6 +47,9 @@ struct ca_config {
 	char *name;
 	enum ca_driver_kind driver;
 	char *preset;                   /* file of defaults for the keys of this group, see examples/ca; NULL = none */
+	char *preset_file;              /* where that was found */
+	struct strlist preset_keys;     /* what is as it is because of it, "ca.token-join"... */
+	struct strlist preset_overruled; /* what it says, but the configuration says itself */
 	struct exec_config {            /* driver "exec": a program of the admin's instead of ACME, see enrollment-exec(7) */
 		char *program;
 		char *user;             /* NULL = that of enrolld */
