@@ -104,7 +104,7 @@ static bool within_limits(struct enroll_parts *p, const struct enrollment *row, 
 			continue;
 		err_set(err, ERR_TEMPORARY, "open order", subject_of(row), "the CA takes no orders%s%s until %s, as it said at %s: %.600s", *l->scope ? " for " : "",
 			l->scope, time_text(l->until, until), time_text(l->at, since), l->text ? l->text : "");
-		ok = held(err, l->until);
+		ok = held(err, l->until + (time_t)random_below(LOOK_AGAIN / 2));
 	}
 	store_limit_list_clear(&list);
 	return ok;

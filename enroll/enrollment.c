@@ -991,9 +991,7 @@ static void fail(struct step *s, const struct err *err)
 	}
 	news = tell_trouble(s, err);
 	/* What is held back has not failed: it does not come back later and later. */
-	again = s->now;
-	if (strcmp(err->type, BUDGET_HELD) != 0)
-		again += backoff(++s->row.attempts);
+	again = strcmp(err->type, BUDGET_HELD) == 0 ? err->retry_at : s->now + backoff(++s->row.attempts);
 	/* Somebody's word not to come before is kept, and spread: a thousand rows heard the same word. */
 	if (err->retry_at > again)
 		again = err->retry_at + (time_t)random_below(POLL_MOST);
