@@ -251,7 +251,10 @@ int ctl_init(struct ctl *c, int argc, char **argv)
 	if (!init_master(c, cfg, &err) || !init_store(c, cfg, &err))
 		return not_done(c, &err);
 	if (!cfg->ca.directory_url || c->no_account) {
-		say(c, "ACME account: not registered (%s)", c->no_account ? "--no-account" : "no ca in the configuration");
+		say(c, "ACME account: not registered (%s)",
+			c->no_account			       ? "--no-account"
+			: cfg->ca.driver == CA_DRIVER_EXEC ? "the CA is a program, ca.driver = \"exec\""
+							       : "no ca in the configuration");
 		return all_done(c);
 	}
 	if (!init_account_key(c, cfg, &err) || !as_user(cfg->users.enrolld, cfg->users.group, register_account, c, &err))

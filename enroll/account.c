@@ -74,6 +74,8 @@ bool enroll_account_init(const struct config *config, char url[1024], struct err
 	bool ok;
 
 	url[0] = '\0';
+	if (config->ca.driver == CA_DRIVER_EXEC)
+		return true; /* the program has whatever account there is */
 	ok = key_ensure(config, err) && (ca = ca_new(&config->ca, err)) != NULL && ca_prepare(ca, &info, err);
 	if (ok)
 		snprintf(url, 1024, "%s", info.account_uri);

@@ -203,7 +203,7 @@ static json_t *do_status(const struct call *c, struct err *err)
 	set(o, "disabled", json_integer((json_int_t)disabled));
 	set(o, "orders_in_24h", json_integer((json_int_t)today));
 	set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
-	set(o, "ca", text_json(c->parts->config->ca.directory_url));
+	set(o, "ca", text_json(c->parts->config->ca.directory_url ? c->parts->config->ca.directory_url : c->parts->config->ca.exec.program));
 	set(o, "profile", text_json(c->parts->config->certificate.name));
 	set(o, "pilot", json_boolean(c->parts->config->pilot_addresses.n || c->parts->config->pilot_group));
 	free(paused);

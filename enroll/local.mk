@@ -57,6 +57,9 @@ EXTRA_DIST += tests/fuzz/corpus/exec
 # Whole exchanges with the test CA.
 TESTS += tests/ca_client.py
 EXTRA_DIST += tests/ca_client.py
+# The sample programs for driver exec.
+TESTS += tests/exec_samples.py
+EXTRA_DIST += tests/exec_samples.py
 
 # driven by tests/ca_client.py; it is no test by itself
 noinst_PROGRAMS += tests/unit/drive_ca

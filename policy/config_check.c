@@ -372,6 +372,21 @@ static void check_preset(struct check *k)
 	buf_clear(&overruled);
 }
 
+/* enrolld looks at owner and mode before each run; here is said what can be seen by whoever asks. */
+static void check_exec_program(struct check *k, const char *path, enum line missing)
+{
+	struct stat st;
+
+	if (!path)
+		return;
+	if (stat(path, &st) != 0)
+		say(k, missing, "ca.exec.program", "%s cannot be looked at: %s", path, strerror(errno));
+	else if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+		say(k, missing, "ca.exec.program", "%s is no executable file", path);
+	else if (st.st_mode & 022)
+		say(k, missing, "ca.exec.program", "%s can be written by others than its owner: chmod go-w", path);
+}
+
 static void check_ca(struct check *k)
 {
 	const struct config *c = k->config;
@@ -382,11 +397,12 @@ static void check_ca(struct check *k)
 	check_certificates(k, "ca.anchor-file", c->ca.anchor_file, missing, true, "");
 	check_certificates(k, "ca.intermediate-file", c->ca.intermediate_file, missing, true, "");
 	check_challenge_anchors(k, missing);
+	check_exec_program(k, c->ca.exec.program, missing);
 	if (c->ca.directory_url)
 		check_secret(
 			k, "ca.account-key", c->ca.account_key, c->users.enrolld, k->uid_enrolld, missing, "`enrollctl init` makes it");
 	check_secret(k, "ca.eab.key-file", c->ca.eab_key_file, c->users.enrolld, k->uid_enrolld, missing, "");
-	if (!k->later && !c->ca.accept_terms)
+	if (!k->later && !c->ca.accept_terms && c->ca.driver == CA_DRIVER_ACME)
 		say(k, LINE_WARNING, "ca.accept-terms", "false: a CA that has terms of service will refuse the account");
 	if (c->ca.authentication == CHALLENGE_NONE_FROM_NETWORK)
 		say(k, LINE_WARNING, "ca.challenge-authentication",

@@ -66,7 +66,7 @@ const struct config_key config_keys[] = {
 	{"ca.exec.user", CONFIG_TEXT, AT(ca.exec.user), .shape = shape_token, .help = "who it runs as; default: as enrolld"},
 	{"ca.exec.environment", CONFIG_TEXTS, AT(ca.exec.environment), .shape = shape_environment,
 		.help = "\"NAME=value\", beside PATH and LANG"},
-	{"ca.exec.timeout-seconds", CONFIG_NUMBER, AT(ca.exec.timeout_seconds), NULL, "60", 1, 3600, .help = "of one run"},
+	{"ca.exec.timeout-seconds", CONFIG_NUMBER, AT(ca.exec.timeout_seconds), NULL, "60", 1, 240, .help = "of one run"},
 	{"ca.exec.max-output", CONFIG_SIZE, AT(ca.exec.max_output), NULL, "1048576", 4096, 16 * 1024 * 1024, .help = "octets it may answer"},
 	{"ca.directory-url", CONFIG_TEXT, AT(ca.directory_url), .shape = shape_https, .help = "ACME directory"},
 	{"ca.ca-file", CONFIG_TEXT, AT(ca.ca_file), .shape = shape_path, .help = "anchors for its HTTPS; default: the system's"},
