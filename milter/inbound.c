@@ -286,6 +286,7 @@ static enum authentic by_smime(const struct config *c, X509_STORE *anchors, cons
 {
 	struct smime_proof proof = {0};
 	enum authentic result = AUTHENTIC_NO;
+	char why[256];
 
 	if (anchors == NULL) {
 		no(how, "no anchors are configured (ca.challenge-anchor-file)");
@@ -293,8 +294,10 @@ static enum authentic by_smime(const struct config *c, X509_STORE *anchors, cons
 	}
 	switch (smimecheck(h, body, anchors, cand->challenge.from, &proof, how)) {
 	case SMIMECHECK_PASS:
-		if (believe_protected(c, &proof, cand, how))
+		if (believe_protected(c, &proof, cand, why))
 			result = AUTHENTIC_YES;
+		else
+			snprintf(how, 256, "%s", why);
 		break;
 	case SMIMECHECK_UNKNOWN:
 		if (worth_asking_again(accepted, cand, from))

@@ -28,7 +28,7 @@ tests_unit_test_sign_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
 tests_unit_test_inbound_SOURCES = tests/unit/test_inbound.c
 tests_unit_test_inbound_CFLAGS = $(AM_CFLAGS) $(OPENDKIM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_inbound_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
-tests_unit_test_smime_SOURCES = tests/unit/test_smime.c
+tests_unit_test_smime_SOURCES = tests/unit/test_smime.c tests/unit/certificates.h tests/unit/certificates.c
 tests_unit_test_smime_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_smime_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
 endif
