@@ -104,6 +104,14 @@ static const char *address_of(const struct step *s)
 	return s->row.addresses.n ? s->row.addresses.v[0] : "";
 }
 
+static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
+{
+	s->row.state = aside;
+	s->row.resume = resume;
+	s->row.state_since = s->now;
+	s->row.next_at = next_at;
+}
+
 /* Write what we have so far and keep the lease: transaction 1 of the scheme, or a fact that must be durable before the next act. */
 static bool commit_keep(struct step *s, const char *event, const char *text, struct err *err)
 {
@@ -359,12 +367,19 @@ static enum step_result run_caa_checked(struct step *s, struct err *err)
 /* The predecessor died, or the answer was lost: that order may exist at the CA, we cannot know it, it expires there. */
 static enum step_result abandon(struct step *s, const char *why)
 {
+	time_t wait;
+
 	s->row.abandoned++;
 	s->out.order_outcome = "abandoned";
 	forget_order(s);
 	note(s, "order_abandoned", "%s; the CA may hold an order that will expire unused (%u so far)", why, s->row.abandoned);
-	/* Late enough that a challenge mail of the lost order is dated before the next one. */
-	return stay(s, time(NULL) + DATE_SKEW + jittered(BACKOFF_FIRST / 10));
+	s->row.why_class = ERR_TEMPORARY;
+	free(s->row.why);
+	s->row.why = str_dup(s->text);
+	/* Late enough that a challenge mail of the lost order is dated before the next one; whoever loses a second answer is in trouble. */
+	wait = s->row.orders > 1 ? backoff(s->row.orders) : jittered(BACKOFF_FIRST / 10);
+	move_aside(s, ENROLLMENT_WAITING, ENROLLMENT_ORDERING, time(NULL) + DATE_SKEW + wait);
+	return STEP_STAY;
 }
 
 static bool may_order(struct step *s, struct err *err)
@@ -435,9 +450,7 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 			r = to(s, ENROLLMENT_ORDERED);
 		}
 	} else if (strcmp(err->type, "lost") == 0) {
-		abandon(s, err->text);
-		s->row.state_since = s->now;
-		r = STEP_STAY;
+		r = abandon(s, err->text);
 	} else {
 		/* No order exists. One that the CA refused counts towards max-orders: the next will be refused as well. */
 		s->out.order_outcome = err->class == ERR_CA ? "refused" : "unsent";
@@ -946,14 +959,6 @@ static const struct state_rule *rule_of(enum enrollment_state state)
 }
 
 /* ---- failure: one place decides what a class of error means --------------------------------------------------------------- */
-
-static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
-{
-	s->row.state = aside;
-	s->row.resume = resume;
-	s->row.state_since = s->now;
-	s->row.next_at = next_at;
-}
 
 static void fail(struct step *s, const struct err *err)
 {

@@ -133,6 +133,8 @@ def acme_handler(ca):
                 addresses, order_status = ca.acme.concerns(request)
                 request.notes["concerns"] = addresses or None
                 fault = ca.behaviour.take_fault(endpoint, addresses, order_status) if endpoint else None
+                if fault:     # before what may take for ever
+                    ca.journal.event("fault", endpoint=endpoint, path=self.path, concerns=addresses or None, fault=fault)
                 response = self.respond(request, fault or {})
             except CloseWithoutAnswer:
                 self.close_connection = True
