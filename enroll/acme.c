@@ -287,6 +287,9 @@ bool acme_post(struct acme *a, const struct acme_call *call, struct acme_answer 
 		out->sent = out->sent && done; /* those two were certainly not acted upon */
 	}
 	free(kid);
+	/* Who was refused so often has used up what a minute allows, and more. */
+	if (nonce_tries > ACME_BAD_NONCE_TRIES && own.retry_at < time(NULL) + 60 * (time_t)nonce_tries)
+		own.retry_at = time(NULL) + 60 * (time_t)nonce_tries;
 	if (!ok && err)
 		*err = own;
 	return ok;

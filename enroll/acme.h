@@ -102,7 +102,7 @@ void acme_state_clear(struct acme_state *s);
 #define ACME_NONCES 32
 #define ACME_NONCE_MAX 256
 #define ACME_TICKETS 64
-#define ACME_BAD_NONCE_TRIES 5
+#define ACME_BAD_NONCE_TRIES 2 /* more than the first one */
 
 struct acme_settings {
 	char *directory_url, *contact, *account_key, *eab_kid, *eab_key_file, *eab_algorithm, *profile, *identifier_type;
