@@ -367,6 +367,9 @@ bool acme_post(struct acme *a, const struct acme_call *call, struct acme_answer 
 	signer_clear(&signer);
 	if (!ok)
 		acme_blame(out, &own);
+	/* Who was refused so often has used up what a minute allows, and more. */
+	if (repeats.nonce > ACME_BAD_NONCE_TRIES && own.retry_at < time(NULL) + 60 * (time_t)repeats.nonce)
+		own.retry_at = time(NULL) + 60 * (time_t)repeats.nonce;
 	if (!ok && err)
 		*err = own;
 	return ok;

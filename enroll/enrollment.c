@@ -116,6 +116,29 @@ static const char *address_of(const struct step *s)
 	return s->row.addresses.n ? s->row.addresses.v[0] : "";
 }
 
+static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
+{
+	s->row.state = aside;
+	s->row.resume = resume;
+	s->row.state_since = s->now;
+	s->row.next_at = next_at;
+}
+
+/* False when the row is held back for the reason it was held back for already: once in the history is enough. */
+static bool tell_trouble(struct step *s, const struct err *err)
+{
+	bool news = strcmp(err->type, BUDGET_HELD) != 0 || !s->row.why || strcmp(s->row.why, err->text) != 0;
+
+	forget_why(s);
+	s->row.why_class = err->class;
+	s->row.why_status = err->status;
+	s->row.why_at = s->now;
+	s->row.why = str_dup(err->text);
+	s->row.why_subject = err->subject[0] ? str_dup(err->subject) : NULL;
+	s->row.why_type = err->type[0] ? str_dup(err->type) : NULL;
+	return news;
+}
+
 /* Write what we have so far and keep the lease: transaction 1 of the scheme, or a fact that must be durable before the next act. */
 static bool commit_keep(struct step *s, const char *event, const char *text, struct err *err)
 {
@@ -372,12 +395,19 @@ static enum step_result run_caa_checked(struct step *s, struct err *err)
 /* The predecessor died, or the answer was lost: that order may exist at the CA, we cannot know it, it expires there. */
 static enum step_result abandon(struct step *s, const char *why)
 {
+	struct err lost = ERR_INIT;
+	time_t wait;
+
 	s->row.abandoned++;
 	s->out.order_outcome = "abandoned";
 	forget_order(s);
 	note(s, "order_abandoned", "%s; the CA may hold an order that will expire unused (%u so far)", why, s->row.abandoned);
-	/* Late enough that a challenge mail of the lost order is dated before the next one. */
-	return stay(s, time(NULL) + DATE_SKEW + jittered(BACKOFF_FIRST / 10));
+	err_set(&lost, ERR_TEMPORARY, "open order", address_of(s), "%s", s->text);
+	tell_trouble(s, &lost);
+	/* Late enough that a challenge mail of the lost order is dated before the next one; whoever loses a second answer is in trouble. */
+	wait = s->row.orders > 1 ? backoff(s->row.orders) : jittered(BACKOFF_FIRST / 10);
+	move_aside(s, ENROLLMENT_WAITING, ENROLLMENT_ORDERING, time(NULL) + DATE_SKEW + wait);
+	return STEP_STAY;
 }
 
 static bool may_order(struct step *s, struct err *err)
@@ -445,9 +475,7 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 			r = to(s, ENROLLMENT_ORDERED);
 		}
 	} else if (strcmp(err->type, "lost") == 0) {
-		abandon(s, err->text);
-		s->row.state_since = s->now;
-		r = STEP_STAY;
+		r = abandon(s, err->text);
 	} else {
 		/* No order exists. One that the CA refused counts towards max-orders: the next will be refused as well. */
 		s->out.order_outcome = err->class == ERR_CA ? "refused" : "unsent";
@@ -1055,29 +1083,6 @@ static const struct state_rule *rule_of(enum enrollment_state state)
 }
 
 /* ---- failure: one place decides what a class of error means --------------------------------------------------------------- */
-
-static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
-{
-	s->row.state = aside;
-	s->row.resume = resume;
-	s->row.state_since = s->now;
-	s->row.next_at = next_at;
-}
-
-/* False when the row is held back for the reason it was held back for already: once in the history is enough. */
-static bool tell_trouble(struct step *s, const struct err *err)
-{
-	bool news = strcmp(err->type, BUDGET_HELD) != 0 || !s->row.why || strcmp(s->row.why, err->text) != 0;
-
-	forget_why(s);
-	s->row.why_class = err->class;
-	s->row.why_status = err->status;
-	s->row.why_at = s->now;
-	s->row.why = str_dup(err->text);
-	s->row.why_subject = err->subject[0] ? str_dup(err->subject) : NULL;
-	s->row.why_type = err->type[0] ? str_dup(err->type) : NULL;
-	return news;
-}
 
 static void fail(struct step *s, const struct err *err)
 {

@@ -2,8 +2,8 @@
  * enroll/http.c - HTTPS by libcurl.
  *
  * The hard idea is the fate of a request that failed.  newOrder is not idempotent, so its caller must know whether the CA may have
- * seen it.  libcurl's time of "pretransfer" answers that: it stays zero until name, connection and TLS are done and the first
- * octet of the request is about to leave.
+ * seen it.  libcurl tells (CURLOPT_PREREQFUNCTION) when name, connection and TLS are done and the first octet of the request is
+ * about to leave: that never happened, or it may be there.
  *
  * A struct http is a small pool of easy handles; each keeps its own connections, so that nothing is shared between threads but
  * the list of idle handles and the count of those at work, behind one lock.
@@ -27,6 +27,7 @@
 #define IDLE_MAX 64
 #define IDLE_DEFAULT 8
 #define WAIT_MS 200
+#define KEPT_SECONDS 4L /* servers close what is idle, many after five seconds: a request is not to meet that moment */
 #define URL_MAX 2048
 #define VALUE_MAX 4096
 #define RETRY_MAX (31L * 86400)
@@ -47,6 +48,8 @@ struct http {
 struct transfer {
 	struct http *http;
 	struct http_response *r;
+	CURL *curl;
+	long sendings;       /* redirects are counted in */
 	size_t header_octets, body_max;
 	const char *trouble; /* why a callback stopped it */
 	char detail[CURL_ERROR_SIZE];
@@ -328,6 +331,20 @@ static int on_progress(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off
 	return 1;
 }
 
+/* When a kept connection ends without a word, libcurl sends the request again, up to five times, with the same nonce; and cannot know
+ * whether the first copy was acted upon.  Whoever asked decides whether and when it is sent again. */
+static int on_sending(void *arg, char *remote, char *local, int remote_port, int local_port)
+{
+	struct transfer *t = arg;
+	long redirects = 0;
+
+	curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_COUNT, &redirects);
+	if (++t->sendings <= 1 + redirects)
+		return CURL_PREREQFUNC_OK;
+	t->trouble = "the connection ended without an answer";
+	return CURL_PREREQFUNC_ABORT;
+}
+
 /* ---- one request ------------------------------------------------------------------------------------------------- */
 
 static void set_security(CURL *c, const struct http *http)
@@ -359,6 +376,9 @@ static void set_common(CURL *c, const struct http *http, struct transfer *t)
 	curl_easy_setopt(c, CURLOPT_USERAGENT, http->user_agent);
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, http->connect_ms);
 	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, http->total_ms);
+	curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, on_sending);
+	curl_easy_setopt(c, CURLOPT_PREREQDATA, t);
+	curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, KEPT_SECONDS);
 	/* One request at a time on a connection: HTTP/2 has nothing to give here. */
 	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->detail);
@@ -421,14 +441,11 @@ static bool is_tls_trouble(CURLcode code)
 
 /* Nothing here is ERR_CONFIG: a name that does not resolve or an expired certificate of the CA's web server look the same as a
  * mistake in our configuration, and pass by themselves more often than not. */
-static enum http_fate failed(CURL *c, CURLcode code, const struct transfer *t, const struct http_request *q, struct err *err)
+static enum http_fate failed(CURLcode code, const struct transfer *t, const struct http_request *q, struct err *err)
 {
-	curl_off_t pretransfer = 0;
 	const char *why = t->trouble ? t->trouble : *t->detail ? t->detail : curl_easy_strerror(code);
-	enum http_fate fate;
+	enum http_fate fate = t->sendings > 0 ? HTTP_LOST : HTTP_UNSENT;
 
-	curl_easy_getinfo(c, CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
-	fate = pretransfer > 0 ? HTTP_LOST : HTTP_UNSENT;
 	if (is_tls_trouble(code) && fate == HTTP_UNSENT)
 		err_set(err, ERR_TEMPORARY, "ask the CA", q->url,
 			"no trusted TLS connection to the CA: %s. If its HTTPS certificate comes from a private CA, name that in ca.ca-file", why);
@@ -448,7 +465,7 @@ static enum http_fate failed(CURL *c, CURLcode code, const struct transfer *t, c
 
 static enum http_fate run(CURL *c, struct http *http, const struct http_request *q, struct http_response *r, struct err *err)
 {
-	struct transfer t = {.http = http, .r = r, .body_max = q->max_body ? q->max_body : HTTP_BODY_MAX};
+	struct transfer t = {.http = http, .r = r, .curl = c, .body_max = q->max_body ? q->max_body : HTTP_BODY_MAX};
 	struct curl_slist *headers = NULL;
 	enum http_fate fate = HTTP_UNSENT;
 	const char *url = NULL;
@@ -465,7 +482,7 @@ static enum http_fate run(CURL *c, struct http *http, const struct http_request 
 	curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &r->status);
 	curl_easy_getinfo(c, CURLINFO_EFFECTIVE_URL, &url);
 	r->url = str_dup(url ? url : q->url);
-	fate = code == CURLE_OK ? HTTP_ANSWERED : failed(c, code, &t, q, err);
+	fate = code == CURLE_OK ? HTTP_ANSWERED : failed(code, &t, q, err);
 out:
 	curl_slist_free_all(headers);
 	return fate;

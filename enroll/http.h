@@ -37,8 +37,8 @@ struct http_request {
 	const void *body;
 	size_t len;
 	size_t max_body;          /* of the answer; 0 = HTTP_BODY_MAX */
-	/* The request must not reach the CA twice.  On a kept connection that the server has meanwhile closed, libcurl sends a request
-	 * again by itself, and cannot know whether the first copy was acted upon; so a connection of its own is made for it. */
+	/* The request is not idempotent.  On a kept connection that the server is just closing it would be "lost" for nothing; so a
+	 * connection of its own is made for it. */
 	bool once;
 };
 

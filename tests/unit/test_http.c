@@ -303,6 +303,21 @@ START_TEST(failure_after_sending_is_lost)
 }
 END_TEST
 
+/* libcurl would send it again, five times. */
+START_TEST(what_meets_the_end_of_a_kept_connection_is_sent_once)
+{
+	struct http_response r;
+	struct err err = ERR_INIT;
+
+	ck_assert_int_eq(ask(HTTP_GET, "/good", &r, &err), HTTP_ANSWERED);
+	http_response_clear(&r);
+	ck_assert_int_eq(ask(HTTP_POST, "/nothing", &r, &err), HTTP_LOST);
+	http_response_clear(&r);
+	ck_assert_uint_eq(requests, 2);
+	ck_assert_str_eq(err.type, "lost");
+}
+END_TEST
+
 START_TEST(header_of_a_short_answer_is_kept)
 {
 	struct http_response r;
@@ -478,6 +493,7 @@ int main(void)
 	tcase_add_test(t, get_follows_a_redirect_and_forgets_the_first_answer);
 	tcase_add_test(t, post_follows_no_redirect);
 	tcase_add_loop_test(t, failure_after_sending_is_lost, 0, COUNT(failures));
+	tcase_add_test(t, what_meets_the_end_of_a_kept_connection_is_sent_once);
 	tcase_add_test(t, header_of_a_short_answer_is_kept);
 	tcase_add_test(t, failure_before_sending_is_unsent);
 	tcase_add_test(t, stranger_certificate_is_not_trusted);
