@@ -163,6 +163,8 @@ bool acme_ready(struct acme *a, struct err *err) BASE_MUST_CHECK;
 bool acme_resource(struct acme *a, enum acme_resource which, char **out, struct err *err) BASE_MUST_CHECK;
 bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 bool acme_discover(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+/* acme_probe.c: as ca_probe. */
+bool acme_probe(const struct ca_config *config, struct ca_probe *out, struct err *err) BASE_MUST_CHECK;
 /* The CA does not know account `url` any more: forget it, unless another thread has replaced it already. */
 void acme_account_forget(struct acme *a, const char *url);
 char *acme_account_copy(struct acme *a);
