@@ -162,9 +162,39 @@ static bool next_into_place(const char *next, const char *path, int folder, stru
 	return fsync(folder) == 0 || errno == EINVAL || err_errno(err, errno, ROTATE, path);
 }
 
+/* A key that the CA certainly does not take would be tried again for ever. */
+static void next_forget_refused(const char *next, const struct err *err)
+{
+	if (strcmp(err->op, CA_OP_CHANGE_KEY) == 0 && err->status >= 400 && err->status < 500 && err->class != ERR_TEMPORARY)
+		unlink(next);
+}
+
+static bool change_and_place(struct ca *ca, const char *next, const char *path, int folder, struct err *err)
+{
+	struct err own = ERR_INIT;
+
+	if (ca_account_change_key(ca, next, &own))
+		return next_into_place(next, path, folder, err);
+	next_forget_refused(next, &own);
+	if (err)
+		*err = own;
+	return false;
+}
+
+/* The same account, asked for by its new key. */
+static void url_copy(struct ca *ca, char url[1024])
+{
+	struct ca_account account = {0};
+	bool found = false;
+
+	if (ca_account_look(ca, &account, &found, NULL) && found)
+		snprintf(url, 1024, "%s", account.uri);
+	ca_account_clear(&account);
+}
+
 bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
 {
-	const char *path = config->ca.account_key, *uri;
+	const char *path = config->ca.account_key;
 	struct buf next = BUF_INIT;
 	struct ca *ca = NULL;
 	struct stat old;
@@ -183,11 +213,9 @@ bool enroll_account_rotate(const struct config *config, char url[1024], struct e
 	if (folder < 0)
 		goto out;
 	ca = ca_new(&config->ca, err);
-	ok = ca && next_ensure(config, buf_str(&next), &old, err) && ca_account_change_key(ca, buf_str(&next), err) &&
-	     next_into_place(buf_str(&next), path, folder, err);
-	uri = ok ? ca_account_uri(ca) : NULL;
-	if (uri)
-		snprintf(url, 1024, "%s", uri);
+	ok = ca && next_ensure(config, buf_str(&next), &old, err) && change_and_place(ca, buf_str(&next), path, folder, err);
+	if (ok)
+		url_copy(ca, url);
 out:
 	ca_free(ca);
 	if (folder >= 0)

@@ -72,7 +72,8 @@ static bool fetch(struct http *http, const char *url, struct ca_probe *out, stru
 
 bool acme_probe(const struct ca_config *config, struct ca_probe *out, struct err *err)
 {
-	struct http_settings settings = {.ca_file = config->ca_file, .contact = config->contact, .total_seconds = TOTAL_SECONDS};
+	struct http_settings settings = {.ca_file = config->ca_file, .contact = config->contact, .total_seconds = TOTAL_SECONDS,
+		.proxy = config->proxy};
 	struct http *http;
 	bool ok;
 

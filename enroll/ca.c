@@ -28,6 +28,7 @@ void ca_info_clear(struct ca_info *i)
 {
 	free(i->account_uri);
 	free(i->terms);
+	free(i->warning);
 	strlist_clear(&i->caa_identities);
 	strlist_clear(&i->profiles);
 	memset(i, 0, sizeof *i);

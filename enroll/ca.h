@@ -31,6 +31,7 @@ struct ca_info {
 	struct strlist caa_identities;
 	struct strlist profiles;
 	char *terms;
+	char *warning;           /* for the admin, of something that hinders no order: said once, by the ca_prepare that met it; NULL = none */
 	bool eab_required, has_renewal_info, has_revocation, has_key_change;
 };
 void ca_info_clear(struct ca_info *i);
@@ -138,7 +139,9 @@ bool ca_renewal(struct ca *ca, const void *der, size_t len, struct ca_renewal *o
 /* Look, never register. *found is false when the CA has none for our key; out->key_type and thumbprint are set anyway. */
 bool ca_account_look(struct ca *ca, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
 /* Key rollover (RFC 8555 section 7.3.5).  `next_key` is the path of the new key, which must be durable before; the caller puts it in the
- * place of the old one afterwards.  Says true as well when the CA has the new key already. */
+ * place of the old one afterwards.  Says true as well when the CA has the new key already.  An error whose op is CA_OP_CHANGE_KEY and
+ * whose status is 4xx and class not temporary: the CA certainly does not take this key. */
+#define CA_OP_CHANGE_KEY "change account key"
 bool ca_account_change_key(struct ca *ca, const char *next_key, struct err *err) BASE_MUST_CHECK;
 /* RFC 8555 section 7.3.6: cannot be undone. */
 bool ca_account_deactivate(struct ca *ca, struct err *err) BASE_MUST_CHECK;

@@ -6,7 +6,7 @@
  * octet of the request is about to leave.
  *
  * A struct http is a small pool of easy handles; each keeps its own connections, so that nothing is shared between threads but
- * the list of idle handles, behind one lock.
+ * the list of idle handles and the count of those at work, behind one lock.
  */
 #include "config.h"
 
@@ -25,18 +25,22 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#define IDLE_MAX 8
+#define IDLE_MAX 64
+#define IDLE_DEFAULT 8
+#define WAIT_MS 200
 #define URL_MAX 2048
 #define VALUE_MAX 4096
 #define RETRY_MAX (31L * 86400)
 
 struct http {
-	pthread_mutex_t lock; /* guards idle */
+	pthread_mutex_t lock; /* guards idle, busy */
+	pthread_cond_t freed;
 	CURL *idle[IDLE_MAX];
-	size_t n_idle;
+	size_t n_idle, busy;
 	atomic_bool stopped;
 	/* never changed after http_new */
-	char *ca_file, *user_agent;
+	size_t idle_max, busy_max; /* busy_max 0 = any number */
+	char *ca_file, *user_agent, *proxy;
 	long connect_ms, total_ms;
 };
 
@@ -91,11 +95,27 @@ static char *user_agent_new(const char *contact)
 	return buf_take(&b);
 }
 
+static bool settings_take(struct http *http, const struct http_settings *settings)
+{
+	unsigned total = settings->total_seconds ? settings->total_seconds : 30;
+	unsigned connect = settings->connect_seconds ? settings->connect_seconds : 10;
+
+	http->total_ms = total * 1000L;
+	http->connect_ms = (connect < total ? connect : total) * 1000L;
+	http->busy_max = settings->connections;
+	http->idle_max = settings->connections ? settings->connections : IDLE_DEFAULT;
+	if (http->idle_max > IDLE_MAX)
+		http->idle_max = IDLE_MAX;
+	http->ca_file = str_dup(settings->ca_file);
+	http->proxy = str_dup(settings->proxy);
+	http->user_agent = user_agent_new(settings->contact);
+	return http->user_agent && (http->ca_file || !settings->ca_file) && (http->proxy || !settings->proxy);
+}
+
 struct http *http_new(const struct http_settings *settings, struct err *err)
 {
 	struct http *http;
-	unsigned total = settings->total_seconds ? settings->total_seconds : 30;
-	unsigned connect = settings->connect_seconds ? settings->connect_seconds : 10;
+	pthread_condattr_t attr;
 
 	if (settings->ca_file && !anchors_readable(settings->ca_file, err))
 		return NULL;
@@ -106,17 +126,16 @@ struct http *http_new(const struct http_settings *settings, struct err *err)
 		return NULL;
 	}
 	pthread_mutex_init(&http->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&http->freed, &attr);
+	pthread_condattr_destroy(&attr);
 	atomic_init(&http->stopped, false);
-	http->total_ms = total * 1000L;
-	http->connect_ms = (connect < total ? connect : total) * 1000L;
-	http->ca_file = str_dup(settings->ca_file);
-	http->user_agent = user_agent_new(settings->contact);
-	if (!http->user_agent || (settings->ca_file && !http->ca_file)) {
-		http_free(http);
-		err_nomem(err, "prepare HTTPS");
-		return NULL;
-	}
-	return http;
+	if (settings_take(http, settings))
+		return http;
+	http_free(http);
+	err_nomem(err, "prepare HTTPS");
+	return NULL;
 }
 
 void http_free(struct http *http)
@@ -125,8 +144,10 @@ void http_free(struct http *http)
 		return;
 	while (http->n_idle)
 		curl_easy_cleanup(http->idle[--http->n_idle]);
+	pthread_cond_destroy(&http->freed);
 	pthread_mutex_destroy(&http->lock);
 	free(http->ca_file);
+	free(http->proxy);
 	free(http->user_agent);
 	free(http);
 }
@@ -148,6 +169,34 @@ void http_response_clear(struct http_response *r)
 	*r = (struct http_response)HTTP_RESPONSE_INIT;
 }
 
+/* Wait for our turn.  False: the program is ending meanwhile.  Woken now and then to see that, as http_stop takes no lock. */
+static bool turn_take(struct http *http)
+{
+	struct timespec until;
+	bool stopped;
+
+	pthread_mutex_lock(&http->lock);
+	while (!(stopped = atomic_load(&http->stopped)) && http->busy_max && http->busy >= http->busy_max) {
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += WAIT_MS * 1000000L;
+		until.tv_sec += until.tv_nsec / 1000000000L;
+		until.tv_nsec %= 1000000000L;
+		pthread_cond_timedwait(&http->freed, &http->lock, &until);
+	}
+	if (!stopped)
+		http->busy++;
+	pthread_mutex_unlock(&http->lock);
+	return !stopped;
+}
+
+static void turn_give(struct http *http)
+{
+	pthread_mutex_lock(&http->lock);
+	http->busy--;
+	pthread_cond_signal(&http->freed);
+	pthread_mutex_unlock(&http->lock);
+}
+
 static CURL *handle_take(struct http *http)
 {
 	CURL *c = NULL;
@@ -163,7 +212,7 @@ static void handle_give(struct http *http, CURL *c)
 {
 	curl_easy_reset(c); /* options go, connections stay */
 	pthread_mutex_lock(&http->lock);
-	if (http->n_idle < IDLE_MAX) {
+	if (http->n_idle < http->idle_max) {
 		http->idle[http->n_idle++] = c;
 		c = NULL;
 	}
@@ -306,6 +355,16 @@ static void set_security(CURL *c, const struct http *http)
 	}
 }
 
+/* What the configuration says is not to be changed by a no_proxy in the environment. */
+static void set_proxy(CURL *c, const struct http *http)
+{
+	curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	if (!http->proxy)
+		return;
+	curl_easy_setopt(c, CURLOPT_PROXY, strcmp(http->proxy, "direct") == 0 ? "" : http->proxy);
+	curl_easy_setopt(c, CURLOPT_NOPROXY, "");
+}
+
 static void set_common(CURL *c, const struct http *http, struct transfer *t)
 {
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
@@ -386,11 +445,16 @@ static enum http_fate failed(CURL *c, CURLcode code, const struct transfer *t, c
 		err_set(err, ERR_TEMPORARY, "ask the CA", q->url,
 			"no trusted TLS connection to the CA: %s. If its HTTPS certificate comes from a private CA, name that in ca.ca-file", why);
 	else if (fate == HTTP_UNSENT)
-		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA could not be reached: %s", why);
+		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA could not be reached%s: %s",
+			t->http->proxy && strcmp(t->http->proxy, "direct") != 0 ? " through the proxy of ca.proxy" : "", why);
 	else
 		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA did not answer in full: %s", why);
-	if (err)
+	if (fate == HTTP_UNSENT)
+		t->r->status = 0; /* a proxy's */
+	if (err) {
 		snprintf(err->type, sizeof err->type, "%s", fate == HTTP_LOST ? "lost" : "unsent");
+		err->status = (int)t->r->status;
+	}
 	return fate;
 }
 
@@ -404,6 +468,7 @@ static enum http_fate run(CURL *c, struct http *http, const struct http_request 
 	CURLcode code;
 
 	set_security(c, http);
+	set_proxy(c, http);
 	set_common(c, http, &t);
 	if (!set_request(c, q, &headers)) {
 		err_nomem(err, "ask the CA");
@@ -431,13 +496,21 @@ enum http_fate http_perform(struct http *http, const struct http_request *q, str
 		err_set(err, ERR_CONFIG, "ask the CA", q->url, "\"%s\" is no https URL", q->url ? q->url : "");
 		return HTTP_UNSENT;
 	}
+	if (!turn_take(http)) {
+		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA was not asked: the program is ending");
+		if (err)
+			snprintf(err->type, sizeof err->type, "unsent");
+		return HTTP_UNSENT;
+	}
 	c = handle_take(http);
 	if (!c) {
+		turn_give(http);
 		err_nomem(err, "ask the CA");
 		return HTTP_UNSENT;
 	}
 	fate = run(c, http, q, r, err);
 	handle_give(http, c);
+	turn_give(http);
 	return fate;
 }
 

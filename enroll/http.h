@@ -17,6 +17,8 @@ struct http_settings {
 	const char *contact;     /* said in User-Agent; may be NULL */
 	unsigned total_seconds;  /* of one request, connecting included; 0 = 30 */
 	unsigned connect_seconds; /* 0 = 10; never more than total_seconds */
+	const char *proxy;       /* "http://host:port", "direct", NULL = what the environment says (https_proxy, no_proxy) */
+	unsigned connections;    /* requests at one time; further ones wait their turn, which is not part of their time; 0 = any number */
 };
 
 /* All of `settings` is copied.  ERR_CONFIG when ca_file holds no certificate that can be read. */
@@ -75,5 +77,9 @@ char *http_url_resolve(const char *base, const char *reference);
 
 /* Retry-After (RFC 9110 section 10.2.3): seconds or an HTTP date.  0 for none or nonsense; never before now, never more than 31 days ahead. */
 time_t http_retry_after(const char *value, time_t now);
+
+/* The targets of the links of relation type `rel` (RFC 8288; case ignored) in Link fields, made absolute from `base` and appended to `out`, at
+ * most `max` of them.  What cannot be read, is no good URL, or is about another resource ("anchor") is passed over.  False only without memory. */
+bool http_links(const struct strlist *fields, const char *rel, const char *base, size_t max, struct strlist *out) BASE_MUST_CHECK;
 
 #endif

@@ -13,7 +13,7 @@ enrolld_LDADD = $(ENROLL_LIBS)
 # the CA client: ca.h, challenge.h and what is behind them
 noinst_LIBRARIES += libcaclient.a
 libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_certificate.c \
-	enroll/acme_driver.c enroll/acme_key.c enroll/acme_order.c enroll/acme_parse.c enroll/acme_probe.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c \
+	enroll/acme_driver.c enroll/acme_key.c enroll/acme_order.c enroll/acme_parse.c enroll/acme_probe.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c enroll/http_link.c \
 	enroll/jws.h enroll/jws.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
 libcaclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) $(BASE_LIBS)
