@@ -41,8 +41,12 @@ static void add(struct look *l, const char *check, const char *verdict, const ch
 
 static void add_error(struct look *l, const char *check, const struct err *err)
 {
+	char status[32] = "";
+
+	if (err->status && !strstr(err->subject, "HTTP "))
+		snprintf(status, sizeof status, "HTTP %d, ", err->status);
 	if (err->status)
-		add(l, check, "error", "%s: %s (HTTP %d, %s)", err->op, err->text, err->status, err->subject);
+		add(l, check, "error", "%s: %s (%s%s)", err->op, err->text, status, err->subject);
 	else
 		add(l, check, "error", "%s: %s", err->op, err->text);
 }
@@ -260,6 +264,9 @@ static void check_contact(struct look *l)
 	buf_clear(&theirs);
 }
 
+/* RFC 8555 section 7.3.6: the CA refuses such a key for ever, mostly without telling the account's status. */
+#define GIVEN_UP "An account that was given up cannot be used again: move the key file %s away, `enrollctl account register` makes a new one"
+
 /* Looked up before anything is said, as other checks depend on it. */
 static void check_account(struct look *l, bool looked, const struct err *err)
 {
@@ -269,14 +276,15 @@ static void check_account(struct look *l, bool looked, const struct err *err)
 		add(l, "account", "warning", "there is no account key yet: `enrollctl init` makes %s and registers the account", l->config->ca.account_key);
 	else if (!l->ca)
 		add_error(l, "account", &l->ca_error);
+	else if (!looked && strcmp(err->type, "unauthorized") == 0)
+		add(l, "account", "error", "%s. " GIVEN_UP, err->text, l->config->ca.account_key);
 	else if (!looked)
 		add_error(l, "account", err);
 	else if (!l->has_account)
 		add(l, "account", "warning", "the CA has no account for our key (%s): `enrollctl account register` makes it", a->key_type);
 	else if (!a->status || strcmp(a->status, "valid") != 0)
-		add(l, "account", "error",
-			"%s is %s, which cannot be undone: move the key file %s away, `enrollctl account register` makes a new key and account", a->uri ? a->uri : "our account",
-			a->status ? a->status : "of unknown status", l->config->ca.account_key);
+		add(l, "account", "error", "%s is %s. " GIVEN_UP, a->uri ? a->uri : "our account", a->status ? a->status : "of unknown status",
+			l->config->ca.account_key);
 	else
 		add(l, "account", "ok", "%s is valid (key %s)", a->uri, a->key_type);
 	if (l->has_account)
