@@ -6,6 +6,7 @@
  * The hard idea of the rotation is that the key the CA has must be on disk at every instant.  So the new one is durable as KEY.next before
  * the CA hears of it, and takes the old one's place only after the CA has said yes; a KEY.next that is found is never overwritten but
  * tried again, as nobody knows whether the CA took it.  enrolld looks for KEY.next too (see acme_key.c).
+ * Root writes to the key's folder, but the key is enrolld's, and what a CA says is nothing for root: that part can be run as the key's owner.
  */
 #include "config.h"
 
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -171,18 +173,6 @@ static void next_forget_refused(const char *next, const struct err *err)
 		unlink(next);
 }
 
-static bool change_and_place(struct ca *ca, const char *next, const char *path, int folder, struct err *err)
-{
-	struct err own = ERR_INIT;
-
-	if (ca_account_change_key(ca, next, &own))
-		return next_into_place(next, path, folder, err);
-	next_forget_refused(next, &own);
-	if (err)
-		*err = own;
-	return false;
-}
-
 /* The same account, asked for by its new key. */
 static void url_copy(struct ca *ca, char url[1024])
 {
@@ -194,11 +184,41 @@ static void url_copy(struct ca *ca, char url[1024])
 	ca_account_clear(&account);
 }
 
-bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
+struct change {
+	const struct config *config;
+	const char *next;
+	char *url;
+};
+
+/* All that has to do with the CA, maybe in a process of its own. */
+static bool change(void *arg, struct err *err)
 {
-	const char *path = config->ca.account_key;
+	const struct change *c = arg;
+	struct ca *ca = ca_new(&c->config->ca, err);
+	bool ok = ca && ca_account_change_key(ca, c->next, err);
+
+	if (ok)
+		url_copy(ca, c->url);
+	ca_free(ca);
+	return ok;
+}
+
+static bool change_and_place(const struct change *c, enroll_as_owner *as_owner, int folder, struct err *err)
+{
+	struct err own = ERR_INIT;
+
+	if (as_owner ? as_owner(c->config, change, (void *)(uintptr_t)c, &own) : change((void *)(uintptr_t)c, &own))
+		return next_into_place(c->next, c->config->ca.account_key, folder, err);
+	next_forget_refused(c->next, &own);
+	if (err)
+		*err = own;
+	return false;
+}
+
+bool enroll_account_rotate_as(const struct config *config, enroll_as_owner *as_owner, char url[1024], struct err *err)
+{
+	struct change change = {.config = config, .url = url};
 	struct buf next = BUF_INIT;
-	struct ca *ca = NULL;
 	struct stat old;
 	int folder = -1;
 	bool ok = false;
@@ -206,22 +226,24 @@ bool enroll_account_rotate(const struct config *config, char url[1024], struct e
 	url[0] = '\0';
 	if (!rotation_possible(config, &old, err))
 		return false;
-	buf_printf(&next, "%s.next", path);
+	buf_printf(&next, "%s.next", config->ca.account_key);
 	if (next.failed) {
 		err_nomem(err, ROTATE);
 		goto out;
 	}
-	folder = folder_lock(path, err);
+	folder = folder_lock(config->ca.account_key, err);
 	if (folder < 0)
 		goto out;
-	ca = ca_new(&config->ca, err);
-	ok = ca && next_ensure(config, buf_str(&next), &old, err) && change_and_place(ca, buf_str(&next), path, folder, err);
-	if (ok)
-		url_copy(ca, url);
+	change.next = buf_str(&next);
+	ok = next_ensure(config, change.next, &old, err) && change_and_place(&change, as_owner, folder, err);
 out:
-	ca_free(ca);
 	if (folder >= 0)
 		close(folder);
 	buf_clear(&next);
 	return ok;
+}
+
+bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
+{
+	return enroll_account_rotate_as(config, NULL, url, err);
 }

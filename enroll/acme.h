@@ -185,6 +185,8 @@ bool acme_ready(struct acme *a, struct err *err) BASE_MUST_CHECK;
 bool acme_resource(struct acme *a, enum acme_resource which, char **out, struct err *err) BASE_MUST_CHECK;
 bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 bool acme_discover(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+/* acme_probe.c: as ca_probe. */
+bool acme_probe(const struct ca_config *config, struct ca_probe *out, struct err *err) BASE_MUST_CHECK;
 /* Ask for the account of this key; nothing is registered and nothing remembered.  *found is false, with true returned, when there is none. */
 bool acme_account_find(struct acme *a, struct jws_key *key, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
 /* The same for our own key, or whatever took its place meanwhile (acme_key_search).  Call with `preparing` held. */

@@ -96,6 +96,7 @@ const struct ca_driver acme_driver = {
 	.free = driver_free,
 	.stop = driver_stop,
 	.prepare = driver_prepare,
+	.probe = acme_probe,
 	.discover = driver_discover,
 	.open = driver_open,
 	.look = driver_look,

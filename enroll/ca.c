@@ -44,6 +44,13 @@ void ca_account_clear(struct ca_account *a)
 	memset(a, 0, sizeof *a);
 }
 
+void ca_probe_clear(struct ca_probe *p)
+{
+	ca_info_clear(&p->info);
+	strlist_clear(&p->profile_texts);
+	memset(p, 0, sizeof *p);
+}
+
 void ca_order_clear(struct ca_order *o)
 {
 	free(o->state);
@@ -92,6 +99,14 @@ bool ca_discover(struct ca *ca, struct ca_info *out, struct err *err)
 {
 	memset(out, 0, sizeof *out);
 	return ca->driver->discover(ca->self, out, err);
+}
+
+bool ca_probe(const struct ca_config *config, struct ca_probe *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	if (config->driver != CA_DRIVER_ACME)
+		return err_set(err, ERR_CONFIG, "look at the CA", "ca.driver", "only an ACME server can be looked at from outside");
+	return acme_driver.probe(config, out, err);
 }
 
 bool ca_open(struct ca *ca, const struct ca_request *request, struct ca_order *out, struct err *err)

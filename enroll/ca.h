@@ -36,6 +36,16 @@ struct ca_info {
 };
 void ca_info_clear(struct ca_info *i);
 
+/* What can be seen of a CA from outside, for `enrollctl ca check`. Owned by the caller, cleared by ca_probe_clear. */
+struct ca_probe {
+	struct ca_info info;             /* of the directory; account_uri stays NULL */
+	struct strlist profile_texts;    /* its descriptions of info.profiles, one each, "" where there is none */
+	int status;                      /* HTTP; 0 = no answer */
+	unsigned ms;                     /* from the first packet to the last */
+	char tls[24];                    /* "TLSv1.3"; "" = there was none */
+};
+void ca_probe_clear(struct ca_probe *p);
+
 /* The account as the CA shows it (RFC 8555 section 7.1.2). Owned by the caller. */
 struct ca_account {
 	char *uri, *status;      /* "valid", "deactivated", "revoked" */
@@ -100,6 +110,9 @@ void ca_stop(struct ca *ca);
 bool ca_prepare(struct ca *ca, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 /* The directory alone, asked anew: works before there is an account. out->account_uri stays NULL. */
 bool ca_discover(struct ca *ca, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+/* Look at the CA with nothing but the configuration: no key, no account, a connection of its own.  Also on failure `out` tells how far it came.
+ * ERR_CONFIG for a driver that cannot do that. */
+bool ca_probe(const struct ca_config *config, struct ca_probe *out, struct err *err) BASE_MUST_CHECK;
 /* NOT idempotent: the caller has stored its intent before.  Nothing of the order is looked at yet, as that may send the challenge mail:
  * store out->state, then ca_look.  When the CA says that the certificate of `replaces` was replaced already, the order is opened
  * without that word. */

@@ -15,7 +15,7 @@
 
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
-/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, config (show), doctor: help desk;
+/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, config (show), doctor, ca-check, account (show): help desk;
  * enroll, retry: help desk; disable, enable, pause, resume: admin. */
 enum control_role control_required_role(const char *command);
 
@@ -32,5 +32,16 @@ bool enroll_account_init(const struct config *config, char url[1024], struct err
  * the old one.  Killed at any point, it goes on where it was when called again, and enrolld copes with each state in between, running or
  * started anew.  A key that is a systemd credential cannot be replaced from here: ERR_CONFIG says what to do. */
 bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err) BASE_MUST_CHECK;
+/* The same for root, who may write where the key is but reads no key that belongs to another user: `as_owner` runs `act` as enrolld's user and
+ * hands its error on; `url` is in memory that both see.  NULL = no other user. */
+typedef bool enroll_as_owner(const struct config *config, bool (*act)(void *arg, struct err *err), void *arg, struct err *err);
+bool enroll_account_rotate_as(const struct config *config, enroll_as_owner *as_owner, char url[1024], struct err *err) BASE_MUST_CHECK;
+
+/* Give the account up (RFC 8555 section 7.3.6).  Cannot be undone. */
+bool enroll_account_deactivate(const struct config *config, struct err *err) BASE_MUST_CHECK;
+
+/* What the control commands ca-check and account answer, when there is no enrolld to ask: JSON, freed by the caller; NULL with an error. */
+char *enroll_ca_check(const struct config *config, struct err *err);
+char *enroll_account_show(const struct config *config, struct err *err);
 
 #endif

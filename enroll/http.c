@@ -22,6 +22,7 @@
 #include <curl/curl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #define IDLE_MAX 64
@@ -47,8 +48,8 @@ struct http {
 /* One request under way: what the callbacks of libcurl need. */
 struct transfer {
 	struct http *http;
+	CURL *handle;
 	struct http_response *r;
-	CURL *curl;
 	long sendings;       /* redirects are counted in */
 	size_t header_octets, body_max;
 	const char *trouble; /* why a callback stopped it */
@@ -291,6 +292,15 @@ static void response_restart(struct http_response *r)
 	r->body = fresh.body;
 }
 
+/* Only while the answer comes in libcurl lets one look at its connection. */
+static void note_tls(struct transfer *t)
+{
+	struct curl_tlssessioninfo *tls = NULL;
+
+	if (curl_easy_getinfo(t->handle, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK && tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals)
+		snprintf(t->r->tls, sizeof t->r->tls, "%s", SSL_get_version(tls->internals));
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
@@ -305,6 +315,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 	/* A status line begins a new answer: after 100 Continue, after a proxy's CONNECT, after a redirect. */
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
 		response_restart(t->r);
+		note_tls(t);
 		return len;
 	}
 	keep_first(&t->r->content_type, media_type(field_value(line, len, "Content-Type")));
@@ -338,7 +349,7 @@ static int on_sending(void *arg, char *remote, char *local, int remote_port, int
 	struct transfer *t = arg;
 	long redirects = 0;
 
-	curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_COUNT, &redirects);
+	curl_easy_getinfo(t->handle, CURLINFO_REDIRECT_COUNT, &redirects);
 	if (++t->sendings <= 1 + redirects)
 		return CURL_PREREQFUNC_OK;
 	t->trouble = "the connection ended without an answer";
@@ -465,10 +476,11 @@ static enum http_fate failed(CURLcode code, const struct transfer *t, const stru
 
 static enum http_fate run(CURL *c, struct http *http, const struct http_request *q, struct http_response *r, struct err *err)
 {
-	struct transfer t = {.http = http, .r = r, .curl = c, .body_max = q->max_body ? q->max_body : HTTP_BODY_MAX};
+	struct transfer t = {.http = http, .handle = c, .r = r, .body_max = q->max_body ? q->max_body : HTTP_BODY_MAX};
 	struct curl_slist *headers = NULL;
 	enum http_fate fate = HTTP_UNSENT;
 	const char *url = NULL;
+	curl_off_t took = 0;
 	CURLcode code;
 
 	set_security(c, http);
@@ -481,6 +493,8 @@ static enum http_fate run(CURL *c, struct http *http, const struct http_request 
 	code = curl_easy_perform(c);
 	curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &r->status);
 	curl_easy_getinfo(c, CURLINFO_EFFECTIVE_URL, &url);
+	curl_easy_getinfo(c, CURLINFO_TOTAL_TIME_T, &took);
+	r->ms = (unsigned)(took / 1000);
 	r->url = str_dup(url ? url : q->url);
 	fate = code == CURLE_OK ? HTTP_ANSWERED : failed(code, &t, q, err);
 out:

@@ -54,6 +54,8 @@ struct http_response {
 	char *retry_after;
 	struct strlist links; /* values of Link fields as they came */
 	struct buf body;
+	char tls[24];         /* "TLSv1.3" */
+	unsigned ms;          /* how long it took, connecting included */
 };
 #define HTTP_RESPONSE_INIT {0}
 void http_response_clear(struct http_response *r);

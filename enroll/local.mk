@@ -1,7 +1,8 @@
 noinst_LIBRARIES += libenroll.a
 libenroll_a_SOURCES = enroll/enroll.h
 # the daemon: state machine, control socket
-libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/control.h enroll/control.c enroll/commands.c enroll/daemon.c enroll/doctor.c enroll/sink.h enroll/sink.c
+libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/control.h enroll/control.c enroll/commands.c enroll/daemon.c enroll/doctor.c enroll/sink.h enroll/sink.c \
+	enroll/account_look.c enroll/ca_check.c
 libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 ENROLL_LIBS = libenroll.a libcaclient.a $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
 
@@ -12,7 +13,7 @@ enrolld_LDADD = $(ENROLL_LIBS)
 # the CA client: ca.h, challenge.h and what is behind them
 noinst_LIBRARIES += libcaclient.a
 libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_certificate.c \
-	enroll/acme_driver.c enroll/acme_key.c enroll/acme_order.c enroll/acme_parse.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c enroll/http_link.c \
+	enroll/acme_driver.c enroll/acme_key.c enroll/acme_order.c enroll/acme_parse.c enroll/acme_probe.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c enroll/http_link.c \
 	enroll/jws.h enroll/jws.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
 libcaclient_a_SOURCES += enroll/exec.h enroll/exec_driver.c enroll/exec_parse.c enroll/exec_run.c
 libcaclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)

@@ -140,7 +140,7 @@ struct service *service_new(enum instance instance, struct config *config, struc
 	s->instance = instance;
 	s->store = store_open(&config->store, instance == INSTANCE_INBOUND ? STORE_ROLE_INBOUND : STORE_ROLE_OUTBOUND, err);
 	if (!s->store || !(s->dns = dns_new(&config->dns, err)) || !(s->current = snapshot_new(instance, s->store, config, err)) ||
-		(instance == INSTANCE_OUTBOUND && !(s->recorder = recorder_new(s->store, config, err)))) {
+		(instance == INSTANCE_OUTBOUND && !(s->recorder = recorder_new(s->store, err)))) {
 		service_free(s);
 		return NULL;
 	}
