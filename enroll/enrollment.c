@@ -47,6 +47,7 @@ struct step {
 	char text[2048];              /* what happened, for event and log */
 	char event[32];
 	bool stale;                   /* somebody else has the row now */
+	char *limited;                /* addresses or domains that the CA named when it refused as rateLimited; NULL = the account */
 	bool order_dead;              /* this failure ends the order: the next try opens a new one */
 };
 
@@ -456,6 +457,8 @@ static bool open_order(struct step *s, struct ca_order *o, struct err *err)
 				request.replaces_len = list.v[i].der_len;
 			}
 	ok = ca_open(s->p->ca, &request, o, err);
+	s->limited = o->limited;
+	o->limited = NULL;
 	store_certificate_list_clear(&list);
 	return ok;
 }
@@ -1128,7 +1131,7 @@ static void fail(struct step *s, const struct err *err)
 	}
 	if (news)
 		note(s, enrollment_state_name(s->row.state), "%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, err->text);
-	budget_heed(s->p, NULL, err, s->now);
+	budget_heed(s->p, s->limited, err, s->now);
 }
 
 /* ---- one step ---------------------------------------------------------------------------------------------------------------- */
@@ -1206,6 +1209,7 @@ bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struc
 		log_event(LOG_LEVEL_INFO, "enrollment_stale", "enrollment", LOG_NUM(s.row.id), "address", address_of(&s), NULL);
 	store_certificate_clear(&s.certificate);
 	enrollment_clear(&s.row);
+	free(s.limited);
 	return ok;
 }
 
