@@ -50,6 +50,6 @@ EXTRA_DIST += tests/ca_client.py
 
 # driven by tests/ca_client.py; it is no test by itself
 noinst_PROGRAMS += tests/unit/drive_ca
-tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c
+tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c tests/unit/drive_dns.c tests/unit/drive_dns.h
 tests_unit_drive_ca_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_drive_ca_LDADD = $(CA_CLIENT_LIBS)
