@@ -45,8 +45,8 @@ tests_fuzz_fuzz_acme_json_LDADD = $(CA_CLIENT_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/acme_json
 
 # Whole exchanges with the test CA.
-TESTS += tests/ca_client.py
-EXTRA_DIST += tests/ca_client.py
+TESTS += tests/ca_client.py tests/ca_client_account.py
+EXTRA_DIST += tests/ca_client.py tests/ca_client_account.py
 
 # driven by tests/ca_client.py; it is no test by itself
 noinst_PROGRAMS += tests/unit/drive_ca
