@@ -56,14 +56,14 @@ tests_fuzz_fuzz_exec_LDADD = $(CA_CLIENT_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/exec
 
 # Whole exchanges with the test CA.
-TESTS += tests/ca_client.py
-EXTRA_DIST += tests/ca_client.py
+TESTS += tests/ca_client.py tests/ca_client_account.py
+EXTRA_DIST += tests/ca_client.py tests/ca_client_account.py
 # The sample programs for driver exec.
 TESTS += tests/exec_samples.py
 EXTRA_DIST += tests/exec_samples.py
 
 # driven by tests/ca_client.py; it is no test by itself
 noinst_PROGRAMS += tests/unit/drive_ca
-tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c
+tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c tests/unit/drive_dns.c tests/unit/drive_dns.h
 tests_unit_drive_ca_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_drive_ca_LDADD = $(CA_CLIENT_LIBS)
