@@ -38,9 +38,13 @@ tests_unit_test_acme_SOURCES = tests/unit/test_acme.c tests/unit/https_server.c 
 tests_unit_test_acme_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_acme_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS) -lssl
 check_PROGRAMS += tests/unit/test_exec
-tests_unit_test_exec_SOURCES = tests/unit/test_exec.c
-tests_unit_test_exec_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_exec_SOURCES = tests/unit/test_exec.c tests/unit/exec_program.h tests/unit/exec_program.c
+tests_unit_test_exec_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_exec_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_exec_answers
+tests_unit_test_exec_answers_SOURCES = tests/unit/test_exec_answers.c tests/unit/exec_program.h tests/unit/exec_program.c
+tests_unit_test_exec_answers_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_exec_answers_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
 endif
 
 # The corpus of the fuzz harness as a plain test; see its head for fuzzing.

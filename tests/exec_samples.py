@@ -104,6 +104,17 @@ class SmallCa(unittest.TestCase):
                 for piece in ('email:' + ALICE, '2.23.140.1.5.1.3', 'E-mail Protection', bits + '\n'):
                     self.assertIn(piece, text)
 
+    def test_addresses_of_every_shape(self):
+        for number, name in enumerate(('alice', 'a.b+c=d/e', "x{y}|z~!%&*?^_", 'long.' * 12 + 'name')):
+            with self.subTest(name):
+                answer = self.ask('shape-%d' % number, addresses=[name + '@corp.example', 'second@corp.example'])
+                self.assertEqual(answer['status'], 'issued', answer)
+                text = openssl('x509', '-noout', '-text', '-nameopt', 'utf8,sname', data=answer['chain'])
+                self.assertIn('email:%s@corp.example, email:second@corp.example\n' % name, text)
+                long = len(name) > 50
+                self.assertEqual('Alternative Name: critical' in text, long)
+                self.assertIn('Subject: %s\n' % ('' if long else 'CN=%s@corp.example' % name), text)
+
     def test_a_request_that_comes_again_gets_the_same_certificate(self):
         before = self.issued()
         first = self.ask('again')
