@@ -40,8 +40,8 @@ struct smime_entity {
 	struct buf secure_headers; /* DER of the RFC 7508 attribute; empty = there is none */
 	time_t signed_at;
 };
-/* One header block of GMime's reading: fields in order, and where its content begins.  False for none, NUL, or more than 64 KiB. */
-bool smime_read_header(const char *text, size_t len, struct headers *out, size_t *content_at);
+/* One header block of GMime's reading: fields in order, and where its content begins.  False for none, NUL, or more than `max` octets. */
+bool smime_read_header(const char *text, size_t len, size_t max, struct headers *out, size_t *content_at);
 /* Finds the protected fields and holds them against the outer ones.  *form is static text. */
 bool smime_header_check(const struct smime_entity *e, const struct headers *outer, struct smime_proof *out, const char **form, char why[256]);
 #endif

@@ -134,7 +134,7 @@ static bool add_field(struct headers *out, GMimeHeader *header)
 	return ok;
 }
 
-bool smime_read_header(const char *text, size_t len, struct headers *out, size_t *content_at)
+bool smime_read_header(const char *text, size_t len, size_t max, struct headers *out, size_t *content_at)
 {
 	size_t end = header_end(text, len);
 	GMimeStream *stream;
@@ -143,7 +143,7 @@ bool smime_read_header(const char *text, size_t len, struct headers *out, size_t
 	GMimeHeaderList *list;
 	bool ok = true;
 
-	if (end == 0 || end > HEADER_MAX || memchr(text, '\0', end) != NULL)
+	if (end == 0 || end > max || memchr(text, '\0', end) != NULL)
 		return false;
 	mime_library();
 	/* Only the header: whatever type it names, there is nothing below it to be parsed. */
@@ -170,7 +170,7 @@ static bool fields_of_message(const struct headers *entity, const char *content,
 	mime_content_type(headers_get(entity, "Content-Type", 0), type, "forwarded", forwarded);
 	if (forwarded[0] != '\0' && strcmp(forwarded, "no") != 0)
 		return no(why, "what is signed is a forwarded message");
-	return smime_read_header(content, len, out, &at) || no(why, "the header of the signed message cannot be read");
+	return smime_read_header(content, len, HEADER_MAX, out, &at) || no(why, "the header of the signed message cannot be read");
 }
 
 /* The protected fields, by the form the signer chose. */
@@ -186,7 +186,7 @@ static bool protected_fields(const struct smime_entity *e, struct headers *out, 
 		*form = "rfc7508";
 		return fields_of_attribute(&e->secure_headers, out, why);
 	}
-	if (!smime_read_header(buf_str(&e->octets), e->octets.len, &entity, &content)) {
+	if (!smime_read_header(buf_str(&e->octets), e->octets.len, HEADER_MAX, &entity, &content)) {
 		no(why, "the header of the signed part cannot be read");
 		goto out;
 	}
