@@ -104,7 +104,7 @@ struct acme_state {
 	char *finalize, *certificate;
 	struct strlist authorizations, addresses;
 	char *challenge, *token, *address; /* of the validation under way */
-	char *ticket;                 /* see acme_ticket_new */
+	char *ticket, *seen;          /* see acme_ticket_new; seen: "pending" or "ready" */
 };
 bool acme_state_load(const char *text, struct acme_state *out, struct err *err) BASE_MUST_CHECK;
 /* Replaces *text only on success. */
@@ -115,7 +115,7 @@ void acme_state_clear(struct acme_state *s);
 
 #define ACME_NONCES 32
 #define ACME_NONCE_MAX 256
-#define ACME_TICKETS 64
+#define ACME_TICKETS 1024 /* orders in flight */
 #define ACME_BAD_NONCE_TRIES 2 /* beside the first: a fourth would be no luckier, and the enrollment has its own patience */
 
 struct acme_settings {
@@ -170,8 +170,9 @@ void acme_answer_clear(struct acme_answer *answer);
 
 void acme_nonce_put(struct acme *a, const char *nonce); /* NULL and nonsense are ignored */
 
-/* A ticket says "this order was seen ready and no finalize went out since": given out by a look, taken back once, and lost when the
- * program ends - after a crash the order is looked at before anything is finalized. */
+/* A ticket says "this order was just seen in that status, and nothing was sent since": the next call need not ask for it again.  It is
+ * given out by newOrder and by a look, taken back once, and lost when the program ends - after a crash the order is looked at before
+ * anything is finalized. */
 void acme_ticket_new(struct acme *a, char out[24]);
 bool acme_ticket_take(struct acme *a, const char *ticket);
 

@@ -51,7 +51,7 @@ static void learn(struct acme_state *s, struct acme_order *order)
 	free(s->finalize);
 	s->finalize = order->finalize;
 	order->finalize = NULL;
-	if (order->certificate) {
+	if (order->certificate && order->status == ACME_VALID) {
 		free(s->certificate);
 		s->certificate = order->certificate;
 		order->certificate = NULL;
@@ -75,6 +75,27 @@ static enum ca_progress progress_of(enum acme_status status)
 	default:
 		return CA_INVALID;
 	}
+}
+
+/* What the CA has just said need not be asked again by the next call. */
+static void keep_word(struct acme *a, struct acme_state *s, enum ca_progress progress)
+{
+	char ticket[24];
+
+	if (progress != CA_READY && progress != CA_PENDING)
+		return;
+	acme_ticket_new(a, ticket);
+	replace_string(&s->ticket, ticket);
+	replace_string(&s->seen, progress == CA_READY ? "ready" : "pending");
+}
+
+static bool seen(struct acme *a, struct acme_state *s, const char *status)
+{
+	bool is = s->seen && strcmp(s->seen, status) == 0 && acme_ticket_take(a, s->ticket);
+
+	if (is)
+		replace_string(&s->ticket, NULL);
+	return is;
 }
 
 static bool post_as_get(struct acme *a, const char *op, const char *url, struct acme_answer *answer, struct err *err)
@@ -143,7 +164,7 @@ static void name_fate(const struct acme_answer *answer, struct err *err)
 }
 
 /* With a URL the order is ours, even when nothing else of the answer can be read: the next look finds the rest. */
-static bool opened(const struct acme_answer *answer, const char *url, const struct strlist *addresses, struct ca_order *out, struct err *err)
+static bool opened(struct acme *a, const struct acme_answer *answer, const char *url, const struct strlist *addresses, struct ca_order *out, struct err *err)
 {
 	struct acme_state s = {0};
 	struct acme_order order = {0};
@@ -160,6 +181,8 @@ static bool opened(const struct acme_answer *answer, const char *url, const stru
 	out->progress = CA_PENDING;
 	if (acme_order_parse(answer->http.body.data, answer->http.body.len, s.order, &order, NULL)) {
 		out->progress = order.status == ACME_INVALID ? CA_PENDING : progress_of(order.status); /* a look will say why */
+		if (order.status != ACME_INVALID)
+			keep_word(a, &s, out->progress);
 		learn(&s, &order);
 	}
 	acme_order_clear(&order);
@@ -182,7 +205,7 @@ static bool order_post(struct acme *a, const char *url, const struct ca_request 
 	json_decref(payload);
 	/* An answer cut off behind its header still tells where the order is. */
 	if (taken || (answer->sent && answer->http.location && answer->http.status >= 200 && answer->http.status < 300))
-		return opened(answer, url, request->addresses, out, err);
+		return opened(a, answer, url, request->addresses, out, err);
 	return false;
 }
 
@@ -329,15 +352,11 @@ static void look_invalid(struct acme *a, struct acme_state *s, struct ca_order *
 
 static bool look_by_status(struct acme *a, struct acme_state *s, struct ca_order *o, const struct acme_order *order, struct err *err)
 {
-	char ticket[24];
-
 	o->progress = progress_of(order->status);
 	if (o->progress != CA_PENDING)
 		forget_challenge(o);
-	if (o->progress == CA_READY) {
-		acme_ticket_new(a, ticket);
-		replace_string(&s->ticket, ticket);
-	}
+	if (o->progress == CA_READY)
+		keep_word(a, s, CA_READY);
 	if (o->progress == CA_INVALID)
 		look_invalid(a, s, o, order, err);
 	return o->progress != CA_PENDING || look_pending(a, s, o, err);
@@ -403,8 +422,30 @@ static bool with_state(struct acme *a, struct ca_order *o, bool (*work)(struct a
 	return ok;
 }
 
+/* An order that is valid stays so, and is fetched from where it said; one that was just opened or seen ready is as it was.  What the
+ * authorizations of a new order say is all there is to know while one of them is pending. */
 static bool work_look(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
 {
+	o->retry_at = 0;
+	if (s->certificate) {
+		forget_challenge(o);
+		o->progress = CA_ISSUED;
+		return true;
+	}
+	if (seen(a, s, "ready")) {
+		forget_challenge(o);
+		o->progress = CA_READY;
+		keep_word(a, s, CA_READY);
+		return true;
+	}
+	if (seen(a, s, "pending") && s->authorizations.n) {
+		forget_challenge(o);
+		o->progress = CA_PENDING;
+		if (!look_pending(a, s, o, err))
+			return false;
+		if (o->progress != CA_PENDING || o->challenge_address)
+			return true;
+	}
 	return look_state(a, s, o, err);
 }
 
@@ -565,7 +606,7 @@ static bool finalize_post(struct acme *a, struct acme_state *s, struct ca_order 
 
 static bool work_finalize(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
 {
-	bool seen_ready = acme_ticket_take(a, s->ticket) && s->finalize;
+	bool seen_ready = seen(a, s, "ready") && s->finalize;
 
 	if (!seen_ready && !look_state(a, s, o, err))
 		return false;
@@ -573,7 +614,7 @@ static bool work_finalize(struct acme *a, struct acme_state *s, struct ca_order 
 		return err_set(err, ERR_TEMPORARY, "finalize order", s->order, "the CA has not validated every address of the order yet");
 	if (!seen_ready && o->progress != CA_READY)
 		return true;
-	acme_ticket_take(a, s->ticket);
+	acme_ticket_take(a, s->ticket); /* of the look above */
 	replace_string(&s->ticket, NULL);
 	o->progress = CA_READY;
 	return finalize_post(a, s, o, arg, err);
@@ -651,6 +692,8 @@ static bool work_fetch(struct acme *a, struct acme_state *s, struct ca_order *o,
 		chain_prefer(a, o, &alternates, pem);
 	if (ok)
 		o->progress = CA_ISSUED;
+	else
+		replace_string(&s->certificate, NULL); /* next time the order is asked again where it is */
 	strlist_clear(&alternates);
 	return ok;
 }

@@ -869,7 +869,7 @@ static enum step_result run_answered(struct step *s, struct err *err)
 	if (!another_challenge(s, &another, err))
 		return STEP_FAIL;
 	if (another) {
-		note(s, "state", "one more authentic challenge mail came");
+		note(s, "state", "one more authentic challenge mail came: the CA repeats itself, or somebody else asks for a certificate in this name");
 		return to(s, ENROLLMENT_CHALLENGE_AWAITED);
 	}
 	if (!heed_reports(s, &fate, err))

@@ -152,6 +152,7 @@ SWITCHES = (
     ("order_invalid", None, forced_problem, "finalized orders end invalid with this problem"),
     ("order_stays_pending", False, boolean, "an order stays pending although an authorization is invalid"),
     ("finalize_processing", 0, number(0), "polls for which a finalized order stays processing"),
+    ("issuance_held", False, boolean, "finalized orders stay processing as long as this is on"),
     ("poll_retry_after", 1, optional(number(0)), "Retry-After of pending and processing objects; null: none"),
     ("retry_after_as_date", False, boolean, "every Retry-After is an HTTP date instead of seconds"),
     ("profiles", True, boolean, "offer meta.profiles and accept `profile` in newOrder"),

@@ -254,6 +254,14 @@ class Misbehaviour(Case):
         about = [r["concerns"] for r in self.log("request") if r["endpoint"] in ("newOrder", "order", "finalize")]
         self.assertEqual(about, [[other], [self.address], [self.address], [other]] + [[self.address]] * 3)
 
+    def test_issuance_held(self):
+        self.switch(authz_valid=True, issuance_held=True)
+        url, order = self.client.order(self.address)
+        self.client.post(order["finalize"], {"csr": make_csr([self.address])[1]})
+        self.assertEqual({self.client.fetch(url)["status"] for _ in range(3)}, {"processing"})
+        self.switch(issuance_held=False)
+        self.assertEqual(self.client.fetch(url)["status"], "valid")
+
     def test_another_status_after_acting(self):
         self.switch(faults={"newOrder": {"answer_status": 200}})
         answer = self.client.post(self.client.directory["newOrder"],

@@ -78,7 +78,7 @@ REQUESTS = {
     'authz': ('authz', {}),
     'challenge': ('challenge', {}),
     'finalize': ('finalize', {}),
-    'order, finalized': ('order', {'order_status': 'valid'}),
+    'order, finalized': ('order', {'order_status': 'processing'}),
     'certificate': ('certificate', {}),
 }
 
@@ -213,7 +213,7 @@ class FaultMatrix(StageCase):
             for row in rows:
                 endpoint, selector = REQUESTS[row.request]
                 faults[endpoint].append(dict(hold, **selector, address=address(row.user)))
-            cls.phase(faults=faults)
+            cls.phase(faults=faults, finalize_processing=1)
         for row in rows:
             cls.many.enroll(row.user)
         cls.many.wait_state([row.user for row in rows], 'waiting')
@@ -236,7 +236,7 @@ class FaultMatrix(StageCase):
         faults = collections.defaultdict(list)
         for row in cls.rows:
             faults[REQUESTS[row.request][0]].append(row.fault())
-        cls.phase(faults=faults)
+        cls.phase(faults=faults, finalize_processing=1)
         for row in cls.rows:
             cls.many.enroll(row.user)
         service.until(lambda: all(cls.hits().values()), 240, 'each row has met its fault',
