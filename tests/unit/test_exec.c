@@ -142,7 +142,10 @@ START_TEST(nothing_of_ours_is_inherited)
 	pthread_sigmask(SIG_BLOCK, &some, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	answers("exec grep -E '^Sig(Blk|Ign):' /proc/self/status", "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+	/* Signals 32 and 33 are glibc's own: nobody can set them back. */
+	answers("b=$(sed -n 's/^SigBlk:.//p' /proc/self/status); i=$(sed -n 's/^SigIgn:.//p' /proc/self/status)\n"
+		"echo $((0x$b & ~0x180000000)) $((0x$i & ~0x180000000))",
+		"0 0\n");
 	answers("for fd in 3 4 5 6 7 8 9 200; do test -e /proc/self/fd/$fd && echo $fd; done; ls /proc/self/fd | wc -l", "4\n");
 	answers("pwd; umask; ulimit -c", "/\n0077\n0\n");
 	answers("exec grep NoNewPrivs: /proc/self/status", "NoNewPrivs:\t1\n");
