@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define LOOK_AGAIN 60          /* seconds: pause, orders in flight */
-#define LIMIT_WITHOUT_TIME 900 /* "rateLimited" without a Retry-After */
+#define LIMIT_WITHOUT_TIME 120 /* "rateLimited" without a Retry-After */
 #define LIMIT_MOST (2 * 86400) /* a CA that names a later time is asked again before */
 
 static const char *subject_of(const struct enrollment *row)

@@ -1133,7 +1133,9 @@ static void fail(struct step *s, const struct err *err)
 	}
 	if (news)
 		note(s, enrollment_state_name(s->row.state), "%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, err->text);
-	budget_heed(s->p, s->limited, err, s->now);
+	/* A limit on another request holds that request: it has its own Retry-After. */
+	if (s->began == ENROLLMENT_ORDERING)
+		budget_heed(s->p, s->limited, err, s->now);
 }
 
 /* ---- one step ---------------------------------------------------------------------------------------------------------------- */
