@@ -45,6 +45,10 @@ check_PROGRAMS += tests/unit/test_exec_answers
 tests_unit_test_exec_answers_SOURCES = tests/unit/test_exec_answers.c tests/unit/exec_program.h tests/unit/exec_program.c
 tests_unit_test_exec_answers_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_exec_answers_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_acme_renewal
+tests_unit_test_acme_renewal_SOURCES = tests/unit/test_acme_renewal.c
+tests_unit_test_acme_renewal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_acme_renewal_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
 endif
 
 # The corpus of the fuzz harness as a plain test; see its head for fuzzing.
@@ -58,6 +62,11 @@ tests_fuzz_fuzz_exec_SOURCES = tests/fuzz/fuzz_exec.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_exec_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_exec_LDADD = $(CA_CLIENT_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/exec
+check_PROGRAMS += tests/fuzz/fuzz_acme_text
+tests_fuzz_fuzz_acme_text_SOURCES = tests/fuzz/fuzz_acme_text.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_acme_text_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_acme_text_LDADD = $(CA_CLIENT_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/acme_text
 
 # Whole exchanges with the test CA.
 TESTS += tests/ca_client.py tests/ca_client_account.py
