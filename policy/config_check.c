@@ -326,26 +326,6 @@ static void check_submissions(struct check *k)
 	}
 }
 
-/* The inbound instance reads it itself, as its own user. */
-static void check_challenge_anchors(struct check *k, enum line missing)
-{
-	static const char key[] = "ca.challenge-anchor-file";
-	const struct config *c = k->config;
-	const char *path = c->ca.challenge_anchor_file;
-	struct stat st;
-
-	if (!path)
-		return;
-	check_certificates(k, key, path, missing, true, "");
-	if (stat(path, &st) == 0 && k->uid_inbound != ID_UNKNOWN && !(st.st_mode & 004) &&
-		!(st.st_uid == (uid_t)k->uid_inbound && (st.st_mode & 0400)) &&
-		!(k->gid_group != ID_UNKNOWN && st.st_gid == (gid_t)k->gid_group && (st.st_mode & 040)))
-		say(k, missing, key, "%s: user %s, which checks the challenges, cannot read it (mode %04o); chmod 0644 %s", path,
-			c->users.inbound, (unsigned)(st.st_mode & 07777), path);
-	if (c->ca.authentication != CHALLENGE_DKIM_OR_SMIME)
-		say(k, LINE_WARNING, key, "nothing uses it: ca.challenge-authentication is not \"dkim-or-smime\"");
-}
-
 static void join(const struct strlist *l, struct buf *out)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -396,7 +376,6 @@ static void check_ca(struct check *k)
 	check_certificates(k, "ca.ca-file", c->ca.ca_file, missing, true, "");
 	check_certificates(k, "ca.anchor-file", c->ca.anchor_file, missing, true, "");
 	check_certificates(k, "ca.intermediate-file", c->ca.intermediate_file, missing, true, "");
-	check_challenge_anchors(k, missing);
 	check_exec_program(k, c->ca.exec.program, missing);
 	if (c->ca.directory_url)
 		check_secret(
@@ -412,6 +391,27 @@ static void check_ca(struct check *k)
 		say(k, LINE_WARNING, "ca.caa", "CAA records that forbid this CA will not stop an order");
 	check_certificates(k, "master.certificate", c->master_certificate, missing, false, "`enrollctl init` makes it");
 	check_secret(k, "master.key", c->master_key, c->users.outbound, k->uid_outbound, missing, "`enrollctl init` makes it");
+}
+
+/* The inbound instance reads it itself, as its own user. */
+static void check_challenge_anchors(struct check *k)
+{
+	static const char key[] = "ca.challenge-anchor-file";
+	const struct config *c = k->config;
+	const char *path = c->ca.challenge_anchor_file;
+	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
+	struct stat st;
+
+	if (!path)
+		return;
+	check_certificates(k, key, path, missing, true, "");
+	if (stat(path, &st) == 0 && k->uid_inbound != ID_UNKNOWN && !(st.st_mode & 004) &&
+		!(st.st_uid == (uid_t)k->uid_inbound && (st.st_mode & 0400)) &&
+		!(k->gid_group != ID_UNKNOWN && st.st_gid == (gid_t)k->gid_group && (st.st_mode & 040)))
+		say(k, missing, key, "%s: user %s, which checks the challenges, cannot read it (mode %04o); chmod 0644 %s", path,
+			c->users.inbound, (unsigned)(st.st_mode & 07777), path);
+	if (c->ca.authentication != CHALLENGE_DKIM_OR_SMIME)
+		say(k, LINE_WARNING, key, "nothing uses it: ca.challenge-authentication is not \"dkim-or-smime\"");
 }
 
 /* The outbound instance asks who owns an address, enrolld publishes: both have to read the password, and nobody else.  So it is root's
@@ -471,6 +471,7 @@ bool config_check(const struct config *c, struct buf *report, struct err *err)
 	check_users(&k);
 	check_submissions(&k);
 	check_ca(&k);
+	check_challenge_anchors(&k);
 	check_directory_room(&k);
 	check_readable(&k, "dns.trust-anchor-file", c->dns.trust_anchor_file, LINE_ERROR);
 	check_parent(&k, "store.path", c->store.path, LINE_ERROR, "`enrollctl init` makes the store", k.gid_group);
