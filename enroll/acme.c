@@ -324,6 +324,9 @@ static bool repaired(struct acme *a, enum verdict verdict, const struct signer *
 
 	switch (verdict) {
 	case BAD_NONCE:
+		pthread_mutex_lock(&a->lock);
+		a->nonces_refused++;
+		pthread_mutex_unlock(&a->lock);
 		return n->nonce++ < ACME_BAD_NONCE_TRIES;
 	case ACCOUNT_UNKNOWN:
 		acme_account_forget(a, signer->kid);

@@ -138,6 +138,7 @@ struct acme {
 	bool contact_judged, contact_stale; /* compared with the CA's, once; and found to differ */
 	struct { char text[ACME_NONCE_MAX]; int64_t ms; } nonces[ACME_NONCES]; /* newest last */
 	size_t n_nonces;
+	unsigned nonces_refused;       /* badNonce answers so far */
 	char tickets[ACME_TICKETS][24];
 	size_t next_ticket;
 };

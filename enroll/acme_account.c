@@ -264,6 +264,22 @@ static json_t *binding_new(struct acme *a, struct jws_key *key, const char *url,
 	return binding;
 }
 
+/* With a binding sent, an "unauthorized" or "malformed" is about that: RFC 8555 section 7.3.4 has no type of its own for it. */
+static bool account_post(struct acme *a, const struct acme_call *call, struct acme_answer *answer, struct err *err)
+{
+	struct err refusal = ERR_INIT;
+	bool ok = acme_post(a, call, answer, &refusal);
+
+	if (!ok && a->set.eab_kid && refusal.class == ERR_CA) {
+		refusal.class = ERR_CONFIG;
+		snprintf(refusal.text + strlen(refusal.text), sizeof refusal.text - strlen(refusal.text),
+			". Compare ca.eab.kid, ca.eab.key-file and ca.eab.algorithm with what the CA gave you; a key may also be good for one account only");
+	}
+	if (!ok && err)
+		*err = refusal;
+	return ok;
+}
+
 /* Whoever calls has seen to it that terms are accepted where there are any. */
 static bool account_make(struct acme *a, struct err *err)
 {
@@ -284,7 +300,7 @@ static bool account_make(struct acme *a, struct err *err)
 		ok = binding && json_object_set_new(payload, "externalAccountBinding", binding) == 0;
 	}
 	call.url = url;
-	ok = ok && acme_post(a, &call, &answer, err) && account_read(url, &answer, &account, err);
+	ok = ok && account_post(a, &call, &answer, err) && account_read(url, &answer, &account, err);
 	a->contact_judged |= ok; /* it is as we just said */
 	ok = ok && account_adopt(a, &account, err);
 	ca_account_clear(&account);

@@ -151,6 +151,8 @@ static void check_ca(json_t *checks, struct enroll_parts *p)
 	if (ca_prepare(p->ca, &info, &err)) {
 		add(checks, "ca", "ok", "%s answers, our account is %s%s", p->config->ca.directory_url, info.account_uri ? info.account_uri : "unknown",
 			info.eab_required ? ", external account binding required" : "");
+		if (info.warning)
+			add(checks, "ca", "warning", "%s", info.warning);
 		check_caa(checks, p, &info);
 	} else {
 		add(checks, "ca", "error", "%s: %s", err.op, err.text);

@@ -281,6 +281,8 @@ static enum step_result run_eligible(struct step *s, struct err *err)
 	/* The account comes first: a record may name its URL (RFC 8657 accounturi). */
 	if (!ca_prepare(s->p->ca, &info, err))
 		goto out;
+	if (info.warning)
+		log_event(LOG_LEVEL_WARNING, "ca_warning", "text", info.warning, NULL);
 	req.identities = ca->caa_identities.n ? &ca->caa_identities : &info.caa_identities;
 	req.account_uri = info.account_uri;
 	for (size_t i = 0; i < s->row.addresses.n; i++) {

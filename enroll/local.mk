@@ -36,6 +36,10 @@ check_PROGRAMS += tests/unit/test_acme
 tests_unit_test_acme_SOURCES = tests/unit/test_acme.c tests/unit/https_server.c tests/unit/https_server.h
 tests_unit_test_acme_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_acme_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS) -lssl
+check_PROGRAMS += tests/unit/test_acme_renewal
+tests_unit_test_acme_renewal_SOURCES = tests/unit/test_acme_renewal.c
+tests_unit_test_acme_renewal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_acme_renewal_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
 endif
 
 # The corpus of the fuzz harness as a plain test; see its head for fuzzing.
@@ -44,13 +48,18 @@ tests_fuzz_fuzz_acme_json_SOURCES = tests/fuzz/fuzz_acme_json.c
 tests_fuzz_fuzz_acme_json_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_acme_json_LDADD = $(CA_CLIENT_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/acme_json
+check_PROGRAMS += tests/fuzz/fuzz_acme_text
+tests_fuzz_fuzz_acme_text_SOURCES = tests/fuzz/fuzz_acme_text.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_acme_text_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_acme_text_LDADD = $(CA_CLIENT_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/acme_text
 
 # Whole exchanges with the test CA.
-TESTS += tests/ca_client.py
-EXTRA_DIST += tests/ca_client.py
+TESTS += tests/ca_client.py tests/ca_client_account.py
+EXTRA_DIST += tests/ca_client.py tests/ca_client_account.py
 
 # driven by tests/ca_client.py; it is no test by itself
 noinst_PROGRAMS += tests/unit/drive_ca
-tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c
+tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c tests/unit/drive_dns.c tests/unit/drive_dns.h
 tests_unit_drive_ca_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_drive_ca_LDADD = $(CA_CLIENT_LIBS)
