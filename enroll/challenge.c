@@ -155,6 +155,10 @@ static void on_event(smtp_session_t session, int event, void *arg, ...)
 		flag = va_arg(ap, int *); /* a missing enhanced status code is no reason to quit */
 		*flag = 0;
 		break;
+	case SMTP_EV_EXTNA_DSN:
+		flag = va_arg(ap, int *); /* nor is a server that makes no reports */
+		*flag = 0;
+		break;
 	default:
 		break;
 	}
@@ -202,7 +206,14 @@ static void sigpipe_release(const sigset_t *old, bool was_pending)
 	pthread_sigmask(SIG_SETMASK, old, NULL);
 }
 
-/* No STARTTLS, no authentication, no extension: it is our own MTA on the loopback. */
+/* RFC 3461: all that can become of it, and of the mail no more than its header. */
+static bool ask_reports(smtp_message_t message, smtp_recipient_t recipient, const char *envelope_id)
+{
+	return !envelope_id || (smtp_dsn_set_ret(message, Ret_HDRS) && smtp_dsn_set_envid(message, envelope_id) &&
+				       smtp_dsn_set_notify(recipient, Notify_SUCCESS | Notify_FAILURE | Notify_DELAY));
+}
+
+/* No STARTTLS, no authentication, no extension but DSN: it is our own MTA on the loopback. */
 static bool session_set(smtp_session_t session, const char *host, unsigned port, unsigned timeout_seconds, struct dialogue *d)
 {
 	static const int timeouts[] = {Timeout_GREETING, Timeout_ENVELOPE, Timeout_DATA, Timeout_TRANSFER, Timeout_DATA2};
@@ -284,7 +295,7 @@ static bool envelope_good(const char *host, const char *from, const char *to, st
 }
 
 enum reply_outcome challenge_send(const char *host, unsigned port, unsigned timeout_seconds, const char *envelope_from, const char *envelope_to,
-	const struct buf *mail, struct err *err)
+	const char *envelope_id, const struct buf *mail, struct err *err)
 {
 	struct dialogue d = {.mail = mail};
 	enum reply_outcome outcome = REPLY_NOT_SENT;
@@ -303,7 +314,7 @@ enum reply_outcome challenge_send(const char *host, unsigned port, unsigned time
 	message = session ? smtp_add_message(session) : NULL;
 	recipient = message ? smtp_add_recipient(message, envelope_to) : NULL;
 	if (!recipient || !session_set(session, host, port, timeout_seconds, &d) || !smtp_set_reverse_path(message, envelope_from) ||
-		!smtp_set_messagecb(message, on_content, &d)) {
+		!smtp_set_messagecb(message, on_content, &d) || !ask_reports(message, recipient, envelope_id)) {
 		err_nomem(err, "send reply mail");
 		goto out;
 	}

@@ -18,8 +18,10 @@ enum reply_outcome {
 	REPLY_NOT_SENT, /* certainly not: refused or never reached; may be tried again with the same Message-ID */
 	REPLY_IN_DOUBT  /* the connection was lost after the data went out: never sent again */
 };
-/* Hand it to the reply listener by SMTP (libesmtp). Envelope sender and recipient are bare addresses. */
+/* Hand it to the reply listener by SMTP (libesmtp). Envelope sender and recipient are bare addresses.  With an envelope id, delivery
+ * reports are asked for (RFC 3461), of success, failure and delay, with headers only; a listener that offers none gets the mail all the
+ * same. */
 enum reply_outcome challenge_send(const char *host, unsigned port, unsigned timeout_seconds, const char *envelope_from, const char *envelope_to,
-	const struct buf *mail, struct err *err);
+	const char *envelope_id, const struct buf *mail, struct err *err);
 
 #endif

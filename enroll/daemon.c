@@ -21,7 +21,7 @@
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 
-#define WORKERS 4
+#define WORKERS_MAX 66
 #define LOOK_MS 250
 #define END_GRACE 5 /* seconds */
 
@@ -32,7 +32,7 @@ struct daemon {
 	pthread_cond_t wake;
 	uint64_t tick;          /* counted up when there may be work */
 	bool ending;
-	pthread_t workers[WORKERS];
+	pthread_t workers[WORKERS_MAX];
 	unsigned n_workers;
 };
 
@@ -151,12 +151,20 @@ static void end_workers(struct daemon *d)
 	d->n_workers = 0;
 }
 
+/* As many as may ask the CA at one time, and two for what asks somebody else. */
+static unsigned workers_wanted(const struct config *c)
+{
+	unsigned n = c->ca.connections + 2;
+
+	return n < WORKERS_MAX ? n : WORKERS_MAX;
+}
+
 static bool start_workers(struct daemon *d, struct err *err)
 {
 	/* In observe mode nothing may be ordered: rows rest until the mode changes. */
 	if (d->parts.config->mode == MODE_OBSERVE)
 		return true;
-	for (; d->n_workers < WORKERS; d->n_workers++) {
+	for (; d->n_workers < workers_wanted(d->parts.config); d->n_workers++) {
 		int rc = pthread_create(&d->workers[d->n_workers], NULL, worker, d);
 
 		if (rc != 0)

@@ -232,7 +232,7 @@ static void try_reply(json_t *checks, struct enroll_parts *p, struct sink *sink)
 	snprintf(from, sizeof from, "postmaster@%.255s", c->domains.v[0]);
 	challenge_message_id(&id, from);
 	if (!challenge_reply(&mail, from, &trial, buf_str(&id), "trial", time(NULL), &err) ||
-		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, from, trial.from, &mail, &err) != REPLY_ACCEPTED)
+		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, from, trial.from, NULL, &mail, &err) != REPLY_ACCEPTED)
 		add(checks, "reply-path", "error", "the reply listener %s:%u does not take mail: %s", c->reply_host, c->reply_port, err.text);
 	else if (!sink_wait(sink, buf_str(&id), 15000, &signature))
 		add(checks, "reply-path", "warning",

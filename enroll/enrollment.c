@@ -22,6 +22,7 @@
 
 #include "enroll/certificate.h"
 #include "enroll/challenge.h"
+#include "enroll/fate.h"
 
 #define LEASE_SECONDS 600        /* longer than the longest chain of deadlines in one step */
 #define BACKOFF_FIRST 30
@@ -30,6 +31,7 @@
 #define RECHECK_POLICY (6 * 3600) /* not eligible: the same */
 #define DATE_SKEW 10             /* the CA's clock may be this far behind ours when a challenge is matched by its Date */
 #define POLL_MOST 60
+#define BOUNCE_PATIENCE 900      /* a refused reply does not come again; if the refusal is forged, the CA's word is due within many polls */
 #define COMMIT_TRIES 5
 
 enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
@@ -81,15 +83,24 @@ static bool set_text(char **where, const char *text, struct err *err)
 	return true;
 }
 
+static void forget_why(struct step *s)
+{
+	s->row.why_class = ERR_NONE;
+	free(s->row.why);
+	free(s->row.why_subject);
+	free(s->row.why_type);
+	s->row.why = s->row.why_subject = s->row.why_type = NULL;
+	s->row.why_status = 0;
+	s->row.why_at = 0;
+}
+
 static enum step_result to(struct step *s, enum enrollment_state next)
 {
 	s->row.state = next;
 	s->row.state_since = s->now;
 	s->row.next_at = s->now;
 	s->row.attempts = 0;
-	s->row.why_class = ERR_NONE;
-	free(s->row.why);
-	s->row.why = NULL;
+	forget_why(s);
 	return STEP_MOVE;
 }
 
@@ -421,9 +432,27 @@ static bool begin_order(struct step *s, struct err *err)
 	return ok;
 }
 
+/* A renewal tells the CA which certificate it takes over from (RFC 9773 section 5): the one that still signs. */
+static bool open_order(struct step *s, struct ca_order *o, struct err *err)
+{
+	struct ca_request request = {.addresses = &s->row.addresses, .profile = s->row.profile, .usage = s->row.usage};
+	struct store_certificate_list list = {0};
+	bool ok;
+
+	/* Not to know it must not keep anybody from a certificate. */
+	if (store_certificates_of(s->p->store, s->row.id, &list, NULL))
+		for (size_t i = 0; i < list.n; i++)
+			if (strcmp(list.v[i].status, "active") == 0) {
+				request.replaces = list.v[i].der;
+				request.replaces_len = list.v[i].der_len;
+			}
+	ok = ca_open(s->p->ca, &request, o, err);
+	store_certificate_list_clear(&list);
+	return ok;
+}
+
 static enum step_result run_ordering(struct step *s, struct err *err)
 {
-	const struct ca_request request = {.addresses = &s->row.addresses, .profile = s->row.profile, .usage = s->row.usage};
 	struct ca_order o = {0};
 	enum step_result r = STEP_FAIL;
 
@@ -431,7 +460,7 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 		return abandon(s, "the answer to newOrder was lost when enrolld ended");
 	if (!begin_order(s, err))
 		return STEP_FAIL;
-	if (ca_open(s->p->ca, &request, &o, err)) {
+	if (open_order(s, &o, err)) {
 		if (order_to_row(s, &o, err)) {
 			note(s, "state", "order %u opened", s->row.orders);
 			r = to(s, ENROLLMENT_ORDERED);
@@ -542,11 +571,39 @@ static enum step_result answered(struct step *s, const struct challenge *c, cons
 	return to(s, ENROLLMENT_ANSWERED);
 }
 
+/* Who sends the reply, and what names it in delivery reports. */
+struct envelope {
+	char from[ADDRESS_MAX];
+	char id[64];  /* "" = none are asked for */
+	char token[REPORT_TOKEN_SIZE];
+};
+
+static bool make_envelope(const struct step *s, const struct challenge *c, struct envelope *e, struct err *err)
+{
+	const char *reports = s->p->config->report_address;
+	unsigned char random[(REPORT_TOKEN_SIZE - 1) / 2];
+	struct buf hex = BUF_INIT;
+
+	memset(e, 0, sizeof *e);
+	snprintf(e->from, sizeof e->from, "%s", address_of(s));
+	if (!reports)
+		return true;
+	for (size_t i = 0; i < sizeof random; i++)
+		random[i] = (unsigned char)random_below(256);
+	hex_encode(&hex, random, sizeof random);
+	snprintf(e->token, sizeof e->token, "%s", c->report_token ? c->report_token : buf_str(&hex));
+	buf_clear(&hex);
+	snprintf(e->id, sizeof e->id, "e%lld-c%lld", (long long)s->row.id, (long long)c->id);
+	return report_address_write(e->from, reports, s->row.id, e->token) ||
+	       err_set(err, ERR_CONFIG, "write envelope sender", reports, "reply.report-address = \"%s\" cannot carry the number of an enrollment", reports);
+}
+
 /* Message-ID and intent are stored before the mail leaves: whatever happens in between, it leaves at most once. */
 static enum step_result send_reply(struct step *s, const struct challenge *c, const struct buf *response, struct err *err)
 {
 	const struct config *cfg = s->p->config;
 	struct buf id = BUF_INIT, mail = BUF_INIT;
+	struct envelope envelope;
 	enum step_result r = STEP_FAIL;
 
 	/* A reply that certainly did not leave is tried again under its own name. */
@@ -562,12 +619,16 @@ static enum step_result send_reply(struct step *s, const struct challenge *c, co
 		}
 		goto out;
 	}
+	if (!make_envelope(s, c, &envelope, err))
+		goto out;
 	s->out.challenge_id = c->id;
 	s->out.challenge_state = "replying";
 	s->out.challenge_reply_id = buf_str(&id);
+	s->out.challenge_report_token = *envelope.token ? envelope.token : NULL;
 	if (!intend(s, "reply", err))
 		goto out;
-	switch (challenge_send(cfg->reply_host, cfg->reply_port, cfg->reply_timeout, address_of(s), c->reply_to ? c->reply_to : c->from, &mail, err)) {
+	switch (challenge_send(cfg->reply_host, cfg->reply_port, cfg->reply_timeout, envelope.from, c->reply_to ? c->reply_to : c->from,
+		*envelope.id ? envelope.id : NULL, &mail, err)) {
 	case REPLY_ACCEPTED:
 		r = answered(s, c, "replied", "accepted by the reply listener");
 		break;
@@ -723,9 +784,71 @@ static bool another_challenge(struct step *s, bool *there, struct err *err)
 	return true;
 }
 
+/* What is known of the reply, where `enrollctl show` looks: a refusal is the reason why it takes so long, if the CA does not know better. */
+static bool show_fate(struct step *s, const struct fate *fate, struct err *err)
+{
+	if (fate->kind == FATE_BOUNCED) {
+		s->row.why_class = ERR_CA;
+		s->row.why_status = fate->status;
+		s->row.why_at = fate->at;
+		return set_text(&s->row.why, fate->text, err) && set_text(&s->row.why_type, fate->type, err) &&
+		       set_text(&s->row.why_subject, *fate->server ? fate->server : NULL, err);
+	}
+	if (fate->kind == FATE_RELAYED)
+		forget_why(s);
+	return true;
+}
+
+/* Delivery reports are hints: they shorten our own waiting, and say why; an order is ended by the CA or by the clock alone. */
+static bool heed_reports(struct step *s, struct fate *fate, struct err *err)
+{
+	static const char *const events[] = {
+		[FATE_UNKNOWN] = NULL, [FATE_DELAYED] = "reply_delayed", [FATE_BOUNCED] = "reply_bounced", [FATE_RELAYED] = "reply_relayed"};
+
+	if (!fate_read(s->p->store, &s->row, fate, err))
+		return false;
+	if (!fate->news)
+		return true;
+	s->out.reports_seen = fate->newest;
+	return show_fate(s, fate, err) && commit_keep(s, events[fate->kind], fate->text, err);
+}
+
+/* As order_in_time; a reply that was refused is not waited for all day. */
+static bool verdict_in_time(struct step *s, const struct fate *fate, struct err *err)
+{
+	if (fate->kind == FATE_BOUNCED && s->now >= fate->at + BOUNCE_PATIENCE) {
+		s->order_dead = true;
+		err_set(err, ERR_CA, "await the CA", *fate->server ? fate->server : address_of(s),
+			"%s. The CA did not judge the order otherwise in the %d seconds since", fate->text, BOUNCE_PATIENCE);
+		if (err) {
+			snprintf(err->type, sizeof err->type, "%s", fate->type);
+			err->status = fate->status;
+		}
+		return false;
+	}
+	if (order_in_time(s, "judge the reply", err))
+		return true;
+	if (err && fate->kind != FATE_UNKNOWN)
+		snprintf(err->text + strlen(err->text), sizeof err->text - strlen(err->text), "; %s", fate->text);
+	return false;
+}
+
+static enum step_result await_verdict(struct step *s, const struct ca_order *o, const struct fate *fate, struct err *err)
+{
+	char text[1200];
+
+	if (!verdict_in_time(s, fate, err))
+		return STEP_FAIL;
+	snprintf(text, sizeof text, "%s%s", fate->text, fate->kind == FATE_RELAYED ? "; the CA has not judged it yet" : "");
+	if (fate->kind != FATE_UNKNOWN && !set_text(&s->row.activity, text, err))
+		return STEP_FAIL;
+	return stay(s, poll_at(s, o));
+}
+
 static enum step_result run_answered(struct step *s, struct err *err)
 {
-	const struct ca_config *ca = &s->p->config->ca;
+	time_t told_at = s->row.answered_at + (time_t)s->p->config->ca.reply_delay;
+	struct fate fate;
 	struct ca_order o;
 	enum step_result r = STEP_FAIL;
 	bool another;
@@ -737,17 +860,22 @@ static enum step_result run_answered(struct step *s, struct err *err)
 		note(s, "state", "one more authentic challenge mail came");
 		return to(s, ENROLLMENT_CHALLENGE_AWAITED);
 	}
-	if (s->now < s->row.answered_at + (time_t)ca->reply_delay)
-		return stay(s, s->row.answered_at + (time_t)ca->reply_delay);
+	if (!heed_reports(s, &fate, err))
+		return STEP_FAIL;
+	if (s->now < told_at && !fate.taken)
+		return stay(s, told_at);
 	if (s->row.trigger_at == 0)
-		return post_challenge(s, "told the CA that the reply is on its way", err);
+		return post_challenge(s, fate.taken ? "told the CA that its mail server has the reply" : "told the CA that the reply is on its way", err);
+	/* A report woke us: of the waiting, only reply-delay is ours to shorten. */
+	if (s->row.planned_at > s->now && s->row.planned_at != told_at)
+		return stay(s, s->row.planned_at);
 	if (!look(s, &o, err))
 		goto out;
 	if (o.progress == CA_READY || o.progress == CA_PROCESSING || o.progress == CA_ISSUED) {
 		note(s, "state", "the CA validated the address");
 		r = to(s, ENROLLMENT_VALIDATED);
-	} else if (order_in_time(s, "judge the reply", err)) {
-		r = stay(s, poll_at(s, &o));
+	} else {
+		r = await_verdict(s, &o, &fate, err);
 	}
 out:
 	ca_order_clear(&o);

@@ -1,6 +1,6 @@
 /*
  * milter/mime_stream.h - an entity as GMime reads it: its header text and the body in a spool, one after the other, without a copy.
- * Private to mime_encode.c.
+ * Private to mime_encode.c and report.c.
  *
  * GMime's parser takes memory for every part and every header field, so the number of both is limited here: over a limit the stream
  * ends early and says so.

@@ -42,6 +42,9 @@ struct mail {
 	bool prove_tenant;           /* a relay's DKIM proof is judged at end of message, when the body is there */
 	bool no_signer;              /* and only then is a certificate asked for */
 	struct strlist recipients;   /* inbound: as given at RCPT, with angle brackets taken off */
+	bool is_report;              /* inbound: to an envelope sender of ours, which says: */
+	int64_t report_enrollment;
+	char report_token[REPORT_TOKEN_SIZE];
 	int64_t began_ms;
 };
 
@@ -73,5 +76,9 @@ sfsistat inbound_on_data(SMFICTX *ctx, struct session *s);
 sfsistat inbound_on_end_of_headers(SMFICTX *ctx, struct session *s);
 bool inbound_on_body(struct session *s, const unsigned char *data, size_t len);
 sfsistat inbound_on_end_of_message(SMFICTX *ctx, struct session *s);
+
+/* session_report.c: is it for us alone, as a delivery report; and what becomes of it */
+bool report_on_data(struct session *s);
+sfsistat report_on_end_of_message(SMFICTX *ctx, struct session *s);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * milter/session_inbound.c - one inbound message: is it a challenge mail for an order of ours?
+ * milter/session_inbound.c - one inbound message: is it a challenge mail for an order of ours, or a report about a reply (session_report.c)?
  *
  * Almost every message ends at DATA, when none of its recipients awaits a challenge, or at end of headers, when its Subject is no challenge's; its
  * body is never sent to us.  A candidate is spooled, authenticated at end of message, and its token is committed to the store before the mail is
@@ -45,6 +45,9 @@ sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
 	struct mail *m = s->mail;
 
 	(void)ctx;
+	m->is_report = report_on_data(s);
+	if (m->is_report)
+		return SMFIS_CONTINUE;
 	for (size_t i = 0; i < m->recipients.n; i++) {
 		struct err err = ERR_INIT;
 		struct address parsed;
@@ -66,7 +69,7 @@ sfsistat inbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
 
-	if (m->error.class != ERR_NONE || !inbound_is_candidate(&m->facts.headers))
+	if (!m->is_report && (m->error.class != ERR_NONE || !inbound_is_candidate(&m->facts.headers)))
 		return SMFIS_ACCEPT;
 	m->body = spool_new(s->snapshot->config->milter.spool_directory, &m->error);
 	if (!m->body) {
@@ -309,6 +312,8 @@ sfsistat inbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 	char why[256] = "";
 	sfsistat answer;
 
+	if (m->is_report)
+		return report_on_end_of_message(ctx, s);
 	if (m->error.class != ERR_NONE) {
 		log_error(LOG_LEVEL_ERROR, "spool_failed", &m->error, "qid", session_queue_id(ctx), NULL);
 		return SMFIS_TEMPFAIL;

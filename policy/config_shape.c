@@ -136,6 +136,17 @@ bool shape_address(const char *text, struct buf *canonical, const char **expecte
 	return true;
 }
 
+/* RFC 5321 section 4.5.3.1.1 gives a local part 64 octets: here stand "+e", up to nine digits, "-" and 32 octets more. */
+bool shape_report_address(const char *text, struct buf *canonical, const char **expected)
+{
+	struct address a;
+
+	if (!shape_address(text, canonical, expected))
+		return false;
+	*expected = "a mail address with at most 20 plain characters before the @";
+	return address_parse(&a, text, NULL) && strlen(a.local) <= 20 && a.local[0] != '"';
+}
+
 bool shape_address_key(const char *text, struct buf *canonical, const char **expected)
 {
 	char out[ADDRESS_MAX];

@@ -213,8 +213,8 @@ const struct config_key config_keys[] = {
 	{"reply.host", CONFIG_TEXT, AT(reply_host), NULL, "127.0.0.1", .shape = shape_loopback, .help = "a loopback address"},
 	{"reply.port", CONFIG_NUMBER, AT(reply_port), NULL, "10025", 1, 65535, .help = "its port"},
 	{"reply.timeout-seconds", CONFIG_NUMBER, AT(reply_timeout), NULL, "60", 1, 600, .help = "of one SMTP dialogue"},
-	{"reply.report-address", CONFIG_TEXT, AT(report_address), .shape = shape_address,
-		.help = "delivery reports of replies come to this address with +TOKEN; without it none are asked for"},
+	{"reply.report-address", CONFIG_TEXT, AT(report_address), .shape = shape_report_address,
+		.help = "delivery reports of replies come to this address with +eNN-TOKEN; without it none are asked for"},
 
 	{"no-certificate", CONFIG_ENUM, AT(no_certificate),
 		WORDS({"pass", NO_CERTIFICATE_PASS}, {"reject", NO_CERTIFICATE_REJECT}, {"hold", NO_CERTIFICATE_HOLD},

@@ -74,6 +74,7 @@ bool shape_domain(const char *text, struct buf *canonical, const char **expected
 bool shape_host(const char *text, struct buf *canonical, const char **expected);
 bool shape_loopback(const char *text, struct buf *canonical, const char **expected);
 bool shape_address(const char *text, struct buf *canonical, const char **expected);
+bool shape_report_address(const char *text, struct buf *canonical, const char **expected);
 bool shape_address_key(const char *text, struct buf *canonical, const char **expected);
 bool shape_oid(const char *text, struct buf *canonical, const char **expected);
 bool shape_header_name(const char *text, struct buf *canonical, const char **expected);

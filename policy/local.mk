@@ -33,7 +33,7 @@ tests_fuzz_fuzz_certcheck_LDADD = $(POLICY_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/certcheck
 
 # configuration
-libpolicy_a_SOURCES += policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \
+libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \
 	policy/config_preset.c policy/config_rules.c policy/config_check.c policy/config_show.c
 
 if HAVE_CHECK

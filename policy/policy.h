@@ -128,7 +128,7 @@ struct config {
 	char *master_certificate, *master_key; /* path or credential:NAME */
 	char *reply_host; unsigned reply_port; /* loopback listener for the reply mail */
 	unsigned reply_timeout;         /* seconds for one SMTP dialogue; default 60 */
-	char *report_address;           /* delivery reports of our replies come to "local+TOKEN@domain" of this; NULL = none are asked for */
+	char *report_address;           /* delivery reports of our replies come to "local+eNN-TOKEN@domain" of this; NULL = none are asked for */
 	enum no_certificate no_certificate;
 	enum on_error on_error;
 	char *disposition;              /* "discard" (default), "deliver", "redirect" */
@@ -166,6 +166,12 @@ bool config_show(const struct config *c, bool json, struct buf *out, struct err 
 /* Every key with type, default and one line of help, for the man page and `config check`. */
 void config_describe(struct buf *out);
 bool config_serves(const struct config *c, const char *domain);
+
+/* Envelope senders of replies, local+eNN-TOKEN@domain of reply.report-address: written by enrolld, read by the inbound instance. */
+#define REPORT_TOKEN_SIZE 33 /* 32 lower-case hex digits */
+bool report_address_write(char out[ADDRESS_MAX], const char *report_address, int64_t enrollment, const char *token) BASE_MUST_CHECK;
+/* false when `recipient` is no such address, or report_address is NULL. */
+bool report_address_read(const char *recipient, const char *report_address, int64_t *enrollment, char token[REPORT_TOKEN_SIZE]);
 
 /* ---- eligibility: may this address have a certificate now ------------------------------------------------------------ */
 

@@ -22,7 +22,7 @@
 	"id, addresses, profile, usage, ca, state, resume, state_since, next_at, version, lease_owner, lease_until, intent, attempts, "    \
 	"orders, "                                                                                                                         \
 	"abandoned, why_class, why, activity, requested_by, requested_at, disabled, ca_state, ordered_at, challenge_from, trigger_at, "    \
-	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at"
+	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at, planned_at"
 
 static bool read_addresses(struct rows *r, int column, struct strlist *out)
 {
@@ -74,6 +74,7 @@ static bool enrollment_read(struct rows *r, struct enrollment *out)
 	out->why_type = rows_text(r, c++);
 	out->why_status = (int)rows_int(r, c++);
 	out->why_at = rows_int(r, c++);
+	out->planned_at = rows_int(r, c++);
 	if (r->failed)
 		enrollment_clear(out);
 	return !r->failed;
@@ -373,14 +374,14 @@ static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text
 	int64_t later = 0, anew = 0;
 
 	if (!tx_run(tx, &later,
-		    "UPDATE enrollments SET next_at = $2, attempts = 0, lease_owner = NULL, lease_until = 0, version = version + 1"
+		    "UPDATE enrollments SET next_at = $2, planned_at = $2, attempts = 0, lease_owner = NULL, lease_until = 0, version = version + 1"
 		    " WHERE id = $1 AND (state = 'waiting' OR (state IN ('blocked','failed') AND resume IN (" CERTIFIED ")))"
 		    " AND (lease_owner IS NULL OR lease_until <= $2)",
 		    VALUES(V_INT(id), V_INT(now))))
 		return false;
 	if (later == 0 &&
 		!tx_run(tx, &anew,
-			"UPDATE enrollments SET state = 'requested', resume = 'requested', state_since = $2, next_at = $2, wake = 0, "
+			"UPDATE enrollments SET state = 'requested', resume = 'requested', state_since = $2, next_at = $2, planned_at = $2, wake = 0, "
 			"attempts = 0, orders = 0,"
 			" abandoned = 0, lease_owner = NULL, lease_until = 0, intent = NULL, why_class = 'none', why = NULL,"
 			" why_subject = NULL, why_type = NULL, why_status = 0, why_at = 0, ca_state = NULL, ordered_at = 0,"

@@ -170,7 +170,8 @@ static const char *const version_1[] = {
 	NULL,
 };
 
-/* What a failure was about, beside its sentence; limits that hold for other enrollments too; the fate of replies.  A report's token is a
+/* enrollments.planned_at: next_at as the last step wanted it, before a mail moved it forward.
+ * What a failure was about, beside its sentence; limits that hold for other enrollments too; the fate of replies.  A report's token is a
  * secret of ours in the reply's envelope sender: whoever shows it has seen the reply's envelope.  orders_open serves the two questions
  * that ask for orders without an outcome. */
 static const char *const version_2[] = {
@@ -178,6 +179,7 @@ static const char *const version_2[] = {
 	"ALTER TABLE enrollments ADD COLUMN why_type TEXT",
 	"ALTER TABLE enrollments ADD COLUMN why_status INTEGER NOT NULL DEFAULT 0",
 	"ALTER TABLE enrollments ADD COLUMN why_at INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE enrollments ADD COLUMN planned_at INTEGER NOT NULL DEFAULT 0",
 	"CREATE TABLE limits ("
 	"  ca TEXT NOT NULL,"
 	"  scope TEXT NOT NULL,"

@@ -23,12 +23,12 @@ struct held {
 	bool mine;
 	bool wake;
 	enum enrollment_state state;
-	time_t state_since, next_at;
+	time_t state_since, next_at, planned_at;
 };
 
 /* What the row will be; the caller's struct gets it after the commit only. */
 struct outcome {
-	time_t now, state_since, next_at;
+	time_t now, state_since, next_at, planned_at;
 	bool wake;
 	int64_t key_id, certificate_id;
 };
@@ -38,7 +38,7 @@ static bool read_held(struct tx *tx, const struct enrollment *row, struct held *
 	struct rows r;
 
 	memset(out, 0, sizeof(*out));
-	if (rows_open(&r, tx, "SELECT version, lease_owner, wake, state, state_since, next_at FROM enrollments WHERE id = $1",
+	if (rows_open(&r, tx, "SELECT version, lease_owner, wake, state, state_since, next_at, planned_at FROM enrollments WHERE id = $1",
 		    VALUES(V_INT(row->id))) &&
 		rows_next(&r)) {
 		out->mine = rows_int(&r, 0) == row->version && row->lease_owner != NULL && !rows_null(&r, 1) &&
@@ -46,6 +46,7 @@ static bool read_held(struct tx *tx, const struct enrollment *row, struct held *
 		out->wake = rows_int(&r, 2) != 0;
 		out->state_since = rows_int(&r, 4);
 		out->next_at = rows_int(&r, 5);
+		out->planned_at = rows_int(&r, 6);
 		if (!enrollment_state_parse(rows_peek(&r, 3), &out->state))
 			rows_bad(&r, "state of an enrollment");
 	}
@@ -67,10 +68,11 @@ static void plan_outcome(const struct store_step *step, const struct held *held,
 	o->state_since = row->state == held->state ? held->state_since : o->now;
 	o->key_id = row->key_id;
 	o->certificate_id = row->certificate_id;
-	o->next_at = row->next_at;
+	o->next_at = o->planned_at = row->next_at;
 	o->wake = held->wake;
 	if (step->keep_lease) {
 		o->next_at = held->next_at;
+		o->planned_at = held->planned_at;
 	} else if (!enrollment_state_awaits(row->state)) {
 		o->wake = false;
 		if (state_rests(row->state))
@@ -187,7 +189,7 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 		       "$15, why = $16,"
 		       " activity = $17, ca_state = $18, ordered_at = $19, challenge_from = $20, trigger_at = $21, answered_at = $22, "
 		       "key_id = $23,"
-		       " csr = $24, certificate_id = $25, why_subject = $26, why_type = $27, why_status = $28, why_at = $29 WHERE id = $1 AND version = $2",
+		       " csr = $24, certificate_id = $25, why_subject = $26, why_type = $27, why_status = $28, why_at = $29, planned_at = $30 WHERE id = $1 AND version = $2",
 		       VALUES(V_INT(row->id), V_INT(row->version), V_TEXT(row->ca == NULL ? "" : row->ca),
 			       V_TEXT(enrollment_state_name(row->state)), V_TEXT(enrollment_state_name(row->resume)), V_INT(o->state_since),
 			       V_INT(o->next_at), V_INT(o->wake), V_TEXT(step->keep_lease ? row->lease_owner : NULL),
@@ -196,7 +198,7 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 			       V_TEXT(row->activity), V_TEXT(row->ca_state), V_INT(row->ordered_at), V_TEXT(row->challenge_from),
 			       V_INT(row->trigger_at), V_INT(row->answered_at), V_ID(o->key_id), V_BLOB(row->csr, row->csr_len),
 			       V_ID(o->certificate_id), V_TEXT(row->why_subject), V_TEXT(row->why_type), V_INT(row->why_status),
-			       V_INT(row->why_at))) &&
+			       V_INT(row->why_at), V_INT(o->planned_at))) &&
 	       (n == 1 ||
 		       err_set(tx->err, ERR_BUG, tx->op, "enrollment", "enrollment %lld changed inside a transaction", (long long)row->id));
 }
@@ -216,6 +218,7 @@ static void take_outcome(struct store_step *step, const struct outcome *o)
 	row->version++;
 	row->state_since = o->state_since;
 	row->next_at = o->next_at;
+	row->planned_at = o->planned_at;
 	row->key_id = o->key_id;
 	row->certificate_id = o->certificate_id;
 	if (step->certificate != NULL && step->certificate->id == 0) {

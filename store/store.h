@@ -99,6 +99,7 @@ struct enrollment {
 	enum enrollment_state state, resume;
 	time_t state_since;        /* kept by the store */
 	time_t next_at;            /* when the next step is due; 0 = nothing to do by itself */
+	time_t planned_at;         /* what the last step set next_at to; later than now = a mail or report woke the row; kept by the store */
 	int64_t version;           /* counts commits and claims */
 	char *lease_owner;         /* NULL when nobody works on it */
 	time_t lease_until;

@@ -12,7 +12,7 @@ top=$PWD
 
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
-all_groups='structure unit ca e2e sanitizers'
+all_groups='structure unit ca e2e acme sanitizers'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
 # unit tests with threads, which are all that is run with the thread sanitizer otherwise.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe'
@@ -32,6 +32,8 @@ list() {
 		unit        make check: one count a Check case
 		ca          the test CA's own test (tests/ca/selftest.py)
 		e2e         Postfix, OpenDKIM, slapd, DNS, the CA and the product together (tests/e2e/run.py); root
+		acme        the same with CAs of every behaviour, faults of every kind, Pebble, the exec driver, hundreds of orders; root
+		            --long: every combination
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -159,13 +161,25 @@ group_ca() {
 	rm -f "$log"
 }
 
-group_e2e() {
+# modules_of GROUP : the modules of tests/e2e that belong to it
+modules_of() {
 	if build_in "$build"; then
-		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs 2
+		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs 2 --group "$1"
 	else
 		fail "the build"
 	fi
 }
+
+group_e2e() {
+	modules_of e2e
+}
+
+group_acme() (
+	passed=0 failed=0 skipped=0
+	[ $long = 0 ] || export ENROLL_TEST_LONG=1
+	modules_of acme >&3
+	say "$passed $failed $skipped"
+)
 
 # sanitized NAME SANITIZERS make-argument...
 sanitized() {
@@ -246,15 +260,15 @@ for argument; do
 	--list) list ;;
 	--force) ENROLL_FORCE=1 ;;
 	--help | -h) usage 0 ;;
-	structure | unit | ca | e2e | sanitizers) groups="$groups $argument" ;;
+	structure | unit | ca | e2e | acme | sanitizers) groups="$groups $argument" ;;
 	*) complain "tests/run.sh: no group or option '$argument'"; usage 2 >&2 ;;
 	esac
 done
 : "${groups:=$all_groups}"
 
 sections=''
-case " $groups " in *' unit '* | *' e2e '* | *' sanitizers '*) sections='build' ;; esac
-case " $groups " in *' ca '* | *' e2e '*) sections="$sections test" ;; esac
+case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' sanitizers '*) sections='build' ;; esac
+case " $groups " in *' ca '* | *' e2e '* | *' acme '*) sections="$sections test" ;; esac
 case "$long $groups " in 1*' sanitizers '*) sections="$sections test long" ;; esac
 if [ -n "$sections" ] && ! install_packages $sections; then
 	# Somebody else than root may have enough for what can run: the build and the groups say what is missing.
@@ -265,12 +279,10 @@ exec 3>&1
 for group in $groups; do
 	say "== $group =="
 	began=$(date +%s)
-	if [ $group = sanitizers ]; then
-		# In a subshell: its environment is for itself.
-		count $(group_sanitizers)
-	else
-		group_$group
-	fi
+	case $group in
+	acme | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
+	*) group_$group ;;
+	esac
 	say "($group: $(($(date +%s) - began)) s)"
 done
 say "$passed passed, $failed failed, $skipped skipped"

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Runs tests/e2e/test_*.py, each module on a stage of its own.
 
-    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [module ...]
+    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--group G | module ...]
 
+Group acme is the modules test_acme_*, group e2e all others; without either: all.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage.
 ENROLL_TEST_KEEP=folder keeps what failing modules left behind.
@@ -111,9 +112,10 @@ class Lines(unittest.TestResult):
         self.addSkip(test, 'it is expected to fail')
 
 
-def modules():
-    return sorted(n[:-3] for n in os.listdir(HERE)
-                  if n.startswith('test_') and n.endswith('.py'))
+def modules(group=None):
+    names = sorted(n[:-3] for n in os.listdir(HERE)
+                   if n.startswith('test_') and n.endswith('.py'))
+    return [n for n in names if group is None or n.startswith('test_acme_') == (group == 'acme')]
 
 
 def load(name, patterns):
@@ -205,12 +207,13 @@ def main():
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--repeat', type=int, default=1)
     parser.add_argument('--jobs', type=int, default=1)
+    parser.add_argument('--group', choices=['e2e', 'acme'])
     parser.add_argument('--inside', help=argparse.SUPPRESS)
     parser.add_argument('modules', nargs='*')
     args = parser.parse_args()
     if args.inside:
         return run_inside(args.inside, args.k)
-    names = [os.path.basename(m).removesuffix('.py') for m in args.modules] or modules()
+    names = [os.path.basename(m).removesuffix('.py') for m in args.modules] or modules(args.group)
     sums = {'passed': 0, 'failed': 0, 'skipped': 0}
     reason = None if args.list else namespace.why_not()
     work = []

@@ -336,17 +336,22 @@ static void mail_make(struct buf *mail)
 	ck_assert(challenge_reply(mail, "alice@example.org", &genuine, "<r1@example.org>", RESPONSE, WHEN, &err));
 }
 
-static enum reply_outcome send_with(const struct script *script, struct err *err)
+static enum reply_outcome send_asking(const struct script *script, const char *envelope_id, struct err *err)
 {
 	struct buf mail = BUF_INIT;
 	enum reply_outcome outcome;
 
 	mail_make(&mail);
 	server_start(script);
-	outcome = challenge_send("127.0.0.1", server.port, 1, "alice@example.org", "acme-reply+7@ca.example", &mail, err);
+	outcome = challenge_send("127.0.0.1", server.port, 1, "alice@example.org", "acme-reply+7@ca.example", envelope_id, &mail, err);
 	server_stop();
 	buf_clear(&mail);
 	return outcome;
+}
+
+static enum reply_outcome send_with(const struct script *script, struct err *err)
+{
+	return send_asking(script, NULL, err);
 }
 
 START_TEST(accepted_mail_arrives_octet_by_octet)
@@ -362,6 +367,27 @@ START_TEST(accepted_mail_arrives_octet_by_octet)
 	ck_assert_ptr_nonnull(strstr(buf_str(&server.seen), "RCPT TO:<acme-reply+7@ca.example>\r\n"));
 	ck_assert_msg(!strstr(buf_str(&server.seen), "STARTTLS"), "STARTTLS was used on the loopback");
 	buf_clear(&mail);
+	server_clear();
+}
+END_TEST
+
+START_TEST(delivery_reports_are_asked_for_where_they_are_offered)
+{
+	static const struct script offers = {.hang_up_in_data = false}, none = {.say[AT_EHLO] = "250-sink.example\r\n250 PIPELINING\r\n"};
+	struct err err = ERR_INIT;
+
+	ck_assert_int_eq(send_asking(&offers, "r1=x+y@example.org", &err), REPLY_ACCEPTED);
+	/* RFC 3461 section 4: xtext writes '=' and '+' as hexadecimal. */
+	ck_assert_msg(strstr(buf_str(&server.seen), " RET=HDRS") && strstr(buf_str(&server.seen), " ENVID=r1+3Dx+2By@example.org") &&
+			      strstr(buf_str(&server.seen), " NOTIFY=SUCCESS,FAILURE,DELAY"),
+		"%s", buf_str(&server.seen));
+	server_clear();
+	ck_assert_int_eq(send_asking(&offers, NULL, &err), REPLY_ACCEPTED);
+	ck_assert_msg(!strstr(buf_str(&server.seen), "RET=") && !strstr(buf_str(&server.seen), "NOTIFY="), "%s", buf_str(&server.seen));
+	server_clear();
+	/* Nobody there who reports: the mail goes out all the same. */
+	ck_assert_msg(send_asking(&none, "r1@example.org", &err) == REPLY_ACCEPTED, "%s", err.text);
+	ck_assert_msg(!strstr(buf_str(&server.seen), "RET=") && !strstr(buf_str(&server.seen), "NOTIFY="), "%s", buf_str(&server.seen));
 	server_clear();
 }
 END_TEST
@@ -418,7 +444,7 @@ START_TEST(nobody_listening_is_not_sent)
 	mail_make(&mail);
 	server_start(&(struct script){.hang_up_in_data = false});
 	server_stop();
-	ck_assert_int_eq(challenge_send("127.0.0.1", server.port, 1, "alice@example.org", "a@ca.example", &mail, &err), REPLY_NOT_SENT);
+	ck_assert_int_eq(challenge_send("127.0.0.1", server.port, 1, "alice@example.org", "a@ca.example", NULL, &mail, &err), REPLY_NOT_SENT);
 	ck_assert_int_eq(err.class, ERR_TEMPORARY);
 	buf_clear(&mail);
 	server_clear();
@@ -441,7 +467,7 @@ START_TEST(bad_envelope_is_refused_before_connecting)
 	struct err err = ERR_INIT;
 
 	mail_make(&mail);
-	ck_assert_int_eq(challenge_send(envelopes[_i].host, 9, 1, envelopes[_i].from, envelopes[_i].to, &mail, &err), REPLY_NOT_SENT);
+	ck_assert_int_eq(challenge_send(envelopes[_i].host, 9, 1, envelopes[_i].from, envelopes[_i].to, NULL, &mail, &err), REPLY_NOT_SENT);
 	ck_assert_msg(err.class == envelopes[_i].class, "%s: %s", envelopes[_i].name, err.text);
 	buf_clear(&mail);
 }
@@ -463,6 +489,7 @@ int main(void)
 	tcase_add_loop_test(t, injection_is_refused, 0, COUNT(injections));
 	tcase_add_test(t, message_ids_differ_and_carry_the_domain);
 	tcase_add_test(t, accepted_mail_arrives_octet_by_octet);
+	tcase_add_test(t, delivery_reports_are_asked_for_where_they_are_offered);
 	tcase_add_loop_test(t, trouble_has_the_right_outcome, 0, COUNT(troubles));
 	tcase_add_test(t, nobody_listening_is_not_sent);
 	tcase_add_loop_test(t, bad_envelope_is_refused_before_connecting, 0, COUNT(envelopes));

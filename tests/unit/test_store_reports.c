@@ -179,12 +179,17 @@ START_TEST(a_report_that_comes_during_the_step_is_not_slept_over)
 	struct enrollment row = {0};
 	struct store_step step = {.row = &row, .actor = "enrolld"};
 	int64_t id = answered("alice@example.org", TOKEN);
+	time_t later = time(NULL) + 3600;
 
 	store_fixture_claim(enrolld, id, &row);
 	ck_assert(add_report(TOKEN, &r));
-	row.next_at = time(NULL) + 3600;
+	row.next_at = later;
 	ck_assert(commit(&step));
 	ck_assert_int_le(row.next_at, time(NULL));
+	enrollment_clear(&row);
+	/* What the step had planned is not forgotten over it. */
+	row = get(id);
+	ck_assert_int_eq(row.planned_at, later);
 	enrollment_clear(&row);
 }
 END_TEST
