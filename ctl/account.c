@@ -17,8 +17,6 @@
 
 #include "enroll/enroll.h"
 
-#define URL_MOST 1024
-
 /* ---- what only looks ------------------------------------------------------------------------------------------------------------ */
 
 /* One of the questions of enroll/enroll.h, asked in the child; the answer comes through a file that has no name. */
@@ -132,27 +130,14 @@ static int register_account(struct ctl *c)
 	return ctl_account_ensure(c, &err) ? ctl_done(c) : ctl_not_done(c, &err);
 }
 
-static bool as_owner(const struct config *config, bool (*act)(void *arg, struct err *err), void *arg, struct err *err)
-{
-	return as_user(config->users.enrolld, config->users.group, act, arg, err);
-}
-
 static int rotate_key(struct ctl *c)
 {
 	struct err err = ERR_INIT;
-	char *url = mmap(NULL, URL_MOST, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	bool ok;
+	char url[1024];
 
-	if (url == MAP_FAILED) {
-		err_errno(&err, errno, "rotate account key", NULL);
+	if (!enroll_account_rotate(c->config, url, &err))
 		return ctl_not_done(c, &err);
-	}
-	ok = enroll_account_rotate_as(c->config, as_owner, url, &err);
-	if (ok)
-		ctl_say(c, "ACME account %.1000s has a new key: %s", url, c->config->ca.account_key);
-	munmap(url, URL_MOST);
-	if (!ok)
-		return ctl_not_done(c, &err);
+	ctl_say(c, "ACME account %s has a new key: %s", url, c->config->ca.account_key);
 	ctl_say(c, "enrolld notices by itself with its next request; orders under way go on");
 	ctl_say(c, "the old key opens nothing any longer: a backup made with --with-keys before now holds that one; make a new backup");
 	return ctl_done(c);

@@ -222,11 +222,26 @@ static void print_challenges(json_t *list)
 	}
 }
 
+static void print_reports(json_t *list)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o) {
+		printf("delivery report of %s: our reply was %s\n", text(o, "received_at"), text(o, "action"));
+		ctl_line(o, "remote", "by");
+		ctl_line(o, "diagnostic", "words");
+		ctl_line(o, "status", "status");
+		ctl_line(o, "reporter", "reported by");
+	}
+}
+
 static void print_show(const struct ctl *c, json_t *r)
 {
 	print_enrollment(json_object_get(r, "enrollment"));
 	print_certificates(json_object_get(r, "certificates"));
 	print_challenges(json_object_get(r, "challenges"));
+	print_reports(json_object_get(r, "reports"));
 	puts("history");
 	print_events(json_object_get(r, "events"));
 }

@@ -254,6 +254,9 @@ static void *deliver_answers(void *arg)
 			n = 1; /* from now on only the end is waited for */
 		}
 	}
+	/* Everybody else let go of it under the lock: what they did there is over. */
+	pthread_mutex_lock(&dns->lock);
+	pthread_mutex_unlock(&dns->lock);
 	context_delete(c);
 	pthread_mutex_lock(&dns->lock);
 	dns->contexts--;
@@ -311,13 +314,11 @@ static struct context *context_new(struct dns *dns, struct err *err)
 static void context_release(struct context *c)
 {
 	struct dns *dns = c->dns;
-	bool last;
 
 	pthread_mutex_lock(&dns->lock);
-	last = --c->users == 0;
-	pthread_mutex_unlock(&dns->lock);
-	if (last)
+	if (--c->users == 0)
 		eventfd_write(c->stop, 1);
+	pthread_mutex_unlock(&dns->lock);
 }
 
 /* What a question came to: does the outside world still answer? */

@@ -6,7 +6,6 @@
  * The hard idea of the rotation is that the key the CA has must be on disk at every instant.  So the new one is durable as KEY.next before
  * the CA hears of it, and takes the old one's place only after the CA has said yes; a KEY.next that is found is never overwritten but
  * tried again, as nobody knows whether the CA took it.  enrolld looks for KEY.next too (see acme_key.c).
- * Root writes to the key's folder, but the key is enrolld's, and what a CA says is nothing for root: that part can be run as the key's owner.
  */
 #include "config.h"
 
@@ -14,12 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "enroll/ca.h"
@@ -76,8 +76,6 @@ bool enroll_account_init(const struct config *config, char url[1024], struct err
 	bool ok;
 
 	url[0] = '\0';
-	if (config->ca.driver == CA_DRIVER_EXEC)
-		return true; /* the program has whatever account there is */
 	ok = key_ensure(config, err) && (ca = ca_new(&config->ca, err)) != NULL && ca_prepare(ca, &info, err);
 	if (ok)
 		snprintf(url, 1024, "%s", info.account_uri);
@@ -136,7 +134,9 @@ static bool rotation_possible(const struct config *config, struct stat *old, str
 		return err_set(err, ERR_CONFIG, ROTATE, where,
 			"ca.account-key is a systemd credential, which is a copy: replace the key where systemd takes it from. Stop enrolld, run this command with a copy "
 			"of the configuration whose ca.account-key names that file, and start enrolld again");
-	return lstat(where, old) == 0 || err_errno(err, errno, ROTATE, where);
+	if (lstat(where, old) != 0)
+		return err_errno(err, errno, ROTATE, where);
+	return S_ISREG(old->st_mode) || err_set(err, ERR_CONFIG, ROTATE, where, "%s is no regular file: name the file itself in ca.account-key", where);
 }
 
 /* KEY.next is there, readable by the owner of the old key.  One that a rotation cut short has left behind is taken as it is. */
@@ -173,51 +173,105 @@ static void next_forget_refused(const char *next, const struct err *err)
 		unlink(next);
 }
 
-/* The same account, asked for by its new key. */
-static void url_copy(struct ca *ca, char url[1024])
+struct outcome {
+	bool ok;
+	char url[1024];
+	struct err err;
+};
+
+/* The part that talks to the CA. */
+static void key_change(const struct config *config, const char *next, struct outcome *out)
 {
 	struct ca_account account = {0};
 	bool found = false;
+	struct ca *ca = ca_new(&config->ca, &out->err);
 
-	if (ca_account_look(ca, &account, &found, NULL) && found)
-		snprintf(url, 1024, "%s", account.uri);
+	out->ok = ca && ca_account_change_key(ca, next, &out->err);
+	/* The same account, asked for by its new key. */
+	if (out->ok && ca_account_look(ca, &account, &found, NULL) && found)
+		snprintf(out->url, sizeof out->url, "%s", account.uri);
 	ca_account_clear(&account);
-}
-
-struct change {
-	const struct config *config;
-	const char *next;
-	char *url;
-};
-
-/* All that has to do with the CA, maybe in a process of its own. */
-static bool change(void *arg, struct err *err)
-{
-	const struct change *c = arg;
-	struct ca *ca = ca_new(&c->config->ca, err);
-	bool ok = ca && ca_account_change_key(ca, c->next, err);
-
-	if (ok)
-		url_copy(ca, c->url);
 	ca_free(ca);
-	return ok;
 }
 
-static bool change_and_place(const struct change *c, enroll_as_owner *as_owner, int folder, struct err *err)
+static bool become(uid_t uid, gid_t gid)
 {
-	struct err own = ERR_INIT;
+	struct passwd pw, *found = NULL;
+	char room[4096];
 
-	if (as_owner ? as_owner(c->config, change, (void *)(uintptr_t)c, &own) : change((void *)(uintptr_t)c, &own))
-		return next_into_place(c->next, c->config->ca.account_key, folder, err);
-	next_forget_refused(c->next, &own);
-	if (err)
-		*err = own;
-	return false;
+	if (getpwuid_r(uid, &pw, room, sizeof room, &found) == 0 && found) {
+		if (initgroups(pw.pw_name, gid) != 0)
+			return false;
+	} else if (setgroups(0, NULL) != 0) {
+		return false;
+	}
+	return setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
 }
 
-bool enroll_account_rotate_as(const struct config *config, enroll_as_owner *as_owner, char url[1024], struct err *err)
+static bool read_whole(int fd, void *data, size_t len)
 {
-	struct change change = {.config = config, .url = url};
+	size_t have = 0;
+	ssize_t n;
+
+	while (have < len && ((n = read(fd, (char *)data + have, len - have)) > 0 || (n < 0 && errno == EINTR)))
+		have += n > 0 ? (size_t)n : 0;
+	return have == len;
+}
+
+static bool write_whole(int fd, const void *data, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len && ((n = write(fd, (const char *)data + done, len - done)) > 0 || (n < 0 && errno == EINTR)))
+		done += n > 0 ? (size_t)n : 0;
+	return done == len;
+}
+
+/* The files are root's business, as their folder is root's; the key and the conversation with the CA are those of enrolld's user, who owns
+ * the key. */
+static void key_change_as_owner(const struct config *config, const char *next, const struct stat *old, struct outcome *out)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (geteuid() != 0 || old->st_uid == 0) {
+		key_change(config, next, out);
+		return;
+	}
+	if (pipe(ends) != 0) {
+		err_errno(&out->err, errno, ROTATE, next);
+		return;
+	}
+	pid = fork();
+	if (pid < 0) {
+		err_errno(&out->err, errno, ROTATE, next);
+		close(ends[0]);
+		close(ends[1]);
+		return;
+	}
+	if (pid == 0) {
+		close(ends[0]);
+		if (become(old->st_uid, old->st_gid))
+			key_change(config, next, out);
+		else
+			err_errno(&out->err, errno, ROTATE, "become the owner of the key");
+		_exit(write_whole(ends[1], out, sizeof *out) ? 0 : 1);
+	}
+	close(ends[1]);
+	if (!read_whole(ends[0], out, sizeof *out)) {
+		out->ok = false;
+		err_set(&out->err, ERR_TEMPORARY, ROTATE, next, "the process that was to talk to the CA ended early; run this again");
+	}
+	close(ends[0]);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
+{
+	const char *path = config->ca.account_key;
+	struct outcome outcome = {.err = ERR_INIT};
 	struct buf next = BUF_INIT;
 	struct stat old;
 	int folder = -1;
@@ -226,24 +280,26 @@ bool enroll_account_rotate_as(const struct config *config, enroll_as_owner *as_o
 	url[0] = '\0';
 	if (!rotation_possible(config, &old, err))
 		return false;
-	buf_printf(&next, "%s.next", config->ca.account_key);
+	buf_printf(&next, "%s.next", path);
 	if (next.failed) {
 		err_nomem(err, ROTATE);
 		goto out;
 	}
-	folder = folder_lock(config->ca.account_key, err);
-	if (folder < 0)
+	folder = folder_lock(path, err);
+	if (folder < 0 || !next_ensure(config, buf_str(&next), &old, err))
 		goto out;
-	change.next = buf_str(&next);
-	ok = next_ensure(config, change.next, &old, err) && change_and_place(&change, as_owner, folder, err);
+	key_change_as_owner(config, buf_str(&next), &old, &outcome);
+	if (outcome.ok) {
+		ok = next_into_place(buf_str(&next), path, folder, err);
+		memcpy(url, outcome.url, sizeof outcome.url);
+	} else {
+		next_forget_refused(buf_str(&next), &outcome.err);
+		if (err)
+			*err = outcome.err;
+	}
 out:
 	if (folder >= 0)
 		close(folder);
 	buf_clear(&next);
 	return ok;
-}
-
-bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
-{
-	return enroll_account_rotate_as(config, NULL, url, err);
 }

@@ -164,6 +164,20 @@ static json_t *challenge_json(const struct challenge *c)
 	return o;
 }
 
+/* The token stays out: whoever has it can report. */
+static json_t *report_json(const struct report *r)
+{
+	json_t *o = json_object();
+
+	set(o, "received_at", time_json(r->received_at));
+	set(o, "action", text_json(r->action));
+	set(o, "status", text_json(r->status));
+	set(o, "diagnostic", text_json(r->diagnostic));
+	set(o, "remote", text_json(r->remote));
+	set(o, "reporter", text_json(r->reporter));
+	return o;
+}
+
 static json_t *event_json(const struct event *e)
 {
 	json_t *o = json_object();
@@ -320,6 +334,21 @@ static bool show_challenges(const struct call *c, int64_t id, json_t *o, struct 
 	return true;
 }
 
+static bool show_reports(const struct call *c, int64_t id, json_t *o, struct err *err)
+{
+	struct report_list l = {0};
+	json_t *a;
+
+	if (!store_reports_of(c->parts->store, id, 0, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++)
+		json_array_append_new(a, report_json(&l.v[i]));
+	set(o, "reports", a);
+	report_list_clear(&l);
+	return true;
+}
+
 static bool show_events(const struct call *c, int64_t id, int64_t after, size_t limit, json_t *o, struct err *err)
 {
 	struct event_list l = {0};
@@ -342,7 +371,8 @@ static json_t *do_show(const struct call *c, struct err *err)
 
 	if (find(c, &e, err)) {
 		o = json_pack("{s:o}", "enrollment", enrollment_json(&e, true));
-		if (!show_certificates(c, e.id, o, err) || !show_challenges(c, e.id, o, err) || !show_events(c, e.id, -1, limit_argument(c, 200), o, err)) {
+		if (!show_certificates(c, e.id, o, err) || !show_challenges(c, e.id, o, err) || !show_reports(c, e.id, o, err) ||
+			!show_events(c, e.id, -1, limit_argument(c, 200), o, err)) {
 			json_decref(o);
 			o = NULL;
 		}

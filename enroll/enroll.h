@@ -32,10 +32,6 @@ bool enroll_account_init(const struct config *config, char url[1024], struct err
  * the old one.  Killed at any point, it goes on where it was when called again, and enrolld copes with each state in between, running or
  * started anew.  A key that is a systemd credential cannot be replaced from here: ERR_CONFIG says what to do. */
 bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err) BASE_MUST_CHECK;
-/* The same for root, who may write where the key is but reads no key that belongs to another user: `as_owner` runs `act` as enrolld's user and
- * hands its error on; `url` is in memory that both see.  NULL = no other user. */
-typedef bool enroll_as_owner(const struct config *config, bool (*act)(void *arg, struct err *err), void *arg, struct err *err);
-bool enroll_account_rotate_as(const struct config *config, enroll_as_owner *as_owner, char url[1024], struct err *err) BASE_MUST_CHECK;
 
 /* Give the account up (RFC 8555 section 7.3.6).  Cannot be undone. */
 bool enroll_account_deactivate(const struct config *config, struct err *err) BASE_MUST_CHECK;

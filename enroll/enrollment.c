@@ -874,10 +874,10 @@ static enum step_result run_answered(struct step *s, struct err *err)
 	}
 	if (!heed_reports(s, &fate, err))
 		return STEP_FAIL;
-	if (s->now < told_at && fate.kind != FATE_RELAYED)
+	if (s->now < told_at && !fate.taken)
 		return stay(s, told_at);
 	if (s->row.trigger_at == 0)
-		return post_challenge(s, fate.kind == FATE_RELAYED ? "told the CA that its mail server has the reply" : "told the CA that the reply is on its way", err);
+		return post_challenge(s, fate.taken ? "told the CA that its mail server has the reply" : "told the CA that the reply is on its way", err);
 	/* A report woke us: of the waiting, only reply-delay is ours to shorten. */
 	if (s->row.planned_at > s->now && s->row.planned_at != told_at)
 		return stay(s, s->row.planned_at);

@@ -68,6 +68,7 @@ static void weigh(const struct challenge_list *challenges, const struct report_l
 			describe(r, f);
 	}
 	for (size_t i = 0; i < reports->n; i++) {
+		f->taken = f->taken || kind_of(&reports->v[i]) == FATE_RELAYED;
 		f->news = f->news || !reports->v[i].seen;
 		if (reports->v[i].id > f->newest)
 			f->newest = reports->v[i].id;

@@ -15,6 +15,7 @@ struct fate {
 	char type[32];      /* "smtp-550", else "dsn-5.4.4", else "dsn" */
 	char server[256];   /* the other server; "" = not told */
 	char text[1024];    /* "mx.ca.example refused the reply at 2026-...: 550 5.7.26 ..." */
+	bool taken;         /* some server took it, whatever was reported later: there is nothing to wait for before the CA is told */
 	int64_t newest;     /* id of the newest report; 0 = none */
 	bool news;          /* some were not acted on yet (store_step.reports_seen) */
 };

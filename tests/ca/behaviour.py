@@ -131,6 +131,7 @@ SWITCHES = (
      "a challenge POST before a reply: stay processing, or end invalid"),
     ("post_waits", 0, number(0, 60), "seconds the challenge POST is held open waiting for the reply"),
     ("reply_checked_late", 0, number(0), "seconds between the arrival of a reply and its verdict"),
+    ("reply_swallowed", False, boolean, "replies are taken and forgotten, nobody judges them"),
     ("bad_reply", "invalid", one_of("invalid", "ignore"), "what a reply that fails a check does to its challenge"),
     ("reply_dkim", True, boolean, "the reply needs the DKIM signature of RFC 8823"),
     ("reply_dkim_fields", True, boolean, "h= of the reply must name all twelve fields"),

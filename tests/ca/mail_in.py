@@ -104,6 +104,9 @@ class MailIn:
         with open(os.path.join(self.ca.mail_dir, name), "wb") as file:
             file.write(raw)
         facts["file"] = name
+        if self.ca.behaviour["reply_swallowed"]:
+            self.ca.journal.event("reply_swallowed", **facts)
+            return
         timer = threading.Timer(self.ca.behaviour["reply_checked_late"], self.examine, (raw, facts))
         timer.daemon = True
         timer.start()

@@ -18,6 +18,7 @@ import subprocess
 import unittest
 
 import service
+import stage_postfix
 from namespace import BASE, RELAY, environment, run
 
 DIR = BASE + '/product'
@@ -155,7 +156,7 @@ class Product:
                     'trust-anchor-file': stage.dns.anchor, 'dnssec': True},
             'store': {'type': 'sqlite', 'path': DIR + '/lib/store.db'},
             'master': {'certificate': ETC + '/master.pem', 'key': ETC + '/master.key'},
-            'reply': {'host': '127.0.0.1', 'port': 10025},
+            'reply': {'host': '127.0.0.1', 'port': 10025, 'report-address': stage_postfix.REPORT_ADDRESS},
             'milter': {
                 'outbound-socket': 'unix:%s/enroll-milter/outbound.sock' % stage.postfix.queue,
                 'inbound-socket': 'unix:%s/enroll-milter/inbound.sock' % stage.postfix.queue,

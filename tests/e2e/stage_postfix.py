@@ -6,7 +6,7 @@ Listeners (the gateway is 192.0.2.10):
   2525   the groupware behind the gateway (192.0.2.40), outbound filter, OpenDKIM
   2587   anybody, without login, but called ORIGINATING like 587
   127.0.0.1:10025   replies to the CA: a DKIM signer and nothing else
-  127.0.0.1:10026   delivery reports about those replies: the inbound filter
+  127.0.0.1:10028   delivery reports about those replies: the inbound filter, and nothing behind it
 """
 
 import os
@@ -22,6 +22,10 @@ import service
 DIR = BASE + '/postfix'
 QUEUE = BASE + '/q'
 LOG = BASE + '/log/mail.log'
+
+# envelope senders of replies, to which delivery reports come; the tables are those of the samples
+REPORT_ADDRESS = 'smime-reports@corp.example'
+TABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../examples/postfix/reports')
 
 MAIN = {
     'compatibility_level': '3.6',
@@ -42,7 +46,11 @@ MAIN = {
     'virtual_mailbox_domains': 'corp.example',
     'virtual_mailbox_maps': 'static:ok',
     'virtual_transport': 'lmtp:unix:private/lmtp-dovecot',
-    'transport_maps': 'texthash:%s/transport' % DIR,
+    # as in examples/postfix/main.cf
+    'transport_maps': 'texthash:%s/transport, regexp:%s/enroll-milter/transport' % (DIR, DIR),
+    'sender_dependent_default_transport_maps': 'regexp:%s/enroll-milter/sender' % DIR,
+    'virtual_alias_maps': 'regexp:%s/enroll-milter/recipient' % DIR,
+    'reports_destination_recipient_limit': '1',
     'smtp_bind_address': GATEWAY,
     'smtp_helo_name': 'mx.corp.example',
     'smtp_tls_security_level': 'none',
@@ -98,6 +106,7 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 reports unix - - n - - smtp
   -o smtp_bind_address=127.0.0.1
+  -o smtp_tls_security_level=none
 nodsn unix - - n - - smtp
   -o smtp_discard_ehlo_keywords=dsn
 """
@@ -152,8 +161,9 @@ class Postfix:
             '127.0.0.1:10025': (['smtpd_client_restrictions=permit_mynetworks,reject',
                                  'smtpd_tls_security_level=none',
                                  'always_bcc='], ('reply',)),
-            '127.0.0.1:10026': (['smtpd_client_restrictions=permit_mynetworks,reject',
-                                 'smtpd_tls_security_level=none'], ('inbound',)),
+            '127.0.0.1:10028': (['smtpd_client_restrictions=permit_mynetworks,reject',
+                                 'smtpd_tls_security_level=none',
+                                 'content_filter=discard:'], ('inbound',)),
         }
 
     def _write(self):
@@ -185,7 +195,7 @@ class Postfix:
         self.reload()
 
     def set_transport(self, pattern, where):
-        """A transport_maps line, e.g. ('bounce.corp.example', 'reports:[127.0.0.1]:10026')."""
+        """A transport_maps line, e.g. ('bounce.corp.example', 'reports:[127.0.0.1]:10028')."""
         self.transport[pattern] = where
         self.reload()
 
@@ -204,11 +214,18 @@ class Postfix:
         certificate, key = self.tls.issue('postfix', ['mx.corp.example'], [GATEWAY])
         self.main.update(smtpd_tls_cert_file=certificate, smtpd_tls_key_file=key)
         self._directories()
+        self._report_tables()
         self._write()
         self.master = service.Service(
             'postfix', [run('postconf', '-dh', 'daemon_directory').stdout.strip() + '/master',
                         '-d', '-c', DIR])
         self.master.start()
+
+    def _report_tables(self):
+        os.makedirs(DIR + '/enroll-milter')
+        for name in ('transport', 'sender', 'recipient'):
+            with open('%s/%s' % (TABLES, name)) as sample, open('%s/enroll-milter/%s' % (DIR, name), 'w') as file:
+                file.write(sample.read().replace(r'example\.org', r'corp\.example'))
 
     def _directories(self):
         for name in ('incoming', 'active', 'bounce', 'corrupt', 'defer', 'deferred', 'flush',
