@@ -60,6 +60,8 @@ static const struct {
 	{"no status", EXEC_REQUEST, "{}", ERR_TEMPORARY, "\"status\" is missing"},
 	{"a status of a wrong type", EXEC_REQUEST, "{\"status\":1}", ERR_TEMPORARY, "\"status\" is a number, not a string"},
 	{"a status that there is not", EXEC_REQUEST, "{\"status\":\"done\"}", ERR_TEMPORARY, "\"done\", which is no answer to this"},
+	{"a status that is cut within a character", EXEC_REQUEST, "{\"status\":\"the 40 octets that are shown end here h\xc3\xa4lf way\"}",
+		ERR_TEMPORARY, "end here h?\", which is no answer to this"},
 	{"an answer to another question", EXEC_CHECK, "{\"status\":\"pending\"}", ERR_TEMPORARY, "\"pending\", which is no answer to this"},
 	{"issued for a check", EXEC_CHECK, "{\"status\":\"issued\",\"chain\":\"CHAIN\"}", ERR_TEMPORARY, "no answer to this"},
 	{"pending for a revocation", EXEC_REVOKE, "{\"status\":\"pending\"}", ERR_TEMPORARY, "no answer to this"},
