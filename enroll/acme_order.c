@@ -29,11 +29,13 @@ static void replace_string(char **where, const char *s)
 	*where = copy;
 }
 
-/* The later of two times not to come back before. */
+/* The later of two times not to come back before.  The present second has partly gone: counted as a whole one, we would come early. */
 static void heed_retry_after(struct ca_order *o, const struct http_response *r)
 {
 	time_t at = http_retry_after(r->retry_after, time(NULL));
 
+	if (at)
+		at++;
 	if (at > o->retry_at)
 		o->retry_at = at;
 }

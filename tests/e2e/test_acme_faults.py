@@ -141,9 +141,10 @@ class FaultMatrix(StageCase):
 
     @staticmethod
     def anonymous_pairs():
-        pairs = [(r, k) for k in KINDS for r in ANONYMOUS if k.name != '200 where another is due']
-        # A step of four through pairs in order of kinds: each kind once, the requests in turn.
-        return pairs if LONG else pairs[::4] + [p for p in pairs if p[1] is KINDS[-1]][:1]
+        kinds = [k for k in KINDS if k.name != '200 where another is due']
+        if LONG:
+            return [(r, k) for k in kinds for r in ANONYMOUS]
+        return [(ANONYMOUS[n % len(ANONYMOUS)], k) for n, k in enumerate(kinds)]
 
     # -- what is done ------------------------------------------------------
 
