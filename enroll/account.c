@@ -200,6 +200,7 @@ static bool become(uid_t uid, gid_t gid)
 	char room[4096];
 
 	if (getpwuid_r(uid, &pw, room, sizeof room, &found) == 0 && found) {
+		gid = pw.pw_gid; /* the file's may be root's */
 		if (initgroups(pw.pw_name, gid) != 0)
 			return false;
 	} else if (setgroups(0, NULL) != 0) {

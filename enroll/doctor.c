@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "enroll/challenge.h"
+#include "enroll/doctor_mail.h"
 #include "enroll/sink.h"
 
 static void add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...) BASE_PRINTF(4, 5);
@@ -28,6 +29,11 @@ static void add(json_t *checks, const char *check, const char *verdict, const ch
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	json_array_append_new(checks, json_pack("{s:s, s:s, s:s}", "check", check, "verdict", verdict, "text", text));
+}
+
+void doctor_add(json_t *checks, const char *check, const char *verdict, const char *text)
+{
+	add(checks, check, verdict, "%s", text);
 }
 
 /* ---- milter sockets --------------------------------------------------------------------------------------------------------------- */
@@ -250,15 +256,18 @@ static void try_reply(json_t *checks, struct enroll_parts *p, struct sink *sink)
 	struct challenge trial = {.from = (char *)"reply@doctor.invalid", .message_id = (char *)"<trial@doctor.invalid>",
 		.token_part1 = (char *)"ZG9jdG9yLXRyaWFsLXRva2Vu"};
 	struct buf mail = BUF_INIT, id = BUF_INIT, signature = BUF_INIT;
+	struct trial_report report;
 	struct err err = ERR_INIT;
 	char from[300];
+	bool asks = doctor_report_begin(checks, p, &report), sent = false;
 
 	snprintf(from, sizeof from, "postmaster@%.255s", c->domains.v[0]);
 	challenge_message_id(&id, from);
 	if (!challenge_reply(&mail, from, &trial, buf_str(&id), "trial", time(NULL), &err) ||
-		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, from, trial.from, NULL, &mail, &err) != REPLY_ACCEPTED)
+		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, asks ? report.from : from, trial.from, asks ? "doctor" : NULL, &mail,
+			&err) != REPLY_ACCEPTED)
 		add(checks, "reply-path", "error", "the reply listener %s:%u does not take mail: %s", c->reply_host, c->reply_port, err.text);
-	else if (!sink_wait(sink, buf_str(&id), 15000, &signature))
+	else if (!(sent = sink_wait(sink, buf_str(&id), 15000, &signature)))
 		add(checks, "reply-path", "warning",
 			"the reply listener took a trial mail, but it did not come back to 127.0.0.1:%u; add transport_maps = inline:{ doctor.invalid=smtp:[127.0.0.1]:%u } to Postfix to have it checked",
 			SINK_PORT, SINK_PORT);
@@ -266,6 +275,8 @@ static void try_reply(json_t *checks, struct enroll_parts *p, struct sink *sink)
 		add(checks, "reply-path", "error", "replies leave without a DKIM signature: CAs refuse them; is OpenDKIM the milter of the reply listener?");
 	else
 		judge_signature(checks, buf_str(&signature), c->domains.v[0]);
+	if (asks)
+		doctor_report_end(checks, p, &report, sent);
 	buf_clear(&mail);
 	buf_clear(&id);
 	buf_clear(&signature);
@@ -309,6 +320,7 @@ json_t *doctor_run(struct enroll_parts *p, struct err *err)
 	check_socket(checks, "outbound", p->config->milter.outbound_socket);
 	check_socket(checks, "inbound", p->config->milter.inbound_socket);
 	check_order(checks, p);
+	doctor_default_action(checks, p);
 	check_directory(checks, p);
 	check_dns(checks, p);
 	check_ca(checks, p);

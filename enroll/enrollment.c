@@ -593,18 +593,14 @@ struct envelope {
 static bool make_envelope(const struct step *s, const struct challenge *c, struct envelope *e, struct err *err)
 {
 	const char *reports = s->p->config->report_address;
-	unsigned char random[(REPORT_TOKEN_SIZE - 1) / 2];
-	struct buf hex = BUF_INIT;
 
 	memset(e, 0, sizeof *e);
 	snprintf(e->from, sizeof e->from, "%s", address_of(s));
 	if (!reports)
 		return true;
-	for (size_t i = 0; i < sizeof random; i++)
-		random[i] = (unsigned char)random_below(256);
-	hex_encode(&hex, random, sizeof random);
-	snprintf(e->token, sizeof e->token, "%s", c->report_token ? c->report_token : buf_str(&hex));
-	buf_clear(&hex);
+	report_token_new(e->token);
+	if (c->report_token)
+		snprintf(e->token, sizeof e->token, "%s", c->report_token);
 	snprintf(e->id, sizeof e->id, "e%lld-c%lld", (long long)s->row.id, (long long)c->id);
 	return report_address_write(e->from, reports, s->row.id, e->token) ||
 	       err_set(err, ERR_CONFIG, "write envelope sender", reports, "reply.report-address = \"%s\" cannot carry the number of an enrollment", reports);

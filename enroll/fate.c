@@ -19,14 +19,17 @@ static enum fate_kind kind_of(const struct report *r)
 }
 
 /* The report that says what became of this challenge's reply; NULL = there is none. */
-static const struct report *last_word(const struct report_list *reports, int64_t challenge_id)
+static const struct report *last_word(const struct report_list *reports, int64_t challenge_id, bool *taken)
 {
 	const struct report *last = NULL;
 
 	for (size_t i = 0; i < reports->n; i++) {
 		const struct report *r = &reports->v[i];
 
-		if (r->challenge_id == challenge_id && (!last || kind_of(r) != FATE_DELAYED || kind_of(last) == FATE_DELAYED))
+		if (r->challenge_id != challenge_id)
+			continue;
+		*taken = *taken || kind_of(r) == FATE_RELAYED;
+		if (!last || kind_of(r) != FATE_DELAYED || kind_of(last) == FATE_DELAYED)
 			last = r;
 	}
 	return last;
@@ -62,13 +65,12 @@ static void describe(const struct report *r, struct fate *f)
 static void weigh(const struct challenge_list *challenges, const struct report_list *reports, struct fate *f)
 {
 	for (size_t i = 0; i < challenges->n; i++) {
-		const struct report *r = last_word(reports, challenges->v[i].id);
+		const struct report *r = last_word(reports, challenges->v[i].id, &f->taken);
 
 		if (r && kind_of(r) >= f->kind)
 			describe(r, f);
 	}
 	for (size_t i = 0; i < reports->n; i++) {
-		f->taken = f->taken || kind_of(&reports->v[i]) == FATE_RELAYED;
 		f->news = f->news || !reports->v[i].seen;
 		if (reports->v[i].id > f->newest)
 			f->newest = reports->v[i].id;

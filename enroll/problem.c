@@ -143,14 +143,8 @@ void problem_words(const json_t *problem, struct buf *out)
 static void fill(struct err *err, enum err_class class, const char *op, const char *url, long status, const char *type, struct buf *words,
 	const char *advice)
 {
-	char subject[sizeof err->subject];
-
-	if (status)
-		snprintf(subject, sizeof subject, "%.*s (HTTP %ld)", (int)sizeof subject - 16, url, status);
-	else
-		snprintf(subject, sizeof subject, "%s", url);
 	words_cut(words, WORDS_MAX - (advice ? strlen(advice) : 0));
-	err_set(err, class, op, subject, "the CA says: %s%s%s", buf_str(words), advice ? ". " : "", advice ? advice : "");
+	err_set(err, class, op, url, "the CA says: %s%s%s", buf_str(words), advice ? ". " : "", advice ? advice : "");
 	if (err)
 		err->status = (int)status;
 	type_copy(err, type);

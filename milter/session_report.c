@@ -64,6 +64,26 @@ static bool name_reporter(const struct session *s, struct report *r)
 	return r->reporter != NULL;
 }
 
+/* The report of doctor's trial reply: its token stands in a flag for a moment, and the event tells doctor that it came. */
+static sfsistat judge_trial(SMFICTX *ctx, struct session *s, struct report *r)
+{
+	struct err err = ERR_INIT;
+	char *token = NULL, text[1000];
+	sfsistat answer = SMFIS_DISCARD;
+
+	if (!store_flag_get(s->service->store, "trial-report", &token, &err))
+		return come_again(ctx, s, &err);
+	if (!token || !secret_equal(token, s->mail->report_token)) {
+		answer = refuse(ctx, s, r, "no trial is under way");
+	} else {
+		snprintf(text, sizeof text, "%s by %.200s: %.600s", r->action, r->remote ? r->remote : "?", r->diagnostic ? r->diagnostic : "?");
+		if (!store_event_add(s->service->store, 0, "trial_report", "inbound", ERR_NONE, text, &err))
+			answer = come_again(ctx, s, &err);
+	}
+	free(token);
+	return answer;
+}
+
 static sfsistat judge(SMFICTX *ctx, struct session *s, struct report *r)
 {
 	struct err err = ERR_INIT;
@@ -74,6 +94,8 @@ static sfsistat judge(SMFICTX *ctx, struct session *s, struct report *r)
 		return refuse(ctx, s, r, s->mail->reason);
 	if (!report_parse(&s->mail->facts.headers, s->mail->body, r, why))
 		return refuse(ctx, s, r, why);
+	if (s->mail->report_enrollment == 0)
+		return judge_trial(ctx, s, r);
 	r->enrollment_id = s->mail->report_enrollment;
 	r->received_at = time(NULL);
 	if (!name_reporter(s, r))

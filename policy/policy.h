@@ -169,6 +169,7 @@ bool config_serves(const struct config *c, const char *domain);
 
 /* Envelope senders of replies, local+eNN-TOKEN@domain of reply.report-address: written by enrolld, read by the inbound instance. */
 #define REPORT_TOKEN_SIZE 33 /* 32 lower-case hex digits */
+void report_token_new(char token[REPORT_TOKEN_SIZE]);
 bool report_address_write(char out[ADDRESS_MAX], const char *report_address, int64_t enrollment, const char *token) BASE_MUST_CHECK;
 /* false when `recipient` is no such address, or report_address is NULL. */
 bool report_address_read(const char *recipient, const char *report_address, int64_t *enrollment, char token[REPORT_TOKEN_SIZE]);

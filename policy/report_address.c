@@ -16,6 +16,13 @@
 
 #define ID_DIGITS_MAX 18
 
+void report_token_new(char token[REPORT_TOKEN_SIZE])
+{
+	for (size_t i = 0; i < REPORT_TOKEN_SIZE - 1; i++)
+		token[i] = "0123456789abcdef"[random_below(16)];
+	token[REPORT_TOKEN_SIZE - 1] = '\0';
+}
+
 bool report_address_write(char out[ADDRESS_MAX], const char *report_address, int64_t enrollment, const char *token)
 {
 	struct address a;

@@ -100,7 +100,17 @@ class Postfix(unittest.TestCase):
                 found.append((' '.join(line.split()[:2]), [line]))
         return found
 
-    def make(self, folder, place):
+    REPORT_TABLES = {'transport_maps': 'transport', 'sender_dependent_default_transport_maps': 'sender', 'virtual_alias_maps': 'recipient'}
+
+    def main_cf(self, reports=True):
+        """The sample as it is when delivery reports are wanted: without the # before parameters."""
+        text = read('examples', 'postfix', 'main.cf')
+        return re.sub(r'^#(?=\w+ = )', '', text, flags=re.M) if reports else text
+
+    def parameters(self, text):
+        return dict(re.findall(r'^(\w+) = (.*)$', text, re.M))
+
+    def make(self, folder, place, reports=True):
         stock = '/usr/share/postfix/master.cf.dist'
         if not os.path.exists(stock):
             self.skipTest(stock + ' is not there')
@@ -110,13 +120,16 @@ class Postfix(unittest.TestCase):
         with open(folder + '/master.cf', 'w') as file:
             file.write('\n'.join('\n'.join(lines) for _name, lines in kept + ours) + '\n')
         with open(folder + '/main.cf', 'w') as file:
-            file.write('compatibility_level = 3.6\nmyhostname = mail.example.org\n' + read('examples', 'postfix', 'main.cf'))
+            text = self.main_cf(reports).replace('/etc/postfix/enroll-milter', path('examples', 'postfix', 'reports'))
+            # the later one of two lines counts, and Postfix says so
+            text = re.sub(r'^transport_maps = .*\n(?=(.*\n)*transport_maps = )', '', text, flags=re.M)
+            file.write('compatibility_level = 3.6\nmyhostname = mail.example.org\n' + text)
 
     def test_fragments_are_understood(self):
         need(self, 'postconf')
-        for place in PLACES:
-            with self.subTest(place), tempfile.TemporaryDirectory() as folder:
-                self.make(folder, place)
+        for place, reports in [(p, r) for p in PLACES for r in (False, True)]:
+            with self.subTest(place, reports=reports), tempfile.TemporaryDirectory() as folder:
+                self.make(folder, place, reports)
                 for option in ('-M', '-P', '-n'):
                     done = run('postconf', '-c', folder, option)
                     self.assertEqual((done.returncode, done.stderr), (0, ''), option)
@@ -138,6 +151,33 @@ class Postfix(unittest.TestCase):
             wanted = '127.0.0.1:%s inet' % (port.group(1) if port else config_table()['reply.port'][1])
             block = dict(self.services(read('examples', 'postfix', place, 'master.cf')))[wanted]
             self.assertIn('  -o { smtpd_milters = unix:opendkim/reply.sock }', block)
+
+    def test_delivery_reports_go_to_a_listener_with_the_inbound_instance_and_end_there(self):
+        where = self.look_up(self.SENDER, 'regexp:' + path('examples', 'postfix', 'reports', 'transport'))
+        service, port = re.fullmatch(r'(\w+):\[127\.0\.0\.1\]:(\d+)', where).groups()
+        self.assertEqual(self.parameters(self.main_cf()).get(service + '_destination_recipient_limit'), '1')
+        for place in PLACES:
+            found = dict(self.services(read('examples', 'postfix', place, 'master.cf')))
+            self.assertIn(service + ' unix', found, place)
+            block = found['127.0.0.1:%s inet' % port]
+            self.assertIn('  -o { smtpd_milters = unix:enroll-milter/inbound.sock }', block)
+            self.assertIn('  -o content_filter=discard:', block, 'or what the milter leaves goes round in circles')
+
+    def test_replies_leave_by_a_client_that_always_reports(self):
+        service = self.look_up(self.SENDER, 'regexp:' + path('examples', 'postfix', 'reports', 'sender')).rstrip(':')
+        for place in PLACES:
+            block = dict(self.services(read('examples', 'postfix', place, 'master.cf')))[service + ' unix']
+            self.assertIn('  -o smtp_discard_ehlo_keywords=dsn', block)
+
+    def test_the_tables_know_envelope_senders_of_replies_and_nobody_else(self):
+        for name, table in self.REPORT_TABLES.items():
+            self.assertIn('regexp:/etc/postfix/enroll-milter/' + table, self.parameters(self.main_cf())[name])
+            for key in ('smime-reports@example.org', 'alice@example.org', self.SENDER + '.net', 'x' + self.SENDER, '@example.org'):
+                self.assertEqual(self.look_up(key, 'regexp:' + path('examples', 'postfix', 'reports', table)), '', key)
+        self.assertEqual(self.look_up(self.SENDER, 'regexp:' + path('examples', 'postfix', 'reports', 'recipient')), self.SENDER)
+
+    # what policy/report_address.c writes
+    SENDER = 'smime-reports+e17-0123456789abcdef0123456789abcdef@example.org'
 
     def look_up(self, key, table):
         need(self, 'postmap')

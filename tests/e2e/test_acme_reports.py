@@ -10,7 +10,7 @@ from namespace import run
 from product import Product, require
 from stage import Stage, StageCase
 
-STAGE = {'ca': True, 'users': 12}
+STAGE = {'ca': True, 'users': 15}
 DELAY = 600
 REFUSED = '5.7.26 Unauthenticated mail from corp.example is not accepted; see https://ca.example/dmarc'
 REPORT = '''From: MAILER-DAEMON@mx.evil.example
@@ -97,6 +97,22 @@ class Reports(StageCase):
         raw = mailtools.crlf(REPORT % {'to': to, 'id': mailtools.unique(), 'action': action, 'status': status, 'words': words})
         return self.stage.inject(sender, [to], raw, **more)
 
+    def change_row(self, sql):
+        """Behind the programs' back, in a moment when no worker holds the row: our way to make time pass."""
+        number = self.many.show(self.user)['enrollment']['id']
+        text = 'PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE; %s; SELECT changes(); COMMIT' % (sql % {'id': number})
+
+        def changed():
+            done = run(*service.as_user('enrolld', ['sqlite3', self.p.config['store']['path'], text]))
+            return done.stdout.split()[-1:] == ['1']
+        service.until(changed, 60, 'the row is free')
+
+    def pass_quarter_of_an_hour(self):
+        self.change_row('UPDATE reports SET received_at = received_at - 900 WHERE enrollment_id = %(id)d AND EXISTS '
+                        '(SELECT 1 FROM enrollments WHERE id = %(id)d AND lease_owner IS NULL);'
+                        'UPDATE enrollments SET ordered_at = ordered_at - 900, next_at = 1, planned_at = 1 '
+                        'WHERE id = %(id)d AND lease_owner IS NULL')
+
     def reports(self):
         return self.many.show(self.user)['reports']
 
@@ -128,6 +144,35 @@ class Reports(StageCase):
         self.assertEqual((shown['why_type'], shown['why_status']), ('smtp-550', 550))
         self.assertIn(REFUSED, self.p.ctl('show', address(self.user)))
         self.assertNotIn('challenge_posted', self.many.events(self.user), 'the CA is told after reply-delay, as without a report')
+
+    def test_a_refused_order_is_given_up_after_a_quarter_of_an_hour_and_the_next_one_does_it(self):
+        self.enroll(smtp_faults={'data': {'code': 550, 'text': REFUSED, 'count': 1}})
+        self.wait_event('reply_bounced')
+        self.change_row('UPDATE enrollments SET answered_at = answered_at - %d, next_at = 1 '
+                        'WHERE id = %%(id)d AND lease_owner IS NULL' % DELAY)
+        self.wait_event('challenge_posted')
+        self.assertEqual(self.many.state(self.user), 'answered', 'the CA has been told all the same')
+        self.pass_quarter_of_an_hour()
+        shown = self.many.wait_state([self.user], 'waiting')[self.user]['enrollment']
+        self.assertIn('550 ' + REFUSED, shown['why'])
+        self.assertEqual(shown['why_class'], 'ca')
+        self.many.retry(self.user)
+        self.many.wait_state([self.user], 'active', seconds=DELAY // 2)
+        self.assertEqual(len(self.many.authorizations(self.user)), 2)
+
+    def test_an_order_is_looked_at_once_more_before_it_is_given_up(self):
+        self.enroll(reply_checked_late=3)
+        sender = self.wait_envelope_early()
+        self.wait_event('reply_relayed')
+        self.change_row('UPDATE enrollments SET next_at = next_at + 3600, planned_at = next_at + 3600 '
+                        'WHERE id = %(id)d AND lease_owner IS NULL')
+        self.report(sender)
+        self.wait_event('reply_bounced')
+        service.until(lambda: self.many.ca_log('challenge_valid', self.user), 300, 'the CA has judged the reply')
+        self.assertEqual(self.many.state(self.user), 'answered', 'the report alone makes nobody ask the CA')
+        self.pass_quarter_of_an_hour()
+        self.many.wait_state([self.user], 'active')
+        self.assertEqual(len(self.many.authorizations(self.user)), 1)
 
     def test_the_mail_server_puts_the_reply_off(self):
         self.stage.postfix.set(delay_warning_time='1s')

@@ -2,6 +2,7 @@
 
 import json
 
+import stage_postfix
 from mailtools import message, unique
 from product import Product, require
 from stage import Stage, StageCase
@@ -21,6 +22,7 @@ class Doctor(StageCase):
         Stage.current.ca.admin('/behaviour', {'authz_valid': True})
         Stage.current.postfix.set_transport('doctor.invalid', 'smtp:[127.0.0.1]:10027')
         cls.p = Product(Stage.current)
+        cls.p.env['MAIL_CONFIG'] = Stage.current.postfix.directory
         cls.p.start()
         cls.p.ctl('enroll', 'alice@corp.example')
         cls.p.wait_state('alice@corp.example', 'active')
@@ -39,12 +41,16 @@ class Doctor(StageCase):
                 found[check['check']] = check
         return found
 
+    def one(self, check):
+        """One check, whatever the others say."""
+        return next(c for c in json.loads(self.p.ctl_run('doctor', '--json').stdout)['checks'] if c['check'] == check)
+
     def test_all_well(self):
         self.until(lambda: self.p.json('mail')['mail'], what='the mail is on record')
         found = self.ask(0)
         self.assertEqual({c: f['verdict'] for c, f in found.items()},
                          dict.fromkeys(['store', 'outbound', 'inbound', 'milter-order', 'directory', 'dns', 'ca',
-                                        'caa', 'reply-path'], 'ok'), found)
+                                        'caa', 'reply-path', 'reply-reports', 'default-action'], 'ok'), found)
         self.assertIn('all well', self.p.ctl('doctor'))
 
     def test_instance_down(self):
@@ -87,6 +93,28 @@ class Doctor(StageCase):
             self.assertIn('without a DKIM signature', self.ask(1)['reply-path']['text'])
         finally:
             self.stage.postfix.set_listener('127.0.0.1:10025')
+
+    def test_delivery_reports_go_astray(self):
+        self.stage.postfix.set(transport_maps='texthash:%s/transport' % self.stage.postfix.directory)
+        try:
+            found = self.one('reply-reports')
+            self.assertEqual(found['verdict'], 'warning')
+            self.assertIn('transport_maps', found['text'])
+        finally:
+            self.stage.postfix.set(transport_maps=stage_postfix.MAIN['transport_maps'])
+
+    def test_a_mail_server_that_goes_on_without_us(self):
+        listener = '192.0.2.10:587'
+        for options in (['milter_default_action=accept'],
+                        ['smtpd_milters={ unix:enroll-milter/outbound.sock, default_action = accept }, unix:dkim/sv.sock']):
+            self.stage.postfix.set_listener(listener, *options)
+            try:
+                found = self.one('default-action')
+            finally:
+                self.stage.postfix.set_listener(listener)
+            self.assertEqual(found['verdict'], 'warning')
+            self.assertIn('587', found['text'])
+        self.assertEqual(self.one('default-action')['verdict'], 'ok')
 
     def test_dkim_before_us(self):
         raw = b'DKIM-Signature: v=1; a=rsa-sha256; d=corp.example; s=x; h=from; bh=x; b=x\r\n' + \
