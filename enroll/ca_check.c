@@ -41,12 +41,8 @@ static void add(struct look *l, const char *check, const char *verdict, const ch
 
 static void add_error(struct look *l, const char *check, const struct err *err)
 {
-	char status[32] = "";
-
-	if (err->status && !strstr(err->subject, "HTTP "))
-		snprintf(status, sizeof status, "HTTP %d, ", err->status);
 	if (err->status)
-		add(l, check, "error", "%s: %s (%s%s)", err->op, err->text, status, err->subject);
+		add(l, check, "error", "%s: %s (HTTP %d, %s)", err->op, err->text, err->status, err->subject);
 	else
 		add(l, check, "error", "%s: %s", err->op, err->text);
 }

@@ -1085,6 +1085,15 @@ static const struct state_rule *rule_of(enum enrollment_state state)
 
 /* ---- failure: one place decides what a class of error means --------------------------------------------------------------- */
 
+static void tell(struct step *s, const struct err *err)
+{
+	char status[24] = "";
+
+	if (err->status)
+		snprintf(status, sizeof status, " (status %d)", err->status);
+	note(s, enrollment_state_name(s->row.state), "%s%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, status, err->text);
+}
+
 static void fail(struct step *s, const struct err *err)
 {
 	enum enrollment_state resume = s->order_dead ? ENROLLMENT_REQUESTED : s->began;
@@ -1128,7 +1137,7 @@ static void fail(struct step *s, const struct err *err)
 		break;
 	}
 	if (news)
-		note(s, enrollment_state_name(s->row.state), "%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, err->text);
+		tell(s, err);
 	/* A limit on another request holds that request: it has its own Retry-After. */
 	if (s->began == ENROLLMENT_ORDERING)
 		budget_heed(s->p, s->limited, err, s->now);

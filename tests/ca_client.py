@@ -236,7 +236,7 @@ class Exchange(Case):
         answer = client.look_until("invalid")
         self.assertEqual(answer["err"]["class"], "ca")
         self.assertEqual(answer["err"]["type"], "incorrectResponse")
-        self.assertIn("(HTTP 200)", answer["err"]["subject"])
+        self.assertEqual(answer["err"]["status"], 200)
         self.assertIn("ca.token-join", answer["err"]["text"])
 
     def test_mail_only_after_the_post(self):

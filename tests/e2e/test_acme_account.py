@@ -114,7 +114,7 @@ class BeforeTheFirstStart(Case):
         rows = (
             ('another CA file', {'ca-file': ETC + '/other-ca.pem'}, {}, 'directory', 'no trusted TLS connection to the CA.*ca\\.ca-file'),
             ('a CA file without a certificate', {'ca-file': ETC + '/no-ca.pem'}, {}, 'directory', 'holds no PEM certificate'),
-            ('a wrong URL', {'directory-url': 'https://acme.ca.example/nothing'}, {}, 'directory', 'https://acme.ca.example/nothing \\(HTTP 404\\)'),
+            ('a wrong URL', {'directory-url': 'https://acme.ca.example/nothing'}, {}, 'directory', 'HTTP 404, https://acme.ca.example/nothing'),
             ('a name that is none', {'directory-url': 'https://none.ca.example/directory'}, {}, 'directory', 'could not be reached'),
             ('terms that are not accepted', {'accept-terms': False}, {}, 'terms', 'https://acme.ca.example/terms are not accepted'),
             ('a profile that is not there', {'profile': 'gold'}, {}, 'profiles', 'no profile "gold" \\(ca.profile\\); it offers .*"signing"'),
