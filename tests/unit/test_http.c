@@ -1,5 +1,7 @@
 /*
  * tests/unit/test_http.c - what an HTTPS request to a CA survives, and what becomes of one that fails.
+ *
+ * It is over 800 lines because the cases share one server, one proxy and their ways of going wrong.
  */
 #include "config.h"
 
