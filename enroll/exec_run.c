@@ -264,13 +264,17 @@ static _Noreturn void child_failed(int report, enum child_step step)
 	_exit(127);
 }
 
+/* The C library keeps two signals to itself and refuses to touch them; who started enrolld may have had them ignored all the same, so the
+ * kernel is asked.  Its structure is all zeros for the default, whatever the machine. */
 static void default_signals(void)
 {
+	static const unsigned long zeros[16];
 	struct sigaction plain = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
 	for (int i = 1; i < NSIG; i++)
-		sigaction(i, &plain, NULL);
+		if (sigaction(i, &plain, NULL) != 0)
+			syscall(SYS_rt_sigaction, i, zeros, NULL, (size_t)NSIG / 8);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
