@@ -10,6 +10,13 @@ sbin_PROGRAMS += enrolld
 enrolld_SOURCES = enroll/main.c
 enrolld_LDADD = $(ENROLL_LIBS)
 
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_fate
+tests_unit_test_fate_SOURCES = tests/unit/test_fate.c tests/unit/store_fixture.h
+tests_unit_test_fate_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_fate_LDADD = libenroll.a $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+endif
+
 # the CA client: ca.h, challenge.h and what is behind them
 noinst_LIBRARIES += libcaclient.a
 libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_certificate.c \
