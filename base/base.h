@@ -88,7 +88,7 @@ bool log_enabled(enum log_level level);
  * Event names are an interface, listed in doc/enroll-milter-events.7.  Numbers: see log_num. */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
 
-/* The same line with the parts of an error added: class, op, subject, type, text, retry_at. `err` may be NULL. */
+/* The same line with the parts of an error added: class, op, subject, status, type, text, retry_at. `err` may be NULL. */
 void log_error(enum log_level level, const char *event, const struct err *err, ...) __attribute__((sentinel));
 
 /* A number as text for log_event; lives as long as the full expression's block: `LOG_NUM(x)` is a compound literal. */

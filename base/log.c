@@ -268,6 +268,7 @@ void log_error(enum log_level level, const char *event, const struct err *err, .
 		put_pair(&line, "class", err_class_name(err->class));
 		put_pair(&line, "op", unless_empty(err->op));
 		put_pair(&line, "subject", unless_empty(err->subject));
+		put_pair(&line, "status", err->status ? LOG_NUM(err->status) : NULL);
 		put_pair(&line, "type", unless_empty(err->type));
 		put_pair(&line, "text", unless_empty(err->text));
 		put_pair(&line, "retry_at", err->retry_at ? time_text(err->retry_at, when) : NULL);

@@ -60,44 +60,54 @@ static void error_from(json_t *answer, struct err *err)
 	err_set(err, class ? err_class_parse(class) : ERR_BUG, op ? op : "ask enrolld", subject, "%s", text ? text : "enrolld gave no reason");
 }
 
-json_t *ctl_ask(struct ctl *c, const char *command, json_t *arguments)
+json_t *ctl_try(struct ctl *c, const char *command, json_t *arguments, bool *reached, struct err *err)
 {
-	struct config *config = ctl_config(c);
-	struct err err = ERR_INIT;
+	json_t *request = json_pack("{s:s, s:o}", "command", command, "arguments", arguments ? arguments : json_object()), *reply = NULL, *result = NULL;
+	char *text = json_dumps(request, JSON_COMPACT), *line = NULL;
 	struct buf answer = BUF_INIT;
-	json_t *request, *reply = NULL, *result = NULL;
-	char *text = NULL, *line;
 	int fd = -1;
 
-	request = json_pack("{s:s, s:o}", "command", command, "arguments", arguments ? arguments : json_object());
-	if (!config)
-		goto out;
-	text = json_dumps(request, JSON_COMPACT);
+	*reached = false;
 	if (!text || asprintf(&line, "%s\n", text) < 0) {
-		err_nomem(&err, "ask enrolld");
-		goto failed;
+		err_nomem(err, "ask enrolld");
+		line = NULL;
+		goto out;
 	}
-	fd = connect_to(config->control.socket, &err);
-	if (fd >= 0 && exchange(fd, line, &answer, &err)) {
-		reply = json_loadb(answer.data, answer.len, 0, NULL);
-		if (json_is_true(json_object_get(reply, "ok")))
-			result = json_incref(json_object_get(reply, "result"));
-		else if (reply)
-			error_from(reply, &err);
-		else
-			err_set(&err, ERR_BUG, "ask enrolld", NULL, "the answer is no JSON");
-	}
-	free(line);
-failed:
-	if (!result)
-		ctl_fail(c, &err);
+	fd = connect_to(c->config->control.socket, err);
+	*reached = fd >= 0;
+	if (!*reached || !exchange(fd, line, &answer, err))
+		goto out;
+	reply = json_loadb(answer.data, answer.len, 0, NULL);
+	if (json_is_true(json_object_get(reply, "ok")))
+		result = json_incref(json_object_get(reply, "result"));
+	else if (reply)
+		error_from(reply, err);
+	else
+		err_set(err, ERR_BUG, "ask enrolld", NULL, "the answer is no JSON");
 out:
 	if (fd >= 0)
 		close(fd);
+	free(line);
 	free(text);
 	json_decref(reply);
 	json_decref(request);
 	buf_clear(&answer);
+	return result;
+}
+
+json_t *ctl_ask(struct ctl *c, const char *command, json_t *arguments)
+{
+	struct err err = ERR_INIT;
+	json_t *result;
+	bool reached;
+
+	if (!ctl_config(c)) {
+		json_decref(arguments);
+		return NULL;
+	}
+	result = ctl_try(c, command, arguments, &reached, &err);
+	if (!result)
+		ctl_fail(c, &err);
 	return result;
 }
 
@@ -108,4 +118,14 @@ bool ctl_print_json(const struct ctl *c, json_t *result)
 	json_dumpf(result, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
 	puts("");
 	return true;
+}
+
+int ctl_print(struct ctl *c, json_t *result, void (*print)(const struct ctl *c, json_t *result))
+{
+	if (!result)
+		return 1;
+	if (!ctl_print_json(c, result))
+		print(c, result);
+	json_decref(result);
+	return 0;
 }

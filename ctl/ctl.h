@@ -20,8 +20,8 @@ struct ctl {
 	/* options that several commands know */
 	const char *state, *after, *reason;
 	long limit;
-	bool observed, with_keys, no_account;
-	json_t *done;            /* what setup.c has to tell, with --json */
+	bool observed, with_keys, no_account, yes;
+	json_t *done;            /* what ctl_say has to tell, with --json */
 };
 
 /* The configuration; NULL after printing why. */
@@ -31,8 +31,12 @@ int ctl_usage(const struct ctl *c, const char *text);
 
 /* client.c: ask enrolld.  A new reference to the result; NULL after printing why. `arguments` is stolen. */
 json_t *ctl_ask(struct ctl *c, const char *command, json_t *arguments);
+/* The same without printing, and with the configuration loaded before; *reached is false when enrolld does not run. */
+json_t *ctl_try(struct ctl *c, const char *command, json_t *arguments, bool *reached, struct err *err);
 /* Print as JSON when --json, and then true. */
 bool ctl_print_json(const struct ctl *c, json_t *result);
+/* Print a result, by `print` or as JSON, and let it go.  The exit code: 1 when there is none. */
+int ctl_print(struct ctl *c, json_t *result, void (*print)(const struct ctl *c, json_t *result));
 
 /* show.c */
 int ctl_status(struct ctl *c, int argc, char **argv);
@@ -41,6 +45,10 @@ int ctl_show(struct ctl *c, int argc, char **argv);
 int ctl_events(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);
 int ctl_doctor(struct ctl *c, int argc, char **argv);
+/* One fact a line; for the commands of other files too.  Control characters, which strangers may have written, come out as '?'. */
+void ctl_line(json_t *o, const char *key, const char *label);
+/* {"checks": [...]} of doctor and ca check; the exit code: 1 when an error is among them.  `r` is let go. */
+int ctl_print_checks(struct ctl *c, json_t *r);
 
 /* act.c */
 int ctl_enroll(struct ctl *c, int argc, char **argv);
@@ -55,6 +63,16 @@ int ctl_config_command(struct ctl *c, int argc, char **argv);
 int ctl_init(struct ctl *c, int argc, char **argv);
 int ctl_backup(struct ctl *c, int argc, char **argv);
 int ctl_restore(struct ctl *c, int argc, char **argv);
+/* One thing that was done, or that is to be known: a line, and with --json a text in the answer that ctl_done prints. */
+void ctl_say(struct ctl *c, const char *fmt, ...) BASE_PRINTF(2, 3);
+int ctl_done(struct ctl *c);
+int ctl_not_done(struct ctl *c, const struct err *err);
+/* The account key, made when it is missing, and the account at the CA.  Says what it did. */
+bool ctl_account_ensure(struct ctl *c, struct err *err) BASE_MUST_CHECK;
+
+/* account.c */
+int ctl_ca(struct ctl *c, int argc, char **argv);
+int ctl_account(struct ctl *c, int argc, char **argv);
 
 /* asuser.c: run `act` in a child process as this user and group when we are root, directly otherwise. The child's error comes back in err. */
 bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;

@@ -19,6 +19,9 @@ static const struct command {
 	{"events", "[ADDRESS] [--limit N]", "help desk", "what happened, newest last", ctl_events},
 	{"mail", "[ADDRESS] [--limit N]", "help desk", "what became of recent mail, newest first", ctl_mail},
 	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS", ctl_doctor},
+	{"ca", "check", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits", ctl_ca},
+	{"account", "show | register | rotate-key | deactivate [--yes]", "help desk for show, root for the others",
+		"the ACME account: see it, make it, give it a new key, give it up for good", ctl_account},
 	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail", ctl_enroll},
 	{"retry", "ADDRESS", "help desk", "go on now with an enrollment that waits, is blocked or failed", ctl_retry},
 	{"disable", "ADDRESS [--reason TEXT]", "admin", "stop signing and enrolling for this address", ctl_disable},
@@ -102,11 +105,12 @@ static bool parse_limit(const char *text, long *out)
 	return true;
 }
 
-enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT };
+enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
-	{"with-keys", no_argument, NULL, OPT_WITH_KEYS}, {"no-account", no_argument, NULL, OPT_NO_ACCOUNT}, {NULL, 0, NULL, 0}};
+	{"with-keys", no_argument, NULL, OPT_WITH_KEYS}, {"no-account", no_argument, NULL, OPT_NO_ACCOUNT},
+	{"yes", no_argument, NULL, OPT_YES}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -122,6 +126,7 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_OBSERVED: c->observed = true; return -1;
 	case OPT_WITH_KEYS: c->with_keys = true; return -1;
 	case OPT_NO_ACCOUNT: c->no_account = true; return -1;
+	case OPT_YES: c->yes = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

@@ -14,6 +14,7 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,9 +27,7 @@
 
 /* ---- small help --------------------------------------------------------------------------------------------------------------- */
 
-/* One thing that was done, or that is to be known: a line, and with --json a text in the answer. */
-static void say(struct ctl *c, const char *fmt, ...) BASE_PRINTF(2, 3);
-static void say(struct ctl *c, const char *fmt, ...)
+void ctl_say(struct ctl *c, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -46,7 +45,7 @@ static void say(struct ctl *c, const char *fmt, ...)
 	}
 }
 
-static int all_done(struct ctl *c)
+int ctl_done(struct ctl *c)
 {
 	json_t *o;
 
@@ -59,7 +58,7 @@ static int all_done(struct ctl *c)
 	return 0;
 }
 
-static int not_done(struct ctl *c, const struct err *err)
+int ctl_not_done(struct ctl *c, const struct err *err)
 {
 	json_decref(c->done);
 	c->done = NULL;
@@ -150,7 +149,7 @@ static bool init_master(struct ctl *c, const struct config *cfg, struct err *err
 	bool ok;
 
 	if (!is_file(cfg->master_key) || exists(cfg->master_certificate)) {
-		say(c, "master key: %s stays as it is", cfg->master_key);
+		ctl_say(c, "master key: %s stays as it is", cfg->master_key);
 		return true;
 	}
 	if (exists(cfg->master_key))
@@ -162,7 +161,7 @@ static bool init_master(struct ctl *c, const struct config *cfg, struct err *err
 	buf_wipe(&key);
 	buf_clear(&certificate);
 	if (ok)
-		say(c, "master key: made %s (0600, user %s); keep a copy in a safe place", cfg->master_key, cfg->users.outbound);
+		ctl_say(c, "master key: made %s (0600, user %s); keep a copy in a safe place", cfg->master_key, cfg->users.outbound);
 	return ok;
 }
 
@@ -186,12 +185,12 @@ static bool init_store(struct ctl *c, struct config *cfg, struct err *err)
 	if (!ok)
 		return false;
 	if (exists(cfg->store.path)) {
-		say(c, "store: %s stays as it is", cfg->store.path);
+		ctl_say(c, "store: %s stays as it is", cfg->store.path);
 		return true;
 	}
 	ok = as_user(cfg->users.enrolld, cfg->users.group, create_store, cfg, err);
 	if (ok)
-		say(c, "store: made %s", cfg->store.path);
+		ctl_say(c, "store: made %s", cfg->store.path);
 	return ok;
 }
 
@@ -206,7 +205,7 @@ static bool init_account_key(struct ctl *c, const struct config *cfg, struct err
 	bool ok = false;
 
 	if (!is_file(cfg->ca.account_key) || exists(cfg->ca.account_key)) {
-		say(c, "account key: %s stays as it is", cfg->ca.account_key);
+		ctl_say(c, "account key: %s stays as it is", cfg->ca.account_key);
 		return true;
 	}
 	key = profile_key_new(&profile, err);
@@ -221,20 +220,38 @@ static bool init_account_key(struct ctl *c, const struct config *cfg, struct err
 	BIO_free(mem);
 	EVP_PKEY_free(key);
 	if (ok)
-		say(c, "account key: made %s (0600, user %s)", cfg->ca.account_key, cfg->users.enrolld);
+		ctl_say(c, "account key: made %s (0600, user %s)", cfg->ca.account_key, cfg->users.enrolld);
 	return ok;
 }
 
+/* What the child that registers has to tell: it runs as another user, in memory that is shared. */
+struct registration {
+	const struct config *config;
+	char *url;
+};
+#define URL_MOST 1024
+
 static bool register_account(void *arg, struct err *err)
 {
-	const struct ctl *c = arg;
-	char url[1024];
+	const struct registration *r = arg;
 
-	if (!enroll_account_init(c->config, url, err))
-		return false;
-	if (!c->json)
-		printf("ACME account: %s\n", url);
-	return true;
+	return enroll_account_init(r->config, r->url, err);
+}
+
+bool ctl_account_ensure(struct ctl *c, struct err *err)
+{
+	const struct config *cfg = c->config;
+	struct registration r = {.config = cfg};
+	bool ok;
+
+	r.url = mmap(NULL, URL_MOST, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (r.url == MAP_FAILED)
+		return err_errno(err, errno, "register account", NULL);
+	ok = init_account_key(c, cfg, err) && as_user(cfg->users.enrolld, cfg->users.group, register_account, &r, err);
+	if (ok)
+		ctl_say(c, "ACME account: %.1000s", r.url);
+	munmap(r.url, URL_MOST);
+	return ok;
 }
 
 int ctl_init(struct ctl *c, int argc, char **argv)
@@ -249,16 +266,15 @@ int ctl_init(struct ctl *c, int argc, char **argv)
 	if (!cfg)
 		return 1;
 	if (!init_master(c, cfg, &err) || !init_store(c, cfg, &err))
-		return not_done(c, &err);
+		return ctl_not_done(c, &err);
 	if (!cfg->ca.directory_url || c->no_account) {
-		say(c, "ACME account: not registered (%s)", c->no_account ? "--no-account" : "no ca in the configuration");
-		return all_done(c);
+		ctl_say(c, "ACME account: not registered (%s)",
+			c->no_account			       ? "--no-account"
+			: cfg->ca.driver == CA_DRIVER_EXEC ? "the CA is a program, ca.driver = \"exec\""
+							       : "no ca in the configuration");
+		return ctl_done(c);
 	}
-	if (!init_account_key(c, cfg, &err) || !as_user(cfg->users.enrolld, cfg->users.group, register_account, c, &err))
-		return not_done(c, &err);
-	if (c->json)
-		say(c, "ACME account: registered at %s", cfg->ca.directory_url);
-	return all_done(c);
+	return ctl_account_ensure(c, &err) ? ctl_done(c) : ctl_not_done(c, &err);
 }
 
 /* ---- copying files -------------------------------------------------------------------------------------------------------------------- */
@@ -397,7 +413,7 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 		return 1;
 	if (mkdir(argv[0], 0700) != 0) {
 		err_errno(&err, errno, "make backup folder", argv[0]);
-		return not_done(c, &err);
+		return ctl_not_done(c, &err);
 	}
 	/* The service user copies next to the store, where it may write; from there root takes it into the folder. */
 	buf_printf(&beside, "%s.backup-%ld", cfg->store.path, (long)getpid());
@@ -409,13 +425,13 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 	buf_clear(&to);
 	if (!ok) {
 		discard_backup(argv[0]);
-		return not_done(c, &err);
+		return ctl_not_done(c, &err);
 	}
-	say(c, "backup written to %s", argv[0]);
-	say(c, "%s", c->with_keys ? "It holds the master key: whoever has this folder can sign as every user. Keep it locked away."
+	ctl_say(c, "backup written to %s", argv[0]);
+	ctl_say(c, "%s", c->with_keys ? "It holds the master key: whoever has this folder can sign as every user. Keep it locked away."
 				  : "It holds no private key in clear. Without copies of the master key and the account key its user keys cannot be opened and its open "
 				    "orders not continued: keep both elsewhere.");
-	return all_done(c);
+	return ctl_done(c);
 }
 
 /* ---- restore -------------------------------------------------------------------------------------------------------------------------------- */
@@ -436,7 +452,7 @@ static bool restore_key(struct ctl *c, const char *folder, const char *name, con
 	if (ok && where && is_file(where) && exists(from.data) && !exists(where)) {
 		ok = file_read(&pem, from.data, FILE_MOST, err) && write_key(where, &pem, user, cfg->users.group, err);
 		if (ok)
-			say(c, "restored %s", where);
+			ctl_say(c, "restored %s", where);
 	}
 	buf_wipe(&pem);
 	buf_clear(&from);
@@ -491,21 +507,21 @@ static void say_missing(struct ctl *c)
 	bool all = true;
 
 	if (is_missing(cfg->master_key)) {
-		say(c, "the master key is missing: put your copy to %s (owner %s, mode 0600)", cfg->master_key, cfg->users.outbound);
+		ctl_say(c, "the master key is missing: put your copy to %s (owner %s, mode 0600)", cfg->master_key, cfg->users.outbound);
 		all = false;
 	}
 	if (is_missing(cfg->master_certificate)) {
-		say(c, "the master certificate is missing: put your copy to %s", cfg->master_certificate);
+		ctl_say(c, "the master certificate is missing: put your copy to %s", cfg->master_certificate);
 		all = false;
 	}
 	if (cfg->ca.directory_url && is_missing(cfg->ca.account_key)) {
-		say(c, "the account key is missing: put your copy to %s (owner %s, mode 0600); without one, `enrollctl init` registers a new account, and orders "
+		ctl_say(c, "the account key is missing: put your copy to %s (owner %s, mode 0600); without one, `enrollctl init` registers a new account, and orders "
 		       "under way begin anew",
 			cfg->ca.account_key, cfg->users.enrolld);
 		all = false;
 	}
-	say(c, all ? "start the services: signing goes on" : "then start the services: signing goes on");
-	say(c, "passwords and other secrets in files of their own are not part of a backup");
+	ctl_say(c, all ? "start the services: signing goes on" : "then start the services: signing goes on");
+	ctl_say(c, "passwords and other secrets in files of their own are not part of a backup");
 }
 
 int ctl_restore(struct ctl *c, int argc, char **argv)
@@ -517,8 +533,8 @@ int ctl_restore(struct ctl *c, int argc, char **argv)
 	if (!ctl_config(c))
 		return 1;
 	if (!restore_into(c, argv[0], &err))
-		return not_done(c, &err);
-	say(c, "restored %s", c->config->store.path);
+		return ctl_not_done(c, &err);
+	ctl_say(c, "restored %s", c->config->store.path);
 	say_missing(c);
-	return all_done(c);
+	return ctl_done(c);
 }

@@ -27,7 +27,7 @@ static const char *text(json_t *o, const char *key)
 	return s ? s : "";
 }
 
-static void line(json_t *o, const char *key, const char *label)
+void ctl_line(json_t *o, const char *key, const char *label)
 {
 	json_t *v = json_object_get(o, key);
 
@@ -38,11 +38,6 @@ static void line(json_t *o, const char *key, const char *label)
 	} else if (json_is_integer(v) && json_integer_value(v)) {
 		printf("  %-14s %lld\n", label, (long long)json_integer_value(v));
 	}
-}
-
-static int wrong_arguments(struct ctl *c, int argc, int most, const char *expected)
-{
-	return argc > most ? ctl_usage(c, expected) : 0;
 }
 
 static json_t *common_arguments(const struct ctl *c)
@@ -60,38 +55,37 @@ static json_t *common_arguments(const struct ctl *c)
 	return a;
 }
 
-int ctl_status(struct ctl *c, int argc, char **argv)
+/* ---- status ------------------------------------------------------------------------------------------------------- */
+
+static void print_status(const struct ctl *c, json_t *r)
 {
-	json_t *r, *v, *states;
+	json_t *v, *states = json_object_get(r, "enrollments");
 	const char *name;
 
-	(void)argv;
-	if (argc)
-		return ctl_usage(c, "status takes no argument");
-	r = ctl_ask(c, "status", NULL);
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r)) {
-		printf("mode %s%s\n", text(r, "mode"), json_is_true(json_object_get(r, "pilot")) ? " (pilot)" : "");
-		if (json_is_string(json_object_get(r, "paused"))) {
-			printf("PAUSED ");
-			put(text(r, "paused"));
-			puts("");
-		}
-		line(r, "ca", "CA");
-		line(r, "profile", "profile");
-		printf("  %-14s %lld of %lld\n", "orders in 24 h", (long long)json_integer_value(json_object_get(r, "orders_in_24h")),
-			(long long)json_integer_value(json_object_get(r, "cap_per_day")));
-		states = json_object_get(r, "enrollments");
-		if (json_object_size(states) == 0)
-			puts("  no enrollments yet");
-		json_object_foreach(states, name, v)
-			printf("  %-18s %lld\n", name, (long long)json_integer_value(v));
-		line(r, "disabled", "disabled");
+	printf("mode %s%s\n", text(r, "mode"), json_is_true(json_object_get(r, "pilot")) ? " (pilot)" : "");
+	if (json_is_string(json_object_get(r, "paused"))) {
+		printf("PAUSED ");
+		put(text(r, "paused"));
+		puts("");
 	}
-	json_decref(r);
-	return 0;
+	ctl_line(r, "ca", "CA");
+	ctl_line(r, "profile", "profile");
+	printf("  %-14s %lld of %lld\n", "orders in 24 h", (long long)json_integer_value(json_object_get(r, "orders_in_24h")),
+		(long long)json_integer_value(json_object_get(r, "cap_per_day")));
+	if (json_object_size(states) == 0)
+		puts("  no enrollments yet");
+	json_object_foreach(states, name, v)
+		printf("  %-18s %lld\n", name, (long long)json_integer_value(v));
+	ctl_line(r, "disabled", "disabled");
 }
+
+int ctl_status(struct ctl *c, int argc, char **argv)
+{
+	(void)argv;
+	return argc ? ctl_usage(c, "status takes no argument") : ctl_print(c, ctl_ask(c, "status", NULL), print_status);
+}
+
+/* ---- list --------------------------------------------------------------------------------------------------------- */
 
 static void print_observed(json_t *list)
 {
@@ -141,30 +135,25 @@ static void print_enrollments(json_t *list)
 		puts("(none)");
 }
 
+static void print_list(const struct ctl *c, json_t *r)
+{
+	if (c->observed) {
+		print_observed(json_object_get(r, "observed"));
+		print_left_alone(json_object_get(r, "left_alone"));
+	} else {
+		print_enrollments(json_object_get(r, "enrollments"));
+	}
+	if (json_object_get(r, "more_after"))
+		printf("... more: enrollctl list --after %s\n", text(r, "more_after"));
+}
+
 int ctl_list(struct ctl *c, int argc, char **argv)
 {
-	json_t *r;
-	int rc = wrong_arguments(c, argc, 0, "list takes no argument");
-
 	(void)argv;
-	if (rc)
-		return rc;
-	r = ctl_ask(c, "list", common_arguments(c));
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r)) {
-		if (c->observed) {
-			print_observed(json_object_get(r, "observed"));
-			print_left_alone(json_object_get(r, "left_alone"));
-		} else {
-			print_enrollments(json_object_get(r, "enrollments"));
-		}
-		if (json_object_get(r, "more_after"))
-			printf("... more: enrollctl list --after %s\n", text(r, "more_after"));
-	}
-	json_decref(r);
-	return 0;
+	return argc ? ctl_usage(c, "list takes no argument") : ctl_print(c, ctl_ask(c, "list", common_arguments(c)), print_list);
 }
+
+/* ---- show --------------------------------------------------------------------------------------------------------- */
 
 static void print_events(json_t *list)
 {
@@ -184,18 +173,22 @@ static void print_enrollment(json_t *e)
 {
 	put(text(e, "address"));
 	printf(": %s%s since %s\n", json_is_true(json_object_get(e, "disabled")) ? "disabled, " : "", text(e, "state"), text(e, "since"));
-	line(e, "why", "why");
-	line(e, "what_next", "what next");
-	line(e, "next_at", "next step at");
-	line(e, "resumes_in", "goes on in");
-	line(e, "profile", "profile");
-	line(e, "ca", "CA");
-	line(e, "requested_by", "requested by");
-	line(e, "requested_at", "requested at");
-	line(e, "orders", "orders");
-	line(e, "abandoned_orders", "abandoned");
-	line(e, "challenge_from", "challenge from");
-	line(e, "activity", "last activity");
+	ctl_line(e, "why", "why");
+	ctl_line(e, "why_url", "about");
+	ctl_line(e, "why_type", "type");
+	ctl_line(e, "why_status", "status");
+	ctl_line(e, "why_at", "failed at");
+	ctl_line(e, "what_next", "what next");
+	ctl_line(e, "next_at", "next step at");
+	ctl_line(e, "resumes_in", "goes on in");
+	ctl_line(e, "profile", "profile");
+	ctl_line(e, "ca", "CA");
+	ctl_line(e, "requested_by", "requested by");
+	ctl_line(e, "requested_at", "requested at");
+	ctl_line(e, "orders", "orders");
+	ctl_line(e, "abandoned_orders", "abandoned");
+	ctl_line(e, "challenge_from", "challenge from");
+	ctl_line(e, "activity", "last activity");
 }
 
 static void print_certificates(json_t *list)
@@ -205,12 +198,12 @@ static void print_certificates(json_t *list)
 
 	json_array_foreach(list, i, o) {
 		printf("certificate %s (%s)\n", text(o, "serial"), text(o, "status"));
-		line(o, "issuer", "issuer");
-		line(o, "not_before", "from");
-		line(o, "not_after", "until");
-		line(o, "fingerprint", "SHA-256");
-		line(o, "directory_dn", "directory");
-		line(o, "findings", "findings");
+		ctl_line(o, "issuer", "issuer");
+		ctl_line(o, "not_before", "from");
+		ctl_line(o, "not_after", "until");
+		ctl_line(o, "fingerprint", "SHA-256");
+		ctl_line(o, "directory_dn", "directory");
+		ctl_line(o, "findings", "findings");
 	}
 }
 
@@ -221,11 +214,11 @@ static void print_challenges(json_t *list)
 
 	json_array_foreach(list, i, o) {
 		printf("challenge mail of %s (%s)\n", text(o, "received_at"), text(o, "state"));
-		line(o, "from", "from");
-		line(o, "message_id", "Message-ID");
-		line(o, "authentication", "authentic by");
-		line(o, "disposition", "taken out by");
-		line(o, "reply_message_id", "our reply");
+		ctl_line(o, "from", "from");
+		ctl_line(o, "message_id", "Message-ID");
+		ctl_line(o, "authentication", "authentic by");
+		ctl_line(o, "disposition", "taken out by");
+		ctl_line(o, "reply_message_id", "our reply");
 	}
 }
 
@@ -236,105 +229,102 @@ static void print_reports(json_t *list)
 
 	json_array_foreach(list, i, o) {
 		printf("delivery report of %s: our reply was %s\n", text(o, "received_at"), text(o, "action"));
-		line(o, "remote", "by");
-		line(o, "diagnostic", "words");
-		line(o, "status", "status");
-		line(o, "reporter", "reported by");
+		ctl_line(o, "remote", "by");
+		ctl_line(o, "diagnostic", "words");
+		ctl_line(o, "status", "status");
+		ctl_line(o, "reporter", "reported by");
 	}
+}
+
+static void print_show(const struct ctl *c, json_t *r)
+{
+	print_enrollment(json_object_get(r, "enrollment"));
+	print_certificates(json_object_get(r, "certificates"));
+	print_challenges(json_object_get(r, "challenges"));
+	print_reports(json_object_get(r, "reports"));
+	puts("history");
+	print_events(json_object_get(r, "events"));
 }
 
 int ctl_show(struct ctl *c, int argc, char **argv)
 {
-	json_t *r;
+	return argc != 1 ? ctl_usage(c, "show takes one address") : ctl_print(c, ctl_ask(c, "show", json_pack("{s:s}", "address", argv[0])), print_show);
+}
 
-	if (argc != 1)
-		return ctl_usage(c, "show takes one address");
-	r = ctl_ask(c, "show", json_pack("{s:s}", "address", argv[0]));
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r)) {
-		print_enrollment(json_object_get(r, "enrollment"));
-		print_certificates(json_object_get(r, "certificates"));
-		print_challenges(json_object_get(r, "challenges"));
-		print_reports(json_object_get(r, "reports"));
-		puts("history");
-		print_events(json_object_get(r, "events"));
-	}
-	json_decref(r);
-	return 0;
+/* ---- events, mail ------------------------------------------------------------------------------------------------- */
+
+static void print_only_events(const struct ctl *c, json_t *r)
+{
+	print_events(json_object_get(r, "events"));
+}
+
+/* A page of what happened, to one address or to all. */
+static int ask_about(struct ctl *c, int argc, char **argv, const char *command, void (*print)(const struct ctl *, json_t *))
+{
+	json_t *a = common_arguments(c);
+
+	if (argc)
+		json_object_set_new(a, "address", json_string(argv[0]));
+	return ctl_print(c, ctl_ask(c, command, a), print);
 }
 
 int ctl_events(struct ctl *c, int argc, char **argv)
 {
-	json_t *a = common_arguments(c), *r;
-	int rc = wrong_arguments(c, argc, 1, "events takes at most one address");
+	c->after = NULL; /* pages of list are by address */
+	return argc > 1 ? ctl_usage(c, "events takes at most one address") : ask_about(c, argc, argv, "events", print_only_events);
+}
 
-	if (rc) {
-		json_decref(a);
-		return rc;
+static void print_mail(const struct ctl *c, json_t *r)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(r, "mail"), i, o) {
+		printf("%s  %-14s %-10s %-36s ", text(o, "at"), text(o, "queue_id"), text(o, "verdict"), text(o, "from"));
+		put(text(o, "reason"));
+		puts("");
 	}
-	json_object_del(a, "after");
-	if (argc)
-		json_object_set_new(a, "address", json_string(argv[0]));
-	r = ctl_ask(c, "events", a);
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r))
-		print_events(json_object_get(r, "events"));
-	json_decref(r);
-	return 0;
 }
 
 int ctl_mail(struct ctl *c, int argc, char **argv)
 {
-	json_t *a = common_arguments(c), *r, *o, *list;
-	int rc = wrong_arguments(c, argc, 1, "mail takes at most one address");
+	return argc > 1 ? ctl_usage(c, "mail takes at most one address") : ask_about(c, argc, argv, "mail", print_mail);
+}
+
+/* ---- doctor ------------------------------------------------------------------------------------------------------- */
+
+static size_t errors_among(json_t *r)
+{
+	size_t i, errors = 0;
+	json_t *o;
+
+	json_array_foreach(json_object_get(r, "checks"), i, o)
+		errors += strcmp(text(o, "verdict"), "error") == 0;
+	return errors;
+}
+
+static void print_checks(const struct ctl *c, json_t *r)
+{
+	json_t *o;
 	size_t i;
 
-	if (rc) {
-		json_decref(a);
-		return rc;
+	json_array_foreach(json_object_get(r, "checks"), i, o) {
+		printf("%-8s %-16s ", text(o, "verdict"), text(o, "check"));
+		put(text(o, "text"));
+		puts("");
 	}
-	if (argc)
-		json_object_set_new(a, "address", json_string(argv[0]));
-	r = ctl_ask(c, "mail", a);
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r)) {
-		list = json_object_get(r, "mail");
-		json_array_foreach(list, i, o) {
-			printf("%s  %-14s %-10s %-36s ", text(o, "at"), text(o, "queue_id"), text(o, "verdict"), text(o, "from"));
-			put(text(o, "reason"));
-			puts("");
-		}
-	}
-	json_decref(r);
-	return 0;
+	puts(errors_among(r) ? "something needs attention" : "all well");
+}
+
+int ctl_print_checks(struct ctl *c, json_t *r)
+{
+	size_t errors = errors_among(r);
+
+	return ctl_print(c, r, print_checks) || errors ? 1 : 0;
 }
 
 int ctl_doctor(struct ctl *c, int argc, char **argv)
 {
-	json_t *r, *list, *o;
-	int errors = 0;
-	size_t i;
-
 	(void)argv;
-	if (argc)
-		return ctl_usage(c, "doctor takes no argument");
-	r = ctl_ask(c, "doctor", NULL);
-	if (!r)
-		return 1;
-	list = json_object_get(r, "checks");
-	json_array_foreach(list, i, o)
-		errors += strcmp(text(o, "verdict"), "error") == 0;
-	if (!ctl_print_json(c, r)) {
-		json_array_foreach(list, i, o) {
-			printf("%-8s %-16s ", text(o, "verdict"), text(o, "check"));
-			put(text(o, "text"));
-			puts("");
-		}
-		puts(errors ? "something needs attention" : "all well");
-	}
-	json_decref(r);
-	return errors ? 1 : 0;
+	return argc ? ctl_usage(c, "doctor takes no argument") : ctl_print_checks(c, ctl_ask(c, "doctor", NULL));
 }

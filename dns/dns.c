@@ -9,6 +9,11 @@
  * decides, under libunbound's lock, between "the callback will never run" (we drop its share) and "it ran or runs right now" (it
  * drops its share itself).
  *
+ * A context that was without its servers for a while asks them more and more rarely, and stays blind for up to a minute or two after they are
+ * back; nothing can be set against that.  So when all questions of some seconds failed the next one is put to a fresh context, with an empty
+ * cache and no memory of what did not answer.  The old one lives on for those who still wait for it, and is deleted by its own thread when the
+ * last of them has gone.
+ *
  * Bogus answers come with rcode 0 and data: that is looked at before anything else, and the data never leaves this file.
  */
 #include "config.h"
@@ -32,18 +37,34 @@
 #define DEBIAN_ANCHORS "/usr/share/dns/root.key"
 #define CLASS_IN 1
 #define RCODE_NXDOMAIN 3
+#define RENEW_MS 3000 /* so long everything has to fail before it is tried with a fresh context; and no context is given up younger */
+#define RENEW_FAILURES 2
+#define HASTY_MS 1000 /* who goes away earlier has not waited for an answer */
 
-struct dns {
+/* One libunbound, and the thread that brings its answers and deletes it. */
+struct context {
+	struct dns *dns;
 	struct ub_ctx *ctx;
-	unsigned deadline_ms;
-	pthread_t thread;
-	bool thread_runs;
-	int stop;           /* eventfd: the thread shall end */
+	int64_t born_ms;
+	unsigned users;     /* questions, and one for being the current one; under dns->lock */
+	int stop;           /* eventfd: nobody needs it any more */
 	atomic_bool broken; /* libunbound's thread is gone */
 };
 
+struct dns {
+	struct dns_settings settings; /* a copy: fresh contexts are made by it */
+	pthread_mutex_t lock;         /* below */
+	pthread_cond_t gone;
+	struct context *current;
+	unsigned contexts;            /* alive */
+	int64_t failing_ms;           /* since when nothing was answered, and how many questions; 0 = the last one was */
+	unsigned failures;
+	bool renewing;                /* somebody makes a fresh context */
+};
+
 struct dns_pending {
-	struct dns *dns;
+	struct context *context;
+	int64_t began_ms;
 	atomic_int owners;
 	int id; /* ub_cancel's */
 	pthread_mutex_t lock;
@@ -207,40 +228,169 @@ static void signals_restore(const sigset_t *before)
 	pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+static void context_delete(struct context *c)
+{
+	if (c->ctx)
+		ub_ctx_delete(c->ctx);
+	if (c->stop >= 0)
+		close(c->stop);
+	free(c);
+}
+
 static void *deliver_answers(void *arg)
 {
-	struct dns *dns = arg;
-	struct pollfd fds[2] = {{.fd = ub_fd(dns->ctx), .events = POLLIN}, {.fd = dns->stop, .events = POLLIN}};
+	struct context *c = arg;
+	struct dns *dns = c->dns;
+	struct pollfd fds[2] = {{.fd = c->stop, .events = POLLIN}, {.fd = ub_fd(c->ctx), .events = POLLIN}};
+	nfds_t n = 2;
 
 	for (;;) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		if (poll(fds, n, -1) < 0)
+			continue;
+		if (fds[0].revents)
 			break;
-		if (fds[1].revents)
-			return NULL;
-		if (fds[0].revents && ub_process(dns->ctx) != 0)
-			break;
-		if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
-			break;
+		if (ub_process(c->ctx) != 0 || (fds[1].revents & (POLLHUP | POLLERR | POLLNVAL))) {
+			atomic_store(&c->broken, true);
+			n = 1; /* from now on only the end is waited for */
+		}
 	}
-	atomic_store(&dns->broken, true);
+	/* Everybody else let go of it under the lock: what they did there is over. */
+	pthread_mutex_lock(&dns->lock);
+	pthread_mutex_unlock(&dns->lock);
+	context_delete(c);
+	pthread_mutex_lock(&dns->lock);
+	dns->contexts--;
+	pthread_cond_signal(&dns->gone);
+	pthread_mutex_unlock(&dns->lock);
 	return NULL;
 }
 
-static bool start_thread(struct dns *dns, struct err *err)
+static bool start_thread(struct context *c, struct err *err)
 {
+	pthread_attr_t attr;
+	pthread_t thread;
 	sigset_t before;
 	int code;
 
-	dns->stop = eventfd(0, EFD_CLOEXEC);
-	if (dns->stop < 0)
+	c->stop = eventfd(0, EFD_CLOEXEC);
+	if (c->stop < 0)
 		return err_errno(err, errno, OP, "eventfd");
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_mutex_lock(&c->dns->lock);
 	signals_block(&before);
-	code = pthread_create(&dns->thread, NULL, deliver_answers, dns);
+	code = pthread_create(&thread, &attr, deliver_answers, c);
 	signals_restore(&before);
-	if (code != 0)
-		return err_errno(err, code, OP, "thread");
-	dns->thread_runs = true;
-	return true;
+	c->dns->contexts += code == 0;
+	pthread_mutex_unlock(&c->dns->lock);
+	pthread_attr_destroy(&attr);
+	return code == 0 || err_errno(err, code, OP, "thread");
+}
+
+/* ---- contexts ------------------------------------------------------------------------------------------------------ */
+
+static struct context *context_new(struct dns *dns, struct err *err)
+{
+	struct context *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		err_nomem(err, OP);
+		return NULL;
+	}
+	c->dns = dns;
+	c->stop = -1;
+	c->users = 1;
+	c->born_ms = mono_ms();
+	c->ctx = ub_ctx_create();
+	if (!c->ctx)
+		err_nomem(err, OP);
+	else if (configure(c->ctx, &dns->settings, err) && start_thread(c, err))
+		return c;
+	context_delete(c);
+	return NULL;
+}
+
+/* With the last one who needs it the context goes. */
+static void context_release(struct context *c)
+{
+	struct dns *dns = c->dns;
+
+	pthread_mutex_lock(&dns->lock);
+	if (--c->users == 0)
+		eventfd_write(c->stop, 1);
+	pthread_mutex_unlock(&dns->lock);
+}
+
+/* What a question came to: does the outside world still answer? */
+static void note_outcome(struct dns *dns, bool answered)
+{
+	pthread_mutex_lock(&dns->lock);
+	if (answered)
+		dns->failures = 0;
+	else if (dns->failures++ == 0)
+		dns->failing_ms = mono_ms();
+	pthread_mutex_unlock(&dns->lock);
+}
+
+/* Call with the lock held. */
+static bool is_worn_out(const struct dns *dns)
+{
+	int64_t now = mono_ms();
+
+	if (dns->renewing || now - dns->current->born_ms < RENEW_MS)
+		return false;
+	return atomic_load(&dns->current->broken) || (dns->failures >= RENEW_FAILURES && now - dns->failing_ms >= RENEW_MS);
+}
+
+/* Whoever comes first makes it; the others go on with what there is.  One that cannot be made changes nothing. */
+static void renew(struct dns *dns)
+{
+	struct context *fresh = context_new(dns, NULL), *old = NULL;
+
+	pthread_mutex_lock(&dns->lock);
+	if (fresh) {
+		old = dns->current;
+		dns->current = fresh;
+		dns->failures = 0;
+	}
+	dns->renewing = false;
+	pthread_mutex_unlock(&dns->lock);
+	if (old)
+		context_release(old);
+}
+
+/* The context for a new question; context_release it. */
+static struct context *context_take(struct dns *dns)
+{
+	struct context *c;
+	bool worn_out;
+
+	pthread_mutex_lock(&dns->lock);
+	worn_out = is_worn_out(dns);
+	dns->renewing |= worn_out;
+	pthread_mutex_unlock(&dns->lock);
+	if (worn_out)
+		renew(dns);
+	pthread_mutex_lock(&dns->lock);
+	c = dns->current;
+	c->users++;
+	pthread_mutex_unlock(&dns->lock);
+	return c;
+}
+
+static bool settings_copy(struct dns_settings *to, const struct dns_settings *from)
+{
+	bool ok = true;
+
+	dns_settings_init(to);
+	to->dnssec = from->dnssec;
+	to->deadline_ms = from->deadline_ms ? from->deadline_ms : DEADLINE_MS;
+	to->trust_anchor_file = str_dup(from->trust_anchor_file);
+	for (size_t i = 0; i < from->servers.n; i++)
+		ok = ok && strlist_add(&to->servers, from->servers.v[i]);
+	for (size_t i = 0; i < from->stubs.n; i++)
+		ok = ok && strlist_add(&to->stubs, from->stubs.v[i]);
+	return ok && (to->trust_anchor_file || !from->trust_anchor_file);
 }
 
 struct dns *dns_new(const struct dns_settings *settings, struct err *err)
@@ -251,17 +401,12 @@ struct dns *dns_new(const struct dns_settings *settings, struct err *err)
 		err_nomem(err, OP);
 		return NULL;
 	}
-	dns->stop = -1;
-	dns->deadline_ms = settings->deadline_ms ? settings->deadline_ms : DEADLINE_MS;
-	dns->ctx = ub_ctx_create();
-	if (!dns->ctx) {
+	pthread_mutex_init(&dns->lock, NULL);
+	pthread_cond_init(&dns->gone, NULL);
+	if (!settings_copy(&dns->settings, settings))
 		err_nomem(err, OP);
-		goto fail;
-	}
-	if (!configure(dns->ctx, settings, err) || !start_thread(dns, err))
-		goto fail;
-	return dns;
-fail:
+	else if ((dns->current = context_new(dns, err)) != NULL)
+		return dns;
 	dns_free(dns);
 	return NULL;
 }
@@ -270,14 +415,15 @@ void dns_free(struct dns *dns)
 {
 	if (!dns)
 		return;
-	if (dns->thread_runs) {
-		eventfd_write(dns->stop, 1);
-		pthread_join(dns->thread, NULL);
-	}
-	if (dns->ctx)
-		ub_ctx_delete(dns->ctx);
-	if (dns->stop >= 0)
-		close(dns->stop);
+	if (dns->current)
+		context_release(dns->current);
+	pthread_mutex_lock(&dns->lock);
+	while (dns->contexts > 0)
+		pthread_cond_wait(&dns->gone, &dns->lock);
+	pthread_mutex_unlock(&dns->lock);
+	pthread_cond_destroy(&dns->gone);
+	pthread_mutex_destroy(&dns->lock);
+	dns_settings_clear(&dns->settings);
 	free(dns);
 }
 
@@ -374,20 +520,21 @@ static void on_answer(void *arg, int code, struct ub_result *result)
 
 	pthread_mutex_lock(&p->lock);
 	fill_answer(&p->answer, code, result);
+	note_outcome(p->context->dns, p->answer.status != DNS_FAILED || p->answer.security == DNS_BOGUS);
 	p->done = true;
 	pthread_cond_broadcast(&p->arrived);
 	pthread_mutex_unlock(&p->lock);
 	pending_release(p);
 }
 
-static struct dns_pending *pending_new(struct dns *dns)
+static struct dns_pending *pending_new(void)
 {
 	struct dns_pending *p = calloc(1, sizeof(*p));
 	pthread_condattr_t attr;
 
 	if (!p)
 		return NULL;
-	p->dns = dns;
+	p->began_ms = mono_ms();
 	p->answer.status = DNS_FAILED;
 	atomic_init(&p->owners, 1);
 	pthread_mutex_init(&p->lock, NULL);
@@ -400,20 +547,21 @@ static struct dns_pending *pending_new(struct dns *dns)
 
 struct dns_pending *dns_start(struct dns *dns, const char *name, int type)
 {
-	struct dns_pending *p = pending_new(dns);
+	struct dns_pending *p = pending_new();
 	sigset_t before;
 	int code;
 
 	if (!p)
 		return NULL;
-	if (atomic_load(&dns->broken)) {
+	p->context = context_take(dns);
+	if (atomic_load(&p->context->broken)) {
 		failed(&p->answer, "the resolver's thread has ended; restart this program");
 		p->done = true;
 		return p;
 	}
 	atomic_fetch_add(&p->owners, 1); /* the callback's share */
 	signals_block(&before);          /* the first call starts libunbound's thread */
-	code = ub_resolve_async(dns->ctx, name, type, CLASS_IN, p, on_answer, &p->id);
+	code = ub_resolve_async(p->context->ctx, name, type, CLASS_IN, p, on_answer, &p->id);
 	signals_restore(&before);
 	if (code != 0) {
 		pending_release(p);
@@ -467,21 +615,26 @@ const void *dns_pending_packet(const struct dns_pending *p, size_t *len)
 
 void dns_pending_free(struct dns_pending *p)
 {
+	struct context *c;
 	bool done;
 
 	if (!p)
 		return;
+	c = p->context;
 	pthread_mutex_lock(&p->lock);
 	done = p->done;
 	pthread_mutex_unlock(&p->lock);
-	if (!done && ub_cancel(p->dns->ctx, p->id) == 0)
+	if (!done && mono_ms() - p->began_ms >= HASTY_MS)
+		note_outcome(c->dns, false);
+	if (!done && ub_cancel(c->ctx, p->id) == 0)
 		pending_release(p);
 	pending_release(p);
+	context_release(c);
 }
 
 void dns_query(struct dns *dns, const char *name, int type, unsigned deadline_ms, struct dns_answer *out)
 {
-	unsigned wait_ms = deadline_ms ? deadline_ms : dns->deadline_ms;
+	unsigned wait_ms = deadline_ms ? deadline_ms : dns->settings.deadline_ms;
 	struct dns_pending *p = dns_start(dns, name, type);
 
 	memset(out, 0, sizeof(*out));

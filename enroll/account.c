@@ -1,20 +1,34 @@
 /*
- * enroll/account.c - `enrollctl init`'s part: the account key and the account at the CA.
+ * enroll/account.c - the account key and the account at the CA: `enrollctl init` and `enrollctl account rotate-key`.
  *
- * A key that is there is never replaced: the CA knows the account by it, and every open order depends on it.
+ * A key that is there is never replaced by `init`: the CA knows the account by it, and every open order depends on it.
+ *
+ * The hard idea of the rotation is that the key the CA has must be on disk at every instant.  So the new one is durable as KEY.next before
+ * the CA hears of it, and takes the old one's place only after the CA has said yes; a KEY.next that is found is never overwritten but
+ * tried again, as nobody knows whether the CA took it.  enrolld looks for KEY.next too (see acme_key.c).
  */
 #include "config.h"
 
 #include "enroll/enroll.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "enroll/ca.h"
 #include "enroll/jws.h"
+
+static bool is_credential(const char *where)
+{
+	return strncmp(where, "credential:", 11) == 0;
+}
 
 /* Made by root, read by enrolld: the file belongs to its user then.  Without such a user on this host it stays root's, as where
  * systemd hands it over as a credential. */
@@ -48,7 +62,7 @@ static bool key_ensure(const struct config *config, struct err *err)
 	if (!where)
 		return err_set(err, ERR_CONFIG, "make account key", "ca.account-key", "ca.account-key is not set");
 	/* A credential is systemd's to bring; if it is missing, loading it says so. */
-	if (strncmp(where, "credential:", 11) == 0 || lstat(where, &st) == 0)
+	if (is_credential(where) || lstat(where, &st) == 0)
 		return true;
 	if (errno != ENOENT)
 		return err_errno(err, errno, "make account key", where);
@@ -67,5 +81,226 @@ bool enroll_account_init(const struct config *config, char url[1024], struct err
 		snprintf(url, 1024, "%s", info.account_uri);
 	ca_info_clear(&info);
 	ca_free(ca);
+	return ok;
+}
+
+/* ---- rotation ---------------------------------------------------------------------------------------------------- */
+
+#define ROTATE "rotate account key"
+
+/* An open descriptor of the folder that holds `path`, or -1. */
+static int folder_open(const char *path)
+{
+	char *folder = str_dup(path), *slash;
+	int fd;
+
+	if (!folder)
+		return -1;
+	slash = strrchr(folder, '/');
+	if (slash)
+		slash[slash == folder ? 1 : 0] = '\0';
+	fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	free(folder);
+	return fd;
+}
+
+/* Two rotations at a time could each make a key, and the one that the CA took be overwritten. */
+static int folder_lock(const char *path, struct err *err)
+{
+	int fd = folder_open(path);
+
+	if (fd < 0) {
+		err_errno(err, errno, ROTATE, path);
+	} else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno == EWOULDBLOCK)
+			err_set(err, ERR_TEMPORARY, ROTATE, path, "another rotation of this key is under way; wait for its end");
+		else
+			err_errno(err, errno, ROTATE, path);
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+static bool rotation_possible(const struct config *config, struct stat *old, struct err *err)
+{
+	const char *where = config->ca.account_key;
+
+	if (config->ca.driver != CA_DRIVER_ACME)
+		return err_set(err, ERR_CONFIG, ROTATE, "ca.driver", "only the driver \"acme\" has an account");
+	if (!where)
+		return err_set(err, ERR_CONFIG, ROTATE, "ca.account-key", "ca.account-key is not set");
+	if (is_credential(where))
+		return err_set(err, ERR_CONFIG, ROTATE, where,
+			"ca.account-key is a systemd credential, which is a copy: replace the key where systemd takes it from. Stop enrolld, run this command with a copy "
+			"of the configuration whose ca.account-key names that file, and start enrolld again");
+	if (lstat(where, old) != 0)
+		return err_errno(err, errno, ROTATE, where);
+	return S_ISREG(old->st_mode) || err_set(err, ERR_CONFIG, ROTATE, where, "%s is no regular file: name the file itself in ca.account-key", where);
+}
+
+/* KEY.next is there, readable by the owner of the old key.  One that a rotation cut short has left behind is taken as it is. */
+static bool next_ensure(const struct config *config, const char *next, const struct stat *old, struct err *err)
+{
+	const char *type = config->ca.account_key_type ? config->ca.account_key_type : "ec:p256";
+	struct buf pem = BUF_INIT;
+	struct stat st;
+	bool ok = true;
+
+	if (lstat(next, &st) != 0) {
+		ok = errno == ENOENT || err_errno(err, errno, ROTATE, next);
+		ok = ok && jws_key_generate(type, &pem, err) && file_write(next, pem.data, pem.len, 0600, -1, err);
+		buf_wipe(&pem);
+		if (ok && lstat(next, &st) != 0)
+			ok = err_errno(err, errno, ROTATE, next);
+	}
+	if (ok && (st.st_uid != old->st_uid || st.st_gid != old->st_gid) && lchown(next, old->st_uid, old->st_gid) != 0)
+		ok = err_errno(err, errno, ROTATE, next);
+	return ok;
+}
+
+static bool next_into_place(const char *next, const char *path, int folder, struct err *err)
+{
+	if (rename(next, path) != 0)
+		return err_errno(err, errno, ROTATE, path);
+	return fsync(folder) == 0 || errno == EINVAL || err_errno(err, errno, ROTATE, path);
+}
+
+/* A key that the CA certainly does not take would be tried again for ever. */
+static void next_forget_refused(const char *next, const struct err *err)
+{
+	if (strcmp(err->op, CA_OP_CHANGE_KEY) == 0 && err->status >= 400 && err->status < 500 && err->class != ERR_TEMPORARY)
+		unlink(next);
+}
+
+struct outcome {
+	bool ok;
+	char url[1024];
+	struct err err;
+};
+
+/* The part that talks to the CA. */
+static void key_change(const struct config *config, const char *next, struct outcome *out)
+{
+	struct ca_account account = {0};
+	bool found = false;
+	struct ca *ca = ca_new(&config->ca, &out->err);
+
+	out->ok = ca && ca_account_change_key(ca, next, &out->err);
+	/* The same account, asked for by its new key. */
+	if (out->ok && ca_account_look(ca, &account, &found, NULL) && found)
+		snprintf(out->url, sizeof out->url, "%s", account.uri);
+	ca_account_clear(&account);
+	ca_free(ca);
+}
+
+static bool become(uid_t uid, gid_t gid)
+{
+	struct passwd pw, *found = NULL;
+	char room[4096];
+
+	if (getpwuid_r(uid, &pw, room, sizeof room, &found) == 0 && found) {
+		gid = pw.pw_gid; /* the file's may be root's */
+		if (initgroups(pw.pw_name, gid) != 0)
+			return false;
+	} else if (setgroups(0, NULL) != 0) {
+		return false;
+	}
+	return setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
+}
+
+static bool read_whole(int fd, void *data, size_t len)
+{
+	size_t have = 0;
+	ssize_t n;
+
+	while (have < len && ((n = read(fd, (char *)data + have, len - have)) > 0 || (n < 0 && errno == EINTR)))
+		have += n > 0 ? (size_t)n : 0;
+	return have == len;
+}
+
+static bool write_whole(int fd, const void *data, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len && ((n = write(fd, (const char *)data + done, len - done)) > 0 || (n < 0 && errno == EINTR)))
+		done += n > 0 ? (size_t)n : 0;
+	return done == len;
+}
+
+/* The files are root's business, as their folder is root's; the key and the conversation with the CA are those of enrolld's user, who owns
+ * the key. */
+static void key_change_as_owner(const struct config *config, const char *next, const struct stat *old, struct outcome *out)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (geteuid() != 0 || old->st_uid == 0) {
+		key_change(config, next, out);
+		return;
+	}
+	if (pipe(ends) != 0) {
+		err_errno(&out->err, errno, ROTATE, next);
+		return;
+	}
+	pid = fork();
+	if (pid < 0) {
+		err_errno(&out->err, errno, ROTATE, next);
+		close(ends[0]);
+		close(ends[1]);
+		return;
+	}
+	if (pid == 0) {
+		close(ends[0]);
+		if (become(old->st_uid, old->st_gid))
+			key_change(config, next, out);
+		else
+			err_errno(&out->err, errno, ROTATE, "become the owner of the key");
+		_exit(write_whole(ends[1], out, sizeof *out) ? 0 : 1);
+	}
+	close(ends[1]);
+	if (!read_whole(ends[0], out, sizeof *out)) {
+		out->ok = false;
+		err_set(&out->err, ERR_TEMPORARY, ROTATE, next, "the process that was to talk to the CA ended early; run this again");
+	}
+	close(ends[0]);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
+{
+	const char *path = config->ca.account_key;
+	struct outcome outcome = {.err = ERR_INIT};
+	struct buf next = BUF_INIT;
+	struct stat old;
+	int folder = -1;
+	bool ok = false;
+
+	url[0] = '\0';
+	if (!rotation_possible(config, &old, err))
+		return false;
+	buf_printf(&next, "%s.next", path);
+	if (next.failed) {
+		err_nomem(err, ROTATE);
+		goto out;
+	}
+	folder = folder_lock(path, err);
+	if (folder < 0 || !next_ensure(config, buf_str(&next), &old, err))
+		goto out;
+	key_change_as_owner(config, buf_str(&next), &old, &outcome);
+	if (outcome.ok) {
+		ok = next_into_place(buf_str(&next), path, folder, err);
+		memcpy(url, outcome.url, sizeof outcome.url);
+	} else {
+		next_forget_refused(buf_str(&next), &outcome.err);
+		if (err)
+			*err = outcome.err;
+	}
+out:
+	if (folder >= 0)
+		close(folder);
+	buf_clear(&next);
 	return ok;
 }

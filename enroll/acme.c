@@ -1,9 +1,9 @@
 /*
  * enroll/acme.c - one signed request to an ACME server: nonce, signature, and what to do when it is not taken.
  *
- * Two refusals are repaired here because they say nothing about the request itself: badNonce (RFC 8555 section 6.5; the answer
- * brings a fresh one) and accountDoesNotExist (a CA restored from a backup; the same key is registered again).  Both are certain
- * refusals, so that repeating even newOrder is safe.
+ * Three refusals are repaired here because they say nothing about the request itself: badNonce (RFC 8555 section 6.5; the answer
+ * brings a fresh one), accountDoesNotExist (a CA restored from a backup; the same key is registered again) and a signature by a key that
+ * another process has rolled over meanwhile (acme_key.c).  All are certain refusals, so that repeating even newOrder is safe.
  */
 #include "config.h"
 
@@ -34,6 +34,7 @@ static bool settings_copy(struct acme_settings *to, const struct ca_config *from
 		{&to->eab_algorithm, from->eab_algorithm ? from->eab_algorithm : "HS256"},
 		{&to->profile, from->profile},
 		{&to->identifier_type, from->identifier_type ? from->identifier_type : "email"},
+		{&to->preferred_issuer, from->preferred_issuer},
 	};
 
 	for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
@@ -56,11 +57,13 @@ static void settings_clear(struct acme_settings *s)
 	free(s->eab_algorithm);
 	free(s->profile);
 	free(s->identifier_type);
+	free(s->preferred_issuer);
 }
 
 struct acme *acme_new(const struct ca_config *config, struct err *err)
 {
-	struct http_settings http = {.ca_file = config->ca_file, .contact = config->contact, .total_seconds = config->timeout_seconds};
+	struct http_settings http = {.ca_file = config->ca_file, .contact = config->contact, .total_seconds = config->timeout_seconds,
+		.proxy = config->proxy, .connections = config->connections};
 	struct acme *a;
 
 	if (!http_url_good(config->directory_url)) {
@@ -207,7 +210,26 @@ void acme_answer_clear(struct acme_answer *answer)
 	answer->sent = false;
 }
 
-enum verdict { TAKEN, REFUSED, BAD_NONCE, ACCOUNT_UNKNOWN };
+bool acme_blame(const struct acme_answer *answer, struct err *err)
+{
+	if (err && !err->status)
+		err->status = (int)answer->http.status;
+	return false;
+}
+
+enum verdict { TAKEN, REFUSED, BAD_NONCE, ACCOUNT_UNKNOWN, KEY_DOUBTFUL };
+
+/* RFC 8555 has no problem type for a signature by the wrong key: servers say malformed or unauthorized, some badSignatureAlgorithm when
+ * the old key was of another kind. */
+static bool key_doubtful(const struct err *err)
+{
+	static const char *const types[] = {"malformed", "unauthorized", "badPublicKey", "badSignatureAlgorithm", "http-400", "http-401", "http-403"};
+
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+		if (strcmp(err->type, types[i]) == 0)
+			return true;
+	return false;
+}
 
 static enum verdict judge(const struct acme_call *call, const struct http_response *r, struct err *err)
 {
@@ -216,16 +238,48 @@ static enum verdict judge(const struct acme_call *call, const struct http_respon
 	problem_from_answer(r, call->op, call->url, time(NULL), err);
 	if (strcmp(err->type, "badNonce") == 0)
 		return BAD_NONCE;
-	if (strcmp(err->type, "accountDoesNotExist") == 0 && !call->by_key)
+	if (call->key)
+		return REFUSED;
+	if (strcmp(err->type, "accountDoesNotExist") == 0)
 		return ACCOUNT_UNKNOWN;
-	return REFUSED;
+	return key_doubtful(err) ? KEY_DOUBTFUL : REFUSED;
+}
+
+struct signer {
+	struct jws_key *key;
+	char *kid; /* NULL = the key itself goes into the header */
+};
+
+static void signer_clear(struct signer *s)
+{
+	jws_key_free(s->key);
+	free(s->kid);
+	*s = (struct signer){0};
+}
+
+static bool signer_choose(struct acme *a, const struct acme_call *call, struct signer *s, struct err *err)
+{
+	signer_clear(s);
+	if (call->key) {
+		s->key = jws_key_ref(call->key);
+		s->kid = str_dup(call->kid);
+		return s->kid || !call->kid || err_nomem(err, call->op);
+	}
+	/* Once is enough, unless another thread found meanwhile that account or key are others by now. */
+	for (int i = 0; i < 3 && !s->kid; i++) {
+		signer_clear(s);
+		if (!acme_ready(a, err))
+			return false;
+		s->key = acme_identity(a, &s->kid);
+	}
+	return s->kid || err_set(err, ERR_TEMPORARY, call->op, call->url, "the account at the CA is being looked up again");
 }
 
 /* Sign with `nonce` and send.  False when there is no whole answer; answer->sent says whether it may have been acted upon. */
-static bool send_once(struct acme *a, const struct acme_call *call, const char *nonce, const char *kid, struct acme_answer *answer,
+static bool send_once(struct acme *a, const struct acme_call *call, const char *nonce, const struct signer *signer, struct acme_answer *answer,
 	struct err *err)
 {
-	struct jws_header header = {.url = call->url, .nonce = nonce, .kid = kid};
+	struct jws_header header = {.url = call->url, .nonce = nonce, .kid = signer->kid};
 	struct http_request q = {
 		.method = HTTP_POST,
 		.url = call->url,
@@ -238,7 +292,7 @@ static bool send_once(struct acme *a, const struct acme_call *call, const char *
 	enum http_fate fate = HTTP_UNSENT;
 
 	acme_answer_clear(answer);
-	if (jws_sign(a->key, &header, call->payload, &body, err)) {
+	if (jws_sign(signer->key, &header, call->payload, &body, err)) {
 		q.body = body.data;
 		q.len = body.len;
 		fate = http_perform(a->http, &q, &answer->http, err);
@@ -258,35 +312,67 @@ static bool nonce_for(struct acme *a, char nonce[ACME_NONCE_MAX], struct err *er
 	return nonce_pooled(a, nonce) || nonce_fetch(a, nonce, err);
 }
 
+struct repeats {
+	unsigned nonce, account, key;
+};
+
+/* Is the refusal repaired, so that the same request may go again? */
+static bool repaired(struct acme *a, enum verdict verdict, const struct signer *signer, struct repeats *n, struct acme_answer *out,
+	struct err *err)
+{
+	struct err unclear = ERR_INIT;
+
+	switch (verdict) {
+	case BAD_NONCE:
+		pthread_mutex_lock(&a->lock);
+		a->nonces_refused++;
+		pthread_mutex_unlock(&a->lock);
+		return n->nonce++ < ACME_BAD_NONCE_TRIES;
+	case ACCOUNT_UNKNOWN:
+		acme_account_forget(a, signer->kid);
+		return n->account++ == 0;
+	case KEY_DOUBTFUL:
+		if (n->key++ > 0)
+			return false;
+		switch (acme_key_search_locked(a, signer->key, &unclear)) {
+		case ACME_KEY_OTHER:
+			return true;
+		case ACME_KEY_UNCLEAR:
+			*err = unclear;
+			out->sent = false;
+			return false;
+		default:
+			return false;
+		}
+	default:
+		return false;
+	}
+}
+
 bool acme_post(struct acme *a, const struct acme_call *call, struct acme_answer *out, struct err *err)
 {
-	unsigned nonce_tries = 0, account_tries = 0;
+	struct repeats repeats = {0};
+	struct signer signer = {0};
 	char nonce[ACME_NONCE_MAX];
 	enum verdict verdict;
 	struct err own = ERR_INIT; /* judge reads it, so there must be one */
-	char *kid = NULL;
-	bool done = false, ok = false;
+	bool again = true, ok = false;
 
 	memset(out, 0, sizeof *out);
-	while (!done) {
-		free(kid);
-		kid = NULL;
-		if (!call->by_key && (!acme_ready(a, &own) || !(kid = acme_account_copy(a))))
-			break;
-		if (!nonce_for(a, nonce, &own) || !send_once(a, call, nonce, kid, out, &own))
+	while (again) {
+		if (!signer_choose(a, call, &signer, &own) || !nonce_for(a, nonce, &own) || !send_once(a, call, nonce, &signer, out, &own))
 			break;
 		verdict = judge(call, &out->http, &own);
 		ok = verdict == TAKEN;
-		done = true;
-		if (verdict == BAD_NONCE && nonce_tries++ < ACME_BAD_NONCE_TRIES)
-			done = false;
-		if (verdict == ACCOUNT_UNKNOWN && account_tries++ == 0) {
-			acme_account_forget(a, kid);
-			done = false;
-		}
-		out->sent = out->sent && done; /* those two were certainly not acted upon */
+		again = repaired(a, verdict, &signer, &repeats, out, &own);
+		out->sent = out->sent && !again; /* what is repaired was certainly not acted upon */
 	}
-	free(kid);
+	signer_clear(&signer);
+	if (!ok)
+		acme_blame(out, &own);
+	/* Who was refused so often has used up what a minute allows, and more. */
+	if (repeats.nonce > ACME_BAD_NONCE_TRIES && own.retry_at < time(NULL) + 60 * (time_t)repeats.nonce)
+		own.retry_at = time(NULL) + 60 * (time_t)repeats.nonce;
 	if (!ok && err)
 		*err = own;
 	return ok;

@@ -1,12 +1,13 @@
 /*
  * enroll/acme.h - an ACME client (RFC 8555, RFC 8823): the driver behind ca.h.  Private to enroll/.
  *
- * Three layers, each in its file: acme.c sends one signed request (nonce, signature, badNonce, lost or not); acme_account.c keeps
- * directory and account; acme_order.c does what ca.h promises for an order.  What a CA sends is taken apart in acme_parse.c, which
- * knows no network, and an order's memory between calls is acme_state.c.
+ * Three layers, each in its file or two: acme.c sends one signed request (nonce, signature, badNonce, lost or not); acme_account.c keeps
+ * directory and account, acme_key.c the account's key; acme_order.c does what ca.h promises for an order, acme_certificate.c for a
+ * certificate.  What a CA sends is taken apart in acme_parse.c, which knows no network, and an order's memory between calls is acme_state.c.
  *
- * Threads: any number.  `lock` guards directory, account, nonces and tickets, and is never held while waiting for the network;
- * `preparing` lets one thread at a time fetch the directory and register.  The settings and the key never change after acme_new.
+ * Threads: any number.  `lock` guards directory, key, account, nonces and tickets, and is never held while waiting for the network;
+ * `preparing` lets one thread at a time fetch the directory, register, or look for another key, and is taken before `lock`.  A key is
+ * counted: who signs holds a reference, so that another may take its place meanwhile.  The settings never change after acme_new.
  */
 #ifndef ENROLL_ENROLL_ACME_H
 #define ENROLL_ENROLL_ACME_H
@@ -37,8 +38,12 @@ struct acme_directory {
 	struct strlist caa_identities, profiles;
 	bool eab_required;
 };
+const char *acme_resource_name(enum acme_resource which); /* "newNonce" */
 bool acme_directory_parse(const void *data, size_t len, const char *url, struct acme_directory *out, struct err *err) BASE_MUST_CHECK;
 void acme_directory_clear(struct acme_directory *d);
+
+/* Status ("valid" when the CA says nothing) and contacts; `out` is cleared by the caller in every case. */
+bool acme_account_parse(const void *data, size_t len, const char *url, struct ca_account *out, struct err *err) BASE_MUST_CHECK;
 
 enum acme_status {
 	ACME_PENDING,
@@ -79,7 +84,16 @@ bool acme_challenge_parse(const void *data, size_t len, const char *url, enum ac
 /* A chain as RFC 8555 section 9.1 wants it: certificates and nothing that OpenSSL cannot read; appended to `pem` in clean form. */
 bool acme_chain_parse(const void *data, size_t len, const char *url, struct buf *pem, struct err *err) BASE_MUST_CHECK;
 
+/* Does the topmost certificate of this chain carry the common name, as its issuer's or its own? */
+bool acme_chain_ends_in(const struct buf *pem, const char *issuer);
+
+/* The suggested window of renewal information (RFC 9773 section 4.2); ask_again is not its matter. */
+bool acme_renewal_parse(const void *data, size_t len, const char *url, struct ca_renewal *out, struct err *err) BASE_MUST_CHECK;
+/* RFC 3339 section 5.6, nothing else. */
+bool acme_time_parse(const char *s, time_t *out);
+
 #define ACME_AUTHORIZATIONS_MAX 100
+#define ACME_ALTERNATES_MAX 8
 #define ACME_TOKEN_MAX 512
 
 /* ---- what an order remembers between calls (acme_state.c) ---------------------------------------------------------- */
@@ -90,7 +104,7 @@ struct acme_state {
 	char *finalize, *certificate;
 	struct strlist authorizations, addresses;
 	char *challenge, *token, *address; /* of the validation under way */
-	char *ticket;                 /* see acme_ticket_new */
+	char *ticket, *seen;          /* see acme_ticket_new; seen: "pending" or "ready" */
 };
 bool acme_state_load(const char *text, struct acme_state *out, struct err *err) BASE_MUST_CHECK;
 /* Replaces *text only on success. */
@@ -101,18 +115,18 @@ void acme_state_clear(struct acme_state *s);
 
 #define ACME_NONCES 32
 #define ACME_NONCE_MAX 256
-#define ACME_TICKETS 64
-#define ACME_BAD_NONCE_TRIES 5
+#define ACME_TICKETS 1024 /* orders in flight */
+#define ACME_BAD_NONCE_TRIES 2 /* beside the first: a fourth would be no luckier, and the enrollment has its own patience */
 
 struct acme_settings {
-	char *directory_url, *contact, *account_key, *eab_kid, *eab_key_file, *eab_algorithm, *profile, *identifier_type;
+	char *directory_url, *contact, *account_key, *eab_kid, *eab_key_file, *eab_algorithm, *profile, *identifier_type, *preferred_issuer;
 	bool accept_terms;
 	enum token_join token_join;
 };
 
 struct acme {
 	struct acme_settings set;
-	struct jws_key *key;
+	struct jws_key *key;           /* see acme_key_hold */
 	struct http *http;
 	pthread_mutex_t preparing;
 	pthread_mutex_t lock;
@@ -121,8 +135,10 @@ struct acme {
 	int64_t directory_ms;          /* when it was fetched (mono_ms) */
 	char *account;                 /* URL = kid; NULL = not known */
 	struct strlist former_accounts; /* URLs that acme_account_uri lent out */
+	bool contact_judged, contact_stale; /* compared with the CA's, once; and found to differ */
 	struct { char text[ACME_NONCE_MAX]; int64_t ms; } nonces[ACME_NONCES]; /* newest last */
 	size_t n_nonces;
+	unsigned nonces_refused;       /* badNonce answers so far */
 	char tickets[ACME_TICKETS][24];
 	size_t next_ticket;
 };
@@ -135,7 +151,10 @@ struct acme_call {
 	const char *url;
 	const json_t *payload; /* NULL = POST-as-GET */
 	const char *accept;    /* NULL = JSON */
-	bool by_key;           /* the key itself in the header instead of the account's URL: newAccount */
+	/* Whose request it is: the account's, found or registered when needed - or, when `key` is set, that key's, under the account URL `kid`
+	 * or, without one, with the key itself in the header. */
+	struct jws_key *key;
+	const char *kid;
 	bool once;             /* not idempotent */
 	size_t max_body;
 };
@@ -144,16 +163,21 @@ struct acme_answer {
 	bool sent;             /* on failure: this request, and not only one that had to go before, may have been acted upon */
 };
 /* True for a 2xx answer.  Otherwise err says why; out->http.status is 0 when there was no answer.  `out` is cleared by the caller in every
- * case (acme_answer_clear).  A rejected nonce is replaced and an account that the CA forgot is registered again, each within limits. */
+ * case (acme_answer_clear).  A rejected nonce is replaced, an account that the CA forgot is registered again, and a key that was rolled over
+ * by another process is found, each within limits; a call with a key of its own only gets other nonces. */
 bool acme_post(struct acme *a, const struct acme_call *call, struct acme_answer *out, struct err *err) BASE_MUST_CHECK;
 void acme_answer_clear(struct acme_answer *answer);
 
 void acme_nonce_put(struct acme *a, const char *nonce); /* NULL and nonsense are ignored */
 
-/* A ticket says "this order was seen ready and no finalize went out since": given out by a look, taken back once, and lost when the
- * program ends - after a crash the order is looked at before anything is finalized. */
+/* A ticket says "this order was just seen in that status, and nothing was sent since": the next call need not ask for it again.  It is
+ * given out by newOrder and by a look, taken back once, and lost when the program ends - after a crash the order is looked at before
+ * anything is finalized. */
 void acme_ticket_new(struct acme *a, char out[24]);
 bool acme_ticket_take(struct acme *a, const char *ticket);
+
+/* Note the answer's HTTP status in an error about what it says.  Returns false. */
+bool acme_blame(const struct acme_answer *answer, struct err *err);
 
 /* ---- directory and account (acme_account.c) ------------------------------------------------------------------------ */
 
@@ -162,10 +186,42 @@ bool acme_ready(struct acme *a, struct err *err) BASE_MUST_CHECK;
 /* A copy of one of the directory's URLs, fetching the directory when needed. */
 bool acme_resource(struct acme *a, enum acme_resource which, char **out, struct err *err) BASE_MUST_CHECK;
 bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+bool acme_discover(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+/* acme_probe.c: as ca_probe. */
+bool acme_probe(const struct ca_config *config, struct ca_probe *out, struct err *err) BASE_MUST_CHECK;
+/* Ask for the account of this key; nothing is registered and nothing remembered.  *found is false, with true returned, when there is none. */
+bool acme_account_find(struct acme *a, struct jws_key *key, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
+/* The same for our own key, or whatever took its place meanwhile (acme_key_search).  Call with `preparing` held. */
+bool acme_account_locate(struct acme *a, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
 /* The CA does not know account `url` any more: forget it, unless another thread has replaced it already. */
 void acme_account_forget(struct acme *a, const char *url);
-char *acme_account_copy(struct acme *a);
+/* Key and account URL that belong together; *kid is NULL when no account is known.  Both are the caller's. */
+struct jws_key *acme_identity(struct acme *a, char **kid);
 const char *acme_account_uri(struct acme *a);
+
+/* ---- the account's key, and the account for people (acme_key.c) ------------------------------------------------------ */
+
+/* A reference to the key as it is now. */
+struct jws_key *acme_key_hold(struct acme *a);
+/* Put `fresh` (a reference is taken over) in the place of the key; the account is looked up anew. */
+void acme_key_replace(struct acme *a, struct jws_key *fresh);
+
+enum acme_key_found {
+	ACME_KEY_SAME,    /* there is no other */
+	ACME_KEY_OTHER,   /* another has taken its place */
+	ACME_KEY_UNCLEAR  /* a rollover is under way, and how far it is cannot be told now: err says so */
+};
+/* The CA would not have what `used` signed: has another process given the account a new key (enroll_account_rotate)?  Call with `preparing`
+ * held. */
+enum acme_key_found acme_key_search(struct acme *a, const struct jws_key *used, struct err *err);
+/* The same, taking the lock. */
+enum acme_key_found acme_key_search_locked(struct acme *a, const struct jws_key *used, struct err *err);
+/* Take the key of ca.account-key when it is another one by now.  No network. */
+void acme_key_notice(struct acme *a);
+
+bool acme_account_look(struct acme *a, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
+bool acme_account_change_key(struct acme *a, const char *next_key, struct err *err) BASE_MUST_CHECK;
+bool acme_account_deactivate(struct acme *a, struct err *err) BASE_MUST_CHECK;
 
 /* ---- orders (acme_order.c): as in ca.h ------------------------------------------------------------------------------- */
 
@@ -175,5 +231,12 @@ bool acme_answer_for(struct acme *a, const struct ca_order *o, const char *token
 bool acme_challenge_ready(struct acme *a, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 bool acme_finalize(struct acme *a, struct ca_order *o, const void *csr, size_t len, struct err *err) BASE_MUST_CHECK;
 bool acme_fetch(struct acme *a, struct ca_order *o, struct buf *pem, struct err *err) BASE_MUST_CHECK;
+
+/* ---- an issued certificate (acme_certificate.c): as in ca.h ---------------------------------------------------------- */
+
+/* The identifier of RFC 9773 section 4.1 appended to `out`; false, and nothing appended, for a certificate that has none. */
+bool acme_certificate_id(const void *der, size_t len, struct buf *out);
+bool acme_revoke(struct acme *a, const void *der, size_t len, enum ca_reason reason, EVP_PKEY *key, struct err *err) BASE_MUST_CHECK;
+bool acme_renewal(struct acme *a, const void *der, size_t len, struct ca_renewal *out, struct err *err) BASE_MUST_CHECK;
 
 #endif

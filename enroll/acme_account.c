@@ -50,6 +50,8 @@ static bool directory_fetch(struct acme *a, struct err *err)
 		directory_replace(a, &fresh);
 		ok = true;
 	}
+	if (!ok && err && !err->status)
+		err->status = (int)r.status;
 	http_response_clear(&r);
 	return ok;
 }
@@ -97,19 +99,31 @@ bool acme_resource(struct acme *a, enum acme_resource which, char **out, struct 
 		if (resource_copy(a, which, out, &has_directory))
 			return true;
 	}
-	return err_set(err, ERR_CONFIG, "read directory", a->set.directory_url, "the CA does not offer this");
+	return err_set(err, ERR_CONFIG, "read directory", a->set.directory_url, "the CA does not offer this (its directory has no \"%s\")",
+		acme_resource_name(which));
 }
 
 /* ---- account ----------------------------------------------------------------------------------------------------- */
 
-char *acme_account_copy(struct acme *a)
+struct jws_key *acme_identity(struct acme *a, char **kid)
 {
-	char *url;
+	struct jws_key *key;
 
 	pthread_mutex_lock(&a->lock);
-	url = str_dup(a->account);
+	*kid = str_dup(a->account);
+	key = jws_key_ref(a->key);
 	pthread_mutex_unlock(&a->lock);
-	return url;
+	return key;
+}
+
+static bool account_known(struct acme *a)
+{
+	bool known;
+
+	pthread_mutex_lock(&a->lock);
+	known = a->account != NULL;
+	pthread_mutex_unlock(&a->lock);
+	return known;
 }
 
 const char *acme_account_uri(struct acme *a)
@@ -146,63 +160,98 @@ void acme_account_forget(struct acme *a, const char *url)
 	pthread_mutex_unlock(&a->lock);
 }
 
-static bool account_taken(struct acme *a, const char *url, const struct acme_answer *answer, struct err *err)
+/* What the CA says about the account in answer to newAccount. */
+static bool account_read(const char *url, const struct acme_answer *answer, struct ca_account *out, struct err *err)
 {
-	struct member_source from = {"register account", url, err};
-	json_t *j = member_parse(&from, answer->http.body.data, answer->http.body.len);
-	const char *status = NULL;
-	char *kid = NULL;
-	bool ok = false;
+	struct member_source from = {"look for account", url, err};
+	bool ok = acme_account_parse(answer->http.body.data, answer->http.body.len, url, out, err);
 
-	if (!j || !member_string(&from, j, "status", MEMBER_OPTIONAL, &status))
-		goto out;
-	if (status && strcmp(status, "valid") != 0) {
-		err_set(err, ERR_CONFIG, from.op, url,
-			"the CA says that the account of ca.account-key is \"%.40s\". An account that was given up cannot be used again: move the key file away "
-			"and run `enrollctl init`",
-			status);
-		goto out;
+	if (ok) {
+		out->uri = answer->http.location ? http_url_resolve(url, answer->http.location) : NULL;
+		ok = out->uri || member_wrong(&from, "it names no URL for the account");
 	}
-	kid = answer->http.location ? http_url_resolve(url, answer->http.location) : NULL;
-	if (!kid) {
-		member_wrong(&from, "it names no URL for the account");
-		goto out;
-	}
-	pthread_mutex_lock(&a->lock);
-	account_set(a, kid);
-	ok = a->account != NULL;
-	pthread_mutex_unlock(&a->lock);
-	if (!ok)
-		err_nomem(err, from.op);
-out:
-	free(kid);
-	json_decref(j);
-	return ok;
+	return ok || acme_blame(answer, err);
 }
 
-/* *found stays false, with true returned, when the CA has no account for this key.  err must be there. */
-static bool account_find(struct acme *a, const char *url, bool *found, struct err *err)
+/* Does the CA have another contact than the configuration?  Asked once: a CA that keeps none, or writes it in its own way, would be told at
+ * every look. */
+static void contact_judge(struct acme *a, const struct ca_account *account)
 {
-	json_t *payload = json_pack("{s:b}", "onlyReturnExisting", 1);
-	struct acme_call call = {.op = "look for account", .url = url, .payload = payload, .by_key = true};
-	struct acme_answer answer = {0};
+	const char *ours = a->set.contact;
+
+	if (a->contact_judged)
+		return;
+	a->contact_judged = true;
+	a->contact_stale = ours && *ours && (account->contacts.n != 1 || strcmp(account->contacts.v[0], ours) != 0);
+}
+
+static bool account_adopt(struct acme *a, const struct ca_account *account, struct err *err)
+{
 	bool ok;
 
+	if (strcmp(account->status, "valid") != 0)
+		return err_set(err, ERR_CONFIG, "look for account", account->uri,
+			"the CA says that the account of ca.account-key is \"%.40s\". An account that was given up cannot be used again: move the key file away "
+			"and run `enrollctl init`",
+			account->status);
+	pthread_mutex_lock(&a->lock);
+	account_set(a, account->uri);
+	ok = a->account != NULL;
+	contact_judge(a, account);
+	pthread_mutex_unlock(&a->lock);
+	return ok || err_nomem(err, "look for account");
+}
+
+bool acme_account_find(struct acme *a, struct jws_key *key, struct ca_account *out, bool *found, struct err *err)
+{
+	json_t *payload = json_pack("{s:b}", "onlyReturnExisting", 1);
+	struct acme_call call = {.op = "look for account", .payload = payload, .key = key};
+	struct acme_answer answer = {0};
+	struct err own = ERR_INIT;
+	char *url = NULL;
+	bool ok = payload || err_nomem(&own, call.op);
+
 	*found = false;
-	if (!payload)
-		return err_nomem(err, call.op);
-	if (acme_post(a, &call, &answer, err))
-		ok = *found = account_taken(a, url, &answer, err);
+	memset(out, 0, sizeof *out);
+	ok = ok && acme_resource(a, ACME_NEW_ACCOUNT, &url, &own);
+	call.url = url;
+	if (ok && acme_post(a, &call, &answer, &own))
+		ok = *found = account_read(url, &answer, out, &own);
 	else
-		ok = strcmp(err->type, "accountDoesNotExist") == 0;
-	if (ok)
-		err_clear(err);
+		ok = ok && strcmp(own.type, "accountDoesNotExist") == 0;
+	if (!ok && err)
+		*err = own;
 	acme_answer_clear(&answer);
 	json_decref(payload);
+	free(url);
 	return ok;
 }
 
-static json_t *binding_new(struct acme *a, const char *url, struct err *err)
+bool acme_account_locate(struct acme *a, struct ca_account *out, bool *found, struct err *err)
+{
+	struct jws_key *key = acme_key_hold(a);
+	bool ok = acme_account_find(a, key, out, found, err);
+
+	/* Not known by this key: a rollover may have been cut short, or just happened, and registering anew would part us from the account. */
+	if (ok && !*found) {
+		switch (acme_key_search(a, key, err)) {
+		case ACME_KEY_OTHER:
+			jws_key_free(key);
+			key = acme_key_hold(a);
+			ok = acme_account_find(a, key, out, found, err);
+			break;
+		case ACME_KEY_UNCLEAR:
+			ok = false;
+			break;
+		default:
+			break;
+		}
+	}
+	jws_key_free(key);
+	return ok;
+}
+
+static json_t *binding_new(struct acme *a, struct jws_key *key, const char *url, struct err *err)
 {
 	struct buf mac_key = BUF_INIT;
 	json_t *binding = NULL;
@@ -210,33 +259,55 @@ static json_t *binding_new(struct acme *a, const char *url, struct err *err)
 	if (!a->set.eab_key_file)
 		err_set(err, ERR_CONFIG, "bind external account", "ca.eab", "ca.eab has a kid but no key-file");
 	else if (secret_read(&mac_key, a->set.eab_key_file, true, err))
-		binding = jws_external_binding(a->key, url, a->set.eab_kid, buf_str(&mac_key), a->set.eab_algorithm, err);
+		binding = jws_external_binding(key, url, a->set.eab_kid, buf_str(&mac_key), a->set.eab_algorithm, err);
 	buf_wipe(&mac_key);
 	return binding;
 }
 
+/* With a binding sent, an "unauthorized" or "malformed" is about that: RFC 8555 section 7.3.4 has no type of its own for it. */
+static bool account_post(struct acme *a, const struct acme_call *call, struct acme_answer *answer, struct err *err)
+{
+	struct err refusal = ERR_INIT;
+	bool ok = acme_post(a, call, answer, &refusal);
+
+	if (!ok && a->set.eab_kid && refusal.class == ERR_CA) {
+		refusal.class = ERR_CONFIG;
+		snprintf(refusal.text + strlen(refusal.text), sizeof refusal.text - strlen(refusal.text),
+			". Compare ca.eab.kid, ca.eab.key-file and ca.eab.algorithm with what the CA gave you; a key may also be good for one account only");
+	}
+	if (!ok && err)
+		*err = refusal;
+	return ok;
+}
+
 /* Whoever calls has seen to it that terms are accepted where there are any. */
-static bool account_make(struct acme *a, const char *url, struct err *err)
+static bool account_make(struct acme *a, struct err *err)
 {
 	json_t *payload = json_pack("{s:b}", "termsOfServiceAgreed", a->set.accept_terms), *binding = NULL;
-	struct acme_call call = {.op = "register account", .url = url, .payload = payload, .by_key = true};
+	struct acme_call call = {.op = "register account", .payload = payload, .key = acme_key_hold(a)};
 	struct acme_answer answer = {0};
-	bool ok = payload != NULL;
+	struct ca_account account = {0};
+	char *url = NULL;
+	bool ok = (payload || err_nomem(err, call.op)) && acme_resource(a, ACME_NEW_ACCOUNT, &url, err);
 
-	if (!ok)
-		err_nomem(err, call.op);
 	if (ok && a->set.contact && *a->set.contact) {
 		ok = json_object_set_new(payload, "contact", json_pack("[s]", a->set.contact)) == 0;
 		if (!ok)
 			err_set(err, ERR_CONFIG, call.op, a->set.contact, "ca.contact is no UTF-8 text");
 	}
 	if (ok && a->set.eab_kid) {
-		binding = binding_new(a, url, err);
+		binding = binding_new(a, call.key, url, err);
 		ok = binding && json_object_set_new(payload, "externalAccountBinding", binding) == 0;
 	}
-	ok = ok && acme_post(a, &call, &answer, err) && account_taken(a, url, &answer, err);
+	call.url = url;
+	ok = ok && account_post(a, &call, &answer, err) && account_read(url, &answer, &account, err);
+	a->contact_judged |= ok; /* it is as we just said */
+	ok = ok && account_adopt(a, &account, err);
+	ca_account_clear(&account);
 	acme_answer_clear(&answer);
 	json_decref(payload);
+	jws_key_free(call.key);
+	free(url);
 	return ok;
 }
 
@@ -278,32 +349,30 @@ static bool offer_good(struct acme *a, bool *eab_required, struct err *err)
 
 static bool account_ensure(struct acme *a, bool eab_required, struct err *err)
 {
-	char *url = NULL, *known = acme_account_copy(a);
-	bool found = known != NULL, ok;
+	struct ca_account account = {0};
+	bool found = false, ok;
 
-	free(known);
-	if (found)
+	if (account_known(a))
 		return true;
-	ok = acme_resource(a, ACME_NEW_ACCOUNT, &url, err) && account_find(a, url, &found, err);
-	if (ok && !found && eab_required && !a->set.eab_kid)
-		ok = err_set(err, ERR_CONFIG, "register account", url,
+	ok = acme_account_locate(a, &account, &found, err);
+	if (ok && found)
+		ok = account_adopt(a, &account, err);
+	else if (ok && eab_required && !a->set.eab_kid)
+		ok = err_set(err, ERR_CONFIG, "register account", a->set.directory_url,
 			"this CA wants accounts bound to a contract (external account binding): put the key id and key that it gave you into ca.eab");
-	if (ok && !found)
-		ok = account_make(a, url, err);
-	free(url);
+	else if (ok)
+		ok = account_make(a, err);
+	ca_account_clear(&account);
 	return ok;
 }
 
 bool acme_ready(struct acme *a, struct err *err)
 {
 	bool eab_required, ok;
-	char *known = directory_fresh(a) ? acme_account_copy(a) : NULL;
 	struct err own = ERR_INIT;
 
-	if (known) {
-		free(known);
+	if (directory_fresh(a) && account_known(a))
 		return true;
-	}
 	pthread_mutex_lock(&a->preparing);
 	ok = (directory_fresh(a) || directory_fetch(a, &own) || directory_keep(a)) && offer_good(a, &eab_required, &own) &&
 	     account_ensure(a, eab_required, &own);
@@ -321,23 +390,72 @@ static bool lists_copy(const struct strlist *from, struct strlist *to)
 	return true;
 }
 
-bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err)
+/* What the directory says; the account only when `with_account`. */
+static bool info_fill(struct acme *a, bool with_account, struct ca_info *out, struct err *err)
 {
 	bool ok;
 
 	memset(out, 0, sizeof *out);
-	if (!acme_ready(a, err))
-		return false;
 	pthread_mutex_lock(&a->lock);
-	out->account_uri = str_dup(a->account);
+	if (with_account)
+		out->account_uri = str_dup(a->account);
 	out->terms = str_dup(a->directory.terms);
 	out->eab_required = a->directory.eab_required;
 	out->has_renewal_info = a->directory.url[ACME_RENEWAL_INFO] != NULL;
-	ok = out->account_uri && (out->terms || !a->directory.terms) && lists_copy(&a->directory.caa_identities, &out->caa_identities) &&
-	     lists_copy(&a->directory.profiles, &out->profiles);
+	out->has_revocation = a->directory.url[ACME_REVOKE_CERT] != NULL;
+	out->has_key_change = a->directory.url[ACME_KEY_CHANGE] != NULL;
+	ok = (out->account_uri || !with_account) && (out->terms || !a->directory.terms) &&
+	     lists_copy(&a->directory.caa_identities, &out->caa_identities) && lists_copy(&a->directory.profiles, &out->profiles);
 	pthread_mutex_unlock(&a->lock);
 	if (ok)
 		return true;
 	ca_info_clear(out);
 	return err_nomem(err, "read directory");
+}
+
+/* RFC 8555 section 7.3.2.  Nothing depends on it, so that its failure is only told. */
+static void contact_update(struct acme *a, struct ca_info *out)
+{
+	struct acme_call call = {.op = "update contact"};
+	struct acme_answer answer = {0};
+	struct err err = ERR_INIT;
+	struct buf words = BUF_INIT;
+	json_t *payload = NULL;
+	char *url = NULL;
+	bool stale;
+
+	pthread_mutex_lock(&a->lock);
+	stale = a->contact_stale;
+	a->contact_stale = false;
+	url = stale ? str_dup(a->account) : NULL;
+	pthread_mutex_unlock(&a->lock);
+	if (!stale)
+		return;
+	payload = json_pack("{s:[s]}", "contact", a->set.contact);
+	call.url = url;
+	call.payload = payload;
+	if (!url || !payload)
+		err_nomem(&err, call.op);
+	if (err.class != ERR_NONE || !acme_post(a, &call, &answer, &err)) {
+		buf_printf(&words, "the account's contact could not be changed to %s: %s", a->set.contact, err.text);
+		out->warning = buf_take(&words);
+	}
+	acme_answer_clear(&answer);
+	json_decref(payload);
+	free(url);
+}
+
+bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	if (!acme_ready(a, err) || !info_fill(a, true, out, err))
+		return false;
+	contact_update(a, out);
+	return true;
+}
+
+bool acme_discover(struct acme *a, struct ca_info *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	return directory_fetch(a, err) && info_fill(a, false, out, err);
 }

@@ -25,6 +25,11 @@ static bool driver_prepare(void *self, struct ca_info *out, struct err *err)
 	return acme_prepare(self, out, err);
 }
 
+static bool driver_discover(void *self, struct ca_info *out, struct err *err)
+{
+	return acme_discover(self, out, err);
+}
+
 static bool driver_open(void *self, const struct ca_request *request, struct ca_order *out, struct err *err)
 {
 	return acme_open(self, request, out, err);
@@ -55,6 +60,31 @@ static bool driver_fetch(void *self, struct ca_order *o, struct buf *pem, struct
 	return acme_fetch(self, o, pem, err);
 }
 
+static bool driver_revoke(void *self, const void *der, size_t len, enum ca_reason reason, EVP_PKEY *key, struct err *err)
+{
+	return acme_revoke(self, der, len, reason, key, err);
+}
+
+static bool driver_renewal(void *self, const void *der, size_t len, struct ca_renewal *out, struct err *err)
+{
+	return acme_renewal(self, der, len, out, err);
+}
+
+static bool driver_account_look(void *self, struct ca_account *out, bool *found, struct err *err)
+{
+	return acme_account_look(self, out, found, err);
+}
+
+static bool driver_account_change_key(void *self, const char *next_key, struct err *err)
+{
+	return acme_account_change_key(self, next_key, err);
+}
+
+static bool driver_account_deactivate(void *self, struct err *err)
+{
+	return acme_account_deactivate(self, err);
+}
+
 static const char *driver_account_uri(void *self)
 {
 	return acme_account_uri(self);
@@ -66,11 +96,18 @@ const struct ca_driver acme_driver = {
 	.free = driver_free,
 	.stop = driver_stop,
 	.prepare = driver_prepare,
+	.probe = acme_probe,
+	.discover = driver_discover,
 	.open = driver_open,
 	.look = driver_look,
 	.answer = driver_answer,
 	.ready = driver_ready,
 	.finalize = driver_finalize,
 	.fetch = driver_fetch,
+	.revoke = driver_revoke,
+	.renewal = driver_renewal,
+	.account_look = driver_account_look,
+	.account_change_key = driver_account_change_key,
+	.account_deactivate = driver_account_deactivate,
 	.account_uri = driver_account_uri,
 };

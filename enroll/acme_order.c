@@ -29,11 +29,13 @@ static void replace_string(char **where, const char *s)
 	*where = copy;
 }
 
-/* The later of two times not to come back before. */
+/* The later of two times not to come back before.  The present second has partly gone: counted as a whole one, we would come early. */
 static void heed_retry_after(struct ca_order *o, const struct http_response *r)
 {
 	time_t at = http_retry_after(r->retry_after, time(NULL));
 
+	if (at)
+		at++;
 	if (at > o->retry_at)
 		o->retry_at = at;
 }
@@ -51,7 +53,7 @@ static void learn(struct acme_state *s, struct acme_order *order)
 	free(s->finalize);
 	s->finalize = order->finalize;
 	order->finalize = NULL;
-	if (order->certificate) {
+	if (order->certificate && order->status == ACME_VALID) {
 		free(s->certificate);
 		s->certificate = order->certificate;
 		order->certificate = NULL;
@@ -77,6 +79,27 @@ static enum ca_progress progress_of(enum acme_status status)
 	}
 }
 
+/* What the CA has just said need not be asked again by the next call. */
+static void keep_word(struct acme *a, struct acme_state *s, enum ca_progress progress)
+{
+	char ticket[24];
+
+	if (progress != CA_READY && progress != CA_PENDING)
+		return;
+	acme_ticket_new(a, ticket);
+	replace_string(&s->ticket, ticket);
+	replace_string(&s->seen, progress == CA_READY ? "ready" : "pending");
+}
+
+static bool seen(struct acme *a, struct acme_state *s, const char *status)
+{
+	bool is = s->seen && strcmp(s->seen, status) == 0 && acme_ticket_take(a, s->ticket);
+
+	if (is)
+		replace_string(&s->ticket, NULL);
+	return is;
+}
+
 static bool post_as_get(struct acme *a, const char *op, const char *url, struct acme_answer *answer, struct err *err)
 {
 	struct acme_call call = {.op = op, .url = url};
@@ -86,7 +109,7 @@ static bool post_as_get(struct acme *a, const char *op, const char *url, struct 
 
 /* ---- new order --------------------------------------------------------------------------------------------------- */
 
-static json_t *new_order_payload(const struct acme *a, const struct strlist *addresses)
+static json_t *new_order_payload(const struct acme *a, const struct strlist *addresses, const char *replaces)
 {
 	json_t *identifiers = json_array();
 	int bad = 0;
@@ -97,7 +120,28 @@ static json_t *new_order_payload(const struct acme *a, const struct strlist *add
 		json_decref(identifiers);
 		return NULL;
 	}
-	return json_pack("{s:o, s:s*}", "identifiers", identifiers, "profile", a->set.profile);
+	return json_pack("{s:o, s:s*, s:s*}", "identifiers", identifiers, "profile", a->set.profile, "replaces", replaces);
+}
+
+/* The predecessor as RFC 9773 section 5 names it; NULL without one, or when this CA knows no such word. */
+static char *replaces_of(struct acme *a, const struct ca_request *request)
+{
+	struct buf id = BUF_INIT;
+	char *url = NULL, *text = NULL;
+
+	if (request->replaces && acme_resource(a, ACME_RENEWAL_INFO, &url, NULL) && acme_certificate_id(request->replaces, request->replaces_len, &id))
+		text = buf_take(&id);
+	buf_clear(&id);
+	free(url);
+	return text;
+}
+
+/* The order would be fine without the predecessor: it was replaced already, or it is of an account that we had before.  What the CA calls
+ * that is its own choice, except for the first; another refusal comes again without it. */
+static bool predecessor_refused(const struct acme_answer *answer, const struct err *err)
+{
+	return strcmp(err->type, "alreadyReplaced") == 0 || answer->http.status == 409 || strcmp(err->type, "malformed") == 0 ||
+	       strcmp(err->type, "unauthorized") == 0;
 }
 
 /* Only "lost" means that the CA may hold an order we know nothing of.  503 says that the server was "unable to handle the request"
@@ -118,10 +162,11 @@ static void name_fate(const struct acme_answer *answer, struct err *err)
 	}
 	if (fate)
 		snprintf(err->type, sizeof err->type, "%s", fate);
+	acme_blame(answer, err);
 }
 
 /* With a URL the order is ours, even when nothing else of the answer can be read: the next look finds the rest. */
-static bool opened(const struct acme_answer *answer, const char *url, const struct strlist *addresses, struct ca_order *out, struct err *err)
+static bool opened(struct acme *a, const struct acme_answer *answer, const char *url, const struct strlist *addresses, struct ca_order *out, struct err *err)
 {
 	struct acme_state s = {0};
 	struct acme_order order = {0};
@@ -138,6 +183,8 @@ static bool opened(const struct acme_answer *answer, const char *url, const stru
 	out->progress = CA_PENDING;
 	if (acme_order_parse(answer->http.body.data, answer->http.body.len, s.order, &order, NULL)) {
 		out->progress = order.status == ACME_INVALID ? CA_PENDING : progress_of(order.status); /* a look will say why */
+		if (order.status != ACME_INVALID)
+			keep_word(a, &s, out->progress);
 		learn(&s, &order);
 	}
 	acme_order_clear(&order);
@@ -146,41 +193,54 @@ static bool opened(const struct acme_answer *answer, const char *url, const stru
 	return ok;
 }
 
+/* One newOrder.  A refusal is a certain one when answer->http.status is 4xx. */
+static bool order_post(struct acme *a, const char *url, const struct ca_request *request, const char *replaces, struct acme_answer *answer,
+	struct ca_order *out, struct err *err)
+{
+	json_t *payload = new_order_payload(a, request->addresses, replaces);
+	struct acme_call call = {.op = "new order", .url = url, .payload = payload, .once = true};
+	bool taken;
+
+	if (!payload)
+		return err_set(err, ERR_BUG, call.op, url, "the addresses cannot be written as JSON");
+	taken = acme_post(a, &call, answer, err);
+	json_decref(payload);
+	/* An answer cut off behind its header still tells where the order is. */
+	if (taken || (answer->sent && answer->http.location && answer->http.status >= 200 && answer->http.status < 300))
+		return opened(a, answer, url, request->addresses, out, err);
+	return false;
+}
+
 bool acme_open(struct acme *a, const struct ca_request *request, struct ca_order *out, struct err *err)
 {
-	const struct strlist *addresses = request->addresses;
-	struct acme_call call = {.op = "new order", .once = true};
 	struct acme_answer answer = {0};
-	char *url = NULL;
-	json_t *payload = NULL;
-	bool ok = false, taken;
+	struct err own = ERR_INIT;
+	char *url = NULL, *replaces = NULL;
+	bool ok = false;
 
 	activity(out, "opening an order at", a->set.directory_url);
-	if (!acme_ready(a, err) || !acme_resource(a, ACME_NEW_ORDER, &url, err)) {
-		name_fate(&answer, err);
-		goto out;
+	if (acme_ready(a, &own) && acme_resource(a, ACME_NEW_ORDER, &url, &own)) {
+		activity(out, "opening an order at", url);
+		replaces = replaces_of(a, request);
+		ok = order_post(a, url, request, replaces, &answer, out, &own);
+		if (!ok && replaces && predecessor_refused(&answer, &own)) {
+			activity(out, "opening an order, without its predecessor, at", url);
+			acme_answer_clear(&answer);
+			ok = order_post(a, url, request, NULL, &answer, out, &own);
+		}
 	}
-	activity(out, "opening an order at", url);
-	payload = new_order_payload(a, addresses);
-	if (!payload) {
-		err_set(err, ERR_BUG, call.op, url, "the addresses cannot be written as JSON");
-		goto out;
-	}
-	call.url = url;
-	call.payload = payload;
-	taken = acme_post(a, &call, &answer, err);
-	/* An answer cut off behind its header still tells where the order is. */
-	if (taken || (answer.sent && answer.http.location && answer.http.status >= 200 && answer.http.status < 300))
-		ok = opened(&answer, url, addresses, out, err);
-	if (!ok)
-		name_fate(&answer, err);
-	if (ok)
+	if (ok) {
 		heed_retry_after(out, &answer.http);
-	if (ok)
-		err_clear(err);
-out:
+		err_clear(&own);
+	} else {
+		if (strcmp(own.type, "rateLimited") == 0)
+			out->limited = problem_identifiers(&answer.http);
+		name_fate(&answer, &own);
+	}
+	if (err)
+		*err = own;
 	acme_answer_clear(&answer);
-	json_decref(payload);
+	free(replaces);
 	free(url);
 	return ok;
 }
@@ -195,7 +255,7 @@ static bool authorization_fetch(struct acme *a, const char *url, struct ca_order
 	memset(out, 0, sizeof *out);
 	activity(o, "asking the CA for authorization", url);
 	ok = post_as_get(a, "fetch authorization", url, &answer, err) &&
-	     acme_authorization_parse(answer.http.body.data, answer.http.body.len, url, out, err);
+	     (acme_authorization_parse(answer.http.body.data, answer.http.body.len, url, out, err) || acme_blame(&answer, err));
 	if (ok)
 		heed_retry_after(o, &answer.http);
 	acme_answer_clear(&answer);
@@ -294,15 +354,11 @@ static void look_invalid(struct acme *a, struct acme_state *s, struct ca_order *
 
 static bool look_by_status(struct acme *a, struct acme_state *s, struct ca_order *o, const struct acme_order *order, struct err *err)
 {
-	char ticket[24];
-
 	o->progress = progress_of(order->status);
 	if (o->progress != CA_PENDING)
 		forget_challenge(o);
-	if (o->progress == CA_READY) {
-		acme_ticket_new(a, ticket);
-		replace_string(&s->ticket, ticket);
-	}
+	if (o->progress == CA_READY)
+		keep_word(a, s, CA_READY);
 	if (o->progress == CA_INVALID)
 		look_invalid(a, s, o, order, err);
 	return o->progress != CA_PENDING || look_pending(a, s, o, err);
@@ -333,7 +389,7 @@ static bool look_state(struct acme *a, struct acme_state *s, struct ca_order *o,
 		ok = true;
 	} else if (ok) {
 		heed_retry_after(o, &answer.http);
-		ok = acme_order_parse(answer.http.body.data, answer.http.body.len, s->order, &order, err);
+		ok = acme_order_parse(answer.http.body.data, answer.http.body.len, s->order, &order, err) || acme_blame(&answer, err);
 		if (ok) {
 			learn(s, &order);
 			forget_challenge(o);
@@ -368,8 +424,30 @@ static bool with_state(struct acme *a, struct ca_order *o, bool (*work)(struct a
 	return ok;
 }
 
+/* An order that is valid stays so, and is fetched from where it said; one that was just opened or seen ready is as it was.  What the
+ * authorizations of a new order say is all there is to know while one of them is pending. */
 static bool work_look(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
 {
+	o->retry_at = 0;
+	if (s->certificate) {
+		forget_challenge(o);
+		o->progress = CA_ISSUED;
+		return true;
+	}
+	if (seen(a, s, "ready")) {
+		forget_challenge(o);
+		o->progress = CA_READY;
+		keep_word(a, s, CA_READY);
+		return true;
+	}
+	if (seen(a, s, "pending") && s->authorizations.n) {
+		forget_challenge(o);
+		o->progress = CA_PENDING;
+		if (!look_pending(a, s, o, err))
+			return false;
+		if (o->progress != CA_PENDING || o->challenge_address)
+			return true;
+	}
 	return look_state(a, s, o, err);
 }
 
@@ -383,12 +461,17 @@ bool acme_look(struct acme *a, struct ca_order *o, struct err *err)
 bool acme_answer_for(struct acme *a, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err)
 {
 	struct acme_state s;
+	struct jws_key *key;
 	bool ok;
 
 	if (!acme_state_load(o->state, &s, err))
 		return false;
-	ok = s.token ? ca_key_authorization(a->set.token_join, token_part1, s.token, jws_thumbprint(a->key), response, err) :
+	/* No request goes out here that would show that the account has another key by now; and one challenge mail gets one answer. */
+	acme_key_notice(a);
+	key = acme_key_hold(a);
+	ok = s.token ? ca_key_authorization(a->set.token_join, token_part1, s.token, jws_thumbprint(key), response, err) :
 		       err_set(err, ERR_BUG, "answer challenge", s.order, "the order has no challenge to answer");
+	jws_key_free(key);
 	acme_state_clear(&s);
 	return ok;
 }
@@ -525,7 +608,7 @@ static bool finalize_post(struct acme *a, struct acme_state *s, struct ca_order 
 
 static bool work_finalize(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
 {
-	bool seen_ready = acme_ticket_take(a, s->ticket) && s->finalize;
+	bool seen_ready = seen(a, s, "ready") && s->finalize;
 
 	if (!seen_ready && !look_state(a, s, o, err))
 		return false;
@@ -533,7 +616,7 @@ static bool work_finalize(struct acme *a, struct acme_state *s, struct ca_order 
 		return err_set(err, ERR_TEMPORARY, "finalize order", s->order, "the CA has not validated every address of the order yet");
 	if (!seen_ready && o->progress != CA_READY)
 		return true;
-	acme_ticket_take(a, s->ticket);
+	acme_ticket_take(a, s->ticket); /* of the look above */
 	replace_string(&s->ticket, NULL);
 	o->progress = CA_READY;
 	return finalize_post(a, s, o, arg, err);
@@ -555,25 +638,65 @@ static bool chain_taken(const struct http_response *r, const char *url, struct b
 	return acme_chain_parse(r->body.data, r->body.len, url, pem, err);
 }
 
+/* One chain; `alternates`, when not NULL, takes the URLs of the others. */
+static bool chain_fetch(struct acme *a, const char *url, struct buf *pem, struct strlist *alternates, struct err *err)
+{
+	struct acme_call call = {.op = "fetch certificate", .url = url, .accept = "application/pem-certificate-chain", .max_body = CHAIN_OCTETS_MAX};
+	struct acme_answer answer = {0};
+	bool ok = acme_post(a, &call, &answer, err) && (chain_taken(&answer.http, url, pem, err) || acme_blame(&answer, err));
+
+	if (ok && alternates)
+		ok = http_links(&answer.http.links, "alternate", url, ACME_ALTERNATES_MAX, alternates) || err_nomem(err, call.op);
+	acme_answer_clear(&answer);
+	return ok;
+}
+
+/* Look for a chain that ends in the preferred issuer (RFC 8555 section 7.4.2).  The default chain is as good a certificate, so that an alternate
+ * that cannot be had is passed over. */
+static void chain_prefer(struct acme *a, struct ca_order *o, const struct strlist *alternates, struct buf *pem)
+{
+	struct buf other = BUF_INIT;
+	bool found = false;
+
+	for (size_t i = 0; i < alternates->n && !found; i++) {
+		buf_reset(&other);
+		found = chain_fetch(a, alternates->v[i], &other, NULL, NULL) && acme_chain_ends_in(&other, a->set.preferred_issuer);
+		if (found)
+			activity(o, "took the preferred chain from", alternates->v[i]);
+	}
+	if (found) {
+		buf_clear(pem);
+		*pem = other;
+		return;
+	}
+	snprintf(o->activity, sizeof o->activity, "took the CA's default chain: of %zu alternates, none ends in \"%.100s\" (ca.preferred-issuer)",
+		alternates->n, a->set.preferred_issuer);
+	buf_clear(&other);
+}
+
 static bool work_fetch(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
 {
-	struct acme_call call = {.op = "fetch certificate", .accept = "application/pem-certificate-chain", .max_body = CHAIN_OCTETS_MAX};
-	struct acme_answer answer = {0};
+	const char *preferred = a->set.preferred_issuer;
+	struct strlist alternates = {0};
+	struct buf *pem = arg;
 	bool ok;
 
 	if (!s->certificate) {
 		if (!look_state(a, s, o, err))
 			return false;
 		if (!s->certificate)
-			return o->progress == CA_INVALID || err_set(err, ERR_TEMPORARY, call.op, s->order, "the CA has no certificate for this order yet");
+			return o->progress == CA_INVALID || err_set(err, ERR_TEMPORARY, "fetch certificate", s->order, "the CA has no certificate for this order yet");
 	}
-	call.url = s->certificate;
 	o->retry_at = 0;
 	activity(o, "fetching the certificate from", s->certificate);
-	ok = acme_post(a, &call, &answer, err) && chain_taken(&answer.http, s->certificate, arg, err);
+	ok = chain_fetch(a, s->certificate, pem, preferred ? &alternates : NULL, err);
+	if (ok && preferred && !acme_chain_ends_in(pem, preferred))
+		chain_prefer(a, o, &alternates, pem);
 	if (ok)
 		o->progress = CA_ISSUED;
-	acme_answer_clear(&answer);
+	else
+		replace_string(&s->certificate, NULL); /* next time the order is asked again where it is */
+	strlist_clear(&alternates);
 	return ok;
 }
 

@@ -1,5 +1,5 @@
 /*
- * enroll/acme_parse.c - directory, order, authorization, challenge and certificate chain as a CA sends them.
+ * enroll/acme_parse.c - directory, account, order, authorization, challenge, renewal information and certificate chain as a CA sends them.
  *
  * Everything in here is a function of bytes: nothing is asked, nothing is remembered.  Members that we do not use are not looked
  * at, so that a CA may add what it likes; those that we use must have their type.
@@ -31,6 +31,11 @@ static const struct {
 	[ACME_KEY_CHANGE] = {"keyChange", MEMBER_OPTIONAL},
 	[ACME_RENEWAL_INFO] = {"renewalInfo", MEMBER_OPTIONAL},
 };
+
+const char *acme_resource_name(enum acme_resource which)
+{
+	return resources[which].name;
+}
 
 static const char *const status_names[] = {
 	[ACME_PENDING] = "pending",
@@ -117,6 +122,21 @@ bool acme_directory_parse(const void *data, size_t len, const char *url, struct 
 	ok = ok && meta_of(&from, j, out);
 	if (!ok)
 		acme_directory_clear(out);
+	json_decref(j);
+	return ok;
+}
+
+/* ---- account ----------------------------------------------------------------------------------------------------- */
+
+/* RFC 8555 section 7.1.2 makes status mandatory; what a CA leaves out is what it was asked about, and so no reason to stop. */
+bool acme_account_parse(const void *data, size_t len, const char *url, struct ca_account *out, struct err *err)
+{
+	struct member_source from = {"look at account", url, err};
+	json_t *j = member_parse(&from, data, len);
+	const char *status = NULL;
+	bool ok = j && member_string(&from, j, "status", MEMBER_OPTIONAL, &status) && copy_string(&from, status ? status : "valid", &out->status) &&
+	          member_strings(&from, j, "contact", MEMBER_OPTIONAL, false, NAMES_MAX, &out->contacts);
+
 	json_decref(j);
 	return ok;
 }
@@ -261,6 +281,90 @@ bool acme_challenge_parse(const void *data, size_t len, const char *url, enum ac
 	return ok;
 }
 
+/* ---- renewal information (RFC 9773) -------------------------------------------------------------------------------- */
+
+static bool two(const char *s, int least, int most, int *out)
+{
+	if (s[0] < '0' || s[0] > '9' || s[1] < '0' || s[1] > '9')
+		return false;
+	*out = (s[0] - '0') * 10 + s[1] - '0';
+	return *out >= least && *out <= most;
+}
+
+/* "Z" or "+hh:mm" and nothing behind it. */
+static bool zone_of(const char *s, long *seconds)
+{
+	int hours, minutes;
+
+	*seconds = 0;
+	if ((*s == 'Z' || *s == 'z') && s[1] == '\0')
+		return true;
+	if ((*s != '+' && *s != '-') || !two(s + 1, 0, 23, &hours) || s[3] != ':' || !two(s + 4, 0, 59, &minutes) || s[6] != '\0')
+		return false;
+	*seconds = (*s == '-' ? -60L : 60L) * (hours * 60 + minutes);
+	return true;
+}
+
+/* RFC 3339 section 5.6.  Octet by octet, so that nothing is read behind an early end; a leap second is taken for the one after it. */
+bool acme_time_parse(const char *s, time_t *out)
+{
+	struct tm tm = {0}, check;
+	int century, year;
+	long zone;
+	time_t t;
+
+	if (!two(s, 19, 99, &century) || !two(s + 2, 0, 99, &year) || s[4] != '-' || !two(s + 5, 1, 12, &tm.tm_mon) || s[7] != '-' ||
+		!two(s + 8, 1, 31, &tm.tm_mday) || (s[10] != 'T' && s[10] != 't'))
+		return false;
+	if (!two(s + 11, 0, 23, &tm.tm_hour) || s[13] != ':' || !two(s + 14, 0, 59, &tm.tm_min) || s[16] != ':' || !two(s + 17, 0, 60, &tm.tm_sec))
+		return false;
+	s += 19;
+	if (*s == '.') {
+		if (strspn(s + 1, "0123456789") == 0)
+			return false;
+		s += 1 + strspn(s + 1, "0123456789");
+	}
+	if (!zone_of(s, &zone))
+		return false;
+	tm.tm_year = century * 100 + year - 1900;
+	tm.tm_mon--;
+	check = tm;
+	check.tm_sec = 0;
+	t = timegm(&check);
+	*out = t + tm.tm_sec - zone;
+	return check.tm_mday == tm.tm_mday && check.tm_mon == tm.tm_mon; /* else there is no such day */
+}
+
+static bool moment_of(const struct member_source *from, const json_t *window, const char *name, time_t *out)
+{
+	const char *s;
+
+	if (!member_string(from, window, name, MEMBER_REQUIRED, &s))
+		return false;
+	return acme_time_parse(s, out) || member_wrong(from, "\"%s\" of the suggested window is no time: \"%.40s\"", name, s);
+}
+
+/* Section 4.2: a window that ends before it begins is as good as no answer. */
+bool acme_renewal_parse(const void *data, size_t len, const char *url, struct ca_renewal *out, struct err *err)
+{
+	struct member_source from = {"fetch renewal information", url, err};
+	json_t *j = member_parse(&from, data, len);
+	const json_t *window;
+	const char *explanation = NULL;
+	bool ok;
+
+	memset(out, 0, sizeof *out);
+	ok = j && member_object(&from, j, "suggestedWindow", MEMBER_REQUIRED, &window) && moment_of(&from, window, "start", &out->start) &&
+	     moment_of(&from, window, "end", &out->end) && member_string(&from, j, "explanationURL", MEMBER_OPTIONAL, &explanation);
+	if (ok && out->end <= out->start)
+		ok = member_wrong(&from, "its suggested window ends before it begins");
+	out->known = ok;
+	if (ok && http_url_good(explanation) && strlen(explanation) < sizeof out->explanation)
+		snprintf(out->explanation, sizeof out->explanation, "%s", explanation);
+	json_decref(j);
+	return ok;
+}
+
 /* ---- chain ------------------------------------------------------------------------------------------------------- */
 
 bool acme_chain_parse(const void *data, size_t len, const char *url, struct buf *pem, struct err *err)
@@ -293,4 +397,36 @@ bool acme_chain_parse(const void *data, size_t len, const char *url, struct buf 
 	BIO_free(in);
 	BIO_free(out);
 	return ok;
+}
+
+static bool name_has(const X509_NAME *name, const char *wanted)
+{
+	unsigned char *text;
+	bool found = false;
+	int n;
+
+	for (int i = -1; !found && (i = X509_NAME_get_index_by_NID(name, NID_commonName, i)) >= 0;) {
+		text = NULL;
+		n = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, i)));
+		found = n >= 0 && (size_t)n == strlen(wanted) && memcmp(text, wanted, (size_t)n) == 0;
+		OPENSSL_free(text);
+	}
+	return found;
+}
+
+bool acme_chain_ends_in(const struct buf *pem, const char *issuer)
+{
+	BIO *in = BIO_new_mem_buf(buf_str(pem), (int)pem->len);
+	X509 *x, *top = NULL;
+	bool ends;
+
+	while (in && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL) {
+		X509_free(top);
+		top = x;
+	}
+	ends = top && (name_has(X509_get_issuer_name(top), issuer) || name_has(X509_get_subject_name(top), issuer));
+	ERR_clear_error();
+	X509_free(top);
+	BIO_free(in);
+	return ends;
 }

@@ -22,6 +22,7 @@ static const struct {
 	{"token", offsetof(struct acme_state, token)},
 	{"address", offsetof(struct acme_state, address)},
 	{"ticket", offsetof(struct acme_state, ticket)},
+	{"seen", offsetof(struct acme_state, seen)},
 };
 static const struct {
 	const char *name;

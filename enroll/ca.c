@@ -28,6 +28,7 @@ void ca_info_clear(struct ca_info *i)
 {
 	free(i->account_uri);
 	free(i->terms);
+	free(i->warning);
 	strlist_clear(&i->caa_identities);
 	strlist_clear(&i->profiles);
 	memset(i, 0, sizeof *i);
@@ -43,11 +44,19 @@ void ca_account_clear(struct ca_account *a)
 	memset(a, 0, sizeof *a);
 }
 
+void ca_probe_clear(struct ca_probe *p)
+{
+	ca_info_clear(&p->info);
+	strlist_clear(&p->profile_texts);
+	memset(p, 0, sizeof *p);
+}
+
 void ca_order_clear(struct ca_order *o)
 {
 	free(o->state);
 	free(o->challenge_from);
 	free(o->challenge_address);
+	free(o->limited);
 	memset(o, 0, sizeof *o);
 }
 
@@ -59,7 +68,7 @@ struct ca *ca_new(const struct ca_config *config, struct err *err)
 		err_nomem(err, "prepare CA");
 		return NULL;
 	}
-	ca->driver = &acme_driver;
+	ca->driver = config->driver == CA_DRIVER_EXEC ? &exec_driver : &acme_driver;
 	ca->self = ca->driver->new(config, err);
 	if (ca->self)
 		return ca;
@@ -90,6 +99,14 @@ bool ca_discover(struct ca *ca, struct ca_info *out, struct err *err)
 {
 	memset(out, 0, sizeof *out);
 	return ca->driver->discover(ca->self, out, err);
+}
+
+bool ca_probe(const struct ca_config *config, struct ca_probe *out, struct err *err)
+{
+	memset(out, 0, sizeof *out);
+	if (config->driver != CA_DRIVER_ACME)
+		return err_set(err, ERR_CONFIG, "look at the CA", "ca.driver", "only an ACME server can be looked at from outside");
+	return acme_driver.probe(config, out, err);
 }
 
 bool ca_open(struct ca *ca, const struct ca_request *request, struct ca_order *out, struct err *err)

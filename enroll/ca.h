@@ -31,9 +31,20 @@ struct ca_info {
 	struct strlist caa_identities;
 	struct strlist profiles;
 	char *terms;
+	char *warning;           /* for the admin, of something that hinders no order: said once, by the ca_prepare that met it; NULL = none */
 	bool eab_required, has_renewal_info, has_revocation, has_key_change;
 };
 void ca_info_clear(struct ca_info *i);
+
+/* What can be seen of a CA from outside, for `enrollctl ca check`. Owned by the caller, cleared by ca_probe_clear. */
+struct ca_probe {
+	struct ca_info info;             /* of the directory; account_uri stays NULL */
+	struct strlist profile_texts;    /* its descriptions of info.profiles, one each, "" where there is none */
+	int status;                      /* HTTP; 0 = no answer */
+	unsigned ms;                     /* from the first packet to the last */
+	char tls[24];                    /* "TLSv1.3"; "" = there was none */
+};
+void ca_probe_clear(struct ca_probe *p);
 
 /* The account as the CA shows it (RFC 8555 section 7.1.2). Owned by the caller. */
 struct ca_account {
@@ -84,6 +95,7 @@ struct ca_order {
 	time_t retry_at;         /* the CA asked not to come back before; 0 = no word */
 	char *challenge_from;    /* set while an address awaits its challenge mail; NULL when no mail is needed.  By ca_look alone */
 	char *challenge_address; /* which address */
+	char *limited;           /* ca_open refused as rateLimited: the addresses or domains it is about, a few, blank separated; NULL = the whole account */
 	char activity[256];      /* the last thing tried, in plain words, with the URL */
 };
 void ca_order_clear(struct ca_order *o);
@@ -98,6 +110,9 @@ void ca_stop(struct ca *ca);
 bool ca_prepare(struct ca *ca, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 /* The directory alone, asked anew: works before there is an account. out->account_uri stays NULL. */
 bool ca_discover(struct ca *ca, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
+/* Look at the CA with nothing but the configuration: no key, no account, a connection of its own.  Also on failure `out` tells how far it came.
+ * ERR_CONFIG for a driver that cannot do that. */
+bool ca_probe(const struct ca_config *config, struct ca_probe *out, struct err *err) BASE_MUST_CHECK;
 /* NOT idempotent: the caller has stored its intent before.  Nothing of the order is looked at yet, as that may send the challenge mail:
  * store out->state, then ca_look.  When the CA says that the certificate of `replaces` was replaced already, the order is opened
  * without that word. */
@@ -124,7 +139,9 @@ bool ca_renewal(struct ca *ca, const void *der, size_t len, struct ca_renewal *o
 /* Look, never register. *found is false when the CA has none for our key; out->key_type and thumbprint are set anyway. */
 bool ca_account_look(struct ca *ca, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
 /* Key rollover (RFC 8555 section 7.3.5).  `next_key` is the path of the new key, which must be durable before; the caller puts it in the
- * place of the old one afterwards.  Says true as well when the CA has the new key already. */
+ * place of the old one afterwards.  Says true as well when the CA has the new key already.  An error whose op is CA_OP_CHANGE_KEY and
+ * whose status is 4xx and class not temporary: the CA certainly does not take this key. */
+#define CA_OP_CHANGE_KEY "change account key"
 bool ca_account_change_key(struct ca *ca, const char *next_key, struct err *err) BASE_MUST_CHECK;
 /* RFC 8555 section 7.3.6: cannot be undone. */
 bool ca_account_deactivate(struct ca *ca, struct err *err) BASE_MUST_CHECK;

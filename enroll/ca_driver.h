@@ -11,6 +11,7 @@ struct ca_driver {
 	void (*free)(void *self);
 	void (*stop)(void *self);
 	bool (*prepare)(void *self, struct ca_info *out, struct err *err);
+	bool (*probe)(const struct ca_config *config, struct ca_probe *out, struct err *err); /* NULL where there is nothing to see from outside */
 	bool (*discover)(void *self, struct ca_info *out, struct err *err);
 	bool (*open)(void *self, const struct ca_request *request, struct ca_order *out, struct err *err);
 	bool (*look)(void *self, struct ca_order *o, struct err *err);
@@ -27,6 +28,6 @@ struct ca_driver {
 	const char *(*account_uri)(void *self);
 };
 
-extern const struct ca_driver acme_driver;
+extern const struct ca_driver acme_driver, exec_driver;
 
 #endif

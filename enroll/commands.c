@@ -107,8 +107,8 @@ static json_t *enrollment_json(const struct enrollment *e, bool whole)
 	set(o, "since", time_json(e->state_since));
 	set(o, "why", text_json(e->why));
 	set(o, "why_class", e->why ? json_string(err_class_name(e->why_class)) : NULL);
-	set(o, "why_subject", text_json(e->why_subject));
 	set(o, "why_type", text_json(e->why_type));
+	set(o, "why_url", text_json(e->why_subject));
 	set(o, "why_status", e->why_status ? json_integer(e->why_status) : NULL);
 	set(o, "why_at", time_json(e->why_at));
 	set(o, "next_at", time_json(e->next_at));
@@ -221,7 +221,7 @@ static json_t *do_status(const struct call *c, struct err *err)
 	set(o, "disabled", json_integer((json_int_t)disabled));
 	set(o, "orders_in_24h", json_integer((json_int_t)today));
 	set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
-	set(o, "ca", text_json(c->parts->config->ca.directory_url));
+	set(o, "ca", text_json(c->parts->config->ca.directory_url ? c->parts->config->ca.directory_url : c->parts->config->ca.exec.program));
 	set(o, "profile", text_json(c->parts->config->certificate.name));
 	set(o, "pilot", json_boolean(c->parts->config->pilot_addresses.n || c->parts->config->pilot_group));
 	free(paused);
@@ -439,6 +439,18 @@ static json_t *do_doctor(const struct call *c, struct err *err)
 	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
 }
 
+static json_t *do_ca_check(const struct call *c, struct err *err)
+{
+	json_t *checks = ca_check_run(c->parts->config, c->parts->ca, c->parts->store, err);
+
+	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
+}
+
+static json_t *do_account(const struct call *c, struct err *err)
+{
+	return account_show(c->parts->config, c->parts->ca, err);
+}
+
 /* ---- changing commands ------------------------------------------------------------------------------------------------------------ */
 
 static json_t *do_enroll(const struct call *c, struct err *err)
@@ -523,7 +535,8 @@ static const struct command {
 } commands[] = {
 	{"status", CONTROL_HELPDESK, do_status}, {"list", CONTROL_HELPDESK, do_list}, {"show", CONTROL_HELPDESK, do_show},
 	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"config", CONTROL_HELPDESK, do_config},
-	{"doctor", CONTROL_HELPDESK, do_doctor}, {"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
+	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
+	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},
 };

@@ -25,14 +25,24 @@
 #define CLIENTS_MOST 32
 #define IDLE_MS 10000
 
+struct client {
+	struct control *control;
+	struct control_peer peer;
+	int fd;
+	bool reading;             /* has not sent its request yet */
+	bool evicted;             /* had to give its place to somebody else */
+	struct client *next;
+};
+
 struct control {
 	struct enroll_parts *parts;
 	int listener;
 	int wake[2];              /* written at the end */
 	pthread_t thread;
-	pthread_mutex_t lock;     /* clients */
+	pthread_mutex_t lock;     /* up to `evicted` */
 	pthread_cond_t idle;
-	unsigned clients;
+	struct client *clients;   /* being served, newest first */
+	unsigned n_clients, evicted;
 	char path[108];
 	int lock_file;            /* held as long as we live: one enrolld a store */
 	int64_t refused_ms;       /* accepting thread only */
@@ -172,15 +182,20 @@ static void send_reply(int fd, json_t *reply)
 	json_decref(reply);
 }
 
-static void serve(struct control *c, int fd, const struct control_peer *peer)
+static void serve(struct control *c, struct client *client)
 {
 	struct timeval limit = {.tv_sec = IDLE_MS / 1000};
 	struct err err = ERR_INIT;
 	struct buf line = BUF_INIT;
+	bool ok;
 
 	/* A client that does not read must not keep us from ending. */
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-	send_reply(fd, read_line(fd, &line, &err) ? answer(c, peer, &line, &err) : answer_error(&err));
+	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+	ok = read_line(client->fd, &line, &err);
+	pthread_mutex_lock(&c->lock);
+	client->reading = false;
+	pthread_mutex_unlock(&c->lock);
+	send_reply(client->fd, ok ? answer(c, &client->peer, &line, &err) : answer_error(&err));
 	buf_clear(&line);
 }
 
@@ -201,32 +216,60 @@ static void refuse(struct control *c, int fd, const struct control_peer *peer)
 
 /* ---- threads --------------------------------------------------------------------------------------------------------------------- */
 
-struct client {
-	struct control *control;
-	struct control_peer peer;
-	int fd;
-};
-
 static void *client_thread(void *arg)
 {
-	struct client *client = arg;
+	struct client *client = arg, **at;
 	struct control *c = client->control;
 
-	serve(c, client->fd, &client->peer);
-	close(client->fd);
-	free(client);
+	serve(c, client);
 	pthread_mutex_lock(&c->lock);
-	c->clients--;
+	for (at = &c->clients; *at != client; at = &(*at)->next)
+		;
+	*at = client->next;
+	c->n_clients--;
+	c->evicted -= client->evicted;
+	close(client->fd);
 	pthread_cond_signal(&c->idle);
 	pthread_mutex_unlock(&c->lock);
+	free(client);
 	return NULL;
+}
+
+/* Whoever connects and says nothing holds a place that somebody else may need: the one who has been silent for longest gives his up.  Only where
+ * all have asked something, and are being answered, is nothing free.  Call with the lock held. */
+static bool make_room(struct control *c)
+{
+	struct client *oldest = NULL;
+
+	if (c->n_clients - c->evicted < CLIENTS_MOST)
+		return true;
+	for (struct client *i = c->clients; i; i = i->next)
+		if (i->reading && !i->evicted)
+			oldest = i;
+	if (!oldest)
+		return false;
+	oldest->evicted = true;
+	c->evicted++;
+	shutdown(oldest->fd, SHUT_RD);
+	return true;
+}
+
+static bool start_thread(struct client *client)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int rc;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	rc = pthread_create(&thread, &attr, client_thread, client);
+	pthread_attr_destroy(&attr);
+	return rc == 0;
 }
 
 static bool start_client(struct control *c, int fd, const struct control_peer *peer)
 {
-	struct client *client = malloc(sizeof *client);
-	pthread_attr_t attr;
-	pthread_t thread;
+	struct client *client = calloc(1, sizeof *client);
 	bool ok;
 
 	if (!client)
@@ -234,22 +277,27 @@ static bool start_client(struct control *c, int fd, const struct control_peer *p
 	client->control = c;
 	client->fd = fd;
 	client->peer = *peer;
+	client->reading = true;
 	pthread_mutex_lock(&c->lock);
-	ok = c->clients < CLIENTS_MOST;
-	c->clients += ok;
-	pthread_mutex_unlock(&c->lock);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	if (ok && pthread_create(&thread, &attr, client_thread, client) != 0) {
-		pthread_mutex_lock(&c->lock);
-		c->clients--;
-		pthread_mutex_unlock(&c->lock);
-		ok = false;
+	client->next = c->clients;
+	ok = make_room(c) && start_thread(client);
+	if (ok) {
+		c->clients = client;
+		c->n_clients++;
 	}
-	pthread_attr_destroy(&attr);
+	pthread_mutex_unlock(&c->lock);
 	if (!ok)
 		free(client);
 	return ok;
+}
+
+/* Better a sentence than a closed door. */
+static void turn_away(int fd)
+{
+	struct err err = ERR_INIT;
+
+	err_set(&err, ERR_TEMPORARY, "connect", NULL, "enrolld is answering %d others; try again in a moment", CLIENTS_MOST);
+	send_reply(fd, answer_error(&err));
 }
 
 static void *accept_thread(void *arg)
@@ -270,8 +318,11 @@ static void *accept_thread(void *arg)
 			continue;
 		if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
 			refuse(c, fd, &peer);
-		if (peer.role == CONTROL_NOBODY || !start_client(c, fd, &peer))
-			close(fd);
+		else if (peer.role != CONTROL_NOBODY && start_client(c, fd, &peer))
+			continue;
+		else if (peer.role != CONTROL_NOBODY)
+			turn_away(fd);
+		close(fd);
 	}
 }
 
@@ -359,7 +410,7 @@ void control_stop(struct control *c)
 		log_event(LOG_LEVEL_ERROR, "bug", "text", "the control thread cannot be woken", NULL);
 	pthread_join(c->thread, NULL);
 	pthread_mutex_lock(&c->lock);
-	while (c->clients > 0)
+	while (c->n_clients > 0)
 		pthread_cond_wait(&c->idle, &c->lock);
 	pthread_mutex_unlock(&c->lock);
 	unlink(c->path);

@@ -28,4 +28,10 @@ json_t *command_run(struct enroll_parts *parts, const struct control_peer *peer,
 /* `doctor`: an array of {"check", "verdict": ok|warning|error, "text"} (doctor.c). */
 json_t *doctor_run(struct enroll_parts *parts, struct err *err);
 
+/* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
+json_t *ca_check_run(const struct config *config, struct ca *ca, struct store *store, struct err *err);
+
+/* `account show`: our account as the CA has it (account_look.c).  `ca` may be NULL. */
+json_t *account_show(const struct config *config, struct ca *ca, struct err *err);
+
 #endif

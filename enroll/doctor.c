@@ -145,6 +145,26 @@ static void check_caa(json_t *checks, struct enroll_parts *p, const struct ca_in
 	}
 }
 
+/* Asked anew, not from memory: this is what an admin runs after mending the program. */
+static void check_exec(json_t *checks, struct enroll_parts *p)
+{
+	const struct ca_config *ca = &p->config->ca;
+	struct ca_info info = {0};
+	struct err err = ERR_INIT;
+
+	if (!ca_discover(p->ca, &info, &err)) {
+		add(checks, "ca", "error", "%s: %s", err.op, err.text);
+	} else {
+		add(checks, "ca", "ok", "%s answers%s%s", ca->exec.program, info.terms ? "; terms of service: " : "", info.terms ? info.terms : "");
+		if (ca->caa != CAA_OFF && ca->caa_identities.n == 0 && info.caa_identities.n == 0)
+			add(checks, "caa", "warning",
+				"the CA's name in CAA records is not known: a domain that has issuemail records gets no certificate; set ca.caa-identities, have the "
+				"program answer caa_identities, or set ca.caa = \"off\"");
+		check_caa(checks, p, &info);
+	}
+	ca_info_clear(&info);
+}
+
 static void check_ca(json_t *checks, struct enroll_parts *p)
 {
 	struct ca_info info = {0};
@@ -154,9 +174,15 @@ static void check_ca(json_t *checks, struct enroll_parts *p)
 		add(checks, "ca", "warning", "not used while mode is \"observe\"");
 		return;
 	}
+	if (p->config->ca.driver == CA_DRIVER_EXEC) {
+		check_exec(checks, p);
+		return;
+	}
 	if (ca_prepare(p->ca, &info, &err)) {
 		add(checks, "ca", "ok", "%s answers, our account is %s%s", p->config->ca.directory_url, info.account_uri ? info.account_uri : "unknown",
 			info.eab_required ? ", external account binding required" : "");
+		if (info.warning)
+			add(checks, "ca", "warning", "%s", info.warning);
 		check_caa(checks, p, &info);
 	} else {
 		add(checks, "ca", "error", "%s: %s", err.op, err.text);

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "enroll/budget.h"
 #include "enroll/certificate.h"
 #include "enroll/challenge.h"
 #include "enroll/fate.h"
@@ -46,6 +47,7 @@ struct step {
 	char text[2048];              /* what happened, for event and log */
 	char event[32];
 	bool stale;                   /* somebody else has the row now */
+	char *limited;                /* addresses or domains that the CA named when it refused as rateLimited; NULL = the account */
 	bool order_dead;              /* this failure ends the order: the next try opens a new one */
 };
 
@@ -113,6 +115,29 @@ static enum step_result stay(struct step *s, time_t until)
 static const char *address_of(const struct step *s)
 {
 	return s->row.addresses.n ? s->row.addresses.v[0] : "";
+}
+
+static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
+{
+	s->row.state = aside;
+	s->row.resume = resume;
+	s->row.state_since = s->now;
+	s->row.next_at = next_at;
+}
+
+/* False when the row is held back for the reason it was held back for already: once in the history is enough. */
+static bool tell_trouble(struct step *s, const struct err *err)
+{
+	bool news = strcmp(err->type, BUDGET_HELD) != 0 || !s->row.why || strcmp(s->row.why, err->text) != 0;
+
+	forget_why(s);
+	s->row.why_class = err->class;
+	s->row.why_status = err->status;
+	s->row.why_at = s->now;
+	s->row.why = str_dup(err->text);
+	s->row.why_subject = err->subject[0] ? str_dup(err->subject) : NULL;
+	s->row.why_type = err->type[0] ? str_dup(err->type) : NULL;
+	return news;
 }
 
 /* Write what we have so far and keep the lease: transaction 1 of the scheme, or a fact that must be durable before the next act. */
@@ -252,6 +277,7 @@ static enum step_result run_requested(struct step *s, struct err *err)
 	case ELIGIBLE_LATER:
 		/* Pause and cap pass by themselves: the row waits, nobody has to act on it. */
 		err->class = ERR_TEMPORARY;
+		snprintf(err->type, sizeof err->type, "%s", BUDGET_HELD);
 		goto out;
 	case NOT_ELIGIBLE:
 		goto out;
@@ -294,6 +320,8 @@ static enum step_result run_eligible(struct step *s, struct err *err)
 	/* The account comes first: a record may name its URL (RFC 8657 accounturi). */
 	if (!ca_prepare(s->p->ca, &info, err))
 		goto out;
+	if (info.warning)
+		log_event(LOG_LEVEL_WARNING, "ca_warning", "text", info.warning, NULL);
 	req.identities = ca->caa_identities.n ? &ca->caa_identities : &info.caa_identities;
 	req.account_uri = info.account_uri;
 	for (size_t i = 0; i < s->row.addresses.n; i++) {
@@ -372,42 +400,28 @@ static enum step_result run_caa_checked(struct step *s, struct err *err)
 /* The predecessor died, or the answer was lost: that order may exist at the CA, we cannot know it, it expires there. */
 static enum step_result abandon(struct step *s, const char *why)
 {
+	struct err lost = ERR_INIT;
+	time_t wait;
+
 	s->row.abandoned++;
 	s->out.order_outcome = "abandoned";
 	forget_order(s);
 	note(s, "order_abandoned", "%s; the CA may hold an order that will expire unused (%u so far)", why, s->row.abandoned);
-	/* Late enough that a challenge mail of the lost order is dated before the next one. */
-	return stay(s, time(NULL) + DATE_SKEW + jittered(BACKOFF_FIRST / 10));
+	err_set(&lost, ERR_TEMPORARY, "open order", address_of(s), "%s", s->text);
+	tell_trouble(s, &lost);
+	/* Late enough that a challenge mail of the lost order is dated before the next one; whoever loses a second answer is in trouble. */
+	wait = s->row.orders > 1 ? backoff(s->row.orders) : jittered(BACKOFF_FIRST / 10);
+	move_aside(s, ENROLLMENT_WAITING, ENROLLMENT_ORDERING, time(NULL) + DATE_SKEW + wait);
+	return STEP_STAY;
 }
 
 static bool may_order(struct step *s, struct err *err)
 {
-	unsigned cap = s->p->config->cap_per_day;
-	char *paused = NULL;
-	size_t today;
-
 	if (s->row.orders >= s->p->config->ca.max_orders)
 		return err_set(err, ERR_CA, "open order", address_of(s),
 			"%u orders led to no certificate; see `enrollctl show %s` for what the CA said, then `enrollctl retry %s`", s->row.orders,
 			address_of(s), address_of(s));
-	if (!store_flag_get(s->p->store, "paused", &paused, err) || !store_orders_since(s->p->store, s->now - 86400, &today, err)) {
-		free(paused);
-		return false;
-	}
-	if (paused) {
-		err_set(err, ERR_TEMPORARY, "open order", address_of(s), "an admin paused the gateway (%s); goes on after `enrollctl resume`", paused);
-		if (err)
-			err->retry_at = s->now + 60;
-		free(paused);
-		return false;
-	}
-	if (cap && today >= cap) {
-		err_set(err, ERR_TEMPORARY, "open order", address_of(s), "cap-per-day = %u is reached; goes on by itself", cap);
-		if (err)
-			err->retry_at = s->now + jittered(1800);
-		return false;
-	}
-	return true;
+	return budget_allows(s->p, &s->row, s->now, err);
 }
 
 /* Counting and claiming the order is one act, or two workers would pass the cap together. */
@@ -447,6 +461,8 @@ static bool open_order(struct step *s, struct ca_order *o, struct err *err)
 				request.replaces_len = list.v[i].der_len;
 			}
 	ok = ca_open(s->p->ca, &request, o, err);
+	s->limited = o->limited;
+	o->limited = NULL;
 	store_certificate_list_clear(&list);
 	return ok;
 }
@@ -466,9 +482,7 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 			r = to(s, ENROLLMENT_ORDERED);
 		}
 	} else if (strcmp(err->type, "lost") == 0) {
-		abandon(s, err->text);
-		s->row.state_since = s->now;
-		r = STEP_STAY;
+		r = abandon(s, err->text);
 	} else {
 		/* No order exists. One that the CA refused counts towards max-orders: the next will be refused as well. */
 		s->out.order_outcome = err->class == ERR_CA ? "refused" : "unsent";
@@ -856,7 +870,7 @@ static enum step_result run_answered(struct step *s, struct err *err)
 	if (!another_challenge(s, &another, err))
 		return STEP_FAIL;
 	if (another) {
-		note(s, "state", "one more authentic challenge mail came");
+		note(s, "state", "one more authentic challenge mail came: the CA repeats itself, or somebody else asks for a certificate in this name");
 		return to(s, ENROLLMENT_CHALLENGE_AWAITED);
 	}
 	if (!heed_reports(s, &fate, err))
@@ -1078,29 +1092,29 @@ static const struct state_rule *rule_of(enum enrollment_state state)
 
 /* ---- failure: one place decides what a class of error means --------------------------------------------------------------- */
 
-static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
+static void tell(struct step *s, const struct err *err)
 {
-	s->row.state = aside;
-	s->row.resume = resume;
-	s->row.state_since = s->now;
-	s->row.next_at = next_at;
+	char status[24] = "";
+
+	if (err->status)
+		snprintf(status, sizeof status, " (status %d)", err->status);
+	note(s, enrollment_state_name(s->row.state), "%s%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, status, err->text);
 }
 
 static void fail(struct step *s, const struct err *err)
 {
 	enum enrollment_state resume = s->order_dead ? ENROLLMENT_REQUESTED : s->began;
 	time_t again;
+	bool news;
 
 	if (s->order_dead) {
 		if (!s->out.order_outcome)
 			s->out.order_outcome = "invalid";
 		forget_order(s);
 	}
-	s->row.attempts++;
-	s->row.why_class = err->class;
-	free(s->row.why);
-	s->row.why = str_dup(err->text);
-	again = s->now + backoff(s->row.attempts);
+	news = tell_trouble(s, err);
+	/* What is held back has not failed: it does not come back later and later. */
+	again = strcmp(err->type, BUDGET_HELD) == 0 ? err->retry_at : s->now + backoff(++s->row.attempts);
 	/* Somebody's word not to come before is kept, and spread: a thousand rows heard the same word. */
 	if (err->retry_at > again)
 		again = err->retry_at + (time_t)random_below(POLL_MOST);
@@ -1129,7 +1143,11 @@ static void fail(struct step *s, const struct err *err)
 		move_aside(s, ENROLLMENT_WAITING, resume, again);
 		break;
 	}
-	note(s, enrollment_state_name(s->row.state), "%s%s%s: %s", err->op, err->subject[0] ? " " : "", err->subject, err->text);
+	if (news)
+		tell(s, err);
+	/* A limit on another request holds that request: it has its own Retry-After. */
+	if (s->began == ENROLLMENT_ORDERING)
+		budget_heed(s->p, s->limited, err, s->now);
 }
 
 /* ---- one step ---------------------------------------------------------------------------------------------------------------- */
@@ -1139,8 +1157,8 @@ static void log_step(const struct step *s, const struct err *err)
 	enum log_level level = s->row.state == ENROLLMENT_BLOCKED || s->row.state == ENROLLMENT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	char until[32];
 
-	if (s->row.state == s->began && !s->event[0])
-		return; /* polls are not news */
+	if (!s->event[0] && (s->row.state == s->began || s->row.state == ENROLLMENT_WAITING))
+		return; /* neither polls are news, nor what is held back still */
 	log_event(level, "enrollment", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "from", enrollment_state_name(s->began), "state",
 		enrollment_state_name(s->row.state), "what", s->event, "class", err->class == ERR_NONE ? NULL : err_class_name(err->class), "type",
 		err->type[0] ? err->type : NULL, "until", s->row.state == ENROLLMENT_WAITING ? time_text(s->row.next_at, until) : NULL, "text", s->text, NULL);
@@ -1207,6 +1225,7 @@ bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struc
 		log_event(LOG_LEVEL_INFO, "enrollment_stale", "enrollment", LOG_NUM(s.row.id), "address", address_of(&s), NULL);
 	store_certificate_clear(&s.certificate);
 	enrollment_clear(&s.row);
+	free(s.limited);
 	return ok;
 }
 

@@ -2,11 +2,11 @@
  * enroll/http.c - HTTPS by libcurl.
  *
  * The hard idea is the fate of a request that failed.  newOrder is not idempotent, so its caller must know whether the CA may have
- * seen it.  libcurl's time of "pretransfer" answers that: it stays zero until name, connection and TLS are done and the first
- * octet of the request is about to leave.
+ * seen it.  libcurl tells (CURLOPT_PREREQFUNCTION) when name, connection and TLS are done and the first octet of the request is
+ * about to leave: that never happened, or it may be there.
  *
  * A struct http is a small pool of easy handles; each keeps its own connections, so that nothing is shared between threads but
- * the list of idle handles, behind one lock.
+ * the list of idle handles and the count of those at work, behind one lock.
  */
 #include "config.h"
 
@@ -22,27 +22,35 @@
 #include <curl/curl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#define IDLE_MAX 8
+#define IDLE_MAX 64
+#define IDLE_DEFAULT 8
+#define WAIT_MS 200
+#define KEPT_SECONDS 4L /* servers close what is idle, many after five seconds: a request is not to meet that moment */
 #define URL_MAX 2048
 #define VALUE_MAX 4096
 #define RETRY_MAX (31L * 86400)
 
 struct http {
-	pthread_mutex_t lock; /* guards idle */
+	pthread_mutex_t lock; /* guards idle, busy */
+	pthread_cond_t freed;
 	CURL *idle[IDLE_MAX];
-	size_t n_idle;
+	size_t n_idle, busy;
 	atomic_bool stopped;
 	/* never changed after http_new */
-	char *ca_file, *user_agent;
+	size_t idle_max, busy_max; /* busy_max 0 = any number */
+	char *ca_file, *user_agent, *proxy;
 	long connect_ms, total_ms;
 };
 
 /* One request under way: what the callbacks of libcurl need. */
 struct transfer {
 	struct http *http;
+	CURL *handle;
 	struct http_response *r;
+	long sendings;       /* redirects are counted in */
 	size_t header_octets, body_max;
 	const char *trouble; /* why a callback stopped it */
 	char detail[CURL_ERROR_SIZE];
@@ -89,11 +97,27 @@ static char *user_agent_new(const char *contact)
 	return buf_take(&b);
 }
 
+static bool settings_take(struct http *http, const struct http_settings *settings)
+{
+	unsigned total = settings->total_seconds ? settings->total_seconds : 30;
+	unsigned connect = settings->connect_seconds ? settings->connect_seconds : 10;
+
+	http->total_ms = total * 1000L;
+	http->connect_ms = (connect < total ? connect : total) * 1000L;
+	http->busy_max = settings->connections;
+	http->idle_max = settings->connections ? settings->connections : IDLE_DEFAULT;
+	if (http->idle_max > IDLE_MAX)
+		http->idle_max = IDLE_MAX;
+	http->ca_file = str_dup(settings->ca_file);
+	http->proxy = str_dup(settings->proxy);
+	http->user_agent = user_agent_new(settings->contact);
+	return http->user_agent && (http->ca_file || !settings->ca_file) && (http->proxy || !settings->proxy);
+}
+
 struct http *http_new(const struct http_settings *settings, struct err *err)
 {
 	struct http *http;
-	unsigned total = settings->total_seconds ? settings->total_seconds : 30;
-	unsigned connect = settings->connect_seconds ? settings->connect_seconds : 10;
+	pthread_condattr_t attr;
 
 	if (settings->ca_file && !anchors_readable(settings->ca_file, err))
 		return NULL;
@@ -104,17 +128,16 @@ struct http *http_new(const struct http_settings *settings, struct err *err)
 		return NULL;
 	}
 	pthread_mutex_init(&http->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&http->freed, &attr);
+	pthread_condattr_destroy(&attr);
 	atomic_init(&http->stopped, false);
-	http->total_ms = total * 1000L;
-	http->connect_ms = (connect < total ? connect : total) * 1000L;
-	http->ca_file = str_dup(settings->ca_file);
-	http->user_agent = user_agent_new(settings->contact);
-	if (!http->user_agent || (settings->ca_file && !http->ca_file)) {
-		http_free(http);
-		err_nomem(err, "prepare HTTPS");
-		return NULL;
-	}
-	return http;
+	if (settings_take(http, settings))
+		return http;
+	http_free(http);
+	err_nomem(err, "prepare HTTPS");
+	return NULL;
 }
 
 void http_free(struct http *http)
@@ -123,8 +146,10 @@ void http_free(struct http *http)
 		return;
 	while (http->n_idle)
 		curl_easy_cleanup(http->idle[--http->n_idle]);
+	pthread_cond_destroy(&http->freed);
 	pthread_mutex_destroy(&http->lock);
 	free(http->ca_file);
+	free(http->proxy);
 	free(http->user_agent);
 	free(http);
 }
@@ -146,6 +171,34 @@ void http_response_clear(struct http_response *r)
 	*r = (struct http_response)HTTP_RESPONSE_INIT;
 }
 
+/* Wait for our turn.  False: the program is ending meanwhile.  Woken now and then to see that, as http_stop takes no lock. */
+static bool turn_take(struct http *http)
+{
+	struct timespec until;
+	bool stopped;
+
+	pthread_mutex_lock(&http->lock);
+	while (!(stopped = atomic_load(&http->stopped)) && http->busy_max && http->busy >= http->busy_max) {
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += WAIT_MS * 1000000L;
+		until.tv_sec += until.tv_nsec / 1000000000L;
+		until.tv_nsec %= 1000000000L;
+		pthread_cond_timedwait(&http->freed, &http->lock, &until);
+	}
+	if (!stopped)
+		http->busy++;
+	pthread_mutex_unlock(&http->lock);
+	return !stopped;
+}
+
+static void turn_give(struct http *http)
+{
+	pthread_mutex_lock(&http->lock);
+	http->busy--;
+	pthread_cond_signal(&http->freed);
+	pthread_mutex_unlock(&http->lock);
+}
+
 static CURL *handle_take(struct http *http)
 {
 	CURL *c = NULL;
@@ -161,7 +214,7 @@ static void handle_give(struct http *http, CURL *c)
 {
 	curl_easy_reset(c); /* options go, connections stay */
 	pthread_mutex_lock(&http->lock);
-	if (http->n_idle < IDLE_MAX) {
+	if (http->n_idle < http->idle_max) {
 		http->idle[http->n_idle++] = c;
 		c = NULL;
 	}
@@ -239,6 +292,15 @@ static void response_restart(struct http_response *r)
 	r->body = fresh.body;
 }
 
+/* Only while the answer comes in libcurl lets one look at its connection. */
+static void note_tls(struct transfer *t)
+{
+	struct curl_tlssessioninfo *tls = NULL;
+
+	if (curl_easy_getinfo(t->handle, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK && tls && tls->backend == CURLSSLBACKEND_OPENSSL && tls->internals)
+		snprintf(t->r->tls, sizeof t->r->tls, "%s", SSL_get_version(tls->internals));
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
@@ -253,6 +315,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 	/* A status line begins a new answer: after 100 Continue, after a proxy's CONNECT, after a redirect. */
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
 		response_restart(t->r);
+		note_tls(t);
 		return len;
 	}
 	keep_first(&t->r->content_type, media_type(field_value(line, len, "Content-Type")));
@@ -279,6 +342,20 @@ static int on_progress(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off
 	return 1;
 }
 
+/* When a kept connection ends without a word, libcurl sends the request again, up to five times, with the same nonce; and cannot know
+ * whether the first copy was acted upon.  Whoever asked decides whether and when it is sent again. */
+static int on_sending(void *arg, char *remote, char *local, int remote_port, int local_port)
+{
+	struct transfer *t = arg;
+	long redirects = 0;
+
+	curl_easy_getinfo(t->handle, CURLINFO_REDIRECT_COUNT, &redirects);
+	if (++t->sendings <= 1 + redirects)
+		return CURL_PREREQFUNC_OK;
+	t->trouble = "the connection ended without an answer";
+	return CURL_PREREQFUNC_ABORT;
+}
+
 /* ---- one request ------------------------------------------------------------------------------------------------- */
 
 static void set_security(CURL *c, const struct http *http)
@@ -294,12 +371,25 @@ static void set_security(CURL *c, const struct http *http)
 	}
 }
 
+/* What the configuration says is not to be changed by a no_proxy in the environment. */
+static void set_proxy(CURL *c, const struct http *http)
+{
+	curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	if (!http->proxy)
+		return;
+	curl_easy_setopt(c, CURLOPT_PROXY, strcmp(http->proxy, "direct") == 0 ? "" : http->proxy);
+	curl_easy_setopt(c, CURLOPT_NOPROXY, "");
+}
+
 static void set_common(CURL *c, const struct http *http, struct transfer *t)
 {
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, http->user_agent);
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, http->connect_ms);
 	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, http->total_ms);
+	curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, on_sending);
+	curl_easy_setopt(c, CURLOPT_PREREQDATA, t);
+	curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, KEPT_SECONDS);
 	/* One request at a time on a connection: HTTP/2 has nothing to give here. */
 	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->detail);
@@ -362,35 +452,39 @@ static bool is_tls_trouble(CURLcode code)
 
 /* Nothing here is ERR_CONFIG: a name that does not resolve or an expired certificate of the CA's web server look the same as a
  * mistake in our configuration, and pass by themselves more often than not. */
-static enum http_fate failed(CURL *c, CURLcode code, const struct transfer *t, const struct http_request *q, struct err *err)
+static enum http_fate failed(CURLcode code, const struct transfer *t, const struct http_request *q, struct err *err)
 {
-	curl_off_t pretransfer = 0;
 	const char *why = t->trouble ? t->trouble : *t->detail ? t->detail : curl_easy_strerror(code);
-	enum http_fate fate;
+	enum http_fate fate = t->sendings > 0 ? HTTP_LOST : HTTP_UNSENT;
 
-	curl_easy_getinfo(c, CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
-	fate = pretransfer > 0 ? HTTP_LOST : HTTP_UNSENT;
 	if (is_tls_trouble(code) && fate == HTTP_UNSENT)
 		err_set(err, ERR_TEMPORARY, "ask the CA", q->url,
 			"no trusted TLS connection to the CA: %s. If its HTTPS certificate comes from a private CA, name that in ca.ca-file", why);
 	else if (fate == HTTP_UNSENT)
-		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA could not be reached: %s", why);
+		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA could not be reached%s: %s",
+			t->http->proxy && strcmp(t->http->proxy, "direct") != 0 ? " through the proxy of ca.proxy" : "", why);
 	else
 		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA did not answer in full: %s", why);
-	if (err)
+	if (fate == HTTP_UNSENT)
+		t->r->status = 0; /* a proxy's */
+	if (err) {
 		snprintf(err->type, sizeof err->type, "%s", fate == HTTP_LOST ? "lost" : "unsent");
+		err->status = (int)t->r->status;
+	}
 	return fate;
 }
 
 static enum http_fate run(CURL *c, struct http *http, const struct http_request *q, struct http_response *r, struct err *err)
 {
-	struct transfer t = {.http = http, .r = r, .body_max = q->max_body ? q->max_body : HTTP_BODY_MAX};
+	struct transfer t = {.http = http, .handle = c, .r = r, .body_max = q->max_body ? q->max_body : HTTP_BODY_MAX};
 	struct curl_slist *headers = NULL;
 	enum http_fate fate = HTTP_UNSENT;
 	const char *url = NULL;
+	curl_off_t took = 0;
 	CURLcode code;
 
 	set_security(c, http);
+	set_proxy(c, http);
 	set_common(c, http, &t);
 	if (!set_request(c, q, &headers)) {
 		err_nomem(err, "ask the CA");
@@ -399,8 +493,10 @@ static enum http_fate run(CURL *c, struct http *http, const struct http_request 
 	code = curl_easy_perform(c);
 	curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &r->status);
 	curl_easy_getinfo(c, CURLINFO_EFFECTIVE_URL, &url);
+	curl_easy_getinfo(c, CURLINFO_TOTAL_TIME_T, &took);
+	r->ms = (unsigned)(took / 1000);
 	r->url = str_dup(url ? url : q->url);
-	fate = code == CURLE_OK ? HTTP_ANSWERED : failed(c, code, &t, q, err);
+	fate = code == CURLE_OK ? HTTP_ANSWERED : failed(code, &t, q, err);
 out:
 	curl_slist_free_all(headers);
 	return fate;
@@ -416,13 +512,21 @@ enum http_fate http_perform(struct http *http, const struct http_request *q, str
 		err_set(err, ERR_CONFIG, "ask the CA", q->url, "\"%s\" is no https URL", q->url ? q->url : "");
 		return HTTP_UNSENT;
 	}
+	if (!turn_take(http)) {
+		err_set(err, ERR_TEMPORARY, "ask the CA", q->url, "the CA was not asked: the program is ending");
+		if (err)
+			snprintf(err->type, sizeof err->type, "unsent");
+		return HTTP_UNSENT;
+	}
 	c = handle_take(http);
 	if (!c) {
+		turn_give(http);
 		err_nomem(err, "ask the CA");
 		return HTTP_UNSENT;
 	}
 	fate = run(c, http, q, r, err);
 	handle_give(http, c);
+	turn_give(http);
 	return fate;
 }
 

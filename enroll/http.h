@@ -17,6 +17,8 @@ struct http_settings {
 	const char *contact;     /* said in User-Agent; may be NULL */
 	unsigned total_seconds;  /* of one request, connecting included; 0 = 30 */
 	unsigned connect_seconds; /* 0 = 10; never more than total_seconds */
+	const char *proxy;       /* "http://host:port", "direct", NULL = what the environment says (https_proxy, no_proxy) */
+	unsigned connections;    /* requests at one time; further ones wait their turn, which is not part of their time; 0 = any number */
 };
 
 /* All of `settings` is copied.  ERR_CONFIG when ca_file holds no certificate that can be read. */
@@ -35,8 +37,8 @@ struct http_request {
 	const void *body;
 	size_t len;
 	size_t max_body;          /* of the answer; 0 = HTTP_BODY_MAX */
-	/* The request must not reach the CA twice.  On a kept connection that the server has meanwhile closed, libcurl sends a request
-	 * again by itself, and cannot know whether the first copy was acted upon; so a connection of its own is made for it. */
+	/* The request is not idempotent.  On a kept connection that the server is just closing it would be "lost" for nothing; so a
+	 * connection of its own is made for it. */
 	bool once;
 };
 
@@ -52,6 +54,8 @@ struct http_response {
 	char *retry_after;
 	struct strlist links; /* values of Link fields as they came */
 	struct buf body;
+	char tls[24];         /* "TLSv1.3" */
+	unsigned ms;          /* how long it took, connecting included */
 };
 #define HTTP_RESPONSE_INIT {0}
 void http_response_clear(struct http_response *r);
@@ -73,5 +77,9 @@ char *http_url_resolve(const char *base, const char *reference);
 
 /* Retry-After (RFC 9110 section 10.2.3): seconds or an HTTP date.  0 for none or nonsense; never before now, never more than 31 days ahead. */
 time_t http_retry_after(const char *value, time_t now);
+
+/* The targets of the links of relation type `rel` (RFC 8288; case ignored) in Link fields, made absolute from `base` and appended to `out`, at
+ * most `max` of them.  What cannot be read, is no good URL, or is about another resource ("anchor") is passed over.  False only without memory. */
+bool http_links(const struct strlist *fields, const char *rel, const char *base, size_t max, struct strlist *out) BASE_MUST_CHECK;
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "enroll/jws.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,8 @@ struct jws_key {
 	json_t *secret, *public;
 	const char *algorithm;
 	char *thumbprint;
+	char type[16];
+	atomic_uint references;
 };
 
 /* ---- keys -------------------------------------------------------------------------------------------------------- */
@@ -46,9 +49,15 @@ static void jwk_wipe(json_t *jwk)
 	json_decref(jwk);
 }
 
+struct jws_key *jws_key_ref(struct jws_key *key)
+{
+	atomic_fetch_add(&key->references, 1);
+	return key;
+}
+
 void jws_key_free(struct jws_key *key)
 {
-	if (!key)
+	if (!key || atomic_fetch_sub(&key->references, 1) != 1)
 		return;
 	jwk_wipe(key->secret);
 	json_decref(key->public);
@@ -56,22 +65,33 @@ void jws_key_free(struct jws_key *key)
 	free(key);
 }
 
-/* NULL for a key that ACME has no use for. */
-static const char *algorithm_of(EVP_PKEY *pkey)
+static const struct {
+	const char *group, *other_name, *type, *algorithm;
+} curves[] = {
+	{"prime256v1", "P-256", "ec:p256", "ES256"},
+	{"secp384r1", "P-384", "ec:p384", "ES384"},
+	{"secp521r1", "P-521", "ec:p521", "ES512"},
+};
+
+/* Type and algorithm; false for a key that ACME has no use for. */
+static bool kind_of(EVP_PKEY *pkey, struct jws_key *key)
 {
 	char group[64] = "";
 
-	if (EVP_PKEY_is_a(pkey, "RSA"))
-		return EVP_PKEY_get_bits(pkey) >= 2048 ? "RS256" : NULL;
+	if (EVP_PKEY_is_a(pkey, "RSA")) {
+		snprintf(key->type, sizeof key->type, "rsa:%d", EVP_PKEY_get_bits(pkey));
+		key->algorithm = "RS256";
+		return EVP_PKEY_get_bits(pkey) >= 2048;
+	}
 	if (!EVP_PKEY_is_a(pkey, "EC") || !EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL))
-		return NULL;
-	if (strcmp(group, "prime256v1") == 0 || strcmp(group, "P-256") == 0)
-		return "ES256";
-	if (strcmp(group, "secp384r1") == 0 || strcmp(group, "P-384") == 0)
-		return "ES384";
-	if (strcmp(group, "secp521r1") == 0 || strcmp(group, "P-521") == 0)
-		return "ES512";
-	return NULL;
+		return false;
+	for (size_t i = 0; i < sizeof curves / sizeof *curves; i++)
+		if (strcmp(group, curves[i].group) == 0 || strcmp(group, curves[i].other_name) == 0) {
+			snprintf(key->type, sizeof key->type, "%s", curves[i].type);
+			key->algorithm = curves[i].algorithm;
+			return true;
+		}
+	return false;
 }
 
 static char *thumbprint_of(const json_t *jwk)
@@ -85,7 +105,7 @@ static char *thumbprint_of(const json_t *jwk)
 	return buf_take(&text);
 }
 
-static struct jws_key *key_new(EVP_PKEY *pkey, const char *name, struct err *err)
+struct jws_key *jws_key_from(EVP_PKEY *pkey, const char *name, struct err *err)
 {
 	struct jws_key *key = calloc(1, sizeof *key);
 
@@ -93,10 +113,10 @@ static struct jws_key *key_new(EVP_PKEY *pkey, const char *name, struct err *err
 		err_nomem(err, "load account key");
 		return NULL;
 	}
-	key->algorithm = algorithm_of(pkey);
-	if (!key->algorithm) {
+	atomic_init(&key->references, 1);
+	if (!kind_of(pkey, key)) {
 		err_set(err, ERR_CONFIG, "load account key", name,
-			"the account key in %s is of a kind that ACME cannot use: it must be EC on P-256, P-384 or P-521, or RSA of at least 2048 bits", name);
+			"the key in %s is of a kind that ACME cannot use: it must be EC on P-256, P-384 or P-521, or RSA of at least 2048 bits", name);
 		goto fail;
 	}
 	key->secret = jose_openssl_jwk_from_EVP_PKEY(NULL, pkey);
@@ -129,7 +149,7 @@ struct jws_key *jws_key_read(const void *pem, size_t len, const char *name, stru
 	if (bio)
 		pkey = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
 	if (pkey) {
-		key = key_new(pkey, name, err);
+		key = jws_key_from(pkey, name, err);
 	} else {
 		/* OpenSSL's own words are left out: they may quote what it read. */
 		ERR_clear_error();
@@ -203,6 +223,11 @@ const char *jws_thumbprint(const struct jws_key *key)
 const char *jws_algorithm(const struct jws_key *key)
 {
 	return key->algorithm;
+}
+
+const char *jws_key_type(const struct jws_key *key)
+{
+	return key->type;
 }
 
 const json_t *jws_public(const struct jws_key *key)

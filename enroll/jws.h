@@ -1,8 +1,8 @@
 /*
  * enroll/jws.h - the account key and what is signed with it (RFC 7515, 7517, 7638; RFC 8555 section 6.2).  Private to enroll/.
  *
- * A struct jws_key is never changed after it was made: any thread may sign with it.  The private half is wiped when it is freed
- * and never reaches an error text.
+ * A struct jws_key is never changed after it was made, and counted: any thread may sign with it for as long as it holds a reference.  The
+ * private half is wiped when the last one goes, and never reaches an error text.
  */
 #ifndef ENROLL_ENROLL_JWS_H
 #define ENROLL_ENROLL_JWS_H
@@ -19,7 +19,10 @@ struct jws_key;
 struct jws_key *jws_key_load(const char *where, struct err *err);
 /* The same from memory; `name` is for the error only. */
 struct jws_key *jws_key_read(const void *pem, size_t len, const char *name, struct err *err);
-void jws_key_free(struct jws_key *key);
+/* From a key at hand, as that of a certificate; `name` is for the error.  `pkey` stays the caller's. */
+struct jws_key *jws_key_from(EVP_PKEY *pkey, const char *name, struct err *err);
+struct jws_key *jws_key_ref(struct jws_key *key);
+void jws_key_free(struct jws_key *key); /* drops one reference; accepts NULL */
 /* A new key of a type such as "ec:p256", "ec:p384", "rsa:2048", "rsa:3072", as PKCS#8 PEM.  The buffer is wiped by the caller. */
 bool jws_key_generate(const char *type, struct buf *pem, struct err *err) BASE_MUST_CHECK;
 
@@ -27,6 +30,8 @@ bool jws_key_generate(const char *type, struct buf *pem, struct err *err) BASE_M
 const char *jws_thumbprint(const struct jws_key *key);
 /* "ES256" ... */
 const char *jws_algorithm(const struct jws_key *key);
+/* "ec:p256", "rsa:2048" ... as for jws_key_generate */
+const char *jws_key_type(const struct jws_key *key);
 /* The public JWK; borrowed. */
 const json_t *jws_public(const struct jws_key *key);
 

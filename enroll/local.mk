@@ -1,7 +1,8 @@
 noinst_LIBRARIES += libenroll.a
 libenroll_a_SOURCES = enroll/enroll.h
 # the daemon: state machine, control socket
-libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/fate.h enroll/fate.c enroll/certificate.h enroll/certificate.c enroll/control.h enroll/control.c enroll/commands.c enroll/daemon.c enroll/doctor.c enroll/doctor_mail.h enroll/doctor_mail.c enroll/sink.h enroll/sink.c
+libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/control.h enroll/control.c enroll/commands.c enroll/daemon.c enroll/doctor.c enroll/doctor_mail.h enroll/doctor_mail.c enroll/sink.h enroll/sink.c \
+	enroll/account_look.c enroll/ca_check.c
 libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 ENROLL_LIBS = libenroll.a libcaclient.a $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
 
@@ -18,9 +19,10 @@ endif
 
 # the CA client: ca.h, challenge.h and what is behind them
 noinst_LIBRARIES += libcaclient.a
-libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_driver.c \
-	enroll/acme_order.c enroll/acme_parse.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c \
+libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_certificate.c \
+	enroll/acme_driver.c enroll/acme_key.c enroll/acme_order.c enroll/acme_parse.c enroll/acme_probe.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c enroll/http_link.c \
 	enroll/jws.h enroll/jws.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
+libcaclient_a_SOURCES += enroll/exec.h enroll/exec_driver.c enroll/exec_parse.c enroll/exec_run.c
 libcaclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) $(BASE_LIBS)
 
@@ -42,6 +44,18 @@ check_PROGRAMS += tests/unit/test_acme
 tests_unit_test_acme_SOURCES = tests/unit/test_acme.c tests/unit/https_server.c tests/unit/https_server.h
 tests_unit_test_acme_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_acme_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS) -lssl
+check_PROGRAMS += tests/unit/test_exec
+tests_unit_test_exec_SOURCES = tests/unit/test_exec.c tests/unit/exec_program.h tests/unit/exec_program.c
+tests_unit_test_exec_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_exec_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_exec_answers
+tests_unit_test_exec_answers_SOURCES = tests/unit/test_exec_answers.c tests/unit/exec_program.h tests/unit/exec_program.c
+tests_unit_test_exec_answers_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_exec_answers_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_acme_renewal
+tests_unit_test_acme_renewal_SOURCES = tests/unit/test_acme_renewal.c
+tests_unit_test_acme_renewal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_acme_renewal_LDADD = $(CA_CLIENT_LIBS) $(CHECK_LIBS)
 endif
 
 # The corpus of the fuzz harness as a plain test; see its head for fuzzing.
@@ -50,13 +64,26 @@ tests_fuzz_fuzz_acme_json_SOURCES = tests/fuzz/fuzz_acme_json.c
 tests_fuzz_fuzz_acme_json_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_acme_json_LDADD = $(CA_CLIENT_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/acme_json
+check_PROGRAMS += tests/fuzz/fuzz_exec
+tests_fuzz_fuzz_exec_SOURCES = tests/fuzz/fuzz_exec.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_exec_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_exec_LDADD = $(CA_CLIENT_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/exec
+check_PROGRAMS += tests/fuzz/fuzz_acme_text
+tests_fuzz_fuzz_acme_text_SOURCES = tests/fuzz/fuzz_acme_text.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_acme_text_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_acme_text_LDADD = $(CA_CLIENT_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/acme_text
 
 # Whole exchanges with the test CA.
-TESTS += tests/ca_client.py
-EXTRA_DIST += tests/ca_client.py
+TESTS += tests/ca_client.py tests/ca_client_account.py
+EXTRA_DIST += tests/ca_client.py tests/ca_client_account.py
+# The sample programs for driver exec.
+TESTS += tests/exec_samples.py
+EXTRA_DIST += tests/exec_samples.py
 
 # driven by tests/ca_client.py; it is no test by itself
 noinst_PROGRAMS += tests/unit/drive_ca
-tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c
+tests_unit_drive_ca_SOURCES = tests/unit/drive_ca.c tests/unit/drive_dns.c tests/unit/drive_dns.h
 tests_unit_drive_ca_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_drive_ca_LDADD = $(CA_CLIENT_LIBS)

@@ -13,6 +13,8 @@
 #define ACME_PREFIX "urn:ietf:params:acme:error:"
 #define WORDS_MAX ((size_t)980)
 #define SUBPROBLEMS_MAX 100
+#define IDENTIFIERS_TOLD 8
+#define IDENTIFIER_MAX 320
 
 static const struct problem_row rows[] = {
 	{"accountDoesNotExist", ERR_CONFIG, "The CA does not know the account of ca.account-key; run `enrollctl init`."},
@@ -141,14 +143,10 @@ void problem_words(const json_t *problem, struct buf *out)
 static void fill(struct err *err, enum err_class class, const char *op, const char *url, long status, const char *type, struct buf *words,
 	const char *advice)
 {
-	char subject[sizeof err->subject];
-
-	if (status)
-		snprintf(subject, sizeof subject, "%.*s (HTTP %ld)", (int)sizeof subject - 16, url, status);
-	else
-		snprintf(subject, sizeof subject, "%s", url);
 	words_cut(words, WORDS_MAX - (advice ? strlen(advice) : 0));
-	err_set(err, class, op, subject, "the CA says: %s%s%s", buf_str(words), advice ? ". " : "", advice ? advice : "");
+	err_set(err, class, op, url, "the CA says: %s%s%s", buf_str(words), advice ? ". " : "", advice ? advice : "");
+	if (err)
+		err->status = (int)status;
 	type_copy(err, type);
 }
 
@@ -161,7 +159,23 @@ static void fill_bare(const struct http_response *r, const char *op, const char 
 	err_set(err, ERR_TEMPORARY, op, url, "the CA's server answered HTTP status %ld without saying why%s", r->status,
 		busy ? "" : "; is ca.directory-url right, and is there a proxy on the way?");
 	snprintf(status, sizeof status, "http-%ld", r->status);
+	if (err)
+		err->status = (int)r->status;
 	type_copy(err, status);
+}
+
+/* RFC 8555 section 7.3.3: terms that changed come as a link, and the page where to agree as "instance". */
+static void put_action(const struct http_response *r, const char *instance, struct buf *words)
+{
+	struct strlist terms = {0};
+
+	if (r->url && http_links(&r->links, "terms-of-service", r->url, 1, &terms) && terms.n)
+		buf_printf(words, "; its terms of service have changed: read %s", terms.v[0]);
+	if (instance) {
+		buf_puts(words, terms.n ? ", and agree at " : ", see ");
+		put_printable(words, instance);
+	}
+	strlist_clear(&terms);
 }
 
 static void fill_problem(const struct http_response *r, const json_t *problem, const char *op, const char *url, struct err *err)
@@ -173,15 +187,14 @@ static void fill_problem(const struct http_response *r, const json_t *problem, c
 	type = problem_short_type(type ? type : "");
 	row = problem_row(type);
 	problem_words(problem, &words);
-	if (instance && strcmp(type, "userActionRequired") == 0) {
-		buf_puts(&words, ", see ");
-		put_printable(&words, instance);
-	}
+	if (strcmp(type, "userActionRequired") == 0)
+		put_action(r, instance, &words);
 	fill(err, row->class, op, url, r->status, type, &words, row->advice);
 	buf_clear(&words);
 }
 
-bool problem_from_answer(const struct http_response *r, const char *op, const char *url, time_t now, struct err *err)
+/* NULL when the answer is no problem document. */
+static json_t *problem_of(const struct http_response *r)
 {
 	json_t *problem = NULL;
 
@@ -189,6 +202,16 @@ bool problem_from_answer(const struct http_response *r, const char *op, const ch
 	if (r->content_type && (strcmp(r->content_type, "application/problem+json") == 0 || strcmp(r->content_type, "application/json") == 0))
 		problem = json_loadb(buf_str(&r->body), r->body.len, 0, NULL);
 	if (text_of(problem, "type") || text_of(problem, "detail") || text_of(problem, "title"))
+		return problem;
+	json_decref(problem);
+	return NULL;
+}
+
+bool problem_from_answer(const struct http_response *r, const char *op, const char *url, time_t now, struct err *err)
+{
+	json_t *problem = problem_of(r);
+
+	if (problem)
 		fill_problem(r, problem, op, url, err);
 	else
 		fill_bare(r, op, url, err);
@@ -196,6 +219,35 @@ bool problem_from_answer(const struct http_response *r, const char *op, const ch
 		err->retry_at = http_retry_after(r->retry_after, now);
 	json_decref(problem);
 	return false;
+}
+
+static bool identifier_plain(const char *s)
+{
+	size_t n = 0;
+
+	while (s && s[n] > ' ' && s[n] < 127)
+		n++;
+	return s && n > 0 && n < IDENTIFIER_MAX && s[n] == '\0';
+}
+
+char *problem_identifiers(const struct http_response *r)
+{
+	json_t *problem = problem_of(r);
+	const json_t *list = json_object_get(problem, "subproblems");
+	struct buf names = BUF_INIT;
+	const char *name;
+	size_t n = 0;
+
+	for (size_t i = 0; i < json_array_size(list) && n < IDENTIFIERS_TOLD; i++) {
+		name = text_of(json_object_get(json_array_get(list, i), "identifier"), "value");
+		if (identifier_plain(name))
+			buf_printf(&names, "%s%s", n++ ? " " : "", name);
+	}
+	json_decref(problem);
+	if (n)
+		return buf_take(&names);
+	buf_clear(&names);
+	return NULL;
 }
 
 bool problem_from_objects(const json_t *challenge_error, const json_t *order_error, const char *op, const char *url, long status,

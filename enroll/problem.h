@@ -30,6 +30,9 @@ bool problem_from_answer(const struct http_response *r, const char *op, const ch
 bool problem_from_objects(const json_t *challenge_error, const json_t *order_error, const char *op, const char *url, long status,
 	struct err *err);
 
+/* The identifiers that the answer's problem is about, by its subproblems: a few, blank separated; NULL = none named. Freed by the caller. */
+char *problem_identifiers(const struct http_response *r);
+
 /* The words alone: `detail (type); for ADDRESS: detail (type); ...`, made printable. */
 void problem_words(const json_t *problem, struct buf *out);
 

@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "milter/dkim.h"
+#include "milter/smime.h"
 
 #define TOKEN_MIN 22 /* base64 characters: 132 bits, the first length that holds the 128 of RFC 8823 section 3.1 */
 #define TOKEN_MAX 512
@@ -167,6 +168,17 @@ static bool is_auto_generated(const struct headers *h)
 	return *value == '\0' || strchr("; \t\r\n(", *value) != NULL;
 }
 
+/* Its Auto-Submitted may stand among what S/MIME protects, and nowhere else. */
+static bool may_say_more(const struct config *c, const struct headers *h)
+{
+	return c->ca.authentication == CHALLENGE_DKIM_OR_SMIME && c->ca.challenge_anchor_file != NULL && smime_looks_signed(h);
+}
+
+static bool says_enough(const struct config *c, const struct candidate *cand, char why[256])
+{
+	return cand->auto_submitted || !c->ca.require_auto_submitted || no(why, "no Auto-Submitted: auto-generated");
+}
+
 bool inbound_parse(const struct config *c, const struct headers *h, struct candidate *out, char why[256])
 {
 	memset(out, 0, sizeof(*out));
@@ -176,9 +188,7 @@ bool inbound_parse(const struct config *c, const struct headers *h, struct candi
 	if (headers_count(h, "Date") != 1 || !mime_date(headers_get(h, "Date", 0), &out->challenge.date))
 		return no(why, "not exactly one Date");
 	out->auto_submitted = is_auto_generated(h);
-	if (!out->auto_submitted && c->ca.require_auto_submitted)
-		return no(why, "no Auto-Submitted: auto-generated");
-	return true;
+	return may_say_more(c, h) || says_enough(c, out, why);
 }
 
 /* ---- is it genuine --------------------------------------------------------------------------------------------------- */
@@ -246,6 +256,76 @@ static enum authentic by_dkim(struct dns *dns, const struct config *c, const str
 		break;
 	}
 	return AUTHENTIC_NO;
+}
+
+/* What it says is what is protected; the outer fields only had to agree.  An old mail can be sent again, but not be made younger: without
+ * a protected Date the time of the signature counts. */
+static bool believe_protected(const struct config *c, const struct smime_proof *proof, struct candidate *cand, char why[256])
+{
+	struct candidate inner;
+	const char *awaited_from = cand->awaited_from;
+	bool ok = inbound_parse(c, &proof->fields, &inner, why);
+
+	if (ok && !proof->date_protected && proof->signed_at == 0)
+		ok = no(why, "Date is not protected, and the signature does not say when it was made");
+	if (ok && !proof->date_protected)
+		inner.challenge.date = proof->signed_at;
+	if (!ok) {
+		candidate_clear(&inner);
+		return false;
+	}
+	candidate_clear(cand);
+	*cand = inner;
+	cand->awaited_from = awaited_from;
+	cand->message_id_free = !proof->message_id_protected;
+	return true;
+}
+
+static enum authentic by_smime(const struct config *c, X509_STORE *anchors, const struct headers *h, const struct spool *body,
+	const struct strlist *accepted, const char *from, struct candidate *cand, char how[256])
+{
+	struct smime_proof proof = {0};
+	enum authentic result = AUTHENTIC_NO;
+	char why[256];
+
+	if (anchors == NULL) {
+		no(how, "no anchors are configured (ca.challenge-anchor-file)");
+		return AUTHENTIC_NO;
+	}
+	switch (smimecheck(h, body, anchors, cand->challenge.from, &proof, how)) {
+	case SMIMECHECK_PASS:
+		if (believe_protected(c, &proof, cand, why))
+			result = AUTHENTIC_YES;
+		else
+			snprintf(how, 256, "%s", why);
+		break;
+	case SMIMECHECK_UNKNOWN:
+		if (worth_asking_again(accepted, cand, from))
+			result = AUTHENTIC_ASK_AGAIN;
+		break;
+	case SMIMECHECK_FAIL:
+		break;
+	}
+	smime_proof_clear(&proof);
+	return result;
+}
+
+/* Either is enough.  DKIM first: it covers more of what CAs send, Reply-To above all. */
+static enum authentic by_signature(const struct config *c, struct dns *dns, X509_STORE *anchors, const struct headers *h, struct spool *body,
+	const struct strlist *accepted, const char *from, struct candidate *cand, char how[256])
+{
+	char dkim_how[256], smime_how[256];
+	enum authentic dkim = by_dkim(dns, c, h, body, cand, accepted, from, dkim_how), smime;
+
+	snprintf(how, 256, "%s", dkim_how);
+	if (dkim == AUTHENTIC_YES || !smime_looks_signed(h))
+		return dkim;
+	smime = by_smime(c, anchors, h, body, accepted, from, cand, smime_how);
+	if (smime == AUTHENTIC_YES)
+		snprintf(how, 256, "%s", smime_how);
+	else
+		snprintf(how, 256, "smime: %.150s; %.90s", smime_how, dkim_how);
+	return smime == AUTHENTIC_NO ? dkim : smime;
 }
 
 /* ---- Authentication-Results (RFC 8601) ------------------------------------------------------------------------------- */
@@ -376,8 +456,8 @@ static enum authentic by_network(
 	return AUTHENTIC_YES;
 }
 
-enum authentic inbound_authenticate(const struct config *c, struct dns *dns, const struct headers *h, struct spool *body,
-	const struct candidate *cand, const char *client_ip, char how[256])
+enum authentic inbound_authenticate(const struct config *c, struct dns *dns, X509_STORE *anchors, const struct headers *h, struct spool *body,
+	struct candidate *cand, const char *client_ip, char how[256])
 {
 	struct strlist accepted = {0};
 	char from[256];
@@ -387,11 +467,11 @@ enum authentic inbound_authenticate(const struct config *c, struct dns *dns, con
 	if (!accepted_domains(c, cand, &accepted, from))
 		snprintf(how, 256, "its From cannot be read");
 	else if (c->ca.authentication == CHALLENGE_DKIM_OR_SMIME)
-		result = by_dkim(dns, c, h, body, cand, &accepted, from, how);
+		result = by_signature(c, dns, anchors, h, body, &accepted, from, cand, how);
 	else
 		result = by_network(c, h, &accepted, client_ip, how);
 	strlist_clear(&accepted);
-	return result;
+	return result != AUTHENTIC_YES || says_enough(c, cand, how) ? result : AUTHENTIC_NO;
 }
 
 bool inbound_dkim_by(struct dns *dns, const struct headers *h, const struct spool *body, const char *domain, char how[256])

@@ -17,7 +17,8 @@
 #define PAUSE_CHECK_MS 500
 
 struct request {
-	char *address, *login;
+	char *address, *login, *profile;
+	const char *usage;
 };
 
 struct recorder {
@@ -25,13 +26,11 @@ struct recorder {
 	pthread_cond_t wake;
 	struct mail_event *events;
 	size_t n_events, dropped;
+	size_t keep;               /* by the configuration of the newest event */
 	struct request requests[256];
 	size_t n_requests;
 	bool paused, ending;
 	struct store *store;
-	char *profile;
-	const char *usage;
-	size_t keep;
 	struct mail_event *batch;  /* the thread's own */
 	pthread_t thread;
 };
@@ -45,25 +44,21 @@ static void recorder_release(struct recorder *r)
 		return;
 	free(r->events);
 	free(r->batch);
-	free(r->profile);
 	free(r);
 }
 
-struct recorder *recorder_new(struct store *store, const struct config *config, struct err *err)
+struct recorder *recorder_new(struct store *store, struct err *err)
 {
 	struct recorder *r = calloc(1, sizeof *r);
 	pthread_condattr_t attr;
 	int e;
 
-	if (!r || !(r->events = calloc(QUEUE_MOST, sizeof *r->events)) || !(r->batch = calloc(QUEUE_MOST, sizeof *r->batch)) ||
-		!(r->profile = str_dup(config->certificate.name))) {
+	if (!r || !(r->events = calloc(QUEUE_MOST, sizeof *r->events)) || !(r->batch = calloc(QUEUE_MOST, sizeof *r->batch))) {
 		recorder_release(r);
 		err_nomem(err, "start recorder");
 		return NULL;
 	}
 	r->store = store;
-	r->usage = usage_name(config->certificate.usage);
-	r->keep = config->milter.mail_events;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -102,34 +97,47 @@ void recorder_free(struct recorder *r)
 	recorder_release(r);
 }
 
-void recorder_request(struct recorder *r, const char *address, const char *login)
+static void request_clear(struct request *q)
 {
-	pthread_mutex_lock(&r->lock);
-	for (size_t i = 0; i < r->n_requests; i++)
-		if (str_eq_nocase(r->requests[i].address, address))
-			goto out;
-	if (r->n_requests < sizeof r->requests / sizeof *r->requests) {
-		struct request q = {str_dup(address), str_dup(login)};
+	free(q->address);
+	free(q->login);
+	free(q->profile);
+}
 
-		if (q.address && q.login) {
+static bool is_queued(const struct recorder *r, const struct certificate_profile *p, const char *address)
+{
+	for (size_t i = 0; i < r->n_requests; i++)
+		if (str_eq_nocase(r->requests[i].address, address) && strcmp(r->requests[i].profile, p->name) == 0)
+			return true;
+	return false;
+}
+
+void recorder_request(struct recorder *r, const struct config *config, const char *address, const char *login)
+{
+	const struct certificate_profile *p = &config->certificate;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->n_requests < sizeof r->requests / sizeof *r->requests && !is_queued(r, p, address)) {
+		struct request q = {str_dup(address), str_dup(login), str_dup(p->name), usage_name(p->usage)};
+
+		if (q.address && q.login && q.profile) {
 			r->requests[r->n_requests++] = q;
 			pthread_cond_signal(&r->wake);
 		} else {
-			free(q.address);
-			free(q.login);
+			request_clear(&q);
 		}
 	}
-out:
 	pthread_mutex_unlock(&r->lock);
 }
 
-void recorder_mail(struct recorder *r, const char *queue_id, const char *message_id, const char *login, const char *from, const char *verdict,
-	const char *reason)
+void recorder_mail(struct recorder *r, const struct config *config, const char *queue_id, const char *message_id, const char *login, const char *from,
+	const char *verdict, const char *reason)
 {
 	struct mail_event m = {.at = time(NULL), .queue_id = str_dup(queue_id), .message_id = str_dup(message_id), .login = str_dup(login),
 		.from = str_dup(from), .verdict = str_dup(verdict), .reason = str_dup(reason)};
 
 	pthread_mutex_lock(&r->lock);
+	r->keep = config->milter.mail_events;
 	if (r->n_events < QUEUE_MOST) {
 		r->events[r->n_events++] = m;
 		memset(&m, 0, sizeof m);
@@ -157,7 +165,7 @@ bool recorder_paused(struct recorder *r)
 
 struct batch {
 	struct mail_event *events;
-	size_t n_events, dropped, n_requests;
+	size_t n_events, dropped, keep, n_requests;
 	struct request requests[256];
 	bool ending;
 };
@@ -184,6 +192,7 @@ static void take(struct recorder *r, struct batch *b)
 	b->n_events = r->n_events;
 	b->n_requests = r->n_requests;
 	b->dropped = r->dropped;
+	b->keep = r->keep;
 	b->ending = r->ending;
 	r->n_events = r->n_requests = r->dropped = 0;
 	pthread_mutex_unlock(&r->lock);
@@ -196,12 +205,11 @@ static void write_requests(struct recorder *r, struct batch *b)
 		struct err err = ERR_INIT;
 		bool created = false;
 
-		if (!store_enrollment_request(r->store, q->address, r->profile, r->usage, q->login, &created, NULL, &err))
+		if (!store_enrollment_request(r->store, q->address, q->profile, q->usage, q->login, &created, NULL, &err))
 			log_error(LOG_LEVEL_ERROR, "enrollment_not_requested", &err, "address", q->address, NULL);
 		else if (created)
 			log_event(LOG_LEVEL_INFO, "enrollment_requested", "address", q->address, "login", q->login, NULL);
-		free(q->address);
-		free(q->login);
+		request_clear(q);
 	}
 }
 
@@ -209,7 +217,7 @@ static void write_events(struct recorder *r, struct batch *b)
 {
 	struct err err = ERR_INIT;
 
-	if (b->n_events && !store_mail_events_add(r->store, b->events, b->n_events, r->keep, &err))
+	if (b->n_events && !store_mail_events_add(r->store, b->events, b->n_events, b->keep, &err))
 		log_error(LOG_LEVEL_WARNING, "mail_events_lost", &err, "count", LOG_NUM(b->n_events), NULL);
 	if (b->dropped)
 		log_event(LOG_LEVEL_WARNING, "mail_events_lost", "count", LOG_NUM(b->dropped), "reason", "queue full", NULL);

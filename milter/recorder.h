@@ -1,19 +1,20 @@
 /*
  * milter/recorder.h - writes to the store on behalf of callbacks, never from one: enrollment requests and mail events go into a bounded
- * queue, one thread writes them in batches.  Private to milter/.  Requests are kept once per address while queued; mail events that do not
- * fit are counted and logged, never waited for.
+ * queue, one thread writes them in batches.  Private to milter/.  Requests are kept once per address and profile while queued; mail events
+ * that do not fit are counted and logged, never waited for.  `config` is that of the session that asks: a reload changes what a request is for.
  */
 #ifndef ENROLL_MILTER_RECORDER_H
 #define ENROLL_MILTER_RECORDER_H
 #include "policy/policy.h"
 #include "store/store.h"
 struct recorder;
-struct recorder *recorder_new(struct store *store, const struct config *config, struct err *err);
+struct recorder *recorder_new(struct store *store, struct err *err);
 void recorder_free(struct recorder *r);                    /* writes what is queued, then ends the thread */
 /* The same, but the memory stays: for an end of the process while callbacks may still run. Then neither _flush nor _free again. */
 void recorder_flush(struct recorder *r);
-void recorder_request(struct recorder *r, const char *address, const char *login); /* wanted: an enrollment */
-void recorder_mail(struct recorder *r, const char *queue_id, const char *message_id, const char *login, const char *from, const char *verdict, const char *reason);
+void recorder_request(struct recorder *r, const struct config *config, const char *address, const char *login); /* wanted: an enrollment */
+void recorder_mail(struct recorder *r, const struct config *config, const char *queue_id, const char *message_id, const char *login, const char *from,
+	const char *verdict, const char *reason);
 /* Asked once a second at most by its thread, kept for callbacks: is the installation paused? (the last known answer while the store is away) */
 bool recorder_paused(struct recorder *r);
 #endif

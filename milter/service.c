@@ -49,6 +49,7 @@ void snapshot_unref(struct snapshot *n)
 	free(n->secrets);
 	credentials_free(n->credentials);
 	directory_free(n->directory);
+	X509_STORE_free(n->challenge_anchors);
 	config_unref(n->config);
 	free(n);
 }
@@ -87,6 +88,16 @@ static bool load_outbound(struct snapshot *n, struct store *store, struct err *e
 	return c->mode == MODE_OBSERVE || (n->credentials = credentials_new(store, c, err)) != NULL;
 }
 
+/* Observing opens no orders, so no challenge is awaited. */
+static bool load_inbound(struct snapshot *n, struct err *err)
+{
+	const struct config *c = n->config;
+
+	if (c->mode == MODE_OBSERVE || !c->ca.challenge_anchor_file || c->ca.authentication != CHALLENGE_DKIM_OR_SMIME)
+		return true;
+	return (n->challenge_anchors = certcheck_anchors(c->ca.challenge_anchor_file, err)) != NULL;
+}
+
 static struct snapshot *snapshot_new(enum instance instance, struct store *store, struct config *config, struct err *err)
 {
 	struct snapshot *n = calloc(1, sizeof *n);
@@ -97,7 +108,7 @@ static struct snapshot *snapshot_new(enum instance instance, struct store *store
 	}
 	atomic_init(&n->refs, 1);
 	n->config = config_ref(config);
-	if (instance == INSTANCE_OUTBOUND && !load_outbound(n, store, err)) {
+	if (instance == INSTANCE_OUTBOUND ? !load_outbound(n, store, err) : !load_inbound(n, err)) {
 		snapshot_unref(n);
 		return NULL;
 	}
@@ -129,7 +140,7 @@ struct service *service_new(enum instance instance, struct config *config, struc
 	s->instance = instance;
 	s->store = store_open(&config->store, instance == INSTANCE_INBOUND ? STORE_ROLE_INBOUND : STORE_ROLE_OUTBOUND, err);
 	if (!s->store || !(s->dns = dns_new(&config->dns, err)) || !(s->current = snapshot_new(instance, s->store, config, err)) ||
-		(instance == INSTANCE_OUTBOUND && !(s->recorder = recorder_new(s->store, config, err)))) {
+		(instance == INSTANCE_OUTBOUND && !(s->recorder = recorder_new(s->store, err)))) {
 		service_free(s);
 		return NULL;
 	}

@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 
+#include <openssl/x509.h>
+
 #include "dns/dns.h"
 #include "milter/credentials.h"
 #include "milter/outbound.h"
@@ -24,6 +26,7 @@ struct snapshot {
 	struct credentials *credentials; /* outbound; NULL in observe mode without a master key */
 	struct sender_map **maps;        /* one a submission rule, NULL where there is none */
 	char **secrets;                  /* the same, for relays with a secret header */
+	X509_STORE *challenge_anchors;   /* inbound; NULL = S/MIME-signed challenges are not believed */
 };
 
 struct service {

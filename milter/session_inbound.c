@@ -228,13 +228,35 @@ static sfsistat come_again(SMFICTX *ctx, struct session *s, const char *recipien
 	return SMFIS_TEMPFAIL;
 }
 
+/* At most one reply a challenge mail, also when somebody on the way gave it another Message-ID: there the token tells that it is the same. */
+static bool known_token(const struct session *s, const struct candidate *cand, const char *recipient, bool *known, struct err *err)
+{
+	*known = false;
+	return !cand->message_id_free || store_challenge_seen(s->service->store, recipient, NULL, cand->challenge.token_part1, known, err);
+}
+
+static sfsistat take_once(SMFICTX *ctx, struct session *s, struct candidate *cand, int64_t enrollment, const char *recipient, const char *how)
+{
+	struct err err = ERR_INIT;
+	bool known;
+
+	if (!known_token(s, cand, recipient, &known, &err)) {
+		log_error(LOG_LEVEL_WARNING, "store_away", &err, "qid", session_queue_id(ctx), NULL);
+		return SMFIS_TEMPFAIL;
+	}
+	if (!known)
+		return take(ctx, s, cand, enrollment, recipient, how);
+	report(ctx, s, LOG_LEVEL_WARNING, "seen-before", recipient, "its token is in the store, with another Message-ID");
+	return dispose(ctx, s, recipient);
+}
+
 static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *cand, const struct awaited *a, const char *recipient, const char *how)
 {
 	const char *why;
 
 	switch (fit(s, a, &cand->challenge, &why)) {
 	case FIT_YES:
-		return take(ctx, s, cand, a->enrollment_id, recipient, how);
+		return take_once(ctx, s, cand, a->enrollment_id, recipient, how);
 	case FIT_FOREIGN:
 		if (!sender_is_ca(s, a, cand->challenge.from)) {
 			report(ctx, s, LOG_LEVEL_INFO, "not-ours", recipient, why);
@@ -252,7 +274,8 @@ static sfsistat authenticate(SMFICTX *ctx, struct session *s, struct candidate *
 	char how[256] = "";
 
 	cand->awaited_from = a->challenge_from;
-	switch (inbound_authenticate(s->snapshot->config, s->service->dns, &s->mail->facts.headers, s->mail->body, cand, s->connection.client_ip, how)) {
+	switch (inbound_authenticate(s->snapshot->config, s->service->dns, s->snapshot->challenge_anchors, &s->mail->facts.headers, s->mail->body, cand,
+		s->connection.client_ip, how)) {
 	case AUTHENTIC_NO:
 		report(ctx, s, LOG_LEVEL_WARNING, "not-authentic", recipient, how);
 		return SMFIS_ACCEPT;

@@ -46,8 +46,8 @@ static void report(SMFICTX *ctx, struct session *s, const char *action)
 		m->submission ? m->submission->name : NULL, "client", s->connection.client_ip, "cert",
 		m->verdict == VERDICT_SIGN && m->signer ? signer_fingerprint(m->signer) : NULL, "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
 	if (m->submission)
-		recorder_mail(s->service->recorder, session_queue_id(ctx), id, m->facts.login, m->facts.from, verdict_name(m->verdict),
-			m->detail[0] ? m->detail : m->reason);
+		recorder_mail(s->service->recorder, s->snapshot->config, session_queue_id(ctx), id, m->facts.login, m->facts.from,
+			verdict_name(m->verdict), m->detail[0] ? m->detail : m->reason);
 }
 
 static bool wants_end_of_message(const struct mail *m)
@@ -258,7 +258,8 @@ static sfsistat after_proof(SMFICTX *ctx, struct session *s, const char *why)
 static sfsistat without_signer(SMFICTX *ctx, struct session *s, const char *why)
 {
 	if (strcmp(why, "no enrollment") == 0)
-		recorder_request(s->service->recorder, s->mail->facts.from, s->mail->facts.login[0] ? s->mail->facts.login : s->mail->submission->name);
+		recorder_request(s->service->recorder, s->snapshot->config, s->mail->facts.from,
+			s->mail->facts.login[0] ? s->mail->facts.login : s->mail->submission->name);
 	if (s->snapshot->config->mode == MODE_ENROLL)
 		return let_go(ctx, s, VERDICT_NO_CERTIFICATE, "mode is enroll: nothing is signed yet");
 	return by_no_certificate(ctx, s, why);

@@ -326,19 +326,62 @@ static void check_submissions(struct check *k)
 	}
 }
 
+static void join(const struct strlist *l, struct buf *out)
+{
+	for (size_t i = 0; i < l->n; i++)
+		buf_printf(out, "%s%s", i ? ", " : "", l->v[i]);
+}
+
+/* What comes from the preset, and where it has no say: who copies the full example and names a preset has overruled all of it. */
+static void check_preset(struct check *k)
+{
+	const struct ca_config *ca = &k->config->ca;
+	struct buf keys = BUF_INIT, overruled = BUF_INIT;
+
+	if (!ca->preset_file)
+		return;
+	check_readable(k, "ca.preset", ca->preset_file, LINE_ERROR);
+	join(&ca->preset_keys, &keys);
+	join(&ca->preset_overruled, &overruled);
+	if (keys.len)
+		say(k, LINE_OK, "ca.preset", "\"%s\" sets %s", ca->preset, buf_str(&keys));
+	if (overruled.len)
+		say(k, keys.len ? LINE_OK : LINE_WARNING, "ca.preset", "\"%s\" has %s too, but the configuration says it itself%s", ca->preset,
+			buf_str(&overruled), keys.len ? "" : ": the preset does nothing; take these keys out to have its values");
+	buf_clear(&keys);
+	buf_clear(&overruled);
+}
+
+/* enrolld looks at owner and mode before each run; here is said what can be seen by whoever asks. */
+static void check_exec_program(struct check *k, const char *path, enum line missing)
+{
+	struct stat st;
+
+	if (!path)
+		return;
+	if (stat(path, &st) != 0)
+		say(k, missing, "ca.exec.program", "%s cannot be looked at: %s", path, strerror(errno));
+	else if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+		say(k, missing, "ca.exec.program", "%s is no executable file", path);
+	else if (st.st_mode & 022)
+		say(k, missing, "ca.exec.program", "%s can be written by others than its owner: chmod go-w", path);
+}
+
 static void check_ca(struct check *k)
 {
 	const struct config *c = k->config;
 	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
 
+	check_preset(k);
 	check_certificates(k, "ca.ca-file", c->ca.ca_file, missing, true, "");
 	check_certificates(k, "ca.anchor-file", c->ca.anchor_file, missing, true, "");
 	check_certificates(k, "ca.intermediate-file", c->ca.intermediate_file, missing, true, "");
+	check_exec_program(k, c->ca.exec.program, missing);
 	if (c->ca.directory_url)
 		check_secret(
 			k, "ca.account-key", c->ca.account_key, c->users.enrolld, k->uid_enrolld, missing, "`enrollctl init` makes it");
 	check_secret(k, "ca.eab.key-file", c->ca.eab_key_file, c->users.enrolld, k->uid_enrolld, missing, "");
-	if (!k->later && !c->ca.accept_terms)
+	if (!k->later && !c->ca.accept_terms && c->ca.driver == CA_DRIVER_ACME)
 		say(k, LINE_WARNING, "ca.accept-terms", "false: a CA that has terms of service will refuse the account");
 	if (c->ca.authentication == CHALLENGE_NONE_FROM_NETWORK)
 		say(k, LINE_WARNING, "ca.challenge-authentication",
@@ -348,6 +391,27 @@ static void check_ca(struct check *k)
 		say(k, LINE_WARNING, "ca.caa", "CAA records that forbid this CA will not stop an order");
 	check_certificates(k, "master.certificate", c->master_certificate, missing, false, "`enrollctl init` makes it");
 	check_secret(k, "master.key", c->master_key, c->users.outbound, k->uid_outbound, missing, "`enrollctl init` makes it");
+}
+
+/* The inbound instance reads it itself, as its own user. */
+static void check_challenge_anchors(struct check *k)
+{
+	static const char key[] = "ca.challenge-anchor-file";
+	const struct config *c = k->config;
+	const char *path = c->ca.challenge_anchor_file;
+	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
+	struct stat st;
+
+	if (!path)
+		return;
+	check_certificates(k, key, path, missing, true, "");
+	if (stat(path, &st) == 0 && k->uid_inbound != ID_UNKNOWN && !(st.st_mode & 004) &&
+		!(st.st_uid == (uid_t)k->uid_inbound && (st.st_mode & 0400)) &&
+		!(k->gid_group != ID_UNKNOWN && st.st_gid == (gid_t)k->gid_group && (st.st_mode & 040)))
+		say(k, missing, key, "%s: user %s, which checks the challenges, cannot read it (mode %04o); chmod 0644 %s", path,
+			c->users.inbound, (unsigned)(st.st_mode & 07777), path);
+	if (c->ca.authentication != CHALLENGE_DKIM_OR_SMIME)
+		say(k, LINE_WARNING, key, "nothing uses it: ca.challenge-authentication is not \"dkim-or-smime\"");
 }
 
 /* The outbound instance asks who owns an address, enrolld publishes: both have to read the password, and nobody else.  So it is root's
@@ -407,6 +471,7 @@ bool config_check(const struct config *c, struct buf *report, struct err *err)
 	check_users(&k);
 	check_submissions(&k);
 	check_ca(&k);
+	check_challenge_anchors(&k);
 	check_directory_room(&k);
 	check_readable(&k, "dns.trust-anchor-file", c->dns.trust_anchor_file, LINE_ERROR);
 	check_parent(&k, "store.path", c->store.path, LINE_ERROR, "`enrollctl init` makes the store", k.gid_group);

@@ -1,5 +1,6 @@
 /*
- * policy/config_load.c - from a file to a struct config: defaults, then every setting of the file through the table, then the rules.
+ * policy/config_load.c - from a file to a struct config: defaults, then the preset of the CA when one is named, then every setting of the
+ * file through the table, then the rules.
  *
  * The first mistake ends it, with file, line, key, what was expected and what was found.  Values of keys that name a place of a
  * secret are never repeated in an error: somebody may have written the secret itself.
@@ -304,7 +305,7 @@ static bool load_word(struct config_source *src, const config_setting_t *s, cons
 	return true;
 }
 
-static bool load_value(struct config_source *src, const config_setting_t *s, const struct config_key *key, void *where)
+bool config_load_value(struct config_source *src, const config_setting_t *s, const struct config_key *key, void *where)
 {
 	switch (key->type) {
 	case CONFIG_TEXTS:
@@ -359,8 +360,6 @@ static bool set_defaults(struct config_source *src, void *base, const char *pref
 	return true;
 }
 
-static bool load_group(struct config_source *src, const config_setting_t *group, const char *path, void *base);
-
 static bool load_submissions(struct config_source *src, const config_setting_t *s, const struct config_key *key)
 {
 	struct config *c = src->config;
@@ -379,7 +378,7 @@ static bool load_submissions(struct config_source *src, const config_setting_t *
 		if (config_setting_type(e) != CONFIG_TYPE_GROUP)
 			return config_bad(src, e, key->path, "expected a list of groups: ( { ... }, { ... } ), found %s in it",
 				type_words(config_setting_type(e)));
-		if (!set_defaults(src, one, "submission.") || !load_group(src, e, "submission", one))
+		if (!set_defaults(src, one, "submission.") || !config_load_group(src, e, "submission", one))
 			return false;
 	}
 	return true;
@@ -395,14 +394,14 @@ static bool load_setting(struct config_source *src, const config_setting_t *s, c
 	if (key->type == CONFIG_GROUPS)
 		return load_submissions(src, s, key);
 	if (key->type != CONFIG_GROUP)
-		return load_value(src, s, key, (char *)base + key->offset);
+		return config_load_value(src, s, key, (char *)base + key->offset);
 	if (config_setting_type(s) != CONFIG_TYPE_GROUP)
 		return wrong_type(src, s, key, "a group: { ... }");
 	snprintf(prefix, sizeof(prefix), "%s.", path);
-	return (!key->optional || set_defaults(src, base, prefix)) && load_group(src, s, path, base);
+	return (!key->optional || set_defaults(src, base, prefix)) && config_load_group(src, s, path, base);
 }
 
-static bool load_group(struct config_source *src, const config_setting_t *group, const char *path, void *base)
+bool config_load_group(struct config_source *src, const config_setting_t *group, const char *path, void *base)
 {
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
@@ -416,7 +415,7 @@ static bool load_group(struct config_source *src, const config_setting_t *group,
 	return true;
 }
 
-static bool read_source(struct config_source *src)
+bool config_source_read(struct config_source *src)
 {
 	char *copy = str_dup(src->path);
 	const char *dir = copy ? dirname(copy) : NULL;
@@ -453,8 +452,8 @@ struct config *config_load(const char *path, struct err *err)
 	atomic_init(&shared->references, 1);
 	config_init(&src.lib);
 	shared->config.path = str_dup(path);
-	ok = (shared->config.path || no_memory(&src)) && read_source(&src) && set_defaults(&src, src.config, "")
-		&& load_group(&src, config_root_setting(&src.lib), "", src.config) && config_rules(&src);
+	ok = (shared->config.path || no_memory(&src)) && config_source_read(&src) && set_defaults(&src, src.config, "")
+		&& config_preset_load(&src) && config_load_group(&src, config_root_setting(&src.lib), "", src.config) && config_rules(&src);
 	config_destroy(&src.lib);
 	if (ok)
 		return &shared->config;
@@ -495,6 +494,9 @@ void config_unref(struct config *c)
 	for (size_t i = 0; i < c->n_submissions; i++)
 		free_values(&c->submissions[i], true);
 	free(c->submissions);
+	strlist_clear(&c->ca.preset_keys);
+	strlist_clear(&c->ca.preset_overruled);
+	free(c->ca.preset_file);
 	free(c->certificate.name);
 	free(c->store.group);
 	free(c->path);

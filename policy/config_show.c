@@ -29,20 +29,27 @@ static json_t *network_json(const struct network *net)
 	return json_sprintf("%s/%u", text, prefix);
 }
 
-static json_t *list_json(const struct config_key *key, const void *where)
+static json_t *texts_json(const struct strlist *texts)
 {
 	json_t *list = json_array();
 
-	if (key->type == CONFIG_TEXTS) {
-		const struct strlist *texts = where;
+	for (size_t i = 0; i < texts->n; i++)
+		json_array_append_new(list, json_string(texts->v[i]));
+	return list;
+}
 
-		for (size_t i = 0; i < texts->n; i++)
-			json_array_append_new(list, json_string(texts->v[i]));
+static json_t *list_json(const struct config_key *key, const void *where)
+{
+	json_t *list;
+
+	if (key->type == CONFIG_TEXTS) {
+		list = texts_json(where);
 	} else {
 		const struct network *nets = *(struct network *const *)where;
 		size_t n;
 
 		memcpy(&n, (const char *)where + sizeof(nets), sizeof(n));
+		list = json_array();
 		for (size_t i = 0; i < n; i++)
 			json_array_append_new(list, network_json(&nets[i]));
 	}
@@ -121,6 +128,13 @@ static bool gather(json_t *into, const void *base, bool of_submission)
 			return false;
 	}
 	return true;
+}
+
+/* Where values come from that neither the file says nor the programs' own defaults.  No key of the file, so in JSON alone. */
+static bool preset_json(json_t *root, const struct ca_config *ca)
+{
+	return !ca->preset_file || json_object_set_new(root, "from-preset", json_pack("{s:s, s:o, s:o}", "file", ca->preset_file, "keys",
+		texts_json(&ca->preset_keys), "overruled", texts_json(&ca->preset_overruled))) == 0;
 }
 
 static json_t *config_json(const struct config *c)
@@ -213,6 +227,21 @@ static bool write_libconfig(json_t *tree, struct buf *out)
 	return ok;
 }
 
+/* The same as a comment. */
+static void preset_comment(const struct ca_config *ca, struct buf *out)
+{
+	if (!ca->preset_file)
+		return;
+	buf_printf(out, "# from preset %s:", ca->preset_file);
+	for (size_t i = 0; i < ca->preset_keys.n; i++)
+		buf_printf(out, "%s %s", i ? "," : "", ca->preset_keys.v[i]);
+	buf_puts(out, ca->preset_keys.n ? "\n" : " nothing\n");
+	if (ca->preset_overruled.n)
+		buf_puts(out, "# in the preset too, but the configuration says it itself:");
+	for (size_t i = 0; i < ca->preset_overruled.n; i++)
+		buf_printf(out, "%s %s%s", i ? "," : "", ca->preset_overruled.v[i], i + 1 == ca->preset_overruled.n ? "\n" : "");
+}
+
 bool config_show(const struct config *c, bool json, struct buf *out, struct err *err)
 {
 	json_t *tree = config_json(c);
@@ -222,7 +251,7 @@ bool config_show(const struct config *c, bool json, struct buf *out, struct err 
 	if (!tree)
 		return err_nomem(err, "show configuration");
 	if (json) {
-		text = json_dumps(tree, JSON_INDENT(2));
+		text = preset_json(tree, &c->ca) ? json_dumps(tree, JSON_INDENT(2)) : NULL;
 		ok = text != NULL;
 		if (ok) {
 			buf_puts(out, text);
@@ -230,6 +259,7 @@ bool config_show(const struct config *c, bool json, struct buf *out, struct err 
 		}
 		free(text);
 	} else {
+		preset_comment(&c->ca, out);
 		ok = write_libconfig(tree, out);
 	}
 	json_decref(tree);

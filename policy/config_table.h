@@ -43,6 +43,7 @@ struct config_key {
 	unsigned min, max;             /* of numbers */
 	config_shape *shape;
 	bool optional;                 /* groups: defaults inside count only when the group is written */
+	bool preset;                   /* a preset (ca.preset) may set it: it tells how a CA behaves, not which one or on what terms */
 	const char *help;
 };
 
@@ -94,6 +95,14 @@ struct config_source {
 	struct err *err;
 	struct config *config;
 };
+
+/* The file `path` into `lib`, from beside which include files come. */
+bool config_source_read(struct config_source *src) BASE_MUST_CHECK;
+/* One value, or everything that stands in a group (`path`: the group's, "" = the file), through the table. */
+bool config_load_value(struct config_source *src, const config_setting_t *s, const struct config_key *key, void *where) BASE_MUST_CHECK;
+bool config_load_group(struct config_source *src, const config_setting_t *group, const char *path, void *base) BASE_MUST_CHECK;
+/* What ca.preset names (config_preset.c): loaded before the file's own settings, which so come to stand above it. */
+bool config_preset_load(struct config_source *src) BASE_MUST_CHECK;
 
 /* Fill the error "FILE:LINE: KEY: ..." from a setting (NULL: the file as a whole) and return false. */
 bool config_bad(struct config_source *src, const config_setting_t *at, const char *key, const char *fmt, ...) BASE_PRINTF(4, 5);

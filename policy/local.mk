@@ -34,11 +34,19 @@ EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/certcheck
 
 # configuration
 libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \
-	policy/config_rules.c policy/config_check.c policy/config_show.c
+	policy/config_preset.c policy/config_rules.c policy/config_check.c policy/config_show.c
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_config
+check_PROGRAMS += tests/unit/test_config tests/unit/test_preset
+tests_unit_test_preset_SOURCES = tests/unit/test_preset.c
+tests_unit_test_preset_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_unit_test_preset_LDADD = libpolicy.a $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(CONFIG_CFLAGS) $(JANSSON_CFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_unit_test_config_LDADD = libpolicy.a $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 endif
+
+# presets of CAs
+capresetdir = $(pkgdatadir)/ca
+capreset_DATA = examples/ca/rfc.conf examples/ca/rapidmx.conf examples/ca/acme2certifier.conf examples/ca/castle.conf examples/ca/platynum.conf \
+	examples/ca/secsy-pki.conf examples/ca/akamu.conf examples/ca/step-ca.conf examples/ca/prevalidated-eab.conf

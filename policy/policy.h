@@ -47,7 +47,10 @@ struct ca_config {
 	char *name;
 	enum ca_driver_kind driver;
 	char *preset;                   /* file of defaults for the keys of this group, see examples/ca; NULL = none */
-	struct exec_config {            /* driver "exec": a program of the admin's instead of ACME, see enrollment-exec(7) */
+	char *preset_file;              /* where that was found */
+	struct strlist preset_keys;     /* what is as it is because of it, "ca.token-join"... */
+	struct strlist preset_overruled; /* what it says, but the configuration says itself */
+	struct exec_config {            /* driver "exec": a program of the admin's instead of ACME, see enroll-milter-exec(7) */
 		char *program;
 		char *user;             /* NULL = that of enrolld */
 		struct strlist environment; /* "NAME=value"; nothing else is handed over but PATH and LANG */

@@ -72,7 +72,7 @@ bool store_challenge_seen(
 		     "SELECT c.id FROM enrollment_addresses a JOIN enrollments e ON e.id = a.enrollment_id"
 		     " JOIN challenges c ON c.enrollment_id = e.id"
 		     " WHERE a.address_key = $1 AND e.ordered_at > 0 AND c.received_at >= e.ordered_at AND c.received_at > $2"
-		     " AND ($3 IS NULL OR (c.message_id = $3 AND c.token_part1 = $4)) LIMIT 1",
+		     " AND ($3 IS NULL OR c.message_id = $3) AND ($4 IS NULL OR c.token_part1 = $4) LIMIT 1",
 		     VALUES(V_TEXT(key), V_INT(time(NULL) - SEEN_SECONDS), V_TEXT(message_id), V_TEXT(token_part1)));
 	tx_end(&tx);
 	*seen = ok && found != 0;

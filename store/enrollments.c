@@ -351,12 +351,12 @@ bool store_orders_since(struct store *store, time_t since, size_t *n, struct err
 	return ok;
 }
 
-bool store_orders_open(struct store *store, size_t *n, struct err *err)
+bool store_orders_open(struct store *store, time_t since, size_t *n, struct err *err)
 {
 	struct tx tx;
 	int64_t count = 0;
 	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count open orders", err) &&
-		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE outcome IS NULL", NO_VALUES);
+		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE outcome IS NULL AND opened_at >= $1", VALUES(V_INT(since)));
 
 	tx_end(&tx);
 	*n = (size_t)count;

@@ -209,8 +209,8 @@ bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATE
 bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
 /* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"). */
 bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
-/* Orders opened and not ended. */
-bool store_orders_open(struct store *store, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Orders opened since `since` and not ended.  Older ones have expired at the CA, whatever became of their rows. */
+bool store_orders_open(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What a CA refuses for a while, and not only to the enrollment that was told so. */
 struct store_limit {
@@ -284,7 +284,7 @@ struct awaited { int64_t enrollment_id; char *challenge_from; time_t ordered_at;
 void awaited_clear(struct awaited *a);
 bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err) BASE_MUST_CHECK;
 /* Was this mail's token committed for the newest order of this address in the last week, whatever has become of that order since?  It comes
- * again when the inbound instance was killed, or its answer lost, in between.  `message_id` and `token_part1` NULL: any mail's. */
+ * again when the inbound instance was killed, or its answer lost, in between.  `message_id` or `token_part1` NULL: whatever it is. */
 bool store_challenge_seen(struct store *store, const char *address, const char *message_id, const char *token_part1, bool *seen,
 	struct err *err) BASE_MUST_CHECK;
 /* Commit a token once: (message_id, token_part1, enrollment) is unique; *created says whether it is new.  Wakes an

@@ -199,7 +199,7 @@ class Exchange(Case):
         client.good("finalize", self.csr_file()[1])
         client.good("fetch")
         sent = [r["endpoint"] for r in self.requests(since=mark)]
-        self.assertEqual(sent, ["newOrder", "order", "authz", "challenge", "order", "finalize", "certificate"])
+        self.assertEqual(sent, ["newOrder", "authz", "challenge", "order", "finalize", "certificate"])
 
     def test_account_is_found_again_by_its_key(self):
         first = self.client_of_ours().good("prepare")["account"]
@@ -236,7 +236,7 @@ class Exchange(Case):
         answer = client.look_until("invalid")
         self.assertEqual(answer["err"]["class"], "ca")
         self.assertEqual(answer["err"]["type"], "incorrectResponse")
-        self.assertIn("(HTTP 200)", answer["err"]["subject"])
+        self.assertEqual(answer["err"]["status"], 200)
         self.assertIn("ca.token-join", answer["err"]["text"])
 
     def test_mail_only_after_the_post(self):
@@ -324,7 +324,8 @@ class Exchange(Case):
                 client.good("look")
                 client.good("finalize", self.csr_file(f"{body}.{self.address}")[1])
                 self.faults(certificate={"body": body})
-                self.assertEqual(client.bad("fetch")["class"], "temporary")
+                err = client.bad("fetch")
+                self.assertEqual((err["class"], err["status"]), ("temporary", 200))
                 self.assertIn("BEGIN CERTIFICATE", client.good("fetch")["pem"])
         self.faults(certificate={"content_type": "text/html"})
         self.assertIn("text/html", client.bad("fetch")["text"])
@@ -383,6 +384,7 @@ class Recovery(Case):
         client = self.client_of_ours()
         state = client.good("open", self.address)["order"]["state"]
         state["order"] += "gone"
+        del state["ticket"]     # what the CA said when it was opened is not remembered
         client.good("state", json.dumps(state))
         for command in (["look"], ["finalize", self.csr_file()[1]], ["ready"], ["fetch"]):
             answer = client.do(*command)
@@ -573,8 +575,8 @@ class Faults(Case):
                 client.good("prepare")
                 client.close()
 
-    def test_half_of_all_nonces_rejected(self):
-        self.switch(nonce_reject_share=0.5)
+    def test_a_quarter_of_all_nonces_rejected(self):
+        self.switch(nonce_reject_share=0.25)
         client = self.client_of_ours()
         good = sum(client.do("open", self.address)["ok"] for _ in range(40))
         self.assertGreaterEqual(good, 35)  # 1 in 64 fails by chance
@@ -585,7 +587,7 @@ class Faults(Case):
         mark = self.admin.post("/mark")["n"]
         err = client.bad("open", self.address)
         self.assertEqual((err["class"], err["type"]), ("temporary", "badNonce"))
-        self.assertEqual(len(self.requests("newOrder", mark)), 6)
+        self.assertEqual(len(self.requests("newOrder", mark)), 3)
 
     def test_answers_without_a_nonce(self):
         client = self.prepared()

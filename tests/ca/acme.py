@@ -108,6 +108,24 @@ class Acme:
             self.note_early_return(request, account)
         return self._handlers[request.endpoint](request, envelope, account, jwk)
 
+    def concerns(self, request):
+        """(addresses, status of the order) of what a request is about, not believed yet: for
+        faults and the log."""
+        if request.endpoint == "newOrder":
+            return addresses_in(request.body), None
+        tables = {"order": self.store.orders, "finalize": self.store.orders, "authz": self.store.authorizations,
+                  "challenge": self.store.authorizations, "certificate": self.store.certificates}
+        with self.store.lock:
+            found = tables.get(request.endpoint, {}).get(request.ids[0] if request.ids else None)
+            if found is None:
+                return [], None
+            if request.endpoint == "certificate":
+                return found.addresses, "valid"
+            if request.endpoint in ("order", "finalize"):
+                return found.addresses, found.status
+            order = self.store.orders.get(found.orders[-1]) if found.orders else None
+            return [found.address], order.status if order else None
+
     # requests without a signature
 
     def unsigned(self, request):
@@ -351,6 +369,15 @@ class Acme:
         self.journal.event("revoked", certificate=issued.id, serial=issued.serial, reason=reason,
                            by="account" if account else "certificate key", addresses=issued.addresses)
         return Response(200)
+
+
+def addresses_in(body):
+    """Of the identifiers in a JWS, whatever it looks like."""
+    try:
+        identifiers = jws.Envelope.parse(body).json_payload()["identifiers"]
+        return [i["value"] for i in identifiers if isinstance(i["value"], str)]
+    except (Problem, KeyError, TypeError):
+        return []
 
 
 def own(account, wanted, owner):

@@ -90,7 +90,7 @@ def admin_handler(ca):
         def do_POST(self):
             actions = {"/behaviour": change_behaviour, "/reset-behaviour": reset_behaviour,
                        "/send-challenge": send_challenge, "/send-mail": send_mail,
-                       "/dkim-key": dkim_key, "/revoke": revoke, "/fail": fail, "/mark": mark}
+                       "/dkim-key": dkim_key, "/revoke": revoke, "/fail": fail, "/mark": mark, "/door": door}
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
             action = actions.get(self.path)
@@ -143,6 +143,14 @@ def reset_behaviour(ca, body):
 def mark(ca, body):
     """A line of the test's own in the log; its number is where to read on."""
     return {"n": ca.journal.event("mark", text=body.get("text"))["n"]}
+
+
+def door(ca, body):
+    """{how: open | refuse | stranger}: see TestCa.door."""
+    if body["how"] not in ("open", "refuse", "stranger"):
+        raise BadRequest("how is one of open, refuse, stranger")
+    ca.door(body["how"])
+    return {"how": body["how"]}
 
 
 def chosen(ca, body):

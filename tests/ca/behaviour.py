@@ -28,7 +28,8 @@ BAD_CERTIFICATES = (
 
 FAULT_KEYS = (
     "status", "type", "detail", "subproblems", "retry_after", "hang", "hang_after", "drop",
-    "drop_after", "body", "content_type", "no_nonce", "count", "skip",
+    "drop_after", "answer_status", "body", "content_type", "no_nonce", "count", "skip",
+    "address", "order_status",
 )
 
 
@@ -152,6 +153,7 @@ SWITCHES = (
     ("order_invalid", None, forced_problem, "finalized orders end invalid with this problem"),
     ("order_stays_pending", False, boolean, "an order stays pending although an authorization is invalid"),
     ("finalize_processing", 0, number(0), "polls for which a finalized order stays processing"),
+    ("issuance_held", False, boolean, "finalized orders stay processing as long as this is on"),
     ("poll_retry_after", 1, optional(number(0)), "Retry-After of pending and processing objects; null: none"),
     ("retry_after_as_date", False, boolean, "every Retry-After is an HTTP date instead of seconds"),
     ("profiles", True, boolean, "offer meta.profiles and accept `profile` in newOrder"),
@@ -249,19 +251,20 @@ class Behaviour:
         with self._lock:
             return {**copy.deepcopy(self._values), "faults": copy.deepcopy(self._faults)}
 
-    def take_fault(self, endpoint):
-        """The fault for this request, counted down; None when it is to go well."""
+    def take_fault(self, endpoint, addresses=(), order_status=None):
+        """The fault for this request, counted down; None when it is to go well. The first in the
+        list that is not used up, and not about other addresses or orders, is the one."""
         with self._lock:
             for name in (endpoint, "*"):
-                queue = self._faults.get(name)
-                while queue and queue[0].get("count", 1) == 0:
-                    queue.pop(0)
-                if not queue:
+                fault = next((f for f in self._faults.get(name) or () if f.get("count", 1) != 0
+                              and f.get("address") in (None, *addresses)
+                              and f.get("order_status") in (None, order_status)), None)
+                if fault is None:
                     continue
-                if queue[0].get("skip", 0) > 0:
-                    queue[0]["skip"] -= 1
+                if fault.get("skip", 0) > 0:
+                    fault["skip"] -= 1
                     continue
-                return _count_down(queue[0])
+                return _count_down(fault)
         return None
 
     def take_counted(self, name):

@@ -11,10 +11,12 @@ import re
 import secrets
 import time
 
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
 import jws
 from dkimsign import CHALLENGE_FIELDS, relaxed_body
-from message import Challenge, compose
-from smimesign import protect
+from message import Challenge, compose, date_value, new_message_id
+from smimesign import PROTECTED, Signing, protect
 
 VARIANTS = {
     "genuine": "a good mail",
@@ -67,7 +69,31 @@ VARIANTS = {
     "smime_new_to": "S/MIME, wrapped for somebody else; the outer To is the victim",
     "smime_new_subject_rfc7508": "S/MIME, RFC 7508; the outer Subject is another",
     "smime_new_subject_rfc9788": "S/MIME, RFC 9788; the outer Subject is another",
+    "smime_new_subject_opaque": "S/MIME, opaque, RFC 9788; the outer Subject is another",
+    "smime_new_from_rfc7508": "S/MIME, RFC 7508; the outer From is another",
+    "smime_new_from_rfc9788": "S/MIME, RFC 9788; the outer From is another",
+    "smime_new_to_rfc7508": "S/MIME, RFC 7508 for somebody else; the outer To is the victim",
+    "smime_new_to_rfc9788": "S/MIME, RFC 9788 for somebody else; the outer To is the victim",
     "smime_added_reply_to": "S/MIME, wrapped; a Reply-To added outside",
+    "smime_two_subject": "S/MIME, wrapped; another Subject above the others",
+    "smime_subject_unprotected": "S/MIME, RFC 7508 without Subject among the protected fields",
+    "smime_old": "S/MIME, wrapped, two days old",
+    "smime_old_new_subject": "S/MIME, wrapped, two days old; Subject, Date and Message-ID outside are new",
+    "smime_old_new_date": "S/MIME, RFC 7508, two days old, Date not protected; Date and Message-ID outside are new",
+    "smime_undated": "S/MIME, RFC 7508, Date not protected and no signingTime",
+    "smime_expired": "S/MIME by a certificate that ended yesterday, under the trusted root",
+    "smime_not_for_mail": "S/MIME by a certificate for TLS clients, under the trusted root",
+    "smime_other_signer": "S/MIME by a certificate for another address of the CA, under the trusted root",
+    "smime_rsa_1024": "S/MIME by an RSA key of 1024 bits",
+    "smime_sha1": "S/MIME with SHA-1",
+    "smime_no_attributes": "S/MIME without signed attributes",
+    "smime_embedded": "S/MIME, multipart/signed whose signature has the content in it, too",
+    "smime_third_part": "S/MIME, multipart/signed with a third part",
+    "smime_parts_behind": "S/MIME, within multipart/mixed, another part behind it",
+    "smime_few_fields": "a good mail: S/MIME, RFC 7508 for From, To and Subject only",
+    "smime_two_signers": "a good mail: S/MIME by two certificates for the sender",
+    "smime_two_signers_one_broken": "S/MIME by two; the second signature is wrong",
+    "smime_two_signers_one_stranger": "S/MIME by two; the second has a root that nobody trusts",
     "smime_impostor": "S/MIME by a certificate for the CA's address under a root nobody trusts",
     "smime_other_address": "S/MIME, a trusted root; From is another address than the certificate has",
     "smime_changed": "S/MIME, the signed text is changed",
@@ -232,32 +258,93 @@ def _list_mail(challenge, signer, _stranger):
     return b"List-Id: <staff.list.example>\r\n" + signer.sign(compose(challenge))
 
 
+OLD = 2 * 86400
+
+# variant: how its signature is made, given the CA's identity and the impostor's
+_SIGNINGS = {
+    "subject_unprotected": lambda i, s: Signing(protected=tuple(f for f in PROTECTED if f != "subject")),
+    "old": lambda i, s: Signing(moment=time.time() - OLD),
+    "old_new_subject": lambda i, s: Signing(moment=time.time() - OLD),
+    "old_new_date": lambda i, s: Signing(moment=time.time() - OLD, protected=("from", "to", "subject")),
+    "few_fields": lambda i, s: Signing(protected=("from", "to", "subject")),
+    "undated": lambda i, s: Signing(moment=0, protected=("from", "to", "subject")),
+    "sha1": lambda i, s: Signing(digest="sha1"),
+    "no_attributes": lambda i, s: Signing(attributes=False),
+    "embedded": lambda i, s: Signing(embed=True),
+    "two_signers": lambda i, s: Signing(second=i.another()),
+    "two_signers_one_broken": lambda i, s: Signing(second=i.another(), break_second=True),
+    "two_signers_one_stranger": lambda i, s: Signing(second=s),
+}
+
+# variant: who signs
+_SIGNERS = {
+    "impostor": lambda i, s: s,
+    "expired": lambda i, s: i.another(began=30, ends=-1),
+    "not_for_mail": lambda i, s: i.another(eku=ExtendedKeyUsageOID.CLIENT_AUTH),
+    "other_signer": lambda i, s: i.another("sales@" + i.address.partition("@")[2]),
+    "rsa_1024": lambda i, s: i.another(rsa_bits=1024),
+}
+_RFC7508 = ("few_fields", "subject_unprotected", "old_new_date", "undated")
+
+
+def _smime_form(variant):
+    if variant == "unprotected":
+        return "smime-unprotected"
+    if variant in _RFC7508 or variant.endswith("_rfc7508"):
+        return "smime-rfc7508"
+    if variant.endswith("_opaque"):
+        return "smime-rfc9788-opaque"
+    return "smime-rfc9788" if variant.endswith("_rfc9788") else "smime-wrap"
+
+
 def _smime(variant, challenge, stranger, identity, impostor):
-    form = {"smime_unprotected": "smime-unprotected", "smime_new_subject_rfc7508": "smime-rfc7508",
-            "smime_new_subject_rfc9788": "smime-rfc9788"}.get(variant, "smime-wrap")
-    if variant == "smime_impostor":
-        identity = impostor
+    variant = variant.removeprefix("smime_")
     wanted = challenge.recipient
-    if variant == "smime_new_to":
+    if variant.startswith("new_to"):
         challenge.recipient = "somebody." + wanted
-    if variant == "smime_other_address":
+    if variant == "other_address":
         # The certificate stays what it is; the mail claims to come from elsewhere in the domain.
         challenge.sender = "other-" + challenge.sender
-    message = protect(compose(challenge), form, identity)
+    if variant.startswith("old"):
+        challenge.date = time.time() - OLD
+    signing = _SIGNINGS.get(variant, lambda i, s: Signing())(identity, impostor)
+    signer = _SIGNERS.get(variant, lambda i, s: i)(identity, impostor)
+    message = protect(compose(challenge), _smime_form(variant), signer, signing)
     head, gap, body = message.partition(b"\r\n\r\n")
-    changes = {"smime_new_subject": (b"Subject", f"ACME: {stray_token()}"),
-               "smime_new_subject_rfc7508": (b"Subject", f"ACME: {stray_token()}"),
-               "smime_new_subject_rfc9788": (b"Subject", f"ACME: {stray_token()}"),
-               "smime_new_from": (b"From", f"acme@{stranger.domain}"), "smime_new_to": (b"To", wanted)}
-    if variant in changes:
-        field, value = changes[variant]
-        head = re.sub(rb"(?m)^" + field + rb": [^\r\n]*", field + b": " + value.encode(), head, count=1)
-    elif variant == "smime_added_reply_to":
+    head, body = _smime_outside(variant, challenge, wanted, stranger, head, body)
+    return head + gap + body
+
+
+def _replaced(head, field, value):
+    return re.sub(rb"(?m)^" + field.encode() + rb": [^\r\n]*", f"{field}: {value}".encode(), head, count=1)
+
+
+def _smime_outside(variant, challenge, wanted, stranger, head, body):
+    """Header and body after a stranger had them in hands."""
+    if variant.startswith(("new_subject", "old_new_subject")):
+        head = _replaced(head, "Subject", f"ACME: {stray_token()}")
+    elif variant.startswith("new_from"):
+        head = _replaced(head, "From", f"acme@{stranger.domain}")
+    elif variant.startswith("new_to"):
+        head = _replaced(head, "To", wanted)
+    elif variant == "added_reply_to":
         head = re.sub(rb"(?m)^Reply-To: [^\r\n]*\r\n", b"", head)
         head = f"Reply-To: mallory@{stranger.domain}\r\n".encode() + head
-    elif variant == "smime_changed":
+    elif variant == "two_subject":
+        head = f"Subject: ACME: {stray_token()}\r\n".encode() + head
+    elif variant == "changed":
         body = body.replace(b"certification authority", b"certain authority")
-    return head + gap + body
+    elif variant == "third_part":
+        boundary = re.search(rb'boundary="([^"]+)"', head).group(1)
+        body = body.replace(b"--" + boundary + b"--", b"--" + boundary + b"\r\n\r\nMore.\r\n--" + boundary + b"--")
+    elif variant == "parts_behind":
+        kind = re.search(rb"(?ms)^Content-Type: .*?(?=^\S|\Z)", head).group(0)
+        head = head.replace(kind, b'Content-Type: multipart/mixed; boundary="outside"')
+        body = b"--outside\r\n" + kind + b"\r\n\r\n" + body + b"\r\n--outside\r\n\r\nMore.\r\n--outside--\r\n"
+    if variant.startswith("old_new"):
+        head = _replaced(head, "Date", date_value(time.time()))
+        head = _replaced(head, "Message-ID", new_message_id(challenge.sender.partition("@")[2]))
+    return head, body
 
 
 def _lax(challenge, signer):

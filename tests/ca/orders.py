@@ -186,7 +186,7 @@ class Orders:
             self.refresh_order(order)
             if order.status == "processing":
                 order.polls_left -= 1
-                if order.polls_left < 0:
+                if order.polls_left < 0 and not self.behaviour["issuance_held"]:
                     self.issue(order)
             return self.order_response(order)
 
@@ -361,7 +361,7 @@ class Orders:
             else:
                 order.status = "processing"
                 order.polls_left = int(self.behaviour["finalize_processing"])
-                if order.polls_left == 0:
+                if order.polls_left == 0 and not self.behaviour["issuance_held"]:
                     self.issue(order)
             return self.order_response(order)
 

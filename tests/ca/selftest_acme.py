@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import ssl
 import threading
 import time
 import unittest
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 import behaviour
 import config
 from selftest_client import b64, unb64
-from selftest_world import HERE, Case, World, headers_of
+from selftest_world import HERE, Case, World, headers_of, make_csr
 
 HMAC_KEY = b64(b"k" * 32)
 
@@ -237,6 +238,51 @@ class Misbehaviour(Case):
         self.assertEqual(self.client.get(url).status, 503)
         self.assertIsNone(self.client.get(url).headers["Replay-Nonce"])
         self.assertEqual(self.client.get(url).json, self.client.directory)
+
+    def test_faults_for_one_address_or_order(self):
+        other = "other." + self.address
+        self.switch(authz_valid=True, faults={
+            "newOrder": [{"address": other, "status": 503, "count": -1}, {"status": 500}],
+            "order": {"order_status": "ready", "address": self.address, "status": 503, "count": -1}})
+        self.refused("serverInternal", 503, self.client.order, other)
+        self.refused("serverInternal", 500, self.client.order, self.address)
+        url, order = self.client.order(self.address)
+        self.refused("serverInternal", 503, self.client.order, other)
+        self.refused("serverInternal", 503, self.client.fetch, url)
+        self.client.post(order["finalize"], {"csr": make_csr([self.address])[1]})
+        self.assertEqual(self.client.fetch(url)["status"], "valid")
+        about = [r["concerns"] for r in self.log("request") if r["endpoint"] in ("newOrder", "order", "finalize")]
+        self.assertEqual(about, [[other], [self.address], [self.address], [other]] + [[self.address]] * 3)
+
+    def test_issuance_held(self):
+        self.switch(authz_valid=True, issuance_held=True)
+        url, order = self.client.order(self.address)
+        self.client.post(order["finalize"], {"csr": make_csr([self.address])[1]})
+        self.assertEqual({self.client.fetch(url)["status"] for _ in range(3)}, {"processing"})
+        self.switch(issuance_held=False)
+        self.assertEqual(self.client.fetch(url)["status"], "valid")
+
+    def test_another_status_after_acting(self):
+        self.switch(faults={"newOrder": {"answer_status": 200}})
+        answer = self.client.post(self.client.directory["newOrder"],
+                                  {"identifiers": [{"type": "email", "value": self.address}]})
+        self.assertEqual(answer.status, 200)
+        self.assertEqual([r["done"] for r in self.log("request") if "done" in r], [201])
+
+    def test_door(self):
+        self.addCleanup(self.admin.post, "/door", {"how": "open"})
+        self.client.new_nonce()
+        self.admin.post("/door", {"how": "refuse"})
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            self.client.new_nonce()     # the connection has ended
+        with self.assertRaises(ConnectionRefusedError):
+            self.client.new_nonce()
+        self.admin.post("/door", {"how": "stranger"})
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            self.client.new_nonce()
+        self.admin.post("/door", {"how": "open"})
+        self.client.new_nonce()
+        self.client.order(self.address)
 
     def test_order_and_challenge_end_invalid(self):
         self.switch(challenge_invalid=True)

@@ -57,23 +57,29 @@ class TestCa:
         self.lookup = KeyLookup(config["dns_check"], config["dkim_keys"])
         self.pki = Pki(self.state_dir, config["key_type"], config["http_url"].rstrip("/"))
         self.tls_files = self._tls_files()
+        self.stranger_tls = self._made_tls(os.path.join(self.state_dir, "stranger-tls"))
         self.mail_tls = tls_context(*self.tls_files) if config["smtp_starttls"] else None
         self.issuer = Issuer(self, self.pki)
         self.mail_out = MailOut(self)
         self.mail_in = MailIn(self)
         self.acme = Acme(self)
         self.ports = {}
-        self._servers = []
+        self._servers = {}
+        self._at_door = threading.Lock()
 
     def _tls_files(self):
         if self.config["tls_cert"]:
             return self.config["tls_cert"], self.config["tls_key"]
+        return self._made_tls(self.state_dir)
+
+    def _made_tls(self, folder):
+        os.makedirs(folder, exist_ok=True)
         names = list(self.config["tls_names"])
         host = urllib.parse.urlsplit(self.base_url).hostname
         for name in (host, self.config["helo"], "localhost", "127.0.0.1"):
             if name and name not in names:
                 names.append(name)
-        return make_tls(self.state_dir, names)
+        return make_tls(folder, names)
 
     def start(self):
         """Listen and serve in background threads."""
@@ -92,14 +98,28 @@ class TestCa:
         self.journal.event("started", ports=self.ports, base_url=self.base_url, pid=os.getpid())
 
     def _serve(self, name, listen, handler, context=None):
-        server = Server((listen["host"], listen["port"]), handler, context)
+        server = Server((listen["host"], self.ports.get(name, listen["port"])), handler, context)
         self.ports[name] = server.server_address[1]
-        self._servers.append(server)
+        self._servers[name] = server
         server.run()
+
+    def door(self, how):
+        """What somebody finds who comes to the ACME port: "open", "refuse" (nobody listens) or
+        "stranger" (a certificate of our name whose root nobody has). Connections that there are end."""
+        with self._at_door:
+            server = self._servers.pop("acme", None)
+            if server:
+                server.shutdown()
+                server.server_close()
+                server.hang_up()
+            if how != "refuse":
+                files = self.stranger_tls if how == "stranger" else self.tls_files
+                self._serve("acme", self.config["listen"], acme_handler(self), tls_context(*files))
+        self.journal.event("door", how=how)
 
     def stop(self):
         self.stopping.set()
-        for server in self._servers:
+        for server in self._servers.values():
             server.shutdown()
             server.server_close()
         self.mail_in.stop()

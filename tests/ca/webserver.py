@@ -3,6 +3,7 @@
 The protocol itself is in acme.py; this module knows sockets and headers only.
 """
 
+import contextlib
 import email.utils
 import json
 import socket
@@ -47,7 +48,7 @@ class CloseWithoutAnswer(Exception):
 
 class Server(ThreadingHTTPServer):
     """One thread a connection; the TLS handshake happens in that thread, so a silent
-    client holds up nobody else."""
+    client holds up nobody else. `tls` may be changed: it is for connections to come."""
     daemon_threads = True
     request_queue_size = 256
     allow_reuse_address = True
@@ -56,6 +57,7 @@ class Server(ThreadingHTTPServer):
         if address_family or ":" in address[0]:
             self.address_family = address_family or socket.AF_INET6
         self.tls = context
+        self._open, self._lock = set(), threading.Lock()
         super().__init__(address, handler)
 
     def get_request(self):
@@ -64,7 +66,22 @@ class Server(ThreadingHTTPServer):
         if self.tls:
             connection = self.tls.wrap_socket(connection, server_side=True,
                                               do_handshake_on_connect=False)
+        with self._lock:
+            self._open.add(connection)
         return connection, peer
+
+    def shutdown_request(self, request):
+        with self._lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self):
+        """End every connection there is; requests under way get no answer."""
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    # Below TLS: a thread that reads from it is to see the end, not a changed object.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
         """Clients that go away, or do not trust the certificate, are no news here."""
@@ -113,7 +130,11 @@ def acme_handler(ca):
             fault = None
             try:
                 request.body = self.read_body()
-                fault = ca.behaviour.take_fault(endpoint) if endpoint else None
+                addresses, order_status = ca.acme.concerns(request)
+                request.notes["concerns"] = addresses or None
+                fault = ca.behaviour.take_fault(endpoint, addresses, order_status) if endpoint else None
+                if fault:     # before what may take for ever
+                    ca.journal.event("fault", endpoint=endpoint, path=self.path, concerns=addresses or None, fault=fault)
                 response = self.respond(request, fault or {})
             except CloseWithoutAnswer:
                 self.close_connection = True
@@ -141,6 +162,7 @@ def acme_handler(ca):
             else:
                 response = self.act(request)
                 request.notes["done"] = response.status if fault else None
+                response.status = fault.get("answer_status", response.status)
                 self.pause(fault.get("hang_after"))
                 if fault.get("drop_after"):
                     raise CloseWithoutAnswer

@@ -3,11 +3,12 @@
 import os
 import shutil
 import stat
+import subprocess
 import threading
 
 import mailtools
 from mailtools import message, unique
-from namespace import run
+from namespace import environment, run
 from product import DIR, ETC, Failed, Product, require
 from stage import Stage, StageCase
 
@@ -161,6 +162,43 @@ class Backup(StageCase):
                 self.p.ctl('restore', self.stage.base + '/' + name, user='root')
             self.assertFalse(os.path.exists(STORE))
             os.rename(STORE + '.away', STORE)
+        self.p.start()
+        self.assert_signs(self.first)
+
+    def planted(self, name, target, *command):
+        """enrollctl as root, with a link at STORE + name made by a service user just before; $$ in the name is its process id."""
+        argv = ['sh', '-c', 'setpriv --reuid enroll-in --regid enroll-in --init-groups -- ln -s "$1" "%s%s" && shift && exec "$@"' % (STORE, name),
+                'sh', target, self.p.program('enrollctl'), '--config', self.p.config_file, *command]
+        return subprocess.run(argv, capture_output=True, text=True, env=environment(), cwd=DIR)
+
+    def test_no_link_of_a_service_user_is_followed(self):
+        """The store's folder belongs to the group of the services; what root does there must not end up elsewhere."""
+        victim, fresh = ETC + '/victim', ETC + '/fresh'
+        with open(victim, 'w') as file:
+            file.write('precious\n')
+        os.chmod(victim, 0o600)
+        folder = self.backup('--with-keys')
+        for target in (victim, fresh):
+            with self.subTest('backup', target=target):
+                done = self.planted('.backup-$$', target, 'backup', self.stage.base + '/planted')
+                self.assertEqual(done.returncode, 1, done.stdout)
+                self.assertFalse(os.path.exists(self.stage.base + '/planted'), 'half a backup is none')
+        os.symlink(ETC, self.stage.base + '/link')
+        self.assertEqual(self.p.ctl_run('backup', self.stage.base + '/link', user='root').returncode, 1)
+        self.p.stop()
+        os.rename(STORE, STORE + '.away')
+        for name, target in (('.restore-$$', victim), ('.restore-$$', fresh), ('', fresh), ('', victim)):
+            with self.subTest('restore', name=name, target=target):
+                done = self.planted(name, target, 'restore', folder)
+                self.assertEqual(done.returncode, 1, done.stdout)
+                for left in [n for n in os.listdir(DIR + '/lib') if os.path.islink(DIR + '/lib/' + n)]:
+                    os.unlink(DIR + '/lib/' + left)
+        with open(victim) as file:
+            self.assertEqual(file.read(), 'precious\n')
+        self.assertEqual((os.stat(victim).st_uid, stat.S_IMODE(os.stat(victim).st_mode)), (0, 0o600))
+        self.assertFalse(os.path.lexists(fresh))
+        self.assertFalse([n for n in os.listdir(ETC) if n.endswith(('-wal', '-shm', '-journal')) or '.new-' in n])
+        os.rename(STORE + '.away', STORE)
         self.p.start()
         self.assert_signs(self.first)
 

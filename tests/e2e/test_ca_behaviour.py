@@ -48,6 +48,9 @@ class Group:
 NEW_ORDER = dict(challenge_trigger='newOrder')
 AT_FETCH = dict(challenge_trigger='authz-fetch')
 AFTER_POST = dict(challenge_trigger='challenge-post')
+# The mail is there while newOrder still waits for its answer.
+MAIL_BEFORE_ANSWER = dict(NEW_ORDER, faults={'newOrder': {'hang_after': 3}})
+CHECKED_LATE = dict(reply_checked_late=4)
 
 
 def every_trigger(join, after_post=ENROLLS):
@@ -59,6 +62,8 @@ def every_trigger(join, after_post=ENROLLS):
 
 
 FORMS = [
+    Row('mail before the answer to newOrder is out', alone=True, **MAIL_BEFORE_ANSWER),
+    Row('reply checked late', alone=True, **CHECKED_LATE),
     Row('subject folded', challenge_subject='folded'),
     Row('subject in RFC 2047 Q', challenge_subject='encoded-q'),
     Row('subject in RFC 2047 B', challenge_subject='encoded-b'),
@@ -85,9 +90,10 @@ FORMS = [
     Row('Retry-After as a date', retry_after_as_date=True, finalize_processing=2, alone=True),
     Row('Retry-After longer than poll-seconds', poll_retry_after=3, finalize_processing=1, alone=True),
     Row('three polls after finalize', finalize_processing=3, alone=True),
-    # By chance, and one for certain: chance alone spares all of an enrollment's requests one time in twenty.
-    Row('a third of all nonces refused', nonce_reject_share=0.3, alone=True,
-        faults={'newOrder': {'status': 400, 'type': 'badNonce', 'detail': 'one for certain'}}),
+    # Not by chance: three in a row, and the enrollment would wait.
+    Row('two nonces refused for each kind of request', alone=True, faults={
+        endpoint: {'status': 400, 'type': 'badNonce', 'detail': 'not by chance', 'count': 2}
+        for endpoint in ('newOrder', 'authz', 'challenge', 'order', 'finalize', 'certificate')}),
     Row('order refused: identifiers of another type', ends=NEEDS_ADMIN, mails=False,
         says='identifiers have type dns here.*see ca.identifier-type', identifier_type='dns', alone=True),
 ]
@@ -115,6 +121,8 @@ GROUPS = [
     Group('strings, auto', every_trigger('strings') + PRESETS_STRINGS, token_join='strings',
           challenge_trigger='auto', trigger_grace=2),
     Group('strings, post-first', every_trigger('strings') + [
+        Row('mail before the answer to newOrder is out', alone=True, **MAIL_BEFORE_ANSWER),
+        Row('POST before the reply, reply checked late', alone=True, **CHECKED_LATE),
         Row('a POST before the reply ends it', ends=TRIES_AGAIN, says='no reply mail was found',
             alone=True, post_before_reply='invalid', challenge_mail_delay=600)],
           token_join='strings', challenge_trigger='post-first'),
@@ -295,12 +303,28 @@ class CaBehaviour(StageCase):
         self.assertGreaterEqual(posted['time'] - self.many.ca_log('challenge_sent', row.user)[0]['time'], 2)
 
     def test_nonces_were_refused_and_repeated(self):
-        row = next(r for r in ROWS if r.name.startswith('a third'))
-        refused = [r for r in self.many.ca_log('request') if r.get('problem', '') and
-                   'badNonce' in str(r['problem'])]
-        self.assertTrue(refused, 'the switch did something')
+        row = next(r for r in ROWS if r.name.startswith('two nonces refused'))
+        refused = [r for r in self.many.ca_log('fault') if r['fault'].get('type') == 'badNonce']
+        self.assertEqual(len(refused), 12)
+        self.assertNotIn('waiting', self.many.events(row.user))
         self.assertEqual(row.shown['enrollment']['state'], 'active')
         self.assertEqual(row.shown['enrollment'].get('attempts', 0), 0)
+
+    def test_the_mail_came_before_the_order_was_known(self):
+        """It was told to come again, by the CA's log, and came."""
+        for row in ROWS:
+            if row.name == 'mail before the answer to newOrder is out':
+                with self.subTest(row.group.name):
+                    self.assertTrue(self.many.ca_log('challenge_deferred', row.user))
+                    self.assertNotIn('foreign_challenge', self.many.events(row.user))
+
+    def test_a_late_verdict_is_waited_for(self):
+        for row in ROWS:
+            if row.name.endswith('reply checked late'):
+                with self.subTest(row.group.name):
+                    posted = self.many.ca_log('challenge_posted', row.user)[0]
+                    valid = self.many.ca_log('challenge_valid', row.user)[0]
+                    self.assertGreater(valid['time'] - posted['time'], 2)
 
     def test_dns_identifiers(self):
         row = next(r for r in ROWS if r.name == 'identifier-type dns')

@@ -23,6 +23,9 @@ def run_as(user, *argv):
 CONNECT = ("import socket,sys\ns=socket.socket(socket.AF_UNIX)\n"
            "s.connect(sys.argv[1])\nprint('connected')")
 
+SILENT = ("import socket,sys\nall=[socket.socket(socket.AF_UNIX) for _ in range(50)]\n"
+          "for s in all: s.connect(sys.argv[1])\nprint('50 connected',flush=True)\nsys.stdin.readline()")
+
 
 class Roles(StageCase):
     @classmethod
@@ -79,6 +82,18 @@ class Roles(StageCase):
                 except ConnectionResetError:
                     continue        # refused while we were still talking
                 self.assertIn(b'"ok":false', answer)
+        self.assertTrue(self.p.running('enrolld'))
+
+    def test_clients_that_connect_and_stay_silent_keep_nobody_out(self):
+        """More of them than enrolld serves at one time, and they hold on; whoever asks something is answered all the same."""
+        silent = subprocess.Popen(service.as_user('helpdesk1', ['/usr/bin/python3', '-c', SILENT, self.p.config['control']['socket']]),
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self.assertEqual(silent.stdout.readline(), '50 connected\n')
+            for user in ('admin1', 'helpdesk1', 'root'):
+                self.assertIn('mode', self.p.ctl('status', user=user))
+        finally:
+            silent.communicate('end\n', timeout=120)
         self.assertTrue(self.p.running('enrolld'))
 
     def test_strangers_cannot_speak_to_the_milter_sockets(self):

@@ -62,6 +62,24 @@ class Running(StageCase):
         self.assertEqual([self.pid(n) for n in ('outbound', 'inbound', 'enrolld')], pids)
         self.assertTrue(all(self.p.running(n) for n in ('outbound', 'inbound', 'enrolld')))
 
+    def test_after_a_reload_requests_and_mail_events_follow_the_new_configuration(self):
+        """What the outbound instance writes on behalf of its callbacks is no matter of its start."""
+        before = self.p.config
+        mark = self.p.log_mark()
+        self.p.configure(certificate={'generation': 'multipurpose'}, milter={'mail-events': 3})
+        try:
+            self.p.signal('outbound', signal.SIGUSR1)
+            self.p.wait_log(mark=mark, name='outbound', event='reloaded')
+            for _ in range(5):
+                self.mail(PEOPLE[2])
+            shown = self.until(lambda: self.p.show(PEOPLE[2]), what='it is requested')
+            self.assertEqual(shown['enrollment']['profile'], 'mailbox-multipurpose')
+            self.until(lambda: len(self.p.json('mail')['mail']) == 3, what='three mail events are kept')
+        finally:
+            self.p.config = before
+            self.p.write_config()
+            self.p.restart('outbound')
+
     def test_a_configuration_that_cannot_be_used_leaves_the_old_one_in_force(self):
         for change in ({'mode': 'nonsense'}, {'master': {'key': ETC + '/none.key'}, 'ca': {'anchor-file': ETC + '/none.pem'}}):
             with self.subTest(change):

@@ -559,6 +559,14 @@ START_TEST(check_looks_at_files)
 	strcpy(name, write_file("broken.pem", certificate, strlen(certificate)));
 	snprintf(text, sizeof(text), BASE "ca = { anchor-file = \"%s\"; };\n", name);
 	ck_assert(check_says(text, "damaged: not all of it can be read as PEM certificates"));
+	ck_assert_int_eq(chmod(name, 0600), 0);
+	snprintf(text, sizeof(text), BASE "mode = \"sign\";\nusers = { inbound = \"nobody\"; };\n" CA("challenge-anchor-file = \"%s\";"), name);
+	ck_assert(check_says(text, "error: ca.challenge-anchor-file: "));
+	ck_assert(check_says(text, "user nobody, which checks the challenges, cannot read it (mode 0600); chmod 0644"));
+	ck_assert_int_eq(chmod(name, 0644), 0);
+	ck_assert(!check_says(text, "cannot read it"));
+	ck_assert(check_says(BASE CA("challenge-anchor-file = \"/b\"; challenge-authentication = \"none-from-network\"; challenge-networks = [ \"192.0.2.0/24\" ];"),
+		"warning: ca.challenge-anchor-file: nothing uses it"));
 	snprintf(text, sizeof(text), BASE "milter = { spool-directory = \"%s\"; };\n", folder);
 	ck_assert_int_eq(chmod(folder, 0755), 0);
 	ck_assert(check_says(text, "mode 0755, mail rests in it; chmod 1770"));

@@ -1,11 +1,15 @@
 /*
  * tests/unit/test_http.c - what an HTTPS request to a CA survives, and what becomes of one that fails.
+ *
+ * It is over 800 lines because the cases share one server, one proxy and their ways of going wrong.
  */
 #include "config.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -303,6 +307,21 @@ START_TEST(failure_after_sending_is_lost)
 }
 END_TEST
 
+/* libcurl would send it again, five times. */
+START_TEST(what_meets_the_end_of_a_kept_connection_is_sent_once)
+{
+	struct http_response r;
+	struct err err = ERR_INIT;
+
+	ck_assert_int_eq(ask(HTTP_GET, "/good", &r, &err), HTTP_ANSWERED);
+	http_response_clear(&r);
+	ck_assert_int_eq(ask(HTTP_POST, "/nothing", &r, &err), HTTP_LOST);
+	http_response_clear(&r);
+	ck_assert_uint_eq(requests, 2);
+	ck_assert_str_eq(err.type, "lost");
+}
+END_TEST
+
 START_TEST(header_of_a_short_answer_is_kept)
 {
 	struct http_response r;
@@ -459,6 +478,302 @@ START_TEST(threads_share_the_pool)
 }
 END_TEST
 
+/* ---- Link fields --------------------------------------------------------------------------------------------------- */
+
+#define HERE "https://ca.example/acme/cert/1"
+
+static const struct {
+	const char *name, *field, *rel, *found; /* blank separated */
+} link_rows[] = {
+	{"a plain one", "<https://ca.example/2>;rel=\"alternate\"", "alternate", "https://ca.example/2"},
+	{"without quotes, in other case", "<https://ca.example/2> ; REL = Alternate", "alternate", "https://ca.example/2"},
+	{"relative to the answer", "<2/alternate>;rel=\"alternate\"", "alternate", "https://ca.example/acme/cert/2/alternate"},
+	{"two in a line", "<https://a.example/>;rel=\"alternate\",<https://b.example/>;rel=\"alternate\"", "alternate",
+		"https://a.example/ https://b.example/"},
+	{"one of two types", "<https://a.example/>;rel=\"up alternate\"", "alternate", "https://a.example/"},
+	{"a comma and a bracket in the URL", "<https://a.example/1,2;3>;rel=alternate", "alternate", "https://a.example/1,2;3"},
+	{"other parameters around", "<https://a.example/>;title=\"x\\\";,<y>\";rel=\"alternate\";hreflang=en;x", "alternate", "https://a.example/"},
+	{"another type", "<https://a.example/>;rel=\"index\"", "alternate", ""},
+	{"a type that begins like it", "<https://a.example/>;rel=\"alternate2\"", "alternate", ""},
+	{"no type", "<https://a.example/>", "alternate", ""},
+	{"only the first rel counts", "<https://a.example/>;rel=up;rel=alternate", "alternate", ""},
+	{"about another resource", "<https://a.example/>;anchor=\"/x\";rel=alternate", "alternate", ""},
+	{"plain http", "<http://a.example/>;rel=alternate", "alternate", ""},
+	{"no URL", "<https://a b/>;rel=alternate", "alternate", ""},
+	{"the same twice", "<https://a.example/>;rel=alternate, <https://a.example/>;rel=alternate", "alternate", "https://a.example/"},
+	{"no closing bracket", "<https://a.example/;rel=alternate", "alternate", ""},
+	{"no closing quote", "<https://a.example/>;rel=\"alternate", "alternate", ""},
+	{"rubbish behind a good one", "<https://a.example/>;rel=alternate, what <https://b.example/>;rel=alternate", "alternate", "https://a.example/"},
+	{"empty members", ",, <https://a.example/>;rel=alternate,,", "alternate", "https://a.example/"},
+	{"nothing", "", "alternate", ""},
+};
+
+START_TEST(link_is_found)
+{
+	struct strlist fields = {0}, found = {0};
+	struct buf text = BUF_INIT;
+
+	ck_assert(strlist_add(&fields, link_rows[_i].field));
+	ck_assert(http_links(&fields, link_rows[_i].rel, HERE, 8, &found));
+	for (size_t i = 0; i < found.n; i++)
+		buf_printf(&text, "%s%s", i ? " " : "", found.v[i]);
+	ck_assert_msg(strcmp(buf_str(&text), link_rows[_i].found) == 0, "%s: \"%s\"", link_rows[_i].name, buf_str(&text));
+	buf_clear(&text);
+	strlist_clear(&fields);
+	strlist_clear(&found);
+}
+END_TEST
+
+START_TEST(links_without_end_are_cut)
+{
+	struct strlist fields = {0}, found = {0};
+	char text[64];
+
+	for (int i = 0; i < 100; i++) {
+		snprintf(text, sizeof text, "<https://a.example/%d>;rel=alternate", i);
+		ck_assert(strlist_add(&fields, text));
+	}
+	ck_assert(http_links(&fields, "alternate", HERE, 8, &found));
+	ck_assert_uint_eq(found.n, 8);
+	strlist_clear(&fields);
+	strlist_clear(&found);
+}
+END_TEST
+
+/* ---- proxy --------------------------------------------------------------------------------------------------------- */
+
+/* A proxy that knows CONNECT and nothing else, or refuses everybody. */
+struct proxy {
+	int fd;
+	unsigned port;
+	bool refuses;
+	atomic_uint asked;
+	char request[256]; /* the last request line */
+	pthread_t thread;
+};
+
+static void relay(int a, int b)
+{
+	struct pollfd ends[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
+	char piece[4096];
+	ssize_t n;
+
+	while (poll(ends, 2, -1) > 0)
+		for (int i = 0; i < 2; i++)
+			if (ends[i].revents) {
+				n = read(ends[i].fd, piece, sizeof piece);
+				if (n <= 0 || write(ends[1 - i].fd, piece, (size_t)n) != n)
+					return;
+			}
+}
+
+static int connect_to(unsigned port)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static void proxy_serve(struct proxy *p, int client)
+{
+	static const char yes[] = "HTTP/1.1 200 Go\r\n\r\n", no[] = "HTTP/1.1 407 No\r\nContent-Length: 0\r\nRetry-After: 5\r\n\r\n";
+	const char *answer = p->refuses ? no : yes;
+	char head[2048] = "";
+	size_t len = 0;
+	ssize_t n;
+	unsigned port;
+	int server_fd = -1;
+
+	while (!strstr(head, "\r\n\r\n") && len < sizeof head - 1 && (n = read(client, head + len, sizeof head - 1 - len)) > 0)
+		len += (size_t)n;
+	atomic_fetch_add(&p->asked, 1);
+	snprintf(p->request, sizeof p->request, "%.*s", (int)strcspn(head, "\r"), head);
+	if (!p->refuses && sscanf(head, "CONNECT 127.0.0.1:%u ", &port) == 1)
+		server_fd = connect_to(port);
+	if ((p->refuses || server_fd >= 0) && write(client, answer, strlen(answer)) > 0 && server_fd >= 0)
+		relay(client, server_fd);
+	if (server_fd >= 0)
+		close(server_fd);
+	close(client);
+}
+
+static void *proxy_run(void *arg)
+{
+	struct proxy *p = arg;
+	int client;
+
+	while ((client = accept(p->fd, NULL, NULL)) >= 0)
+		proxy_serve(p, client);
+	return NULL;
+}
+
+static void proxy_start(struct proxy *p, bool refuses)
+{
+	memset(p, 0, sizeof *p);
+	p->refuses = refuses;
+	p->fd = silent_listener(&p->port);
+	pthread_create(&p->thread, NULL, proxy_run, p);
+}
+
+static void proxy_end(struct proxy *p)
+{
+	shutdown(p->fd, SHUT_RDWR);
+	pthread_join(p->thread, NULL);
+	close(p->fd);
+}
+
+/* GET /good by a struct http of its own. */
+static enum http_fate ask_by(const char *proxy, struct err *err)
+{
+	struct http_settings set = {.ca_file = ca_file, .total_seconds = 20, .proxy = proxy};
+	struct http *by = http_new(&set, err);
+	char url[128];
+	struct http_request q = {.method = HTTP_GET, .url = url};
+	struct http_response r;
+	enum http_fate fate;
+
+	ck_assert_ptr_nonnull(by);
+	snprintf(url, sizeof url, "%s/good", base);
+	fate = http_perform(by, &q, &r, err);
+	ck_assert(fate != HTTP_ANSWERED || (r.status == 200 && strcmp(buf_str(&r.body), "{\"a\":1}") == 0));
+	http_response_clear(&r);
+	http_free(by);
+	return fate;
+}
+
+START_TEST(proxy_is_used_when_it_is_named)
+{
+	struct proxy p;
+	struct err err = ERR_INIT;
+	char url[64], wanted[64];
+
+	proxy_start(&p, false);
+	snprintf(url, sizeof url, "http://127.0.0.1:%u", p.port);
+	setenv("no_proxy", "*", 1); /* the configuration comes first */
+	ck_assert_msg(ask_by(url, &err) == HTTP_ANSWERED, "%s", err.text);
+	ck_assert_uint_eq(atomic_load(&p.asked), 1);
+	snprintf(wanted, sizeof wanted, "CONNECT 127.0.0.1:%u HTTP/1.1", https_server_port(server));
+	ck_assert_str_eq(p.request, wanted);
+	ck_assert_uint_eq(requests, 1);
+	proxy_end(&p);
+}
+END_TEST
+
+START_TEST(proxy_of_the_environment_is_used_unless_it_is_to_be_direct)
+{
+	struct proxy p;
+	struct err err = ERR_INIT;
+	char url[64];
+
+	proxy_start(&p, false);
+	snprintf(url, sizeof url, "http://127.0.0.1:%u", p.port);
+	setenv("https_proxy", url, 1);
+	unsetenv("no_proxy");
+	unsetenv("NO_PROXY");
+	ck_assert_int_eq(ask_by("direct", &err), HTTP_ANSWERED);
+	ck_assert_uint_eq(atomic_load(&p.asked), 0);
+	ck_assert_int_eq(ask_by(NULL, &err), HTTP_ANSWERED);
+	ck_assert_uint_eq(atomic_load(&p.asked), 1);
+	setenv("no_proxy", "127.0.0.1", 1);
+	ck_assert_int_eq(ask_by(NULL, &err), HTTP_ANSWERED);
+	ck_assert_uint_eq(atomic_load(&p.asked), 1);
+	proxy_end(&p);
+}
+END_TEST
+
+START_TEST(proxy_that_refuses_means_unsent)
+{
+	struct proxy p;
+	struct err err = ERR_INIT;
+	char url[64];
+
+	proxy_start(&p, true);
+	snprintf(url, sizeof url, "http://127.0.0.1:%u", p.port);
+	ck_assert_int_eq(ask_by(url, &err), HTTP_UNSENT);
+	ck_assert_str_eq(err.type, "unsent");
+	ck_assert_int_eq(err.status, 0);
+	ck_assert_msg(strstr(err.text, "ca.proxy") && strstr(err.text, "407"), "%s", err.text);
+	proxy_end(&p);
+	err_clear(&err);
+	ck_assert_int_eq(ask_by(url, &err), HTTP_UNSENT); /* nobody there any more */
+	ck_assert_msg(strstr(err.text, "ca.proxy") != NULL, "%s", err.text);
+	ck_assert_uint_eq(requests, 0);
+}
+END_TEST
+
+/* ---- turns --------------------------------------------------------------------------------------------------------- */
+
+struct visitor {
+	struct http *by;
+	pthread_t thread;
+	enum http_fate fate;
+	struct err err;
+};
+
+static void *visit(void *arg)
+{
+	struct visitor *v = arg;
+	char url[128];
+	struct http_request q = {.method = HTTP_GET, .url = url};
+	struct http_response r;
+
+	snprintf(url, sizeof url, "%s/hang", base);
+	v->fate = http_perform(v->by, &q, &r, &v->err);
+	http_response_clear(&r);
+	return NULL;
+}
+
+static void visit_all(struct visitor *v, int n, struct http *by)
+{
+	for (int i = 0; i < n; i++) {
+		v[i] = (struct visitor){.by = by};
+		pthread_create(&v[i].thread, NULL, visit, &v[i]);
+	}
+}
+
+/* Each answer takes longer than half the time a request has: without its turn's time left out, the third would not come in time. */
+START_TEST(waiting_for_a_turn_is_not_part_of_a_requests_time)
+{
+	struct http_settings set = {.ca_file = ca_file, .total_seconds = 6, .connections = 1};
+	struct err err = ERR_INIT;
+	struct http *by = http_new(&set, &err);
+	struct visitor v[3];
+
+	visit_all(v, COUNT(v), by);
+	for (int i = 0; i < COUNT(v); i++) {
+		pthread_join(v[i].thread, NULL);
+		ck_assert_msg(v[i].fate == HTTP_ANSWERED, "%s", v[i].err.text);
+	}
+	ck_assert_uint_eq(newest_connection, 1); /* one after the other, on one connection */
+	http_free(by);
+}
+END_TEST
+
+START_TEST(stop_ends_the_wait_for_a_turn)
+{
+	struct http_settings set = {.ca_file = ca_file, .total_seconds = 25, .connections = 1};
+	struct err err = ERR_INIT;
+	struct http *by = http_new(&set, &err);
+	struct visitor v[4];
+	unsigned unsent = 0;
+
+	visit_all(v, COUNT(v), by);
+	http_stop(by);
+	for (int i = 0; i < COUNT(v); i++) {
+		pthread_join(v[i].thread, NULL);
+		ck_assert_int_ne(v[i].fate, HTTP_ANSWERED);
+		ck_assert_int_eq(v[i].err.class, ERR_TEMPORARY);
+		unsent += v[i].fate == HTTP_UNSENT;
+	}
+	ck_assert_uint_ge(unsent, COUNT(v) - 1);
+	http_free(by);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("http");
@@ -469,8 +784,10 @@ int main(void)
 	tcase_add_loop_test(pure, retry_after_is_understood, 0, COUNT(retries));
 	tcase_add_loop_test(pure, url_is_judged, 0, COUNT(urls));
 	tcase_add_loop_test(pure, reference_is_resolved, 0, COUNT(references));
+	tcase_add_loop_test(pure, link_is_found, 0, COUNT(link_rows));
+	tcase_add_test(pure, links_without_end_are_cut);
 	suite_add_tcase(s, pure);
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, answer_is_taken_apart);
 	tcase_add_test(t, post_carries_its_body_and_we_say_who_we_are);
@@ -478,6 +795,7 @@ int main(void)
 	tcase_add_test(t, get_follows_a_redirect_and_forgets_the_first_answer);
 	tcase_add_test(t, post_follows_no_redirect);
 	tcase_add_loop_test(t, failure_after_sending_is_lost, 0, COUNT(failures));
+	tcase_add_test(t, what_meets_the_end_of_a_kept_connection_is_sent_once);
 	tcase_add_test(t, header_of_a_short_answer_is_kept);
 	tcase_add_test(t, failure_before_sending_is_unsent);
 	tcase_add_test(t, stranger_certificate_is_not_trusted);
@@ -485,6 +803,11 @@ int main(void)
 	tcase_add_test(t, plain_http_is_never_asked);
 	tcase_add_test(t, stop_ends_a_request_under_way);
 	tcase_add_test(t, threads_share_the_pool);
+	tcase_add_test(t, proxy_is_used_when_it_is_named);
+	tcase_add_test(t, proxy_of_the_environment_is_used_unless_it_is_to_be_direct);
+	tcase_add_test(t, proxy_that_refuses_means_unsent);
+	tcase_add_test(t, waiting_for_a_turn_is_not_part_of_a_requests_time);
+	tcase_add_test(t, stop_ends_the_wait_for_a_turn);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);

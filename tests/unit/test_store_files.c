@@ -330,7 +330,7 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	ck_assert_uint_eq(counts[ENROLLMENT_ANSWERED], 1);
 	ck_assert_uint_eq(counts[ENROLLMENT_BLOCKED], 1);
 	ck_assert_uint_eq(disabled, 1);
-	OK(store_orders_open(admin, &open, &err));
+	OK(store_orders_open(admin, 0, &open, &err));
 	ck_assert_uint_eq(open, 2);
 	OK(store_enrollment_get(admin, 3, &row, &found, &err));
 	ck_assert_str_eq(row.why, "the CA says no: rejectedIdentifier");

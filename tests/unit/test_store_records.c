@@ -108,6 +108,10 @@ START_TEST(a_mail_that_comes_again_is_known_while_its_order_is_the_newest)
 	ck_assert(!seen);
 	OK(store_challenge_seen(inbound, "alice@example.org", "<2@ca.example>", "dG9rZW4", &seen, &err));
 	ck_assert(!seen);
+	OK(store_challenge_seen(inbound, "alice@example.org", NULL, "dG9rZW4", &seen, &err));
+	ck_assert(seen);
+	OK(store_challenge_seen(inbound, "alice@example.org", NULL, "b3RoZXI", &seen, &err));
+	ck_assert(!seen);
 	OK(store_challenge_seen(inbound, "bob@example.org", NULL, NULL, &seen, &err));
 	ck_assert(!seen);
 	/* A newer order: the mail is of an older one. */

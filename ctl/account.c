@@ -1,0 +1,218 @@
+/*
+ * ctl/account.c - `enrollctl ca check` and `enrollctl account`.
+ *
+ * What only looks is asked of enrolld, so that the help desk may; when enrolld does not run (before its first start, or because of what is to
+ * be found out) it is done here, in a child that is enrolld's user.  What changes the account is root's: register as `init` does it, rotate-key
+ * because the key's folder is written to, deactivate because it ends everything.
+ */
+#include "config.h"
+
+#include "ctl/ctl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "enroll/enroll.h"
+
+/* ---- what only looks ------------------------------------------------------------------------------------------------------------ */
+
+/* One of the questions of enroll/enroll.h, asked in the child; the answer comes through a file that has no name. */
+struct direct {
+	const struct config *config;
+	char *(*ask)(const struct config *config, struct err *err);
+	int file;
+};
+
+static bool ask_directly(void *arg, struct err *err)
+{
+	const struct direct *d = arg;
+	char *text = d->ask(d->config, err);
+	size_t len = text ? strlen(text) : 0, done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = write(d->file, text + done, len - done);
+		if (n < 0 && errno != EINTR)
+			break;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	free(text);
+	return len > 0 && (done == len || err_errno(err, errno, "answer", NULL));
+}
+
+static json_t *direct(struct ctl *c, char *(*ask)(const struct config *, struct err *), struct err *err)
+{
+	struct direct d = {.config = c->config, .ask = ask, .file = memfd_create("answer", MFD_CLOEXEC)};
+	json_t *result = NULL;
+
+	if (d.file < 0) {
+		err_errno(err, errno, "answer", NULL);
+		return NULL;
+	}
+	if (as_user(c->config->users.enrolld, c->config->users.group, ask_directly, &d, err)) {
+		if (lseek(d.file, 0, SEEK_SET) == 0)
+			result = json_loadfd(d.file, 0, NULL);
+		if (!result)
+			err_set(err, ERR_BUG, "answer", NULL, "the answer is no JSON");
+	}
+	close(d.file);
+	return result;
+}
+
+/* By enrolld when it runs, by ourselves when it does not and we are root. */
+static json_t *look(struct ctl *c, const char *command, char *(*ask)(const struct config *, struct err *))
+{
+	struct err err = ERR_INIT;
+	json_t *result;
+	bool reached;
+
+	if (!ctl_config(c))
+		return NULL;
+	result = ctl_try(c, command, NULL, &reached, &err);
+	if (!result && !reached && geteuid() == 0)
+		result = direct(c, ask, &err);
+	if (!result)
+		ctl_fail(c, &err);
+	return result;
+}
+
+int ctl_ca(struct ctl *c, int argc, char **argv)
+{
+	if (argc != 1 || strcmp(argv[0], "check") != 0)
+		return ctl_usage(c, "ca takes check");
+	return ctl_print_checks(c, look(c, "ca-check", enroll_ca_check));
+}
+
+static void print_account(const struct ctl *c, json_t *r)
+{
+	json_t *contacts = json_object_get(r, "contacts"), *one;
+	size_t i;
+
+	if (json_is_true(json_object_get(r, "registered")))
+		puts("account");
+	else
+		puts("no account at the CA for this key: `enrollctl account register` makes it");
+	ctl_line(r, "url", "URL");
+	ctl_line(r, "status", "status");
+	json_array_foreach(contacts, i, one) {
+		json_t *o = json_pack("{s:O}", "contact", one);
+
+		ctl_line(o, "contact", "contact");
+		json_decref(o);
+	}
+	ctl_line(r, "directory", "directory");
+	ctl_line(r, "key", "key");
+	ctl_line(r, "key_type", "key type");
+	ctl_line(r, "thumbprint", "thumbprint");
+}
+
+/* ---- what changes it -------------------------------------------------------------------------------------------------------------- */
+
+/* Not root: only in a trial, where everything is one user's. */
+static bool may_change(const struct ctl *c, struct err *err)
+{
+	const char *key = c->config->ca.account_key;
+
+	if (c->config->ca.driver != CA_DRIVER_ACME)
+		return err_set(err, ERR_CONFIG, "change account", "ca.driver", "only the driver \"acme\" has an account");
+	if (!c->config->ca.directory_url)
+		return err_set(err, ERR_CONFIG, "change account", "ca.directory-url", "the configuration names no CA: set ca.directory-url");
+	return geteuid() == 0 || access(key, R_OK) == 0 || err_set(err, ERR_POLICY, "change account", NULL, "only root may do this");
+}
+
+static int register_account(struct ctl *c)
+{
+	struct err err = ERR_INIT;
+
+	return ctl_account_ensure(c, &err) ? ctl_done(c) : ctl_not_done(c, &err);
+}
+
+static int rotate_key(struct ctl *c)
+{
+	struct err err = ERR_INIT;
+	char url[1024];
+
+	if (!enroll_account_rotate(c->config, url, &err))
+		return ctl_not_done(c, &err);
+	ctl_say(c, "ACME account %s has a new key: %s", url, c->config->ca.account_key);
+	ctl_say(c, "enrolld notices by itself with its next request; orders under way go on");
+	ctl_say(c, "the old key opens nothing any longer: a backup made with --with-keys before now holds that one; make a new backup");
+	return ctl_done(c);
+}
+
+/* Does whoever sits there type the account's URL?  Without a terminal nobody sits there. */
+static bool confirmed(const struct ctl *c, const char *url, struct err *err)
+{
+	char *line = NULL;
+	size_t size = 0;
+	bool same;
+
+	if (c->yes)
+		return true;
+	if (c->json || !isatty(STDIN_FILENO))
+		return err_set(err, ERR_POLICY, "deactivate account", url, "this cannot be undone: say --yes, or type the account's URL on a terminal");
+	printf("Type the URL of the account to give it up for good:\n");
+	fflush(stdout);
+	if (getline(&line, &size, stdin) < 0)
+		line ? line[0] = '\0' : 0;
+	if (line)
+		line[strcspn(line, "\r\n")] = '\0';
+	same = line && strcmp(line, url) == 0;
+	free(line);
+	return same || err_set(err, ERR_POLICY, "deactivate account", url, "that is another text: nothing was done");
+}
+
+static bool do_deactivate(void *arg, struct err *err)
+{
+	const struct ctl *c = arg;
+
+	return enroll_account_deactivate(c->config, err);
+}
+
+static int deactivate(struct ctl *c)
+{
+	const struct config *cfg = c->config;
+	struct err err = ERR_INIT;
+	json_t *account = direct(c, enroll_account_show, &err);
+	const char *url = json_string_value(json_object_get(account, "url"));
+	bool ok = account != NULL;
+
+	if (ok && !json_is_true(json_object_get(account, "registered")))
+		ok = err_set(&err, ERR_POLICY, "deactivate account", NULL, "the CA has no account for this key");
+	if (ok && !c->json) {
+		printf("%s will be deactivated. This cannot be undone.\n"
+		       "Nothing is ordered, renewed or revoked with it any longer, and orders under way end.  Certificates that were issued stay valid, and mail\n"
+		       "is signed with them until they expire.\n",
+			url ? url : "the account");
+	}
+	ok = ok && confirmed(c, url ? url : "", &err) && as_user(cfg->users.enrolld, cfg->users.group, do_deactivate, c, &err);
+	if (ok) {
+		ctl_say(c, "ACME account %s is deactivated", url ? url : "");
+		ctl_say(c, "for a new one move %s away and run `enrollctl account register`", cfg->ca.account_key);
+	}
+	json_decref(account);
+	return ok ? ctl_done(c) : ctl_not_done(c, &err);
+}
+
+int ctl_account(struct ctl *c, int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(struct ctl *);
+	} acts[] = {{"register", register_account}, {"rotate-key", rotate_key}, {"deactivate", deactivate}};
+	struct err err = ERR_INIT;
+
+	if (argc == 1 && strcmp(argv[0], "show") == 0)
+		return ctl_print(c, look(c, "account", enroll_account_show), print_account);
+	for (size_t i = 0; argc == 1 && i < sizeof acts / sizeof *acts; i++) {
+		if (strcmp(argv[0], acts[i].name) != 0)
+			continue;
+		if (!ctl_config(c))
+			return 1;
+		return may_change(c, &err) ? acts[i].run(c) : ctl_fail(c, &err);
+	}
+	return ctl_usage(c, "account takes show, register, rotate-key or deactivate");
+}

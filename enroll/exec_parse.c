@@ -1,0 +1,363 @@
+/*
+ * enroll/exec_parse.c - what the admin's program answers: one JSON object.
+ *
+ * A program that was written in an afternoon gets types, names and encodings wrong, so every error says which member it was and what stood
+ * there.  Unknown members are let be: a program may answer more than we ask.
+ */
+#include "config.h"
+
+#include "enroll/exec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "enroll/acme.h"
+
+#define RETRY_MOST (7 * 86400L)
+#define IDENTITIES_MAX 20
+#define DAY_MOST 253402300799 /* 9999-12-31T23:59:59Z: what RFC 3339 can say */
+
+static const char *const action_names[EXEC_ACTIONS] = {"check", "request", "poll", "revoke", "renewal-info"};
+
+const char *exec_action_name(enum exec_action action)
+{
+	return action_names[action];
+}
+
+/* Which answers fit which question. */
+#define IS(action) (1U << (action))
+static const struct {
+	const char *name;
+	enum exec_status status;
+	unsigned fits;
+} statuses[] = {
+	{"ok", EXEC_OK, IS(EXEC_CHECK)},
+	{"pending", EXEC_PENDING, IS(EXEC_REQUEST) | IS(EXEC_POLL)},
+	{"issued", EXEC_ISSUED, IS(EXEC_REQUEST) | IS(EXEC_POLL)},
+	{"revoked", EXEC_REVOKED, IS(EXEC_REVOKE)},
+	{"renewal", EXEC_RENEWAL, IS(EXEC_RENEWAL_INFO)},
+	{"unsupported", EXEC_UNSUPPORTED, IS(EXEC_REVOKE) | IS(EXEC_RENEWAL_INFO)},
+};
+#define N_STATUSES (sizeof statuses / sizeof *statuses)
+
+static const struct {
+	const char *name;
+	enum err_class class;
+} classes[] = {{"temporary", ERR_TEMPORARY}, {"ca", ERR_CA}, {"policy", ERR_POLICY}, {"config", ERR_CONFIG}};
+#define N_CLASSES (sizeof classes / sizeof *classes)
+
+struct reading {
+	enum exec_action action;
+	const char *program;
+	const struct exec_words *words;
+	time_t now;
+	struct err *err;
+};
+
+void exec_answer_clear(struct exec_answer *a)
+{
+	free(a->state);
+	free(a->chain);
+	free(a->terms);
+	free(a->account_uri);
+	strlist_clear(&a->caa_identities);
+	memset(a, 0, sizeof *a);
+}
+
+/* ---- errors -------------------------------------------------------------------------------------------------------- */
+
+static void printable(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 127)
+			*text = ' ';
+}
+
+static bool wrong(const struct reading *r, const char *fmt, ...) BASE_PRINTF(2, 3);
+static bool wrong(const struct reading *r, const char *fmt, ...)
+{
+	char what[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	/* jansson quotes what it read, and may cut it within a character. */
+	for (char *p = what; *p; p++)
+		if (*p < ' ' || *p >= 127)
+			*p = '?';
+	err_set(r->err, ERR_TEMPORARY, "read answer", r->program,
+		"what %s answered to \"%s\" cannot be used: %s%s%s%s. Run it by hand with such a question, see enroll-milter-exec(7)", r->program,
+		exec_action_name(r->action), what, r->words->text[0] ? "; its last words: \"" : "", r->words->text, r->words->text[0] ? "\"" : "");
+	if (r->err)
+		snprintf(r->err->type, sizeof r->err->type, "malformed-answer");
+	return false;
+}
+
+static bool no_memory(const struct reading *r)
+{
+	return err_nomem(r->err, "read answer");
+}
+
+/* ---- members ------------------------------------------------------------------------------------------------------- */
+
+static const char *type_name(const json_t *j)
+{
+	static const char *const names[] = {"an object", "an array", "a string", "a number", "a number", "true", "false", "null"};
+
+	return names[json_typeof(j)];
+}
+
+/* NULL counts as missing. */
+static const json_t *member(const json_t *o, const char *name)
+{
+	const json_t *v = json_object_get(o, name);
+
+	return json_is_null(v) ? NULL : v;
+}
+
+/* A missing one leaves *out NULL: true unless it is required. */
+static bool text_of(const struct reading *r, const json_t *o, const char *name, bool required, const char **out)
+{
+	const json_t *v = member(o, name);
+
+	*out = json_string_value(v);
+	if (!v)
+		return !required || wrong(r, "\"%s\" is missing", name);
+	return *out || wrong(r, "\"%s\" is %s, not a string", name, type_name(v));
+}
+
+static bool copy_of(const struct reading *r, const json_t *o, const char *name, char **out)
+{
+	const char *text;
+
+	if (!text_of(r, o, name, false, &text))
+		return false;
+	if (text && !text_is_one_line(text))
+		return wrong(r, "\"%s\" has a control character", name);
+	*out = str_dup(text);
+	return !text || *out || no_memory(r);
+}
+
+/* Nothing, or seconds: rounded up, and no longer than a week, so that a slip of the pen does not stop an enrollment for years. */
+static bool retry_of(const struct reading *r, const json_t *o, long *out)
+{
+	const json_t *v = member(o, "retry_after");
+	double seconds;
+
+	*out = 0;
+	if (!v)
+		return true;
+	if (!json_is_number(v))
+		return wrong(r, "\"retry_after\" is %s, not a number of seconds", type_name(v));
+	seconds = json_number_value(v);
+	if (!(seconds >= 0))
+		return wrong(r, "\"retry_after\" is negative");
+	*out = seconds > (double)RETRY_MOST ? RETRY_MOST : (long)seconds + (seconds > (double)(long)seconds);
+	return true;
+}
+
+static bool two_digits(const char *s, int *out)
+{
+	if (s[0] < '0' || s[0] > '9' || s[1] < '0' || s[1] > '9')
+		return false;
+	*out = (s[0] - '0') * 10 + s[1] - '0';
+	return true;
+}
+
+/* RFC 3339 section 5.6; fractions are dropped. */
+static bool parse_time(const char *s, time_t *out)
+{
+	struct tm tm = {0};
+	const char *rest = strptime(s, "%Y-%m-%d", &tm);
+	int hours = 0, minutes = 0;
+	char sign;
+
+	if (!rest || rest != s + 10 || (*rest != 'T' && *rest != 't' && *rest != ' '))
+		return false;
+	s = rest + 1;
+	rest = strptime(s, "%H:%M:%S", &tm);
+	if (!rest || rest != s + 8)
+		return false;
+	if (*rest == '.') {
+		size_t digits = strspn(rest + 1, "0123456789");
+
+		if (digits == 0)
+			return false;
+		rest += 1 + digits;
+	}
+	sign = *rest;
+	if (sign == '+' || sign == '-') {
+		if (!two_digits(rest + 1, &hours) || rest[3] != ':' || !two_digits(rest + 4, &minutes) || hours > 23 || minutes > 59 || rest[6])
+			return false;
+	} else if ((sign != 'Z' && sign != 'z') || rest[1]) {
+		return false;
+	}
+	*out = timegm(&tm) - (sign == '-' ? -1 : 1) * (hours * 3600L + minutes * 60L);
+	return *out >= 0 && *out <= (time_t)DAY_MOST;
+}
+
+static bool time_of(const struct reading *r, const json_t *o, const char *name, time_t *out)
+{
+	const char *text;
+
+	if (!text_of(r, o, name, true, &text))
+		return false;
+	return parse_time(text, out) || wrong(r, "\"%s\" is no time like 2026-11-22T08:00:00Z", name);
+}
+
+/* ---- what each answer has ------------------------------------------------------------------------------------------ */
+
+static bool read_ok(const struct reading *r, const json_t *o, struct exec_answer *out)
+{
+	const json_t *list = member(o, "caa_identities");
+
+	if (list && !json_is_array(list))
+		return wrong(r, "\"caa_identities\" is %s, not an array", type_name(list));
+	if (json_array_size(list) > IDENTITIES_MAX)
+		return wrong(r, "\"caa_identities\" has more than %d names", IDENTITIES_MAX);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *name = json_string_value(json_array_get(list, i));
+		char canonical[256];
+
+		if (!name || !domain_canonical(name, canonical))
+			return wrong(r, "\"caa_identities\" has an entry that is no domain name");
+		if (!strlist_add(&out->caa_identities, canonical))
+			return no_memory(r);
+	}
+	return copy_of(r, o, "terms", &out->terms) && copy_of(r, o, "account_uri", &out->account_uri);
+}
+
+static bool read_pending(const struct reading *r, const json_t *o, struct exec_answer *out)
+{
+	const json_t *state = member(o, "state");
+
+	if (!retry_of(r, o, &out->retry_after))
+		return false;
+	if (!state)
+		return true;
+	out->state = json_dumps(state, JSON_COMPACT | JSON_ENCODE_ANY);
+	if (!out->state)
+		return no_memory(r);
+	return strlen(out->state) <= EXEC_STATE_MAX || wrong(r, "\"state\" has more than %d octets", EXEC_STATE_MAX);
+}
+
+static bool read_issued(const struct reading *r, const json_t *o, struct exec_answer *out)
+{
+	struct buf pem = BUF_INIT;
+	const char *text;
+	struct err why = ERR_INIT;
+	bool ok = false;
+
+	if (!text_of(r, o, "chain", true, &text))
+		return false;
+	if (acme_chain_parse(text, strlen(text), r->program, &pem, &why)) {
+		out->chain = buf_take(&pem);
+		ok = out->chain || no_memory(r);
+	} else if (strcmp(why.type, "malformed-answer") == 0) {
+		wrong(r, "\"chain\" is no PEM chain of certificates, the user's first, or too long a one");
+	} else {
+		no_memory(r);
+	}
+	buf_clear(&pem);
+	return ok;
+}
+
+static bool read_renewal(const struct reading *r, const json_t *o, struct exec_answer *out)
+{
+	const char *url;
+
+	if (!time_of(r, o, "start", &out->start) || !time_of(r, o, "end", &out->end) || !retry_of(r, o, &out->retry_after) ||
+		!text_of(r, o, "explanation_url", false, &url))
+		return false;
+	if (out->end <= out->start)
+		return wrong(r, "\"end\" is not after \"start\"");
+	if (url && (!http_url_good(url) || strlen(url) >= sizeof out->explanation))
+		return wrong(r, "\"explanation_url\" is no https URL");
+	snprintf(out->explanation, sizeof out->explanation, "%s", url ? url : "");
+	return true;
+}
+
+/* An error, in the program's own words. */
+static bool read_failed(const struct reading *r, const json_t *o)
+{
+	const char *name, *text;
+	char said[700];
+	size_t i = 0;
+	long retry;
+
+	if (!text_of(r, o, "class", true, &name) || !text_of(r, o, "text", true, &text) || !retry_of(r, o, &retry))
+		return false;
+	while (i < N_CLASSES && strcmp(classes[i].name, name) != 0)
+		i++;
+	if (i == N_CLASSES)
+		return wrong(r, "\"class\" is \"%.40s\", not one of temporary, ca, policy, config", name);
+	/* err_set cuts at a character, which the first cut here may not */
+	err_set(r->err, classes[i].class, "ask the CA's program", r->program, "%s", text);
+	if (!r->err)
+		return false;
+	snprintf(said, sizeof said, "%.690s", r->err->text);
+	while (!text_is_utf8(said, strlen(said)))
+		said[strlen(said) - 1] = '\0';
+	printable(said);
+	err_set(r->err, classes[i].class, "ask the CA's program", r->program, "%s, asked to \"%s\", says: %s", r->program, exec_action_name(r->action),
+		said[0] ? said : "(nothing)");
+	snprintf(r->err->type, sizeof r->err->type, "exec-failed");
+	r->err->retry_at = retry ? r->now + retry : 0;
+	return false;
+}
+
+static bool read_status(const struct reading *r, const json_t *o, struct exec_answer *out)
+{
+	const char *name;
+
+	if (!text_of(r, o, "status", true, &name))
+		return false;
+	if (strcmp(name, "failed") == 0)
+		return read_failed(r, o);
+	for (size_t i = 0; i < N_STATUSES; i++) {
+		if (strcmp(statuses[i].name, name) != 0 || !(statuses[i].fits & IS(r->action)))
+			continue;
+		out->status = statuses[i].status;
+		switch (out->status) {
+		case EXEC_OK:
+			return read_ok(r, o, out);
+		case EXEC_PENDING:
+			return read_pending(r, o, out);
+		case EXEC_ISSUED:
+			return read_issued(r, o, out);
+		case EXEC_RENEWAL:
+			return read_renewal(r, o, out);
+		case EXEC_REVOKED:
+		case EXEC_UNSUPPORTED:
+			return true;
+		}
+	}
+	return wrong(r, "\"status\" is \"%.40s\", which is no answer to this", name);
+}
+
+bool exec_answer_read(enum exec_action action, const char *program, const struct exec_words *words, const void *data, size_t len, time_t now,
+	struct exec_answer *out, struct err *err)
+{
+	const struct reading r = {.action = action, .program = program, .words = words, .now = now, .err = err};
+	json_error_t e;
+	json_t *o = NULL;
+	bool ok;
+
+	memset(out, 0, sizeof *out);
+	if (len == 0) {
+		ok = wrong(&r, "it wrote nothing to stdout");
+	} else if (!(o = json_loadb(data, len, JSON_REJECT_DUPLICATES, &e))) {
+		ok = wrong(&r, "it is not JSON (line %d, column %d: %.*s)", e.line, e.column, JSON_ERROR_TEXT_LENGTH, e.text);
+	} else if (!json_is_object(o)) {
+		ok = wrong(&r, "it is JSON, but %s and not an object", type_name(o));
+	} else {
+		ok = read_status(&r, o, out);
+	}
+	if (!ok)
+		exec_answer_clear(out);
+	json_decref(o);
+	return ok;
+}
