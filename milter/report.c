@@ -161,20 +161,28 @@ static char *action_value(const char *field)
 	return NULL;
 }
 
+/* As it stands there: there is nothing to decode in these fields, and GMime never forgets the name of a charset it met. */
+static const char *field_of(GMimeObject *group, const char *name)
+{
+	GMimeHeader *header = g_mime_header_list_get_header(g_mime_object_get_header_list(group), name);
+
+	return header != NULL ? g_mime_header_get_raw_value(header) : NULL;
+}
+
 static void read_fields(GMimeObject *group, struct report *out)
 {
-	const char *reporter = g_mime_object_get_header(group, "Reporting-MTA");
+	const char *reporter = field_of(group, "Reporting-MTA");
 
 	if (reporter != NULL && out->reporter == NULL)
 		out->reporter = typed_value(reporter, 255);
 	if (out->action != NULL)
 		return;
-	out->action = action_value(g_mime_object_get_header(group, "Action"));
+	out->action = action_value(field_of(group, "Action"));
 	if (out->action == NULL)
 		return;
-	out->status = status_value(g_mime_object_get_header(group, "Status"));
-	out->remote = typed_value(g_mime_object_get_header(group, "Remote-MTA"), 255);
-	out->diagnostic = typed_value(g_mime_object_get_header(group, "Diagnostic-Code"), WORDS_MAX);
+	out->status = status_value(field_of(group, "Status"));
+	out->remote = typed_value(field_of(group, "Remote-MTA"), 255);
+	out->diagnostic = typed_value(field_of(group, "Diagnostic-Code"), WORDS_MAX);
 }
 
 static void read_group(const char *text, size_t len, struct report *out)

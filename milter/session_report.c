@@ -64,24 +64,30 @@ static bool name_reporter(const struct session *s, struct report *r)
 	return r->reporter != NULL;
 }
 
-/* The report of doctor's trial reply: its token stands in a flag for a moment, and the event tells doctor that it came. */
-static sfsistat judge_trial(SMFICTX *ctx, struct session *s, struct report *r)
+/* Asked before the mail is parsed: a stranger can write to the address, but not name a token.  That of doctor's trial reply stands in a flag
+ * for a moment. */
+static bool is_awaited(const struct session *s, bool *awaited, struct err *err)
+{
+	const struct mail *m = s->mail;
+	char *token = NULL;
+
+	if (m->report_enrollment != 0)
+		return store_report_awaited(s->service->store, m->report_token, m->report_enrollment, awaited, err);
+	if (!store_flag_get(s->service->store, "trial-report", &token, err))
+		return false;
+	*awaited = token && secret_equal(token, m->report_token);
+	free(token);
+	return true;
+}
+
+/* The event tells doctor that the report came. */
+static sfsistat take_trial(SMFICTX *ctx, struct session *s, const struct report *r)
 {
 	struct err err = ERR_INIT;
-	char *token = NULL, text[1000];
-	sfsistat answer = SMFIS_DISCARD;
+	char text[1000];
 
-	if (!store_flag_get(s->service->store, "trial-report", &token, &err))
-		return come_again(ctx, s, &err);
-	if (!token || !secret_equal(token, s->mail->report_token)) {
-		answer = refuse(ctx, s, r, "no trial is under way");
-	} else {
-		snprintf(text, sizeof text, "%s by %.200s: %.600s", r->action, r->remote ? r->remote : "?", r->diagnostic ? r->diagnostic : "?");
-		if (!store_event_add(s->service->store, 0, "trial_report", "inbound", ERR_NONE, text, &err))
-			answer = come_again(ctx, s, &err);
-	}
-	free(token);
-	return answer;
+	snprintf(text, sizeof text, "%s by %.200s: %.600s", r->action, r->remote ? r->remote : "?", r->diagnostic ? r->diagnostic : "?");
+	return store_event_add(s->service->store, 0, "trial_report", "inbound", ERR_NONE, text, &err) ? SMFIS_DISCARD : come_again(ctx, s, &err);
 }
 
 static sfsistat judge(SMFICTX *ctx, struct session *s, struct report *r)
@@ -92,10 +98,14 @@ static sfsistat judge(SMFICTX *ctx, struct session *s, struct report *r)
 
 	if (s->mail->reason)
 		return refuse(ctx, s, r, s->mail->reason);
+	if (!is_awaited(s, &known, &err))
+		return come_again(ctx, s, &err);
+	if (!known)
+		return refuse(ctx, s, r, s->mail->report_enrollment ? "no reply of the last week carries its token" : "no trial is under way");
 	if (!report_parse(&s->mail->facts.headers, s->mail->body, r, why))
 		return refuse(ctx, s, r, why);
 	if (s->mail->report_enrollment == 0)
-		return judge_trial(ctx, s, r);
+		return take_trial(ctx, s, r);
 	r->enrollment_id = s->mail->report_enrollment;
 	r->received_at = time(NULL);
 	if (!name_reporter(s, r))
@@ -103,7 +113,7 @@ static sfsistat judge(SMFICTX *ctx, struct session *s, struct report *r)
 	if (err.class != ERR_NONE || !store_report_add(s->service->store, s->mail->report_token, r, &known, &err))
 		return come_again(ctx, s, &err);
 	if (!known)
-		return refuse(ctx, s, r, "no reply of the last week carries its token");
+		return refuse(ctx, s, r, "its reply is a week old by now");
 	note(ctx, s, LOG_LEVEL_INFO, "taken", r, NULL);
 	return SMFIS_DISCARD;
 }

@@ -29,6 +29,7 @@
 #define BOUNDARY_MAX 200
 #define SIGNERS_MAX 4
 #define CERTIFICATES_MAX 20
+#define DIGESTS_MAX 8
 #define CHAIN_DEPTH_MAX 8
 #define LEVEL_112_BITS 2 /* OpenSSL's security level: no SHA-1 in the chain, RSA and DH from 2048 bits, EC from 224 */
 
@@ -438,11 +439,48 @@ static bool take_attributes(struct check *c, CMS_ContentInfo *cms, struct smime_
 
 /* ---- the signature --------------------------------------------------------------------------------------------------- */
 
+/* Into what begins here. */
+static bool step_in(const unsigned char **p, const unsigned char *end, int want, long *len, bool *endless)
+{
+	int tag, class, got = *p < end ? ASN1_get_object(p, len, &tag, &class, end - *p) : 0x80;
+
+	*endless = (got & 1) != 0;
+	return (got & 0x80) == 0 && tag == want;
+}
+
+/* The digests that SignedData announces.  Nothing signs that list, and OpenSSL hashes the content with each of them, one calling the next: a
+ * long one takes seconds, a longer one the stack.  It has no accessor, so it is counted in the encoding; too many when that is odd. */
+static int count_digests(const unsigned char *p, const unsigned char *end)
+{
+	const struct {
+		int tag;
+		bool over; /* step over it, not into it */
+	} way[] = {{V_ASN1_SEQUENCE, false}, {V_ASN1_OBJECT, true}, {0, false}, {V_ASN1_SEQUENCE, false}, {V_ASN1_INTEGER, true}, {V_ASN1_SET, false}};
+	bool endless = false;
+	long len = 0;
+	int n = 0;
+
+	for (size_t i = 0; i < sizeof(way) / sizeof(way[0]); i++) {
+		if (!step_in(&p, end, way[i].tag, &len, &endless))
+			return DIGESTS_MAX + 1;
+		p += way[i].over ? len : 0;
+	}
+	if (!endless)
+		end = p + len;
+	for (; n <= DIGESTS_MAX && end - p >= 2 && (p[0] != 0 || p[1] != 0); n++) { /* or the end of an endless one */
+		if (!step_in(&p, end, V_ASN1_SEQUENCE, &len, &endless) || endless)
+			return DIGESTS_MAX + 1;
+		p += len;
+	}
+	return n;
+}
+
 static CMS_ContentInfo *read_cms(struct check *c, enum kind kind, const struct buf *der)
 {
 	const unsigned char *p = (const unsigned char *)der->data;
 	CMS_ContentInfo *cms = der->len > 0 ? d2i_CMS_ContentInfo(NULL, &p, (long)der->len) : NULL;
 	const char *trouble = NULL;
+	int digests = cms != NULL ? count_digests((const unsigned char *)der->data, p) : 0;
 
 	if (cms == NULL || (const char *)p != der->data + der->len)
 		trouble = "the signature cannot be read";
@@ -452,6 +490,8 @@ static CMS_ContentInfo *read_cms(struct check *c, enum kind kind, const struct b
 		trouble = "what is signed is no MIME entity";
 	else if ((CMS_is_detached(cms) == 1) != (kind == KIND_DETACHED))
 		trouble = kind == KIND_DETACHED ? "the signature brings content of its own along" : "the signature has no content";
+	else if (digests > DIGESTS_MAX)
+		trouble = "it has too many digests";
 	if (trouble == NULL)
 		return cms;
 	no(c, trouble);

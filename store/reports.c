@@ -79,6 +79,18 @@ static bool insert_event(struct tx *tx, const struct report *r, int64_t enrollme
 	return ok;
 }
 
+bool store_report_awaited(struct store *store, const char *token, int64_t enrollment_id, bool *awaited, struct err *err)
+{
+	struct report named = {0};
+	int64_t reports = 0;
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_INBOUND | MAY_ADMIN, "look for reply", err) && find_challenge(&tx, token, &named, &reports);
+
+	tx_end(&tx);
+	*awaited = ok && named.challenge_id != 0 && named.enrollment_id == enrollment_id;
+	return ok;
+}
+
 bool store_report_add(struct store *store, const char *token, const struct report *r, bool *known, struct err *err)
 {
 	static const char op[] = "add delivery report";

@@ -314,6 +314,8 @@ void report_clear(struct report *r);
  * it, or another enrollment's does (enrollment_id 0: any; challenge_id is not looked at).  Of the same token 20 are kept, later ones are
  * known and dropped.  Wakes the enrollment as a challenge does, in challenge-awaited and answered, if the reply is of its present order.  ERR_POLICY for another action, or a field of more than 1,000 octets. */
 bool store_report_add(struct store *store, const char *token, const struct report *r, bool *known, struct err *err) BASE_MUST_CHECK;
+/* Would store_report_add know this token, of this enrollment? */
+bool store_report_awaited(struct store *store, const char *token, int64_t enrollment_id, bool *awaited, struct err *err) BASE_MUST_CHECK;
 struct report_list { struct report *v; size_t n; };
 /* All of an enrollment received since `since`, oldest first. */
 bool store_reports_of(struct store *store, int64_t enrollment_id, time_t since, struct report_list *out,

@@ -90,6 +90,8 @@ static const struct {
 	{"control characters and foreign letters", REPORT,
 		STATUS "Reporting-MTA: dns; m\x1b[31mx\n\nAction: failed\nDiagnostic-Code: smtp; 550 gr\xc3\xbc\xc3\x9f\x07 gott\x7f!\n" MAIL, "failed", NULL,
 		"550 gr???? gott !", NULL, "m [31mx"},
+	{"an encoded word stays as it is", REPORT, STATUS "\nAction: failed\nDiagnostic-Code: smtp; 550 =?x-made-up?q?no?=\n" MAIL, "failed", NULL,
+		"550 =?x-made-up?q?no?=", NULL, NULL},
 	{"a status that is none", REPORT, STATUS "\nAction: failed\nStatus: see below\n" MAIL, "failed", NULL, NULL, NULL, NULL},
 	{"a status of another world", REPORT, STATUS "\nAction: failed\nStatus: 9.1.1\n" MAIL, "failed", NULL, NULL, NULL, NULL},
 	{"an unknown action", REPORT, STATUS "Reporting-MTA: dns; mx\n\nAction: vanished\n" MAIL, .action = NULL},

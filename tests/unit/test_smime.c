@@ -2,6 +2,8 @@
  * tests/unit/test_smime.c - milter/smime: which S/MIME-signed challenge is believed, and what of it.
  *
  * The mails are made here with OpenSSL's CMS, the RFC 7508 attribute octet by octet; nothing is shared with the code under test.
+ *
+ * This file is over 800 lines because signers, mails and what is done to them stand beside the one table that uses them.
  */
 #include "config.h"
 
@@ -145,7 +147,9 @@ static void signers_teardown(void)
 static void tlv(struct buf *out, int tag, const void *data, size_t len)
 {
 	buf_putc(out, (char)tag);
-	if (len > 255)
+	if (len > 65535)
+		buf_putc(out, (char)0x83), buf_putc(out, (char)(len >> 16)), buf_putc(out, (char)(len >> 8));
+	else if (len > 255)
 		buf_putc(out, (char)0x82), buf_putc(out, (char)(len >> 8));
 	else if (len > 127)
 		buf_putc(out, (char)0x81);
@@ -438,6 +442,58 @@ static void certificates_only(struct mail *m)
 	CMS_ContentInfo_free(cms);
 }
 
+/* What is inside the value that begins here, and what stands behind it. */
+static const unsigned char *value_of(const unsigned char *p, const unsigned char *end, long *len)
+{
+	int tag, class;
+
+	ck_assert_int_eq(ASN1_get_object(&p, len, &tag, &class, end - p) & 0x80, 0);
+	return p;
+}
+
+/* As many digest algorithms as fit into a mail: OpenSSL would hash all of the content with each, one calling the next. */
+static void many_digests(struct mail *m)
+{
+	static const unsigned char sha1[] = {0x30, 0x07, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a};
+	struct buf digests = BUF_INIT, inner = BUF_INIT, outer = BUF_INIT, all = BUF_INIT;
+	unsigned char *der = malloc(m->body.len);
+	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
+	const unsigned char *p, *type, *signed_data, *digest, *rest, *end;
+	int n, last;
+	long len;
+
+	EVP_DecodeInit(ctx);
+	ck_assert_int_ge(EVP_DecodeUpdate(ctx, der, &n, (unsigned char *)m->body.data, (int)m->body.len), 0);
+	ck_assert_int_eq(EVP_DecodeFinal(ctx, der + n, &last), 1);
+	end = der + n + last;
+	type = value_of(der, end, &len);
+	p = value_of(type, end, &len) + len;
+	signed_data = value_of(value_of(p, end, &len), end, &len);
+	digest = value_of(signed_data, end, &len) + len;
+	p = value_of(digest, end, &len);
+	rest = p + len;
+	buf_append(&digests, p, (size_t)len);
+	for (int i = 0; i < 20000; i++)
+		buf_append(&digests, sha1, sizeof(sha1));
+	buf_append(&inner, signed_data, (size_t)(digest - signed_data));
+	tlv(&inner, 0x31, digests.data, digests.len);
+	buf_append(&inner, rest, (size_t)(end - rest));
+	tlv(&outer, 0x30, inner.data, inner.len);
+	p = value_of(type, end, &len) + len;
+	buf_append(&all, type, (size_t)(p - type));
+	tlv(&all, 0xa0, outer.data, outer.len);
+	buf_reset(&outer);
+	tlv(&outer, 0x30, all.data, all.len);
+	buf_reset(&m->body);
+	base64_encode(&m->body, outer.data, outer.len, 76, "\r\n");
+	EVP_ENCODE_CTX_free(ctx);
+	free(der);
+	buf_clear(&digests);
+	buf_clear(&inner);
+	buf_clear(&outer);
+	buf_clear(&all);
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------------------------ */
 
 static const struct row rows[] = {
@@ -542,6 +598,8 @@ static const struct row rows[] = {
 	{.sentence = "two Content-Type fields", .form = WRAP, .edit = two_types, .how = "not signed"},
 	{.sentence = "encrypted", .form = WRAP, .opaque = true, .edit = enveloped, .how = "not signed"},
 	{.sentence = "certificates only", .form = WRAP, .opaque = true, .edit = certificates_only, .how = "nobody has signed"},
+	/* OpenSSL takes as many as there are, and the signature would fit */
+	{.sentence = "digests without number", .form = WRAP, .opaque = true, .edit = many_digests, .how = "too many digests"},
 };
 
 START_TEST(only_what_the_sender_signed_and_protects_is_believed)

@@ -35,9 +35,11 @@ static int64_t answered(const char *address, const char *token)
 
 static bool add_report(const char *token, const struct report *r)
 {
-	bool known;
+	bool known, awaited;
 
+	OK(store_report_awaited(inbound, token, r->enrollment_id, &awaited, &err));
 	OK(store_report_add(inbound, token, r, &known, &err));
+	ck_assert(r->enrollment_id == 0 ? !awaited : awaited == known);
 	return known;
 }
 
