@@ -83,6 +83,8 @@ struct acme *acme_new(const struct ca_config *config, struct err *err)
 		goto fail;
 	}
 	a->key = jws_key_load(config->account_key ? config->account_key : "", err);
+	if (a->key)
+		snprintf(a->file_key, sizeof a->file_key, "%s", jws_thumbprint(a->key));
 	a->http = a->key ? http_new(&http, err) : NULL;
 	if (a->http)
 		return a;

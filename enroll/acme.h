@@ -127,6 +127,7 @@ struct acme_settings {
 struct acme {
 	struct acme_settings set;
 	struct jws_key *key;           /* see acme_key_hold */
+	char file_key[64];             /* thumbprint of what ca.account-key held when it was last read: ours may come from KEY.next and be newer */
 	struct http *http;
 	pthread_mutex_t preparing;
 	pthread_mutex_t lock;

@@ -351,6 +351,63 @@ START_TEST(state_survives_the_store)
 }
 END_TEST
 
+/* ---- the account key ----------------------------------------------------------------------------------------------- */
+
+static void key_write(const char *path, struct buf *pem)
+{
+	struct err err = ERR_INIT;
+
+	buf_reset(pem);
+	ck_assert(jws_key_generate("ec:p256", pem, &err) && file_write(path, pem->data, pem->len, 0600, -1, &err));
+}
+
+static void assert_signs_with(struct acme *a, const struct jws_key *expected)
+{
+	struct jws_key *key = acme_key_hold(a);
+
+	ck_assert_str_eq(jws_thumbprint(key), jws_thumbprint(expected));
+	jws_key_free(key);
+}
+
+START_TEST(key_file_counts_only_when_it_changes)
+{
+	struct ca_config config = {.directory_url = (char *)URL};
+	struct buf pem = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct jws_key *next, *brought;
+	char path[] = "/tmp/test-acme-key-XXXXXX";
+	struct acme *a;
+
+	close(mkstemp(path));
+	key_write(path, &pem);
+	config.account_key = path;
+	a = acme_new(&config, &err);
+	ck_assert_msg(a != NULL, "%s", err.text);
+	/* Found as KEY.next, while whoever rotates the key has not moved it into place yet, or died before. */
+	buf_reset(&pem);
+	ck_assert(jws_key_generate("ec:p256", &pem, &err));
+	next = jws_key_read(pem.data, pem.len, "next", &err);
+	acme_key_replace(a, jws_key_ref(next));
+	acme_key_notice(a);
+	assert_signs_with(a, next);
+	ck_assert_int_eq(acme_key_search_locked(a, next, &err), ACME_KEY_SAME);
+	assert_signs_with(a, next);
+	/* Moved into place; later an admin brings another one. */
+	ck_assert(file_write(path, pem.data, pem.len, 0600, -1, &err));
+	acme_key_notice(a);
+	assert_signs_with(a, next);
+	key_write(path, &pem);
+	brought = jws_key_read(pem.data, pem.len, "brought", &err);
+	ck_assert_int_eq(acme_key_search_locked(a, next, &err), ACME_KEY_OTHER);
+	assert_signs_with(a, brought);
+	jws_key_free(next);
+	jws_key_free(brought);
+	acme_free(a);
+	buf_wipe(&pem);
+	unlink(path);
+}
+END_TEST
+
 /* ---- CAs that lie -------------------------------------------------------------------------------------------------- */
 
 static char dir[64], base[64], ca_file[128], key_file[128];
@@ -603,6 +660,7 @@ int main(void)
 	tcase_add_test(pure, endless_lists_are_refused);
 	tcase_add_test(pure, chain_must_be_certificates);
 	tcase_add_test(pure, state_survives_the_store);
+	tcase_add_test(pure, key_file_counts_only_when_it_changes);
 	suite_add_tcase(s, pure);
 	tcase_set_timeout(lying, 30);
 	tcase_add_checked_fixture(lying, setup, teardown);
