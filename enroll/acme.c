@@ -341,7 +341,7 @@ static bool repaired(struct acme *a, enum verdict verdict, const struct signer *
 			return true;
 		case ACME_KEY_UNCLEAR:
 			*err = unclear;
-			out->sent = false;
+			acme_answer_clear(out); /* nothing of it is about the request */
 			return false;
 		default:
 			return false;
@@ -367,7 +367,8 @@ bool acme_post(struct acme *a, const struct acme_call *call, struct acme_answer 
 		verdict = judge(call, &out->http, &own);
 		ok = verdict == TAKEN;
 		again = repaired(a, verdict, &signer, &repeats, out, &own);
-		out->sent = out->sent && !again; /* what is repaired was certainly not acted upon */
+		if (again)
+			acme_answer_clear(out); /* was certainly not acted upon; its status is not that of whatever fails next */
 	}
 	signer_clear(&signer);
 	if (!ok)
