@@ -410,13 +410,15 @@ static enum step_result abandon(struct step *s, const char *why)
 	time_t wait;
 
 	s->row.abandoned++;
+	/* Not one of max-orders: nobody refused it, and a CA that is down for an hour would stop every enrollment until an admin comes. */
+	s->row.orders -= s->row.orders > 0;
 	s->out.order_outcome = "abandoned";
 	forget_order(s);
 	note(s, "order_abandoned", "%s; the CA may hold an order that will expire unused (%u so far)", why, s->row.abandoned);
 	err_set(&lost, ERR_TEMPORARY, "open order", address_of(s), "%s", s->text);
 	tell_trouble(s, &lost);
 	/* Late enough that a challenge mail of the lost order is dated before the next one; whoever loses a second answer is in trouble. */
-	wait = s->row.orders > 1 ? backoff(s->row.orders) : jittered(BACKOFF_FIRST / 10);
+	wait = s->row.abandoned > 1 ? backoff(s->row.abandoned) : jittered(BACKOFF_FIRST / 10);
 	move_aside(s, ENROLLMENT_WAITING, ENROLLMENT_ORDERING, time(NULL) + DATE_SKEW + wait);
 	return STEP_STAY;
 }
@@ -1060,7 +1062,7 @@ static enum step_result run_renewing(struct step *s, struct err *err)
 {
 	s->row.key_id = 0;
 	s->row.certificate_id = 0;
-	s->row.orders = 0;
+	s->row.orders = s->row.abandoned = 0;
 	forget_order(s);
 	note(s, "state", "renewal begins");
 	return to(s, ENROLLMENT_REQUESTED);
