@@ -351,6 +351,18 @@ START_TEST(state_survives_the_store)
 }
 END_TEST
 
+START_TEST(order_of_another_driver_is_no_defect)
+{
+	struct acme_state s;
+	struct err err = ERR_INIT;
+
+	ck_assert(!acme_state_load("{\"id\":\"Yp3kq0mGB1uWn2vEwX1cS8aT\",\"addresses\":[\"alice@example.org\"]}", &s, &err));
+	ck_assert_int_eq(err.class, ERR_CA);
+	ck_assert(!acme_state_load("[]", &s, &err));
+	ck_assert_int_eq(err.class, ERR_BUG);
+}
+END_TEST
+
 /* ---- the account key ----------------------------------------------------------------------------------------------- */
 
 static void key_write(const char *path, struct buf *pem)
@@ -660,6 +672,7 @@ int main(void)
 	tcase_add_test(pure, endless_lists_are_refused);
 	tcase_add_test(pure, chain_must_be_certificates);
 	tcase_add_test(pure, state_survives_the_store);
+	tcase_add_test(pure, order_of_another_driver_is_no_defect);
 	tcase_add_test(pure, key_file_counts_only_when_it_changes);
 	suite_add_tcase(s, pure);
 	tcase_set_timeout(lying, 30);
