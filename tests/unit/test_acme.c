@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -425,7 +426,8 @@ END_TEST
 static char dir[64], base[64], ca_file[128], key_file[128];
 static struct https_server *server;
 static const char *order_text, *authz_text, *location = "/order/1", *account_status = "valid";
-static unsigned finalized, looked;
+static unsigned finalized, looked, directories;
+static bool down;
 static struct ca *ca;
 
 /* The text with $ replaced by the server's URL. */
@@ -449,7 +451,11 @@ static void handle(const struct https_request *q, struct https_answer *a, void *
 {
 	char head[256];
 
-	if (strcmp(q->path, "/directory") == 0) {
+	if (strcmp(q->path, "/directory") == 0 && down) {
+		directories++;
+		usleep(300000); /* a CA that takes its time to say no */
+		put(a, 503, "", "");
+	} else if (strcmp(q->path, "/directory") == 0) {
 		put(a, 200, "", "{\"newNonce\":\"$/nonce\",\"newAccount\":\"$/account\",\"newOrder\":\"$/new-order\"}");
 	} else if (strcmp(q->path, "/account") == 0) {
 		snprintf(head, sizeof head, "{\"status\":\"%s\"}", account_status);
@@ -514,6 +520,37 @@ static bool open_alice(struct ca_order *o, struct err *err)
 	strlist_clear(&addresses);
 	return ok;
 }
+
+static pthread_barrier_t together;
+
+static void *ask_too(void *arg)
+{
+	struct ca_info info;
+	struct err *err = arg;
+
+	pthread_barrier_wait(&together);
+	ck_assert(!ca_prepare(ca, &info, err));
+	return NULL;
+}
+
+START_TEST(many_who_wait_for_a_ca_that_is_down_share_its_answer)
+{
+	pthread_t threads[8];
+	struct err errors[COUNT(threads)];
+
+	down = true;
+	pthread_barrier_init(&together, NULL, COUNT(threads));
+	for (int i = 0; i < COUNT(threads); i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_too, &errors[i]), 0);
+	for (int i = 0; i < COUNT(threads); i++) {
+		pthread_join(threads[i], NULL);
+		ck_assert_int_eq(errors[i].class, ERR_TEMPORARY);
+		ck_assert_int_eq(errors[i].status, 503);
+	}
+	ck_assert_msg(directories < COUNT(threads), "asked %u times", directories);
+	pthread_barrier_destroy(&together);
+}
+END_TEST
 
 static const struct {
 	const char *name, *authz, *word;
@@ -684,6 +721,7 @@ int main(void)
 	tcase_add_test(lying, finalize_goes_out_once_for_each_look);
 	tcase_add_test(lying, chain_with_one_damaged_certificate_is_refused);
 	tcase_add_test(lying, answer_needs_a_challenge);
+	tcase_add_test(lying, many_who_wait_for_a_ca_that_is_down_share_its_answer);
 	suite_add_tcase(s, lying);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
