@@ -3,8 +3,8 @@
  *
  * `enrollctl account rotate-key` is another process than enrolld (see account.c).  It writes KEY.next, tells the CA, and renames it to KEY.
  * Nobody tells enrolld; it finds out when the CA refuses what the old key signed, and then asks three questions, in this order because the
- * file moves from KEY.next to KEY meanwhile: Is another key in KEY than there was?  In KEY.next, and does the CA know that one?  Again: in KEY?  A KEY.next
- * that the CA knows is as good as KEY, even if whoever made it died before the rename.
+ * file moves from KEY.next to KEY meanwhile: Is another key in KEY than there was?  In KEY.next, and does the CA know that one?  Again: in
+ * KEY?  A KEY.next that the CA knows is as good as KEY, even if whoever made it died before the rename.
  */
 #include "config.h"
 
