@@ -83,6 +83,8 @@ struct acme *acme_new(const struct ca_config *config, struct err *err)
 		goto fail;
 	}
 	a->key = jws_key_load(config->account_key ? config->account_key : "", err);
+	if (a->key)
+		snprintf(a->file_key, sizeof a->file_key, "%s", jws_thumbprint(a->key));
 	a->http = a->key ? http_new(&http, err) : NULL;
 	if (a->http)
 		return a;
@@ -339,7 +341,7 @@ static bool repaired(struct acme *a, enum verdict verdict, const struct signer *
 			return true;
 		case ACME_KEY_UNCLEAR:
 			*err = unclear;
-			out->sent = false;
+			acme_answer_clear(out); /* nothing of it is about the request */
 			return false;
 		default:
 			return false;
@@ -365,7 +367,8 @@ bool acme_post(struct acme *a, const struct acme_call *call, struct acme_answer 
 		verdict = judge(call, &out->http, &own);
 		ok = verdict == TAKEN;
 		again = repaired(a, verdict, &signer, &repeats, out, &own);
-		out->sent = out->sent && !again; /* what is repaired was certainly not acted upon */
+		if (again)
+			acme_answer_clear(out); /* was certainly not acted upon; its status is not that of whatever fails next */
 	}
 	signer_clear(&signer);
 	if (!ok)

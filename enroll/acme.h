@@ -127,8 +127,11 @@ struct acme_settings {
 struct acme {
 	struct acme_settings set;
 	struct jws_key *key;           /* see acme_key_hold */
+	char file_key[64];             /* thumbprint of what ca.account-key held when it was last read: ours may come from KEY.next and be newer */
 	struct http *http;
 	pthread_mutex_t preparing;
+	int64_t failed_ms;             /* under `preparing`: when the last preparation that failed began (mono_ms), and why it did */
+	struct err failed;
 	pthread_mutex_t lock;
 	struct acme_directory directory;
 	bool has_directory;

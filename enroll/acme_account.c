@@ -366,16 +366,42 @@ static bool account_ensure(struct acme *a, bool eab_required, struct err *err)
 	return ok;
 }
 
+static bool is_ready(struct acme *a)
+{
+	return directory_fresh(a) && account_known(a);
+}
+
+/* Call with `preparing` held. */
+static bool prepare(struct acme *a, struct err *err)
+{
+	int64_t began = mono_ms();
+	bool eab_required;
+
+	if ((directory_fresh(a) || directory_fetch(a, err) || directory_keep(a)) && offer_good(a, &eab_required, err) &&
+		account_ensure(a, eab_required, err))
+		return true;
+	a->failed_ms = began;
+	a->failed = *err;
+	return false;
+}
+
+/* Threads that come while a CA does not answer wait for one another: what the first of them finds out is good for all, or the last one's
+ * deadline would be the sum of everybody's, beyond the lease of its enrollment. */
 bool acme_ready(struct acme *a, struct err *err)
 {
-	bool eab_required, ok;
+	int64_t came = mono_ms();
 	struct err own = ERR_INIT;
+	bool ok;
 
-	if (directory_fresh(a) && account_known(a))
+	if (is_ready(a))
 		return true;
 	pthread_mutex_lock(&a->preparing);
-	ok = (directory_fresh(a) || directory_fetch(a, &own) || directory_keep(a)) && offer_good(a, &eab_required, &own) &&
-	     account_ensure(a, eab_required, &own);
+	if (a->failed_ms > came && !is_ready(a)) {
+		own = a->failed;
+		ok = false;
+	} else {
+		ok = prepare(a, &own);
+	}
 	pthread_mutex_unlock(&a->preparing);
 	if (!ok && err)
 		*err = own;

@@ -3,8 +3,8 @@
  *
  * `enrollctl account rotate-key` is another process than enrolld (see account.c).  It writes KEY.next, tells the CA, and renames it to KEY.
  * Nobody tells enrolld; it finds out when the CA refuses what the old key signed, and then asks three questions, in this order because the
- * file moves from KEY.next to KEY meanwhile: Is another key in KEY?  In KEY.next, and does the CA know that one?  Again: in KEY?  A KEY.next
- * that the CA knows is as good as KEY, even if whoever made it died before the rename.
+ * file moves from KEY.next to KEY meanwhile: Is another key in KEY than there was?  In KEY.next, and does the CA know that one?  Again: in
+ * KEY?  A KEY.next that the CA knows is as good as KEY, even if whoever made it died before the rename.
  */
 #include "config.h"
 
@@ -51,17 +51,34 @@ static bool same_key(const struct jws_key *x, const struct jws_key *y)
 
 /* ---- finding a key that took the place of ours --------------------------------------------------------------------- */
 
-/* Another key than `used` in the file of ca.account-key?  One that cannot be read is none: ours still works as far as we know. */
+/* Has the file of ca.account-key changed since it was last read?  A key taken over from KEY.next is newer than the one that still is there. */
+static bool file_changed(struct acme *a, const struct jws_key *key)
+{
+	bool changed;
+
+	pthread_mutex_lock(&a->lock);
+	changed = strcmp(a->file_key, jws_thumbprint(key)) != 0;
+	if (changed)
+		snprintf(a->file_key, sizeof a->file_key, "%s", jws_thumbprint(key));
+	pthread_mutex_unlock(&a->lock);
+	return changed;
+}
+
+/* Is there another key than `used`, by what the file of ca.account-key says?  One that cannot be read is none: ours still works as far as we
+ * know. */
 static bool file_search(struct acme *a, const struct jws_key *used)
 {
-	struct jws_key *key = jws_key_load(a->set.account_key ? a->set.account_key : "", NULL);
+	struct jws_key *key = jws_key_load(a->set.account_key ? a->set.account_key : "", NULL), *now = acme_key_hold(a);
+	bool other;
 
-	if (!key || same_key(key, used)) {
-		jws_key_free(key);
-		return false;
-	}
-	acme_key_replace(a, key);
-	return true;
+	if (key && file_changed(a, key) && !same_key(key, now))
+		acme_key_replace(a, jws_key_ref(key));
+	jws_key_free(now);
+	jws_key_free(key);
+	now = acme_key_hold(a);
+	other = !same_key(now, used);
+	jws_key_free(now);
+	return other;
 }
 
 static enum acme_key_found unclear(const char *path, const char *why, struct err *err)

@@ -140,6 +140,8 @@ static char *replaces_of(struct acme *a, const struct ca_request *request)
  * that is its own choice, except for the first; another refusal comes again without it. */
 static bool predecessor_refused(const struct acme_answer *answer, const struct err *err)
 {
+	if (answer->http.status < 400 || answer->http.status >= 500)
+		return false; /* the CA may hold an order all the same */
 	return strcmp(err->type, "alreadyReplaced") == 0 || answer->http.status == 409 || strcmp(err->type, "malformed") == 0 ||
 	       strcmp(err->type, "unauthorized") == 0;
 }

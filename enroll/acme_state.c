@@ -2,7 +2,8 @@
  * enroll/acme_state.c - an order's memory, as JSON in the store.
  *
  * It is our own text, yet it comes from a database that an older or newer version may have written, so it is read with the same
- * care as a CA's: what cannot be read is a defect (ERR_BUG), never a crash.
+ * care as a CA's: what cannot be read is a defect (ERR_BUG), never a crash.  What another driver wrote is an order that this one cannot go
+ * on with (ERR_CA: a new one follows).
  */
 #include "config.h"
 
@@ -79,7 +80,10 @@ bool acme_state_load(const char *text, struct acme_state *out, struct err *err)
 	}
 	for (size_t i = 0; ok && i < N_LISTS; i++)
 		ok = list_load(json_object_get(j, lists[i].name), list_at(out, i));
-	if (!ok || !http_url_good(out->order)) {
+	if (ok && !out->order) {
+		acme_state_clear(out);
+		ok = err_set(err, ERR_CA, "read order state", "", "the order was not opened through driver \"acme\"; a new one follows");
+	} else if (!ok || !http_url_good(out->order)) {
 		acme_state_clear(out);
 		ok = err_set(err, ERR_BUG, "read order state", "", "what the store holds about the order at the CA cannot be read");
 	}

@@ -179,13 +179,21 @@ static time_t backoff(unsigned attempts)
 	return jittered(wait < BACKOFF_MOST ? wait : BACKOFF_MOST);
 }
 
+/* When the CA would see us again; but when the order's time is over we look, however late it says. */
+static time_t retry_of(const struct step *s, const struct ca_order *o)
+{
+	time_t deadline = s->row.ordered_at + (time_t)s->p->config->ca.challenge_age;
+
+	return deadline > s->now && o->retry_at > deadline ? deadline : o->retry_at;
+}
+
 /* Polls of a pending order: the CA's word, else poll-seconds growing with the age of the state. */
 static time_t poll_at(const struct step *s, const struct ca_order *o)
 {
 	time_t wait = (s->now - s->row.state_since) / 4;
 
 	if (o->retry_at > s->now)
-		return o->retry_at;
+		return retry_of(s, o);
 	if (wait < (time_t)s->p->config->ca.poll_seconds)
 		wait = (time_t)s->p->config->ca.poll_seconds;
 	return s->now + (wait > POLL_MOST ? POLL_MOST : wait);
@@ -404,13 +412,15 @@ static enum step_result abandon(struct step *s, const char *why)
 	time_t wait;
 
 	s->row.abandoned++;
+	/* Not one of max-orders: nobody refused it, and a CA that is down for an hour would stop every enrollment until an admin comes. */
+	s->row.orders -= s->row.orders > 0;
 	s->out.order_outcome = "abandoned";
 	forget_order(s);
 	note(s, "order_abandoned", "%s; the CA may hold an order that will expire unused (%u so far)", why, s->row.abandoned);
 	err_set(&lost, ERR_TEMPORARY, "open order", address_of(s), "%s", s->text);
 	tell_trouble(s, &lost);
 	/* Late enough that a challenge mail of the lost order is dated before the next one; whoever loses a second answer is in trouble. */
-	wait = s->row.orders > 1 ? backoff(s->row.orders) : jittered(BACKOFF_FIRST / 10);
+	wait = s->row.abandoned > 1 ? backoff(s->row.abandoned) : jittered(BACKOFF_FIRST / 10);
 	move_aside(s, ENROLLMENT_WAITING, ENROLLMENT_ORDERING, time(NULL) + DATE_SKEW + wait);
 	return STEP_STAY;
 }
@@ -686,8 +696,8 @@ static enum step_result post_challenge(struct step *s, const char *why, struct e
 		return STEP_FAIL;
 	}
 	ok = order_lives(s, &o, ca_ready(s->p->ca, &o, err), err);
-	if (o.retry_at > next)
-		next = o.retry_at;
+	if (retry_of(s, &o) > next)
+		next = retry_of(s, &o);
 	ca_order_clear(&o);
 	if (!ok)
 		return STEP_FAIL;
@@ -913,7 +923,7 @@ static enum step_result run_validated(struct step *s, struct err *err)
 		note(s, "state", "certificate request sent");
 		to(s, ENROLLMENT_FINALIZED);
 		if (o.retry_at > s->now)
-			s->row.next_at = o.retry_at;
+			s->row.next_at = retry_of(s, &o);
 	}
 	ca_order_clear(&o);
 	return ok ? STEP_MOVE : STEP_FAIL;
@@ -934,7 +944,9 @@ static enum step_result run_finalized(struct step *s, struct err *err)
 	if (!look(s, &o, err))
 		goto out;
 	if (o.progress == CA_READY || o.progress == CA_PENDING) {
-		/* The request never reached the CA. */
+		/* The request never reached the CA; or this CA takes it and stays as it is, for ever. */
+		if (!order_in_time(s, "take the certificate request", err))
+			goto out;
 		note(s, "state", "the CA has not seen the certificate request: it is sent again");
 		r = to(s, ENROLLMENT_VALIDATED);
 		s->row.next_at = s->now + jittered(POLL_MOST / 2);
@@ -1057,7 +1069,7 @@ static enum step_result run_renewing(struct step *s, struct err *err)
 {
 	s->row.key_id = 0;
 	s->row.certificate_id = 0;
-	s->row.orders = 0;
+	s->row.orders = s->row.abandoned = 0;
 	forget_order(s);
 	note(s, "state", "renewal begins");
 	return to(s, ENROLLMENT_REQUESTED);

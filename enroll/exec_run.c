@@ -437,8 +437,10 @@ static bool drink(struct run *run, int *fd, bool is_answer)
 			keep_tail(run, piece, (size_t)n);
 		else
 			buf_append(run->answer, piece, (size_t)n);
-		if (run->answer->failed)
+		if (run->answer->failed) {
 			run->end = RUN_NOMEM;
+			break;
+		}
 	}
 	return false;
 }

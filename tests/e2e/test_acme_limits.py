@@ -136,3 +136,18 @@ class Limits(StageCase):
         self.assertIn('the CA takes no orders for corp.example until', shown['why'])
         self.assertEqual(self.orders(other), 0)
         self.wait_all([first, other])
+
+    def test_a_ca_that_is_down_for_long_blocks_nobody(self):
+        """Each answer to newOrder is lost, more often than ca.max-orders: nobody refused anything, so no admin has to come."""
+        user = self.many.user()
+        self.many.change(faults={'newOrder': {'status': 500, 'type': 'serverInternal', 'count': -1, 'address': address(user)}})
+        self.many.enroll(user)
+        for n in range(1, 8):
+            if n > 1:
+                self.many.retry(user)
+            service.until(lambda: self.many.show(user).get('enrollment', {}).get('abandoned_orders') == n, 60,
+                          'order %d is lost' % n, say=lambda: self.many.story(user))
+        self.assertEqual(self.many.state(user), 'waiting')
+        self.many.change(faults={'newOrder': None})
+        self.many.retry(user)
+        self.wait_all([user])

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -351,12 +352,82 @@ START_TEST(state_survives_the_store)
 }
 END_TEST
 
+START_TEST(order_of_another_driver_is_no_defect)
+{
+	struct acme_state s;
+	struct err err = ERR_INIT;
+
+	ck_assert(!acme_state_load("{\"id\":\"Yp3kq0mGB1uWn2vEwX1cS8aT\",\"addresses\":[\"alice@example.org\"]}", &s, &err));
+	ck_assert_int_eq(err.class, ERR_CA);
+	ck_assert(!acme_state_load("[]", &s, &err));
+	ck_assert_int_eq(err.class, ERR_BUG);
+}
+END_TEST
+
+/* ---- the account key ----------------------------------------------------------------------------------------------- */
+
+static void key_write(const char *path, struct buf *pem)
+{
+	struct err err = ERR_INIT;
+
+	buf_reset(pem);
+	ck_assert(jws_key_generate("ec:p256", pem, &err) && file_write(path, pem->data, pem->len, 0600, -1, &err));
+}
+
+static void assert_signs_with(struct acme *a, const struct jws_key *expected)
+{
+	struct jws_key *key = acme_key_hold(a);
+
+	ck_assert_str_eq(jws_thumbprint(key), jws_thumbprint(expected));
+	jws_key_free(key);
+}
+
+START_TEST(key_file_counts_only_when_it_changes)
+{
+	struct ca_config config = {.directory_url = (char *)URL};
+	struct buf pem = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct jws_key *next, *brought;
+	char path[] = "/tmp/test-acme-key-XXXXXX";
+	struct acme *a;
+
+	close(mkstemp(path));
+	key_write(path, &pem);
+	config.account_key = path;
+	a = acme_new(&config, &err);
+	ck_assert_msg(a != NULL, "%s", err.text);
+	/* Found as KEY.next, while whoever rotates the key has not moved it into place yet, or died before. */
+	buf_reset(&pem);
+	ck_assert(jws_key_generate("ec:p256", &pem, &err));
+	next = jws_key_read(pem.data, pem.len, "next", &err);
+	acme_key_replace(a, jws_key_ref(next));
+	acme_key_notice(a);
+	assert_signs_with(a, next);
+	ck_assert_int_eq(acme_key_search_locked(a, next, &err), ACME_KEY_SAME);
+	assert_signs_with(a, next);
+	/* Moved into place; later an admin brings another one. */
+	ck_assert(file_write(path, pem.data, pem.len, 0600, -1, &err));
+	acme_key_notice(a);
+	assert_signs_with(a, next);
+	key_write(path, &pem);
+	brought = jws_key_read(pem.data, pem.len, "brought", &err);
+	ck_assert_int_eq(acme_key_search_locked(a, next, &err), ACME_KEY_OTHER);
+	assert_signs_with(a, brought);
+	jws_key_free(next);
+	jws_key_free(brought);
+	acme_free(a);
+	buf_wipe(&pem);
+	unlink(path);
+}
+END_TEST
+
 /* ---- CAs that lie -------------------------------------------------------------------------------------------------- */
 
 static char dir[64], base[64], ca_file[128], key_file[128];
 static struct https_server *server;
 static const char *order_text, *authz_text, *location = "/order/1", *account_status = "valid";
-static unsigned finalized, looked;
+static unsigned finalized, looked, directories;
+static bool down;
 static struct ca *ca;
 
 /* The text with $ replaced by the server's URL. */
@@ -380,7 +451,11 @@ static void handle(const struct https_request *q, struct https_answer *a, void *
 {
 	char head[256];
 
-	if (strcmp(q->path, "/directory") == 0) {
+	if (strcmp(q->path, "/directory") == 0 && down) {
+		directories++;
+		usleep(300000); /* a CA that takes its time to say no */
+		put(a, 503, "", "");
+	} else if (strcmp(q->path, "/directory") == 0) {
 		put(a, 200, "", "{\"newNonce\":\"$/nonce\",\"newAccount\":\"$/account\",\"newOrder\":\"$/new-order\"}");
 	} else if (strcmp(q->path, "/account") == 0) {
 		snprintf(head, sizeof head, "{\"status\":\"%s\"}", account_status);
@@ -445,6 +520,37 @@ static bool open_alice(struct ca_order *o, struct err *err)
 	strlist_clear(&addresses);
 	return ok;
 }
+
+static pthread_barrier_t together;
+
+static void *ask_too(void *arg)
+{
+	struct ca_info info;
+	struct err *err = arg;
+
+	pthread_barrier_wait(&together);
+	ck_assert(!ca_prepare(ca, &info, err));
+	return NULL;
+}
+
+START_TEST(many_who_wait_for_a_ca_that_is_down_share_its_answer)
+{
+	pthread_t threads[8];
+	struct err errors[COUNT(threads)];
+
+	down = true;
+	pthread_barrier_init(&together, NULL, COUNT(threads));
+	for (int i = 0; i < COUNT(threads); i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_too, &errors[i]), 0);
+	for (int i = 0; i < COUNT(threads); i++) {
+		pthread_join(threads[i], NULL);
+		ck_assert_int_eq(errors[i].class, ERR_TEMPORARY);
+		ck_assert_int_eq(errors[i].status, 503);
+	}
+	ck_assert_msg(directories < COUNT(threads), "asked %u times", directories);
+	pthread_barrier_destroy(&together);
+}
+END_TEST
 
 static const struct {
 	const char *name, *authz, *word;
@@ -603,6 +709,8 @@ int main(void)
 	tcase_add_test(pure, endless_lists_are_refused);
 	tcase_add_test(pure, chain_must_be_certificates);
 	tcase_add_test(pure, state_survives_the_store);
+	tcase_add_test(pure, order_of_another_driver_is_no_defect);
+	tcase_add_test(pure, key_file_counts_only_when_it_changes);
 	suite_add_tcase(s, pure);
 	tcase_set_timeout(lying, 30);
 	tcase_add_checked_fixture(lying, setup, teardown);
@@ -613,6 +721,7 @@ int main(void)
 	tcase_add_test(lying, finalize_goes_out_once_for_each_look);
 	tcase_add_test(lying, chain_with_one_damaged_certificate_is_refused);
 	tcase_add_test(lying, answer_needs_a_challenge);
+	tcase_add_test(lying, many_who_wait_for_a_ca_that_is_down_share_its_answer);
 	suite_add_tcase(s, lying);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
