@@ -21,11 +21,31 @@ static const char *subject_of(const struct enrollment *row)
 	return row->addresses.n ? row->addresses.v[0] : "";
 }
 
-static bool held(struct err *err, time_t until)
+/* Every look is a claim and a commit, and the milters write to the same store: about this many in a second. */
+#define LOOKS_A_SECOND 20
+#define COUNT_EVERY_MS 60000
+
+static unsigned long rows_waiting(struct enroll_parts *p)
+{
+	long long now = mono_ms(), last = atomic_load(&p->counted_ms);
+	size_t counts[ENROLLMENT_STATES], disabled;
+
+	if ((last == 0 || now - last > COUNT_EVERY_MS) && atomic_compare_exchange_strong(&p->counted_ms, &last, now) &&
+		store_enrollment_counts(p->store, counts, &disabled, NULL))
+		atomic_store(&p->waiting, counts[ENROLLMENT_WAITING]);
+	return atomic_load(&p->waiting);
+}
+
+time_t budget_turn(struct enroll_parts *p, time_t when)
+{
+	return when + (time_t)random_below(rows_waiting(p) / LOOKS_A_SECOND + 1);
+}
+
+static bool held(struct enroll_parts *p, struct err *err, time_t until)
 {
 	if (err) {
 		snprintf(err->type, sizeof err->type, "%s", BUDGET_HELD);
-		err->retry_at = until;
+		err->retry_at = budget_turn(p, until);
 	}
 	return false;
 }
@@ -37,7 +57,7 @@ static bool not_paused(struct enroll_parts *p, const struct enrollment *row, tim
 
 	if (ok && paused) {
 		err_set(err, ERR_TEMPORARY, "open order", subject_of(row), "an admin paused the gateway (%s); goes on after `enrollctl resume`", paused);
-		ok = held(err, now + LOOK_AGAIN);
+		ok = held(p, err, now + LOOK_AGAIN);
 	}
 	free(paused);
 	return ok;
@@ -55,7 +75,7 @@ static bool below(struct enroll_parts *p, const struct enrollment *row, const ch
 	if (n < cap)
 		return true;
 	err_set(err, ERR_TEMPORARY, "open order", subject_of(row), "%s = %u is reached; goes on by itself", key, cap);
-	return held(err, now + (time_t)seconds / 48 + (time_t)random_below(seconds / 96 + 1));
+	return held(p, err, now + (time_t)seconds / 48);
 }
 
 static bool few_in_flight(struct enroll_parts *p, const struct enrollment *row, time_t now, struct err *err)
@@ -70,7 +90,7 @@ static bool few_in_flight(struct enroll_parts *p, const struct enrollment *row, 
 	if (n < most)
 		return true;
 	err_set(err, ERR_TEMPORARY, "open order", subject_of(row), "ca.orders-in-flight = %u are open already; goes on when some have ended", most);
-	return held(err, now + LOOK_AGAIN / 2 + (time_t)random_below(LOOK_AGAIN / 2));
+	return held(p, err, now + LOOK_AGAIN / 2);
 }
 
 /* "" is everybody's; an address key or a domain is that of one of ours. */
@@ -104,7 +124,7 @@ static bool within_limits(struct enroll_parts *p, const struct enrollment *row, 
 			continue;
 		err_set(err, ERR_TEMPORARY, "open order", subject_of(row), "the CA takes no orders%s%s until %s, as it said at %s: %.600s", *l->scope ? " for " : "",
 			l->scope, time_text(l->until, until), time_text(l->at, since), l->text ? l->text : "");
-		ok = held(err, l->until + (time_t)random_below(LOOK_AGAIN / 2));
+		ok = held(p, err, l->until);
 	}
 	store_limit_list_clear(&list);
 	return ok;

@@ -7,6 +7,10 @@
 /* err.type of everything that holds an order back without being a failure: nobody did wrong, it passes by itself. */
 #define BUDGET_HELD "held"
 
+/* When to look again at a row that is held back until `when`: the later the more rows wait, so that thousands of them do not come back
+ * together.  Thread safe. */
+time_t budget_turn(struct enroll_parts *p, time_t when);
+
 /* Pause, cap-per-day, orders-per-hour, orders-in-flight, and what the CA refuses for a while.  false: ERR_TEMPORARY of type BUDGET_HELD, with
  * retry_at; or the store's error.  Counting and opening are one act: call with cap_lock held. */
 bool budget_allows(struct enroll_parts *p, const struct enrollment *row, time_t now, struct err *err) BASE_MUST_CHECK;

@@ -34,6 +34,8 @@
 #define POLL_MOST 60
 #define BOUNCE_PATIENCE 900      /* a refused reply does not come again; if the refusal is forged, the CA's word is due within many polls */
 #define COMMIT_TRIES 5
+#define RETRY_MOST (2 * 86400)   /* a server that names a later time is asked again before */
+#define FINALIZED_TRIES 6        /* refusals in a row before an order whose certificate may be there is given up */
 
 enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
 
@@ -199,9 +201,15 @@ static time_t poll_at(const struct step *s, const struct ca_order *o)
 	return s->now + (wait > POLL_MOST ? POLL_MOST : wait);
 }
 
-static bool order_from_row(const struct step *s, struct ca_order *o, struct err *err)
+static bool order_from_row(struct step *s, struct ca_order *o, struct err *err)
 {
 	memset(o, 0, sizeof *o);
+	/* Another CA would be asked for an order that it never had, with an account that it does not know. */
+	if (s->row.ca && *s->row.ca && strcmp(s->row.ca, s->p->config->ca.name) != 0) {
+		s->order_dead = true;
+		return err_set(err, ERR_CA, "read order", address_of(s), "the order was opened at \"%s\", and the configuration now names \"%s\" (ca.name); a new one follows",
+			s->row.ca, s->p->config->ca.name);
+	}
 	o->state = str_dup(s->row.ca_state);
 	if (s->row.ca_state && !o->state)
 		return err_nomem(err, "read order");
@@ -286,6 +294,7 @@ static enum step_result run_requested(struct step *s, struct err *err)
 		/* Pause and cap pass by themselves: the row waits, nobody has to act on it. */
 		err->class = ERR_TEMPORARY;
 		snprintf(err->type, sizeof err->type, "%s", BUDGET_HELD);
+		err->retry_at = budget_turn(s->p, err->retry_at);
 		goto out;
 	case NOT_ELIGIBLE:
 		goto out;
@@ -941,8 +950,15 @@ static enum step_result run_finalized(struct step *s, struct err *err)
 	struct buf pem = BUF_INIT;
 	enum step_result r = STEP_FAIL;
 
-	if (!look(s, &o, err))
+	if (!look(s, &o, err)) {
+		/* A refusal of the question says nothing of the order, and giving it up could mean a second certificate.  What the order itself
+		 * says (a status of 200) counts at once. */
+		if (s->order_dead && err->status >= 400 && s->row.attempts < FINALIZED_TRIES) {
+			s->order_dead = false;
+			err->class = ERR_TEMPORARY;
+		}
 		goto out;
+	}
 	if (o.progress == CA_READY || o.progress == CA_PENDING) {
 		/* The request never reached the CA; or this CA takes it and stays as it is, for ever. */
 		if (!order_in_time(s, "take the certificate request", err))
@@ -1129,7 +1145,7 @@ static void fail(struct step *s, const struct err *err)
 	again = strcmp(err->type, BUDGET_HELD) == 0 ? err->retry_at : s->now + backoff(++s->row.attempts);
 	/* Somebody's word not to come before is kept, and spread: a thousand rows heard the same word. */
 	if (err->retry_at > again)
-		again = err->retry_at + (time_t)random_below(POLL_MOST);
+		again = (err->retry_at < s->now + RETRY_MOST ? err->retry_at : s->now + RETRY_MOST) + (time_t)random_below(POLL_MOST);
 	switch (err->class) {
 	case ERR_CONFIG:
 		move_aside(s, ENROLLMENT_BLOCKED, resume, s->now + jittered(RECHECK_CONFIG));

@@ -8,6 +8,7 @@
 #define ENROLL_ENROLL_ENROLLMENT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "dns/dns.h"
 #include "enroll/ca.h"
@@ -26,6 +27,8 @@ struct enroll_parts {
 	X509_STORE *anchors;
 	char host[256];                /* first half of the lease owner's name */
 	pthread_mutex_t cap_lock;      /* counting today's orders and opening one more is one act */
+	atomic_llong counted_ms;       /* budget.c: when, by mono_ms, waiting rows were counted; 0 = never */
+	atomic_ulong waiting;          /* and how many there were */
 };
 
 /* One step of one due row.  *did is false when nothing was due.  false only when the store failed. */

@@ -118,7 +118,7 @@ const struct config_key config_keys[] = {
 		.help = "replies for one address"},
 	{"ca.poll-seconds", CONFIG_NUMBER, AT(ca.poll_seconds), NULL, "5", 1, DAY,
 		.preset = true, .help = "between polls when the CA names no Retry-After"},
-	{"ca.timeout-seconds", CONFIG_NUMBER, AT(ca.timeout_seconds), NULL, "30", 1, 600, .help = "of one HTTP request"},
+	{"ca.timeout-seconds", CONFIG_NUMBER, AT(ca.timeout_seconds), NULL, "30", 1, 120, .help = "of one HTTP request"},
 	{"ca.caa", CONFIG_ENUM, AT(ca.caa), WORDS({"enforce", CAA_ENFORCE}, {"report", CAA_REPORT}, {"off", CAA_OFF}), "enforce",
 		.help = "what a CAA record that forbids the CA means"},
 	{"ca.caa-identities", CONFIG_TEXTS, AT(ca.caa_identities), .shape = shape_domain,

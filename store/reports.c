@@ -82,9 +82,11 @@ static bool insert_event(struct tx *tx, const struct report *r, int64_t enrollme
 bool store_report_awaited(struct store *store, const char *token, int64_t enrollment_id, bool *awaited, struct err *err)
 {
 	struct report named = {0};
+	time_t challenged_at = 0;
 	int64_t reports = 0;
 	struct tx tx;
-	bool ok = tx_begin(&tx, store, TX_READ, MAY_INBOUND | MAY_ADMIN, "look for reply", err) && find_challenge(&tx, token, &named, &reports);
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_INBOUND | MAY_ADMIN, "look for reply", err) &&
+		  find_challenge(&tx, token, &named, &challenged_at, &reports);
 
 	tx_end(&tx);
 	*awaited = ok && named.challenge_id != 0 && named.enrollment_id == enrollment_id;

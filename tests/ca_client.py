@@ -408,7 +408,8 @@ class Recovery(Case):
         for state in ("", "{", "[]", "{}", '{"order":7}', '{"order":"http://x/"}', '{"order":"https://x/","authorizations":[1]}'):
             client.good("state", state)
             for command in (["look"], ["ready"], ["finalize", self.csr_file()[1]], ["fetch"], ["answer", "A" * 22]):
-                self.assertEqual(client.bad(*command)["class"], "bug", (state, command))
+                # An object without an order is what another driver left.
+                self.assertEqual(client.bad(*command)["class"], "ca" if state == "{}" else "bug", (state, command))
 
 
 # fault, class of the error, type of the error from newOrder (None: that of the problem)
