@@ -36,13 +36,13 @@ tests_unit_test_smime_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_smime_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
 endif
 check_PROGRAMS += tests/fuzz/fuzz_mime tests/fuzz/fuzz_inbound tests/fuzz/fuzz_smime tests/fuzz/fuzz_report
-tests_fuzz_fuzz_mime_SOURCES = tests/fuzz/fuzz_mime.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_mime_SOURCES = tests/fuzz/fuzz_mime.c tests/fuzz/fuzz_mail.h tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_mime_LDADD = $(MAIL_LIBS)
-tests_fuzz_fuzz_inbound_SOURCES = tests/fuzz/fuzz_inbound.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_inbound_SOURCES = tests/fuzz/fuzz_inbound.c tests/fuzz/fuzz_mail.h tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_inbound_LDADD = $(MAIL_LIBS)
-tests_fuzz_fuzz_smime_SOURCES = tests/fuzz/fuzz_smime.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_smime_SOURCES = tests/fuzz/fuzz_smime.c tests/fuzz/fuzz_mail.h tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_smime_LDADD = $(MAIL_LIBS)
-tests_fuzz_fuzz_report_SOURCES = tests/fuzz/fuzz_report.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_report_SOURCES = tests/fuzz/fuzz_report.c tests/fuzz/fuzz_mail.h tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_report_LDADD = $(MAIL_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/mime tests/fuzz/corpus/inbound tests/fuzz/corpus/report tests/fuzz/corpus/smime
 

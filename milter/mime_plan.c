@@ -688,26 +688,6 @@ static bool plan_object(struct planner *p, GMimeObject *object, unsigned depth)
 	return ok;
 }
 
-static void count_field(GMimeParser *parser, const char *name, const char *value, gint64 offset, gpointer source)
-{
-	mime_source_count_field(source);
-}
-
-static GMimeObject *parse(struct mime_source *source)
-{
-	GMimeStream *stream = mime_stream_new(source);
-	GMimeParser *parser = g_mime_parser_new_with_stream(stream);
-	GMimeObject *object;
-
-	g_mime_parser_set_format(parser, GMIME_FORMAT_MESSAGE);
-	g_mime_parser_set_persist_stream(parser, TRUE);
-	g_mime_parser_set_header_regex(parser, ".", count_field, source);
-	object = g_mime_parser_construct_part(parser, NULL);
-	g_object_unref(parser);
-	g_object_unref(stream);
-	return object;
-}
-
 bool mime_plan_make(struct mime_plan *plan, struct mime_source *source, struct err *err)
 {
 	struct planner p = {.plan = plan, .source = source, .err = err};
@@ -715,7 +695,7 @@ bool mime_plan_make(struct mime_plan *plan, struct mime_source *source, struct e
 	bool ok;
 
 	mime_library();
-	object = parse(source);
+	object = mime_parse(source);
 	if (source->stopped != NULL && source->err.class != ERR_NONE) {
 		if (err != NULL)
 			*err = source->err;

@@ -38,7 +38,7 @@ bool mime_source_read(const struct mime_source *s, uint64_t offset, void *data, 
 	return true;
 }
 
-void mime_source_count_field(struct mime_source *s)
+static void source_count_field(struct mime_source *s)
 {
 	if (++s->fields > MIME_FIELDS_MAX)
 		s->stopped = "too many header fields in its parts";
@@ -174,4 +174,24 @@ GMimeStream *mime_stream_new(struct mime_source *source)
 	m->tail[1] = '\n';
 	g_mime_stream_construct(&m->parent, 0, -1);
 	return &m->parent;
+}
+
+static void count_field(GMimeParser *parser, const char *name, const char *value, gint64 offset, gpointer source)
+{
+	source_count_field(source);
+}
+
+GMimeObject *mime_parse(struct mime_source *source)
+{
+	GMimeStream *stream = mime_stream_new(source);
+	GMimeParser *parser = g_mime_parser_new_with_stream(stream);
+	GMimeObject *object;
+
+	g_mime_parser_set_format(parser, GMIME_FORMAT_MESSAGE);
+	g_mime_parser_set_persist_stream(parser, TRUE);
+	g_mime_parser_set_header_regex(parser, ".", count_field, source);
+	object = g_mime_parser_construct_part(parser, NULL);
+	g_object_unref(parser);
+	g_object_unref(stream);
+	return object;
 }

@@ -1,6 +1,6 @@
 /*
  * milter/mime_stream.h - an entity as GMime reads it: its header text and the body in a spool, one after the other, without a copy.
- * Private to mime_encode.c and report.c.
+ * Private to mime_*.c and report.c.
  *
  * GMime's parser takes memory for every part and every header field, so the number of both is limited here: over a limit the stream
  * ends early and says so.
@@ -28,6 +28,6 @@ uint64_t mime_source_size(const struct mime_source *s);
 /* Read at an offset of the whole entity; *got 0 = end. */
 bool mime_source_read(const struct mime_source *s, uint64_t offset, void *data, size_t len, size_t *got, struct err *err) BASE_MUST_CHECK;
 GMimeStream *mime_stream_new(struct mime_source *source);
-/* To be called for every header field the parser reads. */
-void mime_source_count_field(struct mime_source *s);
+/* The whole entity, for g_object_unref; NULL when there is none.  `source` says when it was read to no end. */
+GMimeObject *mime_parse(struct mime_source *source);
 #endif

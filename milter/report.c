@@ -30,26 +30,6 @@ static bool no(char why[256], const char *text)
 
 /* ---- the part -------------------------------------------------------------------------------------------------------- */
 
-static void count_field(GMimeParser *parser, const char *name, const char *value, gint64 offset, gpointer source)
-{
-	mime_source_count_field(source);
-}
-
-static GMimeObject *parse_mail(struct mime_source *source)
-{
-	GMimeStream *stream = mime_stream_new(source);
-	GMimeParser *parser = g_mime_parser_new_with_stream(stream);
-	GMimeObject *object;
-
-	g_mime_parser_set_format(parser, GMIME_FORMAT_MESSAGE);
-	g_mime_parser_set_persist_stream(parser, TRUE);
-	g_mime_parser_set_header_regex(parser, ".", count_field, source);
-	object = g_mime_parser_construct_part(parser, NULL);
-	g_object_unref(parser);
-	g_object_unref(stream);
-	return object;
-}
-
 /* The first one among the parts; borrowed. */
 static GMimePart *status_part(GMimeObject *object)
 {
@@ -232,7 +212,7 @@ bool report_parse(const struct headers *h, const struct spool *body, struct repo
 	source.header = buf_str(&header);
 	source.header_len = header.len;
 	if (!header.failed)
-		object = parse_mail(&source);
+		object = mime_parse(&source);
 	status = status_part(object);
 	if (source.stopped != NULL)
 		no(why, source.stopped);

@@ -9,31 +9,9 @@
 #include <string.h>
 
 #include "milter/inbound.h"
+#include "tests/fuzz/fuzz_mail.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void read_fields(struct headers *h, const char *data, size_t size)
-{
-	for (size_t at = 0; at < size;) {
-		size_t end = at;
-		char *field, *colon;
-
-		do {
-			const char *lf = memchr(data + end, '\n', size - end);
-
-			end = lf ? (size_t)(lf - data) + 1 : size;
-		} while (end < size && (data[end] == ' ' || data[end] == '\t'));
-		field = strndup(data + at, end - at - (data[end - 1] == '\n'));
-		colon = field ? strchr(field, ':') : NULL;
-		if (colon) {
-			*colon = '\0';
-			if (!headers_add(h, field, colon + 1))
-				abort();
-		}
-		free(field);
-		at = end;
-	}
-}
 
 static void check(const struct candidate *c)
 {
@@ -62,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.ca.authserv_id = (char[]){"mx.example.org"};
 	config.ca.challenge_networks = &everywhere;
 	config.ca.n_challenge_networks = 1;
-	read_fields(&h, (const char *)data, size);
+	fuzz_read_header(&h, (const char *)data, size);
 	inbound_is_candidate(&h);
 	if (inbound_parse(&config, &h, &c, why)) {
 		check(&c);

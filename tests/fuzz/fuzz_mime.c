@@ -10,35 +10,9 @@
 #include <string.h>
 
 #include "milter/mime.h"
+#include "tests/fuzz/fuzz_mail.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Fields until the empty line; returns where the body begins. */
-static size_t read_fields(struct headers *h, const char *data, size_t size)
-{
-	size_t at = 0;
-
-	while (at < size && data[at] != '\n') {
-		size_t end = at;
-		char *field, *colon;
-
-		do {
-			const char *lf = memchr(data + end, '\n', size - end);
-
-			end = lf ? (size_t)(lf - data) + 1 : size;
-		} while (end < size && (data[end] == ' ' || data[end] == '\t'));
-		field = strndup(data + at, end - at - (data[end - 1] == '\n'));
-		colon = field ? strchr(field, ':') : NULL;
-		if (colon) {
-			*colon = '\0';
-			if (!headers_add(h, field, colon + 1))
-				abort();
-		}
-		free(field);
-		at = end;
-	}
-	return at < size ? at + 1 : size;
-}
 
 static bool gather(void *arg, const void *data, size_t len, struct err *err)
 {
@@ -103,7 +77,7 @@ static void check(const struct buf *out)
 	for (const char *p = out->data; p < end + 2; p++)
 		if (*p != '\r')
 			buf_putc(&text, *p);
-	read_fields(&h, buf_str(&text), text.len);
+	fuzz_read_header(&h, buf_str(&text), text.len);
 	buf_reset(&text);
 	mime_structure_fields(&text, &h);
 	/* A header that does not come back as it is written (a line without a colon) has no second round. */
@@ -121,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mime_scan s, byte_by_byte;
 	struct buf result = BUF_INIT, plain = BUF_INIT;
 	const char *why;
-	size_t body = read_fields(&h, (const char *)data, size);
+	size_t body = fuzz_read_header(&h, (const char *)data, size);
 
 	scan_pieces(&s, (const char *)data + body, size - body, 65535);
 	scan_pieces(&byte_by_byte, (const char *)data + body, size - body, 1);

@@ -10,35 +10,9 @@
 #include <string.h>
 
 #include "milter/report.h"
+#include "tests/fuzz/fuzz_mail.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Fields up to the empty line; returns where the body begins. */
-static size_t read_header(struct headers *h, const char *data, size_t size)
-{
-	size_t at = 0;
-
-	while (at < size && data[at] != '\n') {
-		size_t end = at;
-		char *field, *colon;
-
-		do {
-			const char *lf = memchr(data + end, '\n', size - end);
-
-			end = lf ? (size_t)(lf - data) + 1 : size;
-		} while (end < size && (data[end] == ' ' || data[end] == '\t'));
-		field = strndup(data + at, end - at - (data[end - 1] == '\n'));
-		colon = field ? strchr(field, ':') : NULL;
-		if (colon) {
-			*colon = '\0';
-			if (!headers_add(h, field, colon + 1))
-				abort();
-		}
-		free(field);
-		at = end;
-	}
-	return at < size ? at + 1 : size;
-}
 
 static void check_line(const char *s)
 {
@@ -56,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct headers h = {0};
 	struct report r;
 	struct spool *body = spool_new("/tmp", NULL);
-	size_t at = read_header(&h, (const char *)data, size);
+	size_t at = fuzz_read_header(&h, (const char *)data, size);
 	char why[256];
 
 	if (body == NULL || !spool_write(body, data + at, size - at, NULL))

@@ -14,6 +14,7 @@
 
 #include "milter/inbound.h"
 #include "milter/smime.h"
+#include "tests/fuzz/fuzz_mail.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -50,33 +51,6 @@ static X509_STORE *anchors(void)
 	return store;
 }
 
-/* Returns where the body begins. */
-static size_t read_fields(struct headers *h, const char *data, size_t size)
-{
-	size_t at = 0;
-
-	while (at < size && data[at] != '\n') {
-		size_t end = at;
-		char *field, *colon;
-
-		do {
-			const char *lf = memchr(data + end, '\n', size - end);
-
-			end = lf ? (size_t)(lf - data) + 1 : size;
-		} while (end < size && (data[end] == ' ' || data[end] == '\t'));
-		field = strndup(data + at, end - at - (data[end - 1] == '\n'));
-		colon = field ? strchr(field, ':') : NULL;
-		if (colon) {
-			*colon = '\0';
-			if (!headers_add(h, field, colon + 1))
-				abort();
-		}
-		free(field);
-		at = end;
-	}
-	return at < size ? at + 1 : size;
-}
-
 /* What passes is said once. */
 static void check_proof(const struct smime_proof *p)
 {
@@ -111,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct headers h = {0};
 	struct smime_proof proof;
 	struct spool *body = spool_new("/tmp", NULL);
-	size_t at = read_fields(&h, (const char *)data, size);
+	size_t at = fuzz_read_header(&h, (const char *)data, size);
 	char how[256];
 
 	if (!spool_write(body, data + at, size - at, NULL))

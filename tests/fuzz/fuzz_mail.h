@@ -1,0 +1,36 @@
+/* tests/fuzz/fuzz_mail.h - what the harnesses that read mail share. */
+#ifndef ENROLL_TESTS_FUZZ_FUZZ_MAIL_H
+#define ENROLL_TESTS_FUZZ_FUZZ_MAIL_H
+#include <stdlib.h>
+#include <string.h>
+
+#include "milter/mime.h"
+
+/* Fields up to the empty line; returns where the body begins. */
+static inline size_t fuzz_read_header(struct headers *h, const char *data, size_t size)
+{
+	size_t at = 0;
+
+	while (at < size && data[at] != '\n') {
+		size_t end = at;
+		char *field, *colon;
+
+		do {
+			const char *lf = memchr(data + end, '\n', size - end);
+
+			end = lf ? (size_t)(lf - data) + 1 : size;
+		} while (end < size && (data[end] == ' ' || data[end] == '\t'));
+		field = strndup(data + at, end - at - (data[end - 1] == '\n'));
+		colon = field ? strchr(field, ':') : NULL;
+		if (colon) {
+			*colon = '\0';
+			if (!headers_add(h, field, colon + 1))
+				abort();
+		}
+		free(field);
+		at = end;
+	}
+	return at < size ? at + 1 : size;
+}
+
+#endif
