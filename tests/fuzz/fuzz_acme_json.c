@@ -2,8 +2,7 @@
  * tests/fuzz/fuzz_acme_json.c - whatever a CA may send: directory, order, authorization, challenge, problem, chain, Retry-After, a
  * stored state, URLs.
  *
- * The first octet chooses the reader, the rest is what it reads.  Build with clang -fsanitize=fuzzer,address,undefined and
- * -DFUZZ_ENGINE for fuzzing; without, it is a plain test that reads every file of its corpus (and of the folders given).
+ * The first octet chooses the reader, the rest is what it reads.  Build as fuzz_main.c says, and with -DFUZZ_ENGINE, for fuzzing; without, it is a plain test that reads every file of its corpus (and of the folders given).
  */
 #include "config.h"
 

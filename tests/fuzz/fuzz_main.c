@@ -2,8 +2,9 @@
  * tests/fuzz/fuzz_main.c - runs a harness over files, so that its corpus is a plain test.
  *
  * Without arguments the files are those of $srcdir/tests/fuzz/corpus/NAME, where the program is called fuzz_NAME.  To fuzz, leave this
- * file out and link the harness with libFuzzer instead: build with CC=clang and --enable-sanitizers=address,undefined,
- * compile the harness with -fsanitize=fuzzer, and give it a copy of the corpus folder.
+ * file out and link the harness with libFuzzer instead: build with CC=clang CFLAGS="-g -O1 -fsanitize=fuzzer-no-link" (or libFuzzer sees
+ * nothing of the libraries) and --enable-sanitizers=address,undefined, compile the harness with -fsanitize=fuzzer, and give it a copy of the
+ * corpus folder.
  */
 #include "config.h"
 
