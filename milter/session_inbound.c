@@ -197,6 +197,8 @@ static sfsistat take(SMFICTX *ctx, struct session *s, struct candidate *cand, in
 
 	c->enrollment_id = enrollment;
 	c->received_at = time(NULL);
+	/* At most one reply a challenge mail, also when somebody on the way gave it another Message-ID: the token tells that it is the same. */
+	c->token_once = cand->message_id_free;
 	free(c->authentication);
 	free(c->disposition);
 	c->authentication = str_dup(how);
@@ -228,35 +230,13 @@ static sfsistat come_again(SMFICTX *ctx, struct session *s, const char *recipien
 	return SMFIS_TEMPFAIL;
 }
 
-/* At most one reply a challenge mail, also when somebody on the way gave it another Message-ID: there the token tells that it is the same. */
-static bool known_token(const struct session *s, const struct candidate *cand, const char *recipient, bool *known, struct err *err)
-{
-	*known = false;
-	return !cand->message_id_free || store_challenge_seen(s->service->store, recipient, NULL, cand->challenge.token_part1, known, err);
-}
-
-static sfsistat take_once(SMFICTX *ctx, struct session *s, struct candidate *cand, int64_t enrollment, const char *recipient, const char *how)
-{
-	struct err err = ERR_INIT;
-	bool known;
-
-	if (!known_token(s, cand, recipient, &known, &err)) {
-		log_error(LOG_LEVEL_WARNING, "store_away", &err, "qid", session_queue_id(ctx), NULL);
-		return SMFIS_TEMPFAIL;
-	}
-	if (!known)
-		return take(ctx, s, cand, enrollment, recipient, how);
-	report(ctx, s, LOG_LEVEL_WARNING, "seen-before", recipient, "its token is in the store, with another Message-ID");
-	return dispose(ctx, s, recipient);
-}
-
 static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *cand, const struct awaited *a, const char *recipient, const char *how)
 {
 	const char *why;
 
 	switch (fit(s, a, &cand->challenge, &why)) {
 	case FIT_YES:
-		return take_once(ctx, s, cand, a->enrollment_id, recipient, how);
+		return take(ctx, s, cand, a->enrollment_id, recipient, how);
 	case FIT_FOREIGN:
 		if (!sender_is_ca(s, a, cand->challenge.from)) {
 			report(ctx, s, LOG_LEVEL_INFO, "not-ours", recipient, why);

@@ -113,10 +113,11 @@ bool store_challenge_add(struct store *store, const struct challenge *c, bool *c
 	     tx_number(&tx, &id, 0,
 		     "INSERT INTO challenges (enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, "
 		     "received_at,"
-		     " state, why) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING id",
+		     " state, why) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 WHERE NOT ($12 AND EXISTS"
+		     " (SELECT 1 FROM challenges WHERE enrollment_id = $1 AND token_part1 = $2)) ON CONFLICT DO NOTHING RETURNING id",
 		     VALUES(V_INT(c->enrollment_id), V_TEXT(c->token_part1), V_TEXT(c->message_id == NULL ? "" : c->message_id),
 			     V_TEXT(c->from == NULL ? "" : c->from), V_TEXT(c->reply_to), V_TEXT(c->authentication), V_TEXT(c->disposition),
-			     V_INT(c->date), V_INT(c->received_at), V_TEXT(c->state == NULL ? "new" : c->state), V_TEXT(c->why)));
+			     V_INT(c->date), V_INT(c->received_at), V_TEXT(c->state == NULL ? "new" : c->state), V_TEXT(c->why), V_INT(c->token_once)));
 	if (ok && id != 0)
 		ok = wake(&tx, c->enrollment_id) &&
 		     event_insert(&tx, c->enrollment_id, time(NULL), "challenge_received", "inbound", ERR_NONE, c->authentication) &&

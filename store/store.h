@@ -275,6 +275,7 @@ struct challenge {
 	char *reply_message_id;
 	char *why;
 	char *report_token;     /* NULL = our reply asked for no report */
+	bool token_once;        /* for store_challenge_add: another mail with this token is the same one, whatever its Message-ID */
 };
 void challenge_clear(struct challenge *c);
 /* Addresses that may get a challenge now: enrollments in ordering, ordered, challenge-awaited or answered, or waiting between steps
@@ -287,7 +288,7 @@ bool store_challenge_awaited(struct store *store, const char *address, struct aw
  * again when the inbound instance was killed, or its answer lost, in between.  `message_id` or `token_part1` NULL: whatever it is. */
 bool store_challenge_seen(struct store *store, const char *address, const char *message_id, const char *token_part1, bool *seen,
 	struct err *err) BASE_MUST_CHECK;
-/* Commit a token once: (message_id, token_part1, enrollment) is unique; *created says whether it is new.  Wakes an
+/* Commit a token once: (message_id, token_part1, enrollment) is unique, and with token_once (token_part1, enrollment); *created says whether it is new.  Wakes an
  * enrollment in ordering, ordered, challenge-awaited or answered (next_at = now), also when a worker is in the middle of a step for it,
  * without making that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
 bool store_challenge_add(struct store *store, const struct challenge *c, bool *created, struct err *err) BASE_MUST_CHECK;

@@ -85,6 +85,34 @@ START_TEST(a_token_is_committed_once_and_read_back)
 }
 END_TEST
 
+START_TEST(a_token_is_taken_once_when_nothing_proves_the_message_id)
+{
+	char first[] = "dG9rZW4", second[] = "b3RoZXI", from[] = "acme@ca.example";
+	char ids[3][20] = {"<1@ca.example>", "<2@ca.example>", "<3@ca.example>"};
+	struct challenge c = {.token_part1 = first, .message_id = ids[0], .from = from, .token_once = true};
+	struct challenge_list l;
+	bool created;
+
+	c.enrollment_id = store_fixture_enroll(enrolld, "alice@example.org", ENROLLMENT_CHALLENGE_AWAITED);
+	c.date = c.received_at = time(NULL);
+	OK(store_challenge_add(inbound, &c, &created, &err));
+	ck_assert(created);
+	c.message_id = ids[1];
+	OK(store_challenge_add(inbound, &c, &created, &err));
+	ck_assert_msg(!created, "the same token under another Message-ID");
+	c.token_part1 = second;
+	OK(store_challenge_add(inbound, &c, &created, &err));
+	ck_assert_msg(created, "another token is another mail");
+	c.token_once = false;
+	c.message_id = ids[2];
+	OK(store_challenge_add(inbound, &c, &created, &err));
+	ck_assert_msg(created, "a proven Message-ID is another mail");
+	OK(store_challenges_of(enrolld, c.enrollment_id, 0, &l, &err));
+	ck_assert_uint_eq(l.n, 3);
+	challenge_list_clear(&l);
+}
+END_TEST
+
 START_TEST(a_mail_that_comes_again_is_known_while_its_order_is_the_newest)
 {
 	struct enrollment row = {0};
@@ -643,6 +671,7 @@ int main(void)
 	tcase_add_test(tc, only_enrollments_that_wait_for_a_mail_are_awaited);
 	tcase_add_test(tc, a_row_that_waits_between_two_steps_still_awaits_its_mail);
 	tcase_add_test(tc, a_token_is_committed_once_and_read_back);
+	tcase_add_test(tc, a_token_is_taken_once_when_nothing_proves_the_message_id);
 	tcase_add_test(tc, a_mail_that_comes_again_is_known_while_its_order_is_the_newest);
 	tcase_add_test(tc, an_oversized_or_empty_or_foreign_token_is_refused);
 	tcase_add_loop_test(tc, a_challenge_that_was_answered_is_never_answered_again, 0, 2);
