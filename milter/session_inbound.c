@@ -207,7 +207,11 @@ static sfsistat take(SMFICTX *ctx, struct session *s, struct candidate *cand, in
 		log_error(LOG_LEVEL_ERROR, "challenge_not_stored", &err, "qid", session_queue_id(ctx), "to", recipient, NULL);
 		return SMFIS_TEMPFAIL;
 	}
-	report(ctx, s, LOG_LEVEL_INFO, created ? "taken" : "seen-before", recipient, how);
+	if (created)
+		report(ctx, s, LOG_LEVEL_INFO, "taken", recipient, how);
+	else
+		report(ctx, s, c->token_once ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "seen-before", recipient,
+			c->token_once ? "its token is in the store, with this or another Message-ID" : how);
 	return dispose(ctx, s, recipient);
 }
 
