@@ -304,7 +304,6 @@ static _Noreturn void child(const struct run *run, pid_t parent, rlim_t most)
 	char *const arguments[] = {run->r->program, NULL};
 	int report = run->report[1];
 
-	default_signals();
 	setsid();
 	setrlimit(RLIMIT_CORE, &no_core);
 	umask(077);
@@ -312,6 +311,8 @@ static _Noreturn void child(const struct run *run, pid_t parent, rlim_t most)
 		child_failed(report, STEP_DESCRIPTORS);
 	if (run->r->other_user && !child_user(run->r))
 		child_failed(report, STEP_USER);
+	/* Behind the change of user, for which the C library needs the signals it keeps to itself. */
+	default_signals();
 	if (chdir("/") != 0)
 		child_failed(report, STEP_FOLDER);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
