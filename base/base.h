@@ -213,6 +213,9 @@ const char *time_text(time_t t, char out[32]);
 uint64_t random_below(uint64_t limit);
 /* `bytes` random octets as base64url text appended to out. */
 void random_text(struct buf *out, size_t bytes);
+/* Do `act` in a child process as this user and group, and the user's other groups, when we are root; directly otherwise, or for root.  Result,
+ * error and the first `len` octets of *arg come back from the child, and nothing else does.  For processes without threads. */
+bool act_as(unsigned uid, unsigned gid, bool (*act)(void *arg, struct err *err), void *arg, size_t len, struct err *err) BASE_MUST_CHECK;
 /* No core dumps, not traceable: for processes that hold keys. Best effort, silent. */
 void process_harden(void);
 

@@ -6,13 +6,9 @@
 
 #include "ctl/ctl.h"
 
-#include <errno.h>
 #include <grp.h>
 #include <pwd.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 bool user_ids(const char *user, const char *group, unsigned *uid, unsigned *gid, struct err *err)
@@ -29,55 +25,26 @@ bool user_ids(const char *user, const char *group, unsigned *uid, unsigned *gid,
 	return true;
 }
 
-static void child(const char *user, unsigned uid, unsigned gid, int out, bool (*act)(void *, struct err *), void *arg)
+/* What act_as does in the child. */
+struct service_act {
+	bool (*act)(void *arg, struct err *err);
+	void *arg;
+};
+
+static bool for_the_group(void *arg, struct err *err)
 {
-	struct err err = ERR_INIT;
-	bool ok = true;
+	const struct service_act *a = arg;
 
 	umask(0007); /* the group owns the store, its side files too */
-	if (initgroups(user, gid) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
-		ok = err_errno(&err, errno, "become user", user);
-	ok = ok && act(arg, &err);
-	if (!ok && write(out, &err, sizeof err) != (ssize_t)sizeof err)
-		_exit(3);
-	fflush(NULL);
-	_exit(ok ? 0 : 1);
+	return a->act(a->arg, err);
 }
 
 bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct err *err), void *arg, struct err *err)
 {
+	struct service_act a = {act, arg};
 	unsigned uid, gid;
-	int pipes[2], status = 0;
-	struct err theirs;
-	ssize_t got;
-	pid_t pid;
 
 	if (geteuid() != 0)
 		return act(arg, err);
-	if (!user_ids(user, group, &uid, &gid, err))
-		return false;
-	if (pipe(pipes) != 0)
-		return err_errno(err, errno, "become user", user);
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		close(pipes[0]);
-		child(user, uid, gid, pipes[1], act, arg);
-	}
-	close(pipes[1]);
-	if (pid < 0) {
-		close(pipes[0]);
-		return err_errno(err, errno, "become user", user);
-	}
-	got = read(pipes[0], &theirs, sizeof theirs);
-	close(pipes[0]);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return true;
-	if (got == (ssize_t)sizeof theirs && err) {
-		*err = theirs;
-		return false;
-	}
-	return err_set(err, ERR_BUG, "act as service user", user, "the helper process ended without a word");
+	return user_ids(user, group, &uid, &gid, err) && act_as(uid, gid, for_the_group, &a, 0, err);
 }

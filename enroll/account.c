@@ -13,13 +13,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "enroll/ca.h"
@@ -173,106 +171,46 @@ static void next_forget_refused(const char *next, const struct err *err)
 		unlink(next);
 }
 
-struct outcome {
-	bool ok;
+struct key_change {
+	const struct config *config;
+	const char *next;
 	char url[1024];
-	struct err err;
 };
 
 /* The part that talks to the CA. */
-static void key_change(const struct config *config, const char *next, struct outcome *out)
+static bool key_change(void *arg, struct err *err)
 {
+	struct key_change *k = arg;
 	struct ca_account account = {0};
-	bool found = false;
-	struct ca *ca = ca_new(&config->ca, &out->err);
+	struct ca *ca = ca_new(&k->config->ca, err);
+	bool found = false, ok = ca && ca_account_change_key(ca, k->next, err);
 
-	out->ok = ca && ca_account_change_key(ca, next, &out->err);
 	/* The same account, asked for by its new key. */
-	if (out->ok && ca_account_look(ca, &account, &found, NULL) && found)
-		snprintf(out->url, sizeof out->url, "%s", account.uri);
+	if (ok && ca_account_look(ca, &account, &found, NULL) && found)
+		snprintf(k->url, sizeof k->url, "%s", account.uri);
 	ca_account_clear(&account);
 	ca_free(ca);
-}
-
-static bool become(uid_t uid, gid_t gid)
-{
-	struct passwd pw, *found = NULL;
-	char room[4096];
-
-	if (getpwuid_r(uid, &pw, room, sizeof room, &found) == 0 && found) {
-		gid = pw.pw_gid; /* the file's may be root's */
-		if (initgroups(pw.pw_name, gid) != 0)
-			return false;
-	} else if (setgroups(0, NULL) != 0) {
-		return false;
-	}
-	return setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
-}
-
-static bool read_whole(int fd, void *data, size_t len)
-{
-	size_t have = 0;
-	ssize_t n;
-
-	while (have < len && ((n = read(fd, (char *)data + have, len - have)) > 0 || (n < 0 && errno == EINTR)))
-		have += n > 0 ? (size_t)n : 0;
-	return have == len;
-}
-
-static bool write_whole(int fd, const void *data, size_t len)
-{
-	size_t done = 0;
-	ssize_t n;
-
-	while (done < len && ((n = write(fd, (const char *)data + done, len - done)) > 0 || (n < 0 && errno == EINTR)))
-		done += n > 0 ? (size_t)n : 0;
-	return done == len;
+	return ok;
 }
 
 /* The files are root's business, as their folder is root's; the key and the conversation with the CA are those of enrolld's user, who owns
  * the key. */
-static void key_change_as_owner(const struct config *config, const char *next, const struct stat *old, struct outcome *out)
+static bool key_change_as_owner(struct key_change *k, const struct stat *old, struct err *err)
 {
-	int ends[2];
-	pid_t pid;
+	struct passwd pw, *found = NULL;
+	char room[4096];
+	gid_t gid = old->st_gid; /* may be root's */
 
-	if (geteuid() != 0 || old->st_uid == 0) {
-		key_change(config, next, out);
-		return;
-	}
-	if (pipe(ends) != 0) {
-		err_errno(&out->err, errno, ROTATE, next);
-		return;
-	}
-	pid = fork();
-	if (pid < 0) {
-		err_errno(&out->err, errno, ROTATE, next);
-		close(ends[0]);
-		close(ends[1]);
-		return;
-	}
-	if (pid == 0) {
-		close(ends[0]);
-		if (become(old->st_uid, old->st_gid))
-			key_change(config, next, out);
-		else
-			err_errno(&out->err, errno, ROTATE, "become the owner of the key");
-		_exit(write_whole(ends[1], out, sizeof *out) ? 0 : 1);
-	}
-	close(ends[1]);
-	if (!read_whole(ends[0], out, sizeof *out)) {
-		out->ok = false;
-		err_set(&out->err, ERR_TEMPORARY, ROTATE, next, "the process that was to talk to the CA ended early; run this again");
-	}
-	close(ends[0]);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (getpwuid_r(old->st_uid, &pw, room, sizeof room, &found) == 0 && found)
+		gid = pw.pw_gid;
+	return act_as(old->st_uid, gid, key_change, k, sizeof *k, err);
 }
 
 bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
 {
 	const char *path = config->ca.account_key;
-	struct outcome outcome = {.err = ERR_INIT};
+	struct key_change change = {.config = config};
+	struct err own = ERR_INIT;
 	struct buf next = BUF_INIT;
 	struct stat old;
 	int folder = -1;
@@ -289,14 +227,14 @@ bool enroll_account_rotate(const struct config *config, char url[1024], struct e
 	folder = folder_lock(path, err);
 	if (folder < 0 || !next_ensure(config, buf_str(&next), &old, err))
 		goto out;
-	key_change_as_owner(config, buf_str(&next), &old, &outcome);
-	if (outcome.ok) {
+	change.next = buf_str(&next);
+	if (key_change_as_owner(&change, &old, &own)) {
 		ok = next_into_place(buf_str(&next), path, folder, err);
-		memcpy(url, outcome.url, sizeof outcome.url);
+		snprintf(url, 1024, "%s", change.url);
 	} else {
-		next_forget_refused(buf_str(&next), &outcome.err);
+		next_forget_refused(buf_str(&next), &own);
 		if (err)
-			*err = outcome.err;
+			*err = own;
 	}
 out:
 	if (folder >= 0)

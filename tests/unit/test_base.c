@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -605,6 +606,49 @@ START_TEST(time_and_chance)
 }
 END_TEST
 
+/* ---- another user -------------------------------------------------------------------------------------------------- */
+
+struct errand {
+	unsigned uid, gid;
+	char how[16]; /* "well", "badly", "dies" */
+	char behind;  /* not brought back */
+};
+
+static bool run_errand(void *arg, struct err *err)
+{
+	struct errand *e = arg;
+
+	e->uid = geteuid();
+	e->gid = getegid();
+	e->behind = 'x';
+	if (strcmp(e->how, "dies") == 0)
+		_exit(9);
+	return strcmp(e->how, "well") == 0 || err_set(err, ERR_POLICY, "run errand", "shop", "it is closed");
+}
+
+START_TEST(another_user_does_one_thing_and_we_stay_who_we_are)
+{
+	struct errand e = {.how = "well", .behind = 'o'};
+	struct err err = ERR_INIT;
+	bool root = geteuid() == 0;
+
+	ck_assert(act_as(65534, 65534, run_errand, &e, offsetof(struct errand, behind), &err));
+	ck_assert_uint_eq(e.uid, root ? 65534 : geteuid());
+	ck_assert_uint_eq(e.gid, root ? 65534 : getegid());
+	ck_assert_int_eq(e.behind, root ? 'o' : 'x');
+	ck_assert_uint_eq(geteuid() == 0, root);
+	strcpy(e.how, "badly");
+	ck_assert(!act_as(65534, 65534, run_errand, &e, offsetof(struct errand, behind), &err));
+	ck_assert_int_eq(err.class, ERR_POLICY);
+	ck_assert_str_eq(err.text, "it is closed");
+	if (!root)
+		return;
+	strcpy(e.how, "dies");
+	ck_assert(!act_as(65534, 65534, run_errand, &e, offsetof(struct errand, behind), &err));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+}
+END_TEST
+
 static Suite *base_suite(void)
 {
 	Suite *s = suite_create("base");
@@ -636,6 +680,7 @@ static Suite *base_suite(void)
 	tcase_add_test(f, credentials_come_from_their_directory_only);
 	tcase_add_test(f, a_secret_of_another_user_is_refused);
 	tcase_add_test(f, a_text_secret_with_a_nul_is_refused);
+	tcase_add_test(f, another_user_does_one_thing_and_we_stay_who_we_are);
 	suite_add_tcase(s, f);
 	return s;
 }
