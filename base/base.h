@@ -208,6 +208,8 @@ bool secret_read_shared(struct buf *out, const char *where, bool text, struct er
 int64_t mono_ms(void);
 /* UTC as RFC 3339 "2026-11-22T08:00:00Z". */
 const char *time_text(time_t t, char out[32]);
+/* RFC 3339 section 5.6 with the "T", from the year 1900 on; fractions of a second are dropped.  False for what is no such time. */
+bool time_parse(const char *text, time_t *out) BASE_MUST_CHECK;
 /* A random number in [0, limit) from OpenSSL's generator; 0 for limit 0. Never fails: aborts when there is no randomness at
  * all, as going on would be worse. */
 uint64_t random_below(uint64_t limit);

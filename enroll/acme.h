@@ -89,8 +89,6 @@ bool acme_chain_ends_in(const struct buf *pem, const char *issuer);
 
 /* The suggested window of renewal information (RFC 9773 section 4.2); ask_again is not its matter. */
 bool acme_renewal_parse(const void *data, size_t len, const char *url, struct ca_renewal *out, struct err *err) BASE_MUST_CHECK;
-/* RFC 3339 section 5.6, nothing else. */
-bool acme_time_parse(const char *s, time_t *out);
 
 #define ACME_AUTHORIZATIONS_MAX 100
 #define ACME_ALTERNATES_MAX 8

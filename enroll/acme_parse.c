@@ -283,65 +283,13 @@ bool acme_challenge_parse(const void *data, size_t len, const char *url, enum ac
 
 /* ---- renewal information (RFC 9773) -------------------------------------------------------------------------------- */
 
-static bool two(const char *s, int least, int most, int *out)
-{
-	if (s[0] < '0' || s[0] > '9' || s[1] < '0' || s[1] > '9')
-		return false;
-	*out = (s[0] - '0') * 10 + s[1] - '0';
-	return *out >= least && *out <= most;
-}
-
-/* "Z" or "+hh:mm" and nothing behind it. */
-static bool zone_of(const char *s, long *seconds)
-{
-	int hours, minutes;
-
-	*seconds = 0;
-	if ((*s == 'Z' || *s == 'z') && s[1] == '\0')
-		return true;
-	if ((*s != '+' && *s != '-') || !two(s + 1, 0, 23, &hours) || s[3] != ':' || !two(s + 4, 0, 59, &minutes) || s[6] != '\0')
-		return false;
-	*seconds = (*s == '-' ? -60L : 60L) * (hours * 60 + minutes);
-	return true;
-}
-
-/* RFC 3339 section 5.6.  Octet by octet, so that nothing is read behind an early end; a leap second is taken for the one after it. */
-bool acme_time_parse(const char *s, time_t *out)
-{
-	struct tm tm = {0}, check;
-	int century, year;
-	long zone;
-	time_t t;
-
-	if (!two(s, 19, 99, &century) || !two(s + 2, 0, 99, &year) || s[4] != '-' || !two(s + 5, 1, 12, &tm.tm_mon) || s[7] != '-' ||
-		!two(s + 8, 1, 31, &tm.tm_mday) || (s[10] != 'T' && s[10] != 't'))
-		return false;
-	if (!two(s + 11, 0, 23, &tm.tm_hour) || s[13] != ':' || !two(s + 14, 0, 59, &tm.tm_min) || s[16] != ':' || !two(s + 17, 0, 60, &tm.tm_sec))
-		return false;
-	s += 19;
-	if (*s == '.') {
-		if (strspn(s + 1, "0123456789") == 0)
-			return false;
-		s += 1 + strspn(s + 1, "0123456789");
-	}
-	if (!zone_of(s, &zone))
-		return false;
-	tm.tm_year = century * 100 + year - 1900;
-	tm.tm_mon--;
-	check = tm;
-	check.tm_sec = 0;
-	t = timegm(&check);
-	*out = t + tm.tm_sec - zone;
-	return check.tm_mday == tm.tm_mday && check.tm_mon == tm.tm_mon; /* else there is no such day */
-}
-
 static bool moment_of(const struct member_source *from, const json_t *window, const char *name, time_t *out)
 {
 	const char *s;
 
 	if (!member_string(from, window, name, MEMBER_REQUIRED, &s))
 		return false;
-	return acme_time_parse(s, out) || member_wrong(from, "\"%s\" of the suggested window is no time: \"%.40s\"", name, s);
+	return time_parse(s, out) || member_wrong(from, "\"%s\" of the suggested window is no time: \"%.40s\"", name, s);
 }
 
 /* Section 4.2: a window that ends before it begins is as good as no answer. */

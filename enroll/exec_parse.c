@@ -17,7 +17,6 @@
 
 #define RETRY_MOST (7 * 86400L)
 #define IDENTITIES_MAX 20
-#define DAY_MOST 253402300799 /* 9999-12-31T23:59:59Z: what RFC 3339 can say */
 
 static const char *const action_names[EXEC_ACTIONS] = {"check", "request", "poll", "revoke", "renewal-info"};
 
@@ -159,53 +158,13 @@ static bool retry_of(const struct reading *r, const json_t *o, long *out)
 	return true;
 }
 
-static bool two_digits(const char *s, int *out)
-{
-	if (s[0] < '0' || s[0] > '9' || s[1] < '0' || s[1] > '9')
-		return false;
-	*out = (s[0] - '0') * 10 + s[1] - '0';
-	return true;
-}
-
-/* RFC 3339 section 5.6; fractions are dropped. */
-static bool parse_time(const char *s, time_t *out)
-{
-	struct tm tm = {0};
-	const char *rest = strptime(s, "%Y-%m-%d", &tm);
-	int hours = 0, minutes = 0;
-	char sign;
-
-	if (!rest || rest != s + 10 || (*rest != 'T' && *rest != 't' && *rest != ' '))
-		return false;
-	s = rest + 1;
-	rest = strptime(s, "%H:%M:%S", &tm);
-	if (!rest || rest != s + 8)
-		return false;
-	if (*rest == '.') {
-		size_t digits = strspn(rest + 1, "0123456789");
-
-		if (digits == 0)
-			return false;
-		rest += 1 + digits;
-	}
-	sign = *rest;
-	if (sign == '+' || sign == '-') {
-		if (!two_digits(rest + 1, &hours) || rest[3] != ':' || !two_digits(rest + 4, &minutes) || hours > 23 || minutes > 59 || rest[6])
-			return false;
-	} else if ((sign != 'Z' && sign != 'z') || rest[1]) {
-		return false;
-	}
-	*out = timegm(&tm) - (sign == '-' ? -1 : 1) * (hours * 3600L + minutes * 60L);
-	return *out >= 0 && *out <= (time_t)DAY_MOST;
-}
-
 static bool time_of(const struct reading *r, const json_t *o, const char *name, time_t *out)
 {
 	const char *text;
 
 	if (!text_of(r, o, name, true, &text))
 		return false;
-	return parse_time(text, out) || wrong(r, "\"%s\" is no time like 2026-11-22T08:00:00Z", name);
+	return time_parse(text, out) || wrong(r, "\"%s\" is no time like 2026-11-22T08:00:00Z", name);
 }
 
 /* ---- what each answer has ------------------------------------------------------------------------------------------ */

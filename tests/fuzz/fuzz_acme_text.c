@@ -59,7 +59,7 @@ static void read_time(const char *text, size_t size, struct err *err)
 	time_t t;
 
 	/* what was taken has a place on the calendar */
-	if (acme_time_parse(text, &t) && t >= 0)
+	if (time_parse(text, &t) && t >= 0)
 		must(strlen(time_text(t, back)) >= 20);
 }
 

@@ -606,6 +606,52 @@ START_TEST(time_and_chance)
 }
 END_TEST
 
+/* ---- times ------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *text;
+	time_t expected; /* -1 = refused */
+} times[] = {
+	{"2026-11-22T08:00:00Z", 1795334400},
+	{"2026-11-22t08:00:00z", 1795334400},
+	{"2026-11-22T08:00:00.123456789Z", 1795334400},
+	{"2026-11-22T10:30:00+02:30", 1795334400},
+	{"2026-11-21T23:00:00-09:00", 1795334400},
+	{"2024-02-29T00:00:00Z", 1709164800},
+	{"2016-12-31T23:59:60Z", 1483228800},
+	{"9999-12-31T23:59:59Z", 253402300799},
+	{"2026-02-29T00:00:00Z", -1},
+	{"2026-02-31T00:00:60Z", -1},
+	{"2026-13-01T00:00:00Z", -1},
+	{"2026-00-01T00:00:00Z", -1},
+	{"2026-11-22T24:00:00Z", -1},
+	{"2026-11-22T08:60:00Z", -1},
+	{"2026-11-22T08:00:61Z", -1},
+	{"2026-11-22 08:00:00Z", -1},
+	{"2026-11-22T08:00:00", -1},
+	{"2026-11-22T08:00:00.Z", -1},
+	{"2026-11-22T08:00:00+0230", -1},
+	{"2026-11-22T08:00:00+24:00", -1},
+	{"2026-11-22T08:00:00Z ", -1},
+	{"2026-11-22T08:00Z", -1},
+	{"26-11-22T08:00:00Z", -1},
+	{"+026-11-22T08:00:00Z", -1},
+	{"2026-11-22", -1},
+	{"2", -1},
+	{"", -1},
+	{"Sun, 22 Nov 2026 08:00:00 GMT", -1},
+};
+
+START_TEST(time_is_read_strictly)
+{
+	time_t got = -1;
+	bool ok = time_parse(times[_i].text, &got);
+
+	ck_assert_msg(ok == (times[_i].expected != -1), "\"%s\" was %s", times[_i].text, ok ? "taken" : "refused");
+	ck_assert_msg(!ok || got == times[_i].expected, "\"%s\" is %lld", times[_i].text, (long long)got);
+}
+END_TEST
+
 /* ---- another user -------------------------------------------------------------------------------------------------- */
 
 struct errand {
@@ -680,6 +726,7 @@ static Suite *base_suite(void)
 	tcase_add_test(f, credentials_come_from_their_directory_only);
 	tcase_add_test(f, a_secret_of_another_user_is_refused);
 	tcase_add_test(f, a_text_secret_with_a_nul_is_refused);
+	tcase_add_loop_test(f, time_is_read_strictly, 0, sizeof times / sizeof *times);
 	tcase_add_test(f, another_user_does_one_thing_and_we_stay_who_we_are);
 	suite_add_tcase(s, f);
 	return s;
