@@ -163,7 +163,7 @@ void acme_account_forget(struct acme *a, const char *url)
 /* What the CA says about the account in answer to newAccount. */
 static bool account_read(const char *url, const struct acme_answer *answer, struct ca_account *out, struct err *err)
 {
-	struct member_source from = {"look for account", url, err};
+	struct member_source from = {.op = "look for account", .url = url, .err = err};
 	bool ok = acme_account_parse(answer->http.body.data, answer->http.body.len, url, out, err);
 
 	if (ok) {

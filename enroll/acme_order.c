@@ -176,7 +176,7 @@ static bool opened(struct acme *a, const struct acme_answer *answer, const char 
 
 	s.order = http_url_resolve(url, answer->http.location);
 	if (!s.order) {
-		struct member_source from = {"new order", url, err};
+		struct member_source from = {.op = "new order", .url = url, .err = err};
 
 		return member_wrong(&from, "it names no URL for the order");
 	}
@@ -633,7 +633,7 @@ bool acme_finalize(struct acme *a, struct ca_order *o, const void *csr, size_t l
 
 static bool chain_taken(const struct http_response *r, const char *url, struct buf *pem, struct err *err)
 {
-	struct member_source from = {"fetch certificate", url, err};
+	struct member_source from = {.op = "fetch certificate", .url = url, .err = err};
 
 	if (!r->content_type || strcmp(r->content_type, "application/pem-certificate-chain") != 0)
 		return member_wrong(&from, "its type is \"%.60s\", not application/pem-certificate-chain", r->content_type ? r->content_type : "");

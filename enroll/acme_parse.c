@@ -111,7 +111,7 @@ static bool meta_of(const struct member_source *from, const json_t *directory, s
 
 bool acme_directory_parse(const void *data, size_t len, const char *url, struct acme_directory *out, struct err *err)
 {
-	struct member_source from = {"fetch directory", url, err};
+	struct member_source from = {.op = "fetch directory", .url = url, .err = err};
 	json_t *j = member_parse(&from, data, len);
 	const char *s;
 	bool ok = j != NULL;
@@ -131,7 +131,7 @@ bool acme_directory_parse(const void *data, size_t len, const char *url, struct 
 /* RFC 8555 section 7.1.2 makes status mandatory; what a CA leaves out is what it was asked about, and so no reason to stop. */
 bool acme_account_parse(const void *data, size_t len, const char *url, struct ca_account *out, struct err *err)
 {
-	struct member_source from = {"look at account", url, err};
+	struct member_source from = {.op = "look at account", .url = url, .err = err};
 	json_t *j = member_parse(&from, data, len);
 	const char *status = NULL;
 	bool ok = j && member_string(&from, j, "status", MEMBER_OPTIONAL, &status) && copy_string(&from, status ? status : "valid", &out->status) &&
@@ -161,7 +161,7 @@ static json_t *error_of(const json_t *object)
 
 bool acme_order_parse(const void *data, size_t len, const char *url, struct acme_order *out, struct err *err)
 {
-	struct member_source from = {"fetch order", url, err};
+	struct member_source from = {.op = "fetch order", .url = url, .err = err};
 	json_t *j = member_parse(&from, data, len);
 	const char *finalize = NULL, *certificate = NULL;
 	bool ok;
@@ -253,7 +253,7 @@ static bool challenges_of(const struct member_source *from, const json_t *list, 
 
 bool acme_authorization_parse(const void *data, size_t len, const char *url, struct acme_authorization *out, struct err *err)
 {
-	struct member_source from = {"fetch authorization", url, err};
+	struct member_source from = {.op = "fetch authorization", .url = url, .err = err};
 	json_t *j = member_parse(&from, data, len);
 	const json_t *identifier, *challenges;
 	const char *value;
@@ -272,7 +272,7 @@ bool acme_authorization_parse(const void *data, size_t len, const char *url, str
 
 bool acme_challenge_parse(const void *data, size_t len, const char *url, enum acme_status *status, json_t **error, struct err *err)
 {
-	struct member_source from = {"start validation", url, err};
+	struct member_source from = {.op = "start validation", .url = url, .err = err};
 	json_t *j = member_parse(&from, data, len);
 	bool ok = j && status_of(&from, j, status);
 
@@ -295,7 +295,7 @@ static bool moment_of(const struct member_source *from, const json_t *window, co
 /* Section 4.2: a window that ends before it begins is as good as no answer. */
 bool acme_renewal_parse(const void *data, size_t len, const char *url, struct ca_renewal *out, struct err *err)
 {
-	struct member_source from = {"fetch renewal information", url, err};
+	struct member_source from = {.op = "fetch renewal information", .url = url, .err = err};
 	json_t *j = member_parse(&from, data, len);
 	const json_t *window;
 	const char *explanation = NULL;
@@ -317,7 +317,7 @@ bool acme_renewal_parse(const void *data, size_t len, const char *url, struct ca
 
 bool acme_chain_parse(const void *data, size_t len, const char *url, struct buf *pem, struct err *err)
 {
-	struct member_source from = {"fetch certificate", url, err};
+	struct member_source from = {.op = "fetch certificate", .url = url, .err = err};
 	BIO *in = BIO_new_mem_buf(data ? data : "", (int)len), *out = BIO_new(BIO_s_mem());
 	X509 *x = NULL;
 	char *text;

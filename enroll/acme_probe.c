@@ -16,7 +16,7 @@
 /* One description for each profile, in their order. */
 static bool describe_profiles(const struct http_response *r, const char *url, struct ca_probe *out, struct err *err)
 {
-	struct member_source from = {"fetch directory", url, err};
+	struct member_source from = {.op = "fetch directory", .url = url, .err = err};
 	json_t *j = member_parse(&from, r->body.data, r->body.len);
 	json_t *profiles = json_object_get(json_object_get(j, "meta"), "profiles");
 	bool ok = j != NULL;

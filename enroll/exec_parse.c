@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "enroll/acme.h"
+#include "enroll/member.h"
 
 #define RETRY_MOST (7 * 86400L)
 #define IDENTITIES_MAX 20
@@ -49,10 +50,8 @@ static const struct {
 
 struct reading {
 	enum exec_action action;
-	const char *program;
-	const struct exec_words *words;
 	time_t now;
-	struct err *err;
+	struct member_source from;
 };
 
 void exec_answer_clear(struct exec_answer *a)
@@ -74,68 +73,21 @@ static void printable(char *text)
 			*text = ' ';
 }
 
-static bool wrong(const struct reading *r, const char *fmt, ...) BASE_PRINTF(2, 3);
-static bool wrong(const struct reading *r, const char *fmt, ...)
-{
-	char what[400];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof what, fmt, ap);
-	va_end(ap);
-	/* jansson quotes what it read, and may cut it within a character. */
-	for (char *p = what; *p; p++)
-		if (*p < ' ' || *p >= 127)
-			*p = '?';
-	err_set(r->err, ERR_TEMPORARY, "read answer", r->program,
-		"what %s answered to \"%s\" cannot be used: %s%s%s%s. Run it by hand with such a question, see enroll-milter-exec(7)", r->program,
-		exec_action_name(r->action), what, r->words->text[0] ? "; its last words: \"" : "", r->words->text, r->words->text[0] ? "\"" : "");
-	if (r->err)
-		snprintf(r->err->type, sizeof r->err->type, "malformed-answer");
-	return false;
-}
-
 static bool no_memory(const struct reading *r)
 {
-	return err_nomem(r->err, "read answer");
+	return err_nomem(r->from.err, r->from.op);
 }
 
 /* ---- members ------------------------------------------------------------------------------------------------------- */
-
-static const char *type_name(const json_t *j)
-{
-	static const char *const names[] = {"an object", "an array", "a string", "a number", "a number", "true", "false", "null"};
-
-	return names[json_typeof(j)];
-}
-
-/* NULL counts as missing. */
-static const json_t *member(const json_t *o, const char *name)
-{
-	const json_t *v = json_object_get(o, name);
-
-	return json_is_null(v) ? NULL : v;
-}
-
-/* A missing one leaves *out NULL: true unless it is required. */
-static bool text_of(const struct reading *r, const json_t *o, const char *name, bool required, const char **out)
-{
-	const json_t *v = member(o, name);
-
-	*out = json_string_value(v);
-	if (!v)
-		return !required || wrong(r, "\"%s\" is missing", name);
-	return *out || wrong(r, "\"%s\" is %s, not a string", name, type_name(v));
-}
 
 static bool copy_of(const struct reading *r, const json_t *o, const char *name, char **out)
 {
 	const char *text;
 
-	if (!text_of(r, o, name, false, &text))
+	if (!member_string(&r->from, o, name, MEMBER_OPTIONAL, &text))
 		return false;
 	if (text && !text_is_one_line(text))
-		return wrong(r, "\"%s\" has a control character", name);
+		return member_wrong(&r->from, "\"%s\" has a control character", name);
 	*out = str_dup(text);
 	return !text || *out || no_memory(r);
 }
@@ -143,17 +95,17 @@ static bool copy_of(const struct reading *r, const json_t *o, const char *name, 
 /* Nothing, or seconds: rounded up, and no longer than a week, so that a slip of the pen does not stop an enrollment for years. */
 static bool retry_of(const struct reading *r, const json_t *o, long *out)
 {
-	const json_t *v = member(o, "retry_after");
+	const json_t *v;
 	double seconds;
 
 	*out = 0;
+	if (!member_number(&r->from, o, "retry_after", MEMBER_OPTIONAL, &v))
+		return false;
 	if (!v)
 		return true;
-	if (!json_is_number(v))
-		return wrong(r, "\"retry_after\" is %s, not a number of seconds", type_name(v));
 	seconds = json_number_value(v);
 	if (!(seconds >= 0))
-		return wrong(r, "\"retry_after\" is negative");
+		return member_wrong(&r->from, "\"retry_after\" is negative");
 	*out = seconds > (double)RETRY_MOST ? RETRY_MOST : (long)seconds + (seconds > (double)(long)seconds);
 	return true;
 }
@@ -162,27 +114,27 @@ static bool time_of(const struct reading *r, const json_t *o, const char *name, 
 {
 	const char *text;
 
-	if (!text_of(r, o, name, true, &text))
+	if (!member_string(&r->from, o, name, MEMBER_REQUIRED, &text))
 		return false;
-	return time_parse(text, out) || wrong(r, "\"%s\" is no time like 2026-11-22T08:00:00Z", name);
+	return time_parse(text, out) || member_wrong(&r->from, "\"%s\" is no time like 2026-11-22T08:00:00Z", name);
 }
 
 /* ---- what each answer has ------------------------------------------------------------------------------------------ */
 
 static bool read_ok(const struct reading *r, const json_t *o, struct exec_answer *out)
 {
-	const json_t *list = member(o, "caa_identities");
+	const json_t *list;
 
-	if (list && !json_is_array(list))
-		return wrong(r, "\"caa_identities\" is %s, not an array", type_name(list));
+	if (!member_array(&r->from, o, "caa_identities", MEMBER_OPTIONAL, &list))
+		return false;
 	if (json_array_size(list) > IDENTITIES_MAX)
-		return wrong(r, "\"caa_identities\" has more than %d names", IDENTITIES_MAX);
+		return member_wrong(&r->from, "\"caa_identities\" has more than %d names", IDENTITIES_MAX);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const char *name = json_string_value(json_array_get(list, i));
 		char canonical[256];
 
 		if (!name || !domain_canonical(name, canonical))
-			return wrong(r, "\"caa_identities\" has an entry that is no domain name");
+			return member_wrong(&r->from, "\"caa_identities\" has an entry that is no domain name");
 		if (!strlist_add(&out->caa_identities, canonical))
 			return no_memory(r);
 	}
@@ -191,16 +143,16 @@ static bool read_ok(const struct reading *r, const json_t *o, struct exec_answer
 
 static bool read_pending(const struct reading *r, const json_t *o, struct exec_answer *out)
 {
-	const json_t *state = member(o, "state");
+	const json_t *state = json_object_get(o, "state");
 
 	if (!retry_of(r, o, &out->retry_after))
 		return false;
-	if (!state)
+	if (!state || json_is_null(state))
 		return true;
 	out->state = json_dumps(state, JSON_COMPACT | JSON_ENCODE_ANY);
 	if (!out->state)
 		return no_memory(r);
-	return strlen(out->state) <= EXEC_STATE_MAX || wrong(r, "\"state\" has more than %d octets", EXEC_STATE_MAX);
+	return strlen(out->state) <= EXEC_STATE_MAX || member_wrong(&r->from, "\"state\" has more than %d octets", EXEC_STATE_MAX);
 }
 
 static bool read_issued(const struct reading *r, const json_t *o, struct exec_answer *out)
@@ -210,13 +162,13 @@ static bool read_issued(const struct reading *r, const json_t *o, struct exec_an
 	struct err why = ERR_INIT;
 	bool ok = false;
 
-	if (!text_of(r, o, "chain", true, &text))
+	if (!member_string(&r->from, o, "chain", MEMBER_REQUIRED, &text))
 		return false;
-	if (acme_chain_parse(text, strlen(text), r->program, &pem, &why)) {
+	if (acme_chain_parse(text, strlen(text), r->from.url, &pem, &why)) {
 		out->chain = buf_take(&pem);
 		ok = out->chain || no_memory(r);
 	} else if (strcmp(why.type, "malformed-answer") == 0) {
-		wrong(r, "\"chain\" is no PEM chain of certificates, the user's first, or too long a one");
+		member_wrong(&r->from, "\"chain\" is no PEM chain of certificates, the user's first, or too long a one");
 	} else {
 		no_memory(r);
 	}
@@ -229,12 +181,12 @@ static bool read_renewal(const struct reading *r, const json_t *o, struct exec_a
 	const char *url;
 
 	if (!time_of(r, o, "start", &out->start) || !time_of(r, o, "end", &out->end) || !retry_of(r, o, &out->retry_after) ||
-		!text_of(r, o, "explanation_url", false, &url))
+		!member_string(&r->from, o, "explanation_url", MEMBER_OPTIONAL, &url))
 		return false;
 	if (out->end <= out->start)
-		return wrong(r, "\"end\" is not after \"start\"");
+		return member_wrong(&r->from, "\"end\" is not after \"start\"");
 	if (url && (!http_url_good(url) || strlen(url) >= sizeof out->explanation))
-		return wrong(r, "\"explanation_url\" is no https URL");
+		return member_wrong(&r->from, "\"explanation_url\" is no https URL");
 	snprintf(out->explanation, sizeof out->explanation, "%s", url ? url : "");
 	return true;
 }
@@ -247,24 +199,24 @@ static bool read_failed(const struct reading *r, const json_t *o)
 	size_t i = 0;
 	long retry;
 
-	if (!text_of(r, o, "class", true, &name) || !text_of(r, o, "text", true, &text) || !retry_of(r, o, &retry))
+	if (!member_string(&r->from, o, "class", MEMBER_REQUIRED, &name) || !member_string(&r->from, o, "text", MEMBER_REQUIRED, &text) || !retry_of(r, o, &retry))
 		return false;
 	while (i < N_CLASSES && strcmp(classes[i].name, name) != 0)
 		i++;
 	if (i == N_CLASSES)
-		return wrong(r, "\"class\" is \"%.40s\", not one of temporary, ca, policy, config", name);
+		return member_wrong(&r->from, "\"class\" is \"%.40s\", not one of temporary, ca, policy, config", name);
 	/* err_set cuts at a character, which the first cut here may not */
-	err_set(r->err, classes[i].class, "ask the CA's program", r->program, "%s", text);
-	if (!r->err)
+	err_set(r->from.err, classes[i].class, "ask the CA's program", r->from.url, "%s", text);
+	if (!r->from.err)
 		return false;
-	snprintf(said, sizeof said, "%.690s", r->err->text);
+	snprintf(said, sizeof said, "%.690s", r->from.err->text);
 	while (!text_is_utf8(said, strlen(said)))
 		said[strlen(said) - 1] = '\0';
 	printable(said);
-	err_set(r->err, classes[i].class, "ask the CA's program", r->program, "%s, asked to \"%s\", says: %s", r->program, exec_action_name(r->action),
+	err_set(r->from.err, classes[i].class, "ask the CA's program", r->from.url, "%s, asked to \"%s\", says: %s", r->from.url, exec_action_name(r->action),
 		said[0] ? said : "(nothing)");
-	snprintf(r->err->type, sizeof r->err->type, "exec-failed");
-	r->err->retry_at = retry ? r->now + retry : 0;
+	snprintf(r->from.err->type, sizeof r->from.err->type, "exec-failed");
+	r->from.err->retry_at = retry ? r->now + retry : 0;
 	return false;
 }
 
@@ -272,7 +224,7 @@ static bool read_status(const struct reading *r, const json_t *o, struct exec_an
 {
 	const char *name;
 
-	if (!text_of(r, o, "status", true, &name))
+	if (!member_string(&r->from, o, "status", MEMBER_REQUIRED, &name))
 		return false;
 	if (strcmp(name, "failed") == 0)
 		return read_failed(r, o);
@@ -294,27 +246,25 @@ static bool read_status(const struct reading *r, const json_t *o, struct exec_an
 			return true;
 		}
 	}
-	return wrong(r, "\"status\" is \"%.40s\", which is no answer to this", name);
+	return member_wrong(&r->from, "\"status\" is \"%.40s\", which is no answer to this", name);
 }
 
 bool exec_answer_read(enum exec_action action, const char *program, const struct exec_words *words, const void *data, size_t len, time_t now,
 	struct exec_answer *out, struct err *err)
 {
-	const struct reading r = {.action = action, .program = program, .words = words, .now = now, .err = err};
-	json_error_t e;
-	json_t *o = NULL;
+	char what[400], advice[700];
+	const struct reading r = {.action = action, .now = now, .from = {"read answer", program, err, what, advice}};
+	json_t *o;
 	bool ok;
 
+	snprintf(what, sizeof what, "what %.300s answered to \"%s\"", program, exec_action_name(action));
+	snprintf(advice, sizeof advice, "%s%.500s%sRun it by hand with such a question, see enroll-milter-exec(7)",
+		words->text[0] ? "Its last words: \"" : "", words->text, words->text[0] ? "\". " : "");
 	memset(out, 0, sizeof *out);
-	if (len == 0) {
-		ok = wrong(&r, "it wrote nothing to stdout");
-	} else if (!(o = json_loadb(data, len, JSON_REJECT_DUPLICATES, &e))) {
-		ok = wrong(&r, "it is not JSON (line %d, column %d: %.*s)", e.line, e.column, JSON_ERROR_TEXT_LENGTH, e.text);
-	} else if (!json_is_object(o)) {
-		ok = wrong(&r, "it is JSON, but %s and not an object", type_name(o));
-	} else {
-		ok = read_status(&r, o, out);
-	}
+	if (len == 0)
+		return member_wrong(&r.from, "it wrote nothing to stdout");
+	o = member_parse(&r.from, data, len);
+	ok = o && read_status(&r, o, out);
 	if (!ok)
 		exec_answer_clear(out);
 	json_decref(o);

@@ -20,11 +20,18 @@ bool member_wrong(const struct member_source *from, const char *fmt, ...)
 	for (char *p = what; *p; p++)
 		if (*p < ' ' || *p >= 127)
 			*p = '?';
-	err_set(from->err, ERR_TEMPORARY, from->op, from->url,
-		"the CA's answer cannot be used: %s. Is ca.directory-url right, and does the CA work?", what);
+	err_set(from->err, ERR_TEMPORARY, from->op, from->url, "%s cannot be used: %s. %s", from->what ? from->what : "the CA's answer", what,
+		from->advice ? from->advice : "Is ca.directory-url right, and does the CA work?");
 	if (from->err)
 		snprintf(from->err->type, sizeof from->err->type, "malformed-answer");
 	return false;
+}
+
+static const char *type_name(const json_t *j)
+{
+	static const char *const names[] = {"an object", "an array", "a string", "a number", "a number", "true", "false", "null"};
+
+	return names[json_typeof(j)];
 }
 
 json_t *member_parse(const struct member_source *from, const void *data, size_t len)
@@ -33,22 +40,15 @@ json_t *member_parse(const struct member_source *from, const void *data, size_t 
 	json_t *j = json_loadb(data ? data : "", len, JSON_REJECT_DUPLICATES, &e);
 
 	if (!j) {
-		member_wrong(from, "not JSON (line %d, column %d: %.*s)", e.line, e.column, JSON_ERROR_TEXT_LENGTH, e.text);
+		member_wrong(from, "it is not JSON (line %d, column %d: %.*s)", e.line, e.column, JSON_ERROR_TEXT_LENGTH, e.text);
 		return NULL;
 	}
 	if (!json_is_object(j)) {
-		member_wrong(from, "JSON, but not an object");
+		member_wrong(from, "it is JSON, but %s and not an object", type_name(j));
 		json_decref(j);
 		return NULL;
 	}
 	return j;
-}
-
-static const char *type_name(const json_t *j)
-{
-	static const char *const names[] = {"an object", "an array", "a string", "a number", "a number", "true", "false", "null"};
-
-	return names[json_typeof(j)];
 }
 
 /* *out stays NULL for a missing optional one. */
@@ -79,6 +79,11 @@ static bool fits_object(const json_t *j)
 static bool fits_array(const json_t *j)
 {
 	return json_is_array(j);
+}
+
+static bool fits_number(const json_t *j)
+{
+	return json_is_number(j);
 }
 
 static bool fits_flag(const json_t *j)
@@ -115,6 +120,11 @@ bool member_object(const struct member_source *from, const json_t *object, const
 bool member_array(const struct member_source *from, const json_t *object, const char *name, enum member_need need, const json_t **out)
 {
 	return lookup(from, object, name, need, "an array", fits_array, out);
+}
+
+bool member_number(const struct member_source *from, const json_t *object, const char *name, enum member_need need, const json_t **out)
+{
+	return lookup(from, object, name, need, "a number", fits_number, out);
 }
 
 bool member_flag(const struct member_source *from, const json_t *object, const char *name, bool *out)

@@ -10,8 +10,10 @@
  * place: ERR_TEMPORARY, type "malformed-answer". */
 struct member_source {
 	const char *op;  /* "fetch order" */
-	const char *url;
+	const char *url; /* or the program */
 	struct err *err;
+	const char *what;   /* that cannot be used; NULL = "the CA's answer" */
+	const char *advice; /* what to do; NULL = what helps with a server */
 };
 
 /* Parse one JSON object (duplicate names, NUL, invalid UTF-8, nesting over jansson's limit are refused).  NULL on failure. */
@@ -24,6 +26,7 @@ bool member_string(const struct member_source *from, const json_t *object, const
 bool member_url(const struct member_source *from, const json_t *object, const char *name, enum member_need need, const char **out);
 bool member_object(const struct member_source *from, const json_t *object, const char *name, enum member_need need, const json_t **out);
 bool member_array(const struct member_source *from, const json_t *object, const char *name, enum member_need need, const json_t **out);
+bool member_number(const struct member_source *from, const json_t *object, const char *name, enum member_need need, const json_t **out);
 bool member_flag(const struct member_source *from, const json_t *object, const char *name, bool *out);
 /* An array of strings appended to `out`; all of them https URLs when `urls`; more than `max` are refused. */
 bool member_strings(const struct member_source *from, const json_t *object, const char *name, enum member_need need, bool urls, size_t max,
