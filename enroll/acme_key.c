@@ -83,7 +83,9 @@ static bool file_search(struct acme *a, const struct jws_key *used)
 
 static enum acme_key_found unclear(const char *path, const char *why, struct err *err)
 {
-	err_set(err, ERR_TEMPORARY, "look for account key", path, "the account's key is being changed (%s is there), and %s; goes on by itself, and where nobody is changing it, with `enrollctl account rotate-key`",
+	err_set(err, ERR_TEMPORARY, "look for account key", path,
+		"the account's key is being changed (%s is there), and %s; goes on by itself, and where nobody is changing it, with `enrollctl account "
+		"rotate-key`",
 		path, why);
 	if (err)
 		err->retry_at = time(NULL) + UNCLEAR_SECONDS;

@@ -168,7 +168,8 @@ static void name_fate(const struct acme_answer *answer, struct err *err)
 }
 
 /* With a URL the order is ours, even when nothing else of the answer can be read: the next look finds the rest. */
-static bool opened(struct acme *a, const struct acme_answer *answer, const char *url, const struct strlist *addresses, struct ca_order *out, struct err *err)
+static bool opened(struct acme *a, const struct acme_answer *answer, const char *url, const struct strlist *addresses, struct ca_order *out,
+	struct err *err)
 {
 	struct acme_state s = {0};
 	struct acme_order order = {0};

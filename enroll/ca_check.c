@@ -27,24 +27,12 @@ struct look {
 	json_t *checks;
 };
 
-static void add(struct look *l, const char *check, const char *verdict, const char *fmt, ...) BASE_PRINTF(4, 5);
-static void add(struct look *l, const char *check, const char *verdict, const char *fmt, ...)
-{
-	char text[2048];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
-	json_array_append_new(l->checks, json_pack("{s:s, s:s, s:s}", "check", check, "verdict", verdict, "text", text));
-}
-
 static void add_error(struct look *l, const char *check, const struct err *err)
 {
 	if (err->status)
-		add(l, check, "error", "%s: %s (HTTP %d, %s)", err->op, err->text, err->status, err->subject);
+		check_add(l->checks, check, "error", "%s: %s (HTTP %d, %s)", err->op, err->text, err->status, err->subject);
 	else
-		add(l, check, "error", "%s: %s", err->op, err->text);
+		check_add(l->checks, check, "error", "%s: %s", err->op, err->text);
 }
 
 static void join(const struct strlist *list, struct buf *out)
@@ -74,14 +62,14 @@ static void check_proxy(struct look *l)
 	const char *ours = l->config->ca.proxy, *theirs = environment_proxy(), *at;
 
 	if (ours && strcmp(ours, "direct") == 0) {
-		add(l, "proxy", "ok", "none (ca.proxy)");
+		check_add(l->checks, "proxy", "ok", "none (ca.proxy)");
 	} else if (ours) {
-		add(l, "proxy", "ok", "%s (ca.proxy)", ours);
+		check_add(l->checks, "proxy", "ok", "%s (ca.proxy)", ours);
 	} else if (theirs) {
 		at = strrchr(theirs, '@'); /* a name and password in front of it are nobody's business */
-		add(l, "proxy", "ok", "%s (environment), unless no_proxy names the CA", at ? at + 1 : theirs);
+		check_add(l->checks, "proxy", "ok", "%s (environment), unless no_proxy names the CA", at ? at + 1 : theirs);
 	} else {
-		add(l, "proxy", "ok", "none");
+		check_add(l->checks, "proxy", "ok", "none");
 	}
 }
 
@@ -92,11 +80,11 @@ static void check_directory(struct look *l, const struct err *err)
 	if (err)
 		add_error(l, "directory", err);
 	else
-		add(l, "directory", "ok", "%s answers (HTTP %d, %u ms)", l->config->ca.directory_url, p->status, p->ms);
+		check_add(l->checks, "directory", "ok", "%s answers (HTTP %d, %u ms)", l->config->ca.directory_url, p->status, p->ms);
 	if (p->tls[0] && l->config->ca.ca_file)
-		add(l, "tls", "ok", "%s, verified by %s (ca.ca-file)", p->tls, l->config->ca.ca_file);
+		check_add(l->checks, "tls", "ok", "%s, verified by %s (ca.ca-file)", p->tls, l->config->ca.ca_file);
 	else if (p->tls[0])
-		add(l, "tls", "ok", "%s, verified by the anchors of this system", p->tls);
+		check_add(l->checks, "tls", "ok", "%s, verified by the anchors of this system", p->tls);
 }
 
 /* ---- what the CA says of itself ------------------------------------------------------------------------------------------ */
@@ -106,11 +94,11 @@ static void check_terms(struct look *l)
 	const char *terms = l->probe.info.terms;
 
 	if (!terms)
-		add(l, "terms", "ok", "the CA names none");
+		check_add(l->checks, "terms", "ok", "the CA names none");
 	else if (l->config->ca.accept_terms)
-		add(l, "terms", "ok", "%s, accepted (ca.accept-terms)", terms);
+		check_add(l->checks, "terms", "ok", "%s, accepted (ca.accept-terms)", terms);
 	else
-		add(l, "terms", "error", "%s are not accepted: read them and set ca.accept-terms = true if you agree", terms);
+		check_add(l->checks, "terms", "error", "%s are not accepted: read them and set ca.accept-terms = true if you agree", terms);
 }
 
 static void check_eab(struct look *l)
@@ -118,13 +106,13 @@ static void check_eab(struct look *l)
 	const struct ca_config *ca = &l->config->ca;
 
 	if (!l->probe.info.eab_required)
-		add(l, "eab", "ok", "external account binding is not asked for%s", ca->eab_kid ? "; the one configured is offered all the same" : "");
+		check_add(l->checks, "eab", "ok", "external account binding is not asked for%s", ca->eab_kid ? "; the one configured is offered all the same" : "");
 	else if (ca->eab_kid)
-		add(l, "eab", "ok", "external account binding is asked for and configured (kid %s)", ca->eab_kid);
+		check_add(l->checks, "eab", "ok", "external account binding is asked for and configured (kid %s)", ca->eab_kid);
 	else if (l->has_account)
-		add(l, "eab", "ok", "external account binding is asked for of new accounts; ours is registered already");
+		check_add(l->checks, "eab", "ok", "external account binding is asked for of new accounts; ours is registered already");
 	else
-		add(l, "eab", "error", "this CA wants accounts bound to a contract (external account binding): put the key id and key that it gave you into ca.eab");
+		check_add(l->checks, "eab", "error", "this CA wants accounts bound to a contract (external account binding): put the key id and key that it gave you into ca.eab");
 }
 
 static void check_profiles(struct look *l)
@@ -139,14 +127,14 @@ static void check_profiles(struct look *l)
 		buf_printf(&offers, "%s\"%s\"%s%s%s", i ? ", " : "", names->v[i], *text ? " (" : "", text, *text ? ")" : "");
 	}
 	if (wanted && !strlist_has(names, wanted))
-		add(l, "profiles", "error", "the CA has no profile \"%s\" (ca.profile); it offers %s", wanted,
+		check_add(l->checks, "profiles", "error", "the CA has no profile \"%s\" (ca.profile); it offers %s", wanted,
 			names->n ? buf_str(&offers) : "none at all: leave ca.profile out");
 	else if (!names->n)
-		add(l, "profiles", "ok", "the CA offers none");
+		check_add(l->checks, "profiles", "ok", "the CA offers none");
 	else if (wanted)
-		add(l, "profiles", "ok", "\"%s\" is asked for (ca.profile); the CA offers %s", wanted, buf_str(&offers));
+		check_add(l->checks, "profiles", "ok", "\"%s\" is asked for (ca.profile); the CA offers %s", wanted, buf_str(&offers));
 	else
-		add(l, "profiles", "ok", "none is asked for (ca.profile); the CA offers %s", buf_str(&offers));
+		check_add(l->checks, "profiles", "ok", "none is asked for (ca.profile); the CA offers %s", buf_str(&offers));
 	buf_clear(&offers);
 }
 
@@ -154,15 +142,15 @@ static void check_offers(struct look *l)
 {
 	const struct ca_info *i = &l->probe.info;
 
-	add(l, "renewal-info", "ok", "%s", i->has_renewal_info ? "offered (RFC 9773)" : "not offered: certificates are renewed by their lifetime");
+	check_add(l->checks, "renewal-info", "ok", "%s", i->has_renewal_info ? "offered (RFC 9773)" : "not offered: certificates are renewed by their lifetime");
 	if (i->has_revocation)
-		add(l, "revocation", "ok", "offered");
+		check_add(l->checks, "revocation", "ok", "offered");
 	else
-		add(l, "revocation", "warning", "not offered: certificates can only be revoked by the CA's own ways");
+		check_add(l->checks, "revocation", "warning", "not offered: certificates can only be revoked by the CA's own ways");
 	if (i->has_key_change)
-		add(l, "key-change", "ok", "offered");
+		check_add(l->checks, "key-change", "ok", "offered");
 	else
-		add(l, "key-change", "warning", "not offered: `enrollctl account rotate-key` cannot work");
+		check_add(l->checks, "key-change", "warning", "not offered: `enrollctl account rotate-key` cannot work");
 }
 
 static void check_caa_identities(struct look *l)
@@ -173,11 +161,11 @@ static void check_caa_identities(struct look *l)
 
 	join(ca->caa_identities.n ? &ca->caa_identities : theirs, &names);
 	if (ca->caa == CAA_OFF)
-		add(l, "caa", "warning", "CAA is not looked at (ca.caa = \"off\")");
+		check_add(l->checks, "caa", "warning", "CAA is not looked at (ca.caa = \"off\")");
 	else if (names.len)
-		add(l, "caa", "ok", "CAA records that let this CA issue name %s (%s)", buf_str(&names), ca->caa_identities.n ? "ca.caa-identities" : "its directory");
+		check_add(l->checks, "caa", "ok", "CAA records that let this CA issue name %s (%s)", buf_str(&names), ca->caa_identities.n ? "ca.caa-identities" : "its directory");
 	else
-		add(l, "caa", "warning", "the CA does not say by which name CAA records mean it: no domain with CAA records can be ordered for; set ca.caa-identities");
+		check_add(l->checks, "caa", "warning", "the CA does not say by which name CAA records mean it: no domain with CAA records can be ordered for; set ca.caa-identities");
 	buf_clear(&names);
 }
 
@@ -206,17 +194,17 @@ static void check_email(struct look *l)
 	char *words;
 
 	if (!l->store || !store_enrollment_counts(l->store, counts, &disabled, &err)) {
-		add(l, "email", "ok", "ACME does not announce whether a CA takes addresses: the first order will tell");
+		check_add(l->checks, "email", "ok", "ACME does not announce whether a CA takes addresses: the first order will tell");
 		return;
 	}
 	words = counts[ENROLLMENT_ACTIVE] ? NULL : refusal(l);
 	if (counts[ENROLLMENT_ACTIVE])
-		add(l, "email", "ok", "%zu enrollment%s active by orders with identifiers of type %s", counts[ENROLLMENT_ACTIVE],
+		check_add(l->checks, "email", "ok", "%zu enrollment%s active by orders with identifiers of type %s", counts[ENROLLMENT_ACTIVE],
 			counts[ENROLLMENT_ACTIVE] == 1 ? " is" : "s are", l->config->ca.identifier_type);
 	else if (words)
-		add(l, "email", "error", "the CA refused an order with identifiers of type %s: %s", l->config->ca.identifier_type, words);
+		check_add(l->checks, "email", "error", "the CA refused an order with identifiers of type %s: %s", l->config->ca.identifier_type, words);
 	else
-		add(l, "email", "ok", "ACME does not announce whether a CA takes addresses: no order has shown it yet, the first one will tell");
+		check_add(l->checks, "email", "ok", "ACME does not announce whether a CA takes addresses: no order has shown it yet, the first one will tell");
 	free(words);
 }
 
@@ -233,10 +221,10 @@ static void check_limits(struct look *l)
 		return;
 	}
 	for (size_t i = 0; i < limits.n; i++)
-		add(l, "limits", "warning", "%s until %s: %s", *limits.v[i].scope ? limits.v[i].scope : "the whole account", time_text(limits.v[i].until, until),
+		check_add(l->checks, "limits", "warning", "%s until %s: %s", *limits.v[i].scope ? limits.v[i].scope : "the whole account", time_text(limits.v[i].until, until),
 			limits.v[i].text);
 	if (limits.n == 0)
-		add(l, "limits", "ok", "none in force that the CA told us of");
+		check_add(l->checks, "limits", "ok", "none in force that the CA told us of");
 	store_limit_list_clear(&limits);
 }
 
@@ -254,9 +242,9 @@ static void check_contact(struct look *l)
 
 	join(&l->account.contacts, &theirs);
 	if (ours && !strlist_has(&l->account.contacts, ours))
-		add(l, "contact", "warning", "the CA knows %s, the configuration says %s (ca.contact)", theirs.len ? buf_str(&theirs) : "none", ours);
+		check_add(l->checks, "contact", "warning", "the CA knows %s, the configuration says %s (ca.contact)", theirs.len ? buf_str(&theirs) : "none", ours);
 	else
-		add(l, "contact", "ok", "the CA knows %s", theirs.len ? buf_str(&theirs) : "none");
+		check_add(l->checks, "contact", "ok", "the CA knows %s", theirs.len ? buf_str(&theirs) : "none");
 	buf_clear(&theirs);
 }
 
@@ -269,20 +257,20 @@ static void check_account(struct look *l, bool looked, const struct err *err)
 	const struct ca_account *a = &l->account;
 
 	if (!l->ca && key_is_missing(l->config->ca.account_key))
-		add(l, "account", "warning", "there is no account key yet: `enrollctl init` makes %s and registers the account", l->config->ca.account_key);
+		check_add(l->checks, "account", "warning", "there is no account key yet: `enrollctl init` makes %s and registers the account", l->config->ca.account_key);
 	else if (!l->ca)
 		add_error(l, "account", &l->ca_error);
 	else if (!looked && strcmp(err->type, "unauthorized") == 0)
-		add(l, "account", "error", "%s. " GIVEN_UP, err->text, l->config->ca.account_key);
+		check_add(l->checks, "account", "error", "%s. " GIVEN_UP, err->text, l->config->ca.account_key);
 	else if (!looked)
 		add_error(l, "account", err);
 	else if (!l->has_account)
-		add(l, "account", "warning", "the CA has no account for our key (%s): `enrollctl account register` makes it", a->key_type);
+		check_add(l->checks, "account", "warning", "the CA has no account for our key (%s): `enrollctl account register` makes it", a->key_type);
 	else if (!a->status || strcmp(a->status, "valid") != 0)
-		add(l, "account", "error", "%s is %s. " GIVEN_UP, a->uri ? a->uri : "our account", a->status ? a->status : "of unknown status",
+		check_add(l->checks, "account", "error", "%s is %s. " GIVEN_UP, a->uri ? a->uri : "our account", a->status ? a->status : "of unknown status",
 			l->config->ca.account_key);
 	else
-		add(l, "account", "ok", "%s is valid (key %s)", a->uri, a->key_type);
+		check_add(l->checks, "account", "ok", "%s is valid (key %s)", a->uri, a->key_type);
 	if (l->has_account)
 		check_contact(l);
 }
@@ -317,7 +305,7 @@ static void check_exec(struct look *l)
 	if (!l->ca)
 		add_error(l, "program", &l->ca_error);
 	else if (ca_discover(l->ca, &l->probe.info, &err))
-		add(l, "program", "ok", "%s answers", l->config->ca.exec.program);
+		check_add(l->checks, "program", "ok", "%s answers", l->config->ca.exec.program);
 	else
 		add_error(l, "program", &err);
 	check_caa_identities(l);
@@ -340,7 +328,7 @@ json_t *ca_check_run(const struct config *config, struct ca *ca, struct store *s
 	if (config->ca.driver == CA_DRIVER_EXEC)
 		check_exec(&l);
 	else if (!config->ca.directory_url)
-		add(&l, "directory", "error", "the configuration names no CA: set ca.directory-url");
+		check_add(l.checks, "directory", "error", "the configuration names no CA: set ca.directory-url");
 	else
 		check_acme(&l);
 	ca_account_clear(&l.account);

@@ -19,21 +19,22 @@
 #include "enroll/doctor_mail.h"
 #include "enroll/sink.h"
 
-static void add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...) BASE_PRINTF(4, 5);
-static void add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...)
+void check_add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...)
 {
 	char text[2048];
 	va_list ap;
+	size_t n;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	n = strlen(text);
+	for (unsigned cut = 0; cut < 3 && !text_is_utf8(text, n); cut++)
+		text[--n] = '\0'; /* half of a character at its end would lose the whole line */
+	for (char *p = text; *p && !text_is_utf8(text, n); p++)
+		if ((unsigned char)*p > 127)
+			*p = '?';
 	json_array_append_new(checks, json_pack("{s:s, s:s, s:s}", "check", check, "verdict", verdict, "text", text));
-}
-
-void doctor_add(json_t *checks, const char *check, const char *verdict, const char *text)
-{
-	add(checks, check, verdict, "%s", text);
 }
 
 /* ---- milter sockets --------------------------------------------------------------------------------------------------------------- */
@@ -61,13 +62,13 @@ static void check_socket(json_t *checks, const char *name, const char *where)
 	struct stat st;
 
 	if (strncmp(where, "unix:", 5) != 0)
-		add(checks, name, "warning", "%s is a TCP socket: whoever reaches it can sign as anybody", where);
+		check_add(checks, name, "warning", "%s is a TCP socket: whoever reaches it can sign as anybody", where);
 	else if (!is_listening(path))
-		add(checks, name, "error", "nobody listens on %s: is enroll-milter@%s running?", path, name);
+		check_add(checks, name, "error", "nobody listens on %s: is enroll-milter@%s running?", path, name);
 	else if (lstat(path, &st) == 0 && (st.st_mode & 07))
-		add(checks, name, "error", "%s can be used by every local user (mode %o): whoever connects can sign as anybody", path, st.st_mode & 0777);
+		check_add(checks, name, "error", "%s can be used by every local user (mode %o): whoever connects can sign as anybody", path, st.st_mode & 0777);
 	else
-		add(checks, name, "ok", "enroll-milter@%s listens on %s", name, path);
+		check_add(checks, name, "ok", "enroll-milter@%s listens on %s", name, path);
 }
 
 /* The order of filters cannot be read from here; what it does to mail can. */
@@ -79,19 +80,19 @@ static void check_order(json_t *checks, struct enroll_parts *p)
 	char when[32];
 
 	if (!store_mail_events(p->store, NULL, 200, &l, &err)) {
-		add(checks, "milter-order", "error", "%s", err.text);
+		check_add(checks, "milter-order", "error", "%s", err.text);
 		return;
 	}
 	for (size_t i = 0; i < l.n; i++)
 		wrong += l.v[i].reason && strcmp(l.v[i].reason, OUTBOUND_AFTER_DKIM) == 0;
 	if (l.n == 0)
-		add(checks, "milter-order", "warning", "no mail of our users was seen yet: is the outbound socket in smtpd_milters of the submission service?");
+		check_add(checks, "milter-order", "warning", "no mail of our users was seen yet: is the outbound socket in smtpd_milters of the submission service?");
 	else if (wrong)
-		add(checks, "milter-order", "error",
+		check_add(checks, "milter-order", "error",
 			"%zu of the last %zu mails were DKIM-signed before enroll-milter signed them, which breaks that signature: put its socket before OpenDKIM's in smtpd_milters",
 			wrong, l.n);
 	else
-		add(checks, "milter-order", "ok", "last mail of our users seen %s, none was DKIM-signed before us", time_text(l.v[0].at, when));
+		check_add(checks, "milter-order", "ok", "last mail of our users seen %s, none was DKIM-signed before us", time_text(l.v[0].at, when));
 	mail_event_list_clear(&l);
 }
 
@@ -103,11 +104,11 @@ static void check_directory(json_t *checks, struct enroll_parts *p)
 	struct err err = ERR_INIT;
 
 	if (!p->directory)
-		add(checks, "directory", "warning", "none is configured: logins can only vouch by map or by being the address, nothing is published");
+		check_add(checks, "directory", "warning", "none is configured: logins can only vouch by map or by being the address, nothing is published");
 	else if (directory_check(p->directory, &report, &err))
-		add(checks, "directory", "ok", "%s", buf_str(&report));
+		check_add(checks, "directory", "ok", "%s", buf_str(&report));
 	else
-		add(checks, "directory", "error", "%s", err.text);
+		check_add(checks, "directory", "error", "%s", err.text);
 	buf_clear(&report);
 }
 
@@ -119,11 +120,11 @@ static void check_dns(json_t *checks, struct enroll_parts *p)
 
 		dns_query(p->dns, domain, 15 /* MX */, 0, &a);
 		if (a.status == DNS_FAILED)
-			add(checks, "dns", "error", "MX of %s: %s%s", domain, a.security == DNS_BOGUS ? "DNSSEC is broken: " : "", a.why);
+			check_add(checks, "dns", "error", "MX of %s: %s%s", domain, a.security == DNS_BOGUS ? "DNSSEC is broken: " : "", a.why);
 		else if (a.status == DNS_FOUND)
-			add(checks, "dns", "ok", "MX of %s found, DNSSEC %s", domain, a.security == DNS_SECURE ? "secure" : "not signed");
+			check_add(checks, "dns", "ok", "MX of %s found, DNSSEC %s", domain, a.security == DNS_SECURE ? "secure" : "not signed");
 		else
-			add(checks, "dns", "warning", "%s has no MX record: the CA's challenge mail will go to its address record", domain);
+			check_add(checks, "dns", "warning", "%s has no MX record: the CA's challenge mail will go to its address record", domain);
 		dns_answer_clear(&a);
 	}
 }
@@ -141,7 +142,7 @@ static void check_caa(json_t *checks, struct enroll_parts *p, const struct ca_in
 		snprintf(address, sizeof address, "postmaster@%.255s", p->config->domains.v[i]);
 		req.address = address;
 		caa_check(p->dns, &req, &r);
-		add(checks, "caa", r.decision == CAA_ALLOW ? "ok" : ca->caa == CAA_REPORT ? "warning" : "error", "%s: %s", p->config->domains.v[i], r.text);
+		check_add(checks, "caa", r.decision == CAA_ALLOW ? "ok" : ca->caa == CAA_REPORT ? "warning" : "error", "%s: %s", p->config->domains.v[i], r.text);
 	}
 }
 
@@ -153,11 +154,11 @@ static void check_exec(json_t *checks, struct enroll_parts *p)
 	struct err err = ERR_INIT;
 
 	if (!ca_discover(p->ca, &info, &err)) {
-		add(checks, "ca", "error", "%s: %s", err.op, err.text);
+		check_add(checks, "ca", "error", "%s: %s", err.op, err.text);
 	} else {
-		add(checks, "ca", "ok", "%s answers%s%s", ca->exec.program, info.terms ? "; terms of service: " : "", info.terms ? info.terms : "");
+		check_add(checks, "ca", "ok", "%s answers%s%s", ca->exec.program, info.terms ? "; terms of service: " : "", info.terms ? info.terms : "");
 		if (ca->caa != CAA_OFF && ca->caa_identities.n == 0 && info.caa_identities.n == 0)
-			add(checks, "caa", "warning",
+			check_add(checks, "caa", "warning",
 				"the CA's name in CAA records is not known: a domain that has issuemail records gets no certificate; set ca.caa-identities, have the "
 				"program answer caa_identities, or set ca.caa = \"off\"");
 		check_caa(checks, p, &info);
@@ -171,7 +172,7 @@ static void check_ca(json_t *checks, struct enroll_parts *p)
 	struct err err = ERR_INIT;
 
 	if (!p->ca) {
-		add(checks, "ca", "warning", "not used while mode is \"observe\"");
+		check_add(checks, "ca", "warning", "not used while mode is \"observe\"");
 		return;
 	}
 	if (p->config->ca.driver == CA_DRIVER_EXEC) {
@@ -179,13 +180,13 @@ static void check_ca(json_t *checks, struct enroll_parts *p)
 		return;
 	}
 	if (ca_prepare(p->ca, &info, &err)) {
-		add(checks, "ca", "ok", "%s answers, our account is %s%s", p->config->ca.directory_url, info.account_uri ? info.account_uri : "unknown",
+		check_add(checks, "ca", "ok", "%s answers, our account is %s%s", p->config->ca.directory_url, info.account_uri ? info.account_uri : "unknown",
 			info.eab_required ? ", external account binding required" : "");
 		if (info.warning)
-			add(checks, "ca", "warning", "%s", info.warning);
+			check_add(checks, "ca", "warning", "%s", info.warning);
 		check_caa(checks, p, &info);
 	} else {
-		add(checks, "ca", "error", "%s: %s", err.op, err.text);
+		check_add(checks, "ca", "error", "%s: %s", err.op, err.text);
 	}
 	ca_info_clear(&info);
 }
@@ -241,12 +242,12 @@ static void judge_signature(json_t *checks, const char *signature, const char *d
 		if (!h || !listed(h, h_len, reply_fields[i]))
 			buf_printf(&missing, " %s", reply_fields[i]);
 	if (!d || d_len != strlen(domain) || strncasecmp(d, domain, d_len) != 0)
-		add(checks, "reply-path", "error", "the reply is DKIM-signed for d=%.*s, the CA wants d=%s", (int)(d_len < 200 ? d_len : 200), d ? d : "", domain);
+		check_add(checks, "reply-path", "error", "the reply is DKIM-signed for d=%.*s, the CA wants d=%s", (int)(d_len < 200 ? d_len : 200), d ? d : "", domain);
 	else if (missing.len)
-		add(checks, "reply-path", "error", "the DKIM signature on replies does not cover:%s; set SignHeaders and OversignHeaders of the reply listener's OpenDKIM",
+		check_add(checks, "reply-path", "error", "the DKIM signature on replies does not cover:%s; set SignHeaders and OversignHeaders of the reply listener's OpenDKIM",
 			buf_str(&missing));
 	else
-		add(checks, "reply-path", "ok", "a trial reply came back DKIM-signed by %s over all fields that RFC 8823 names", domain);
+		check_add(checks, "reply-path", "ok", "a trial reply came back DKIM-signed by %s over all fields that RFC 8823 names", domain);
 	buf_clear(&missing);
 }
 
@@ -266,13 +267,13 @@ static void try_reply(json_t *checks, struct enroll_parts *p, struct sink *sink)
 	if (!challenge_reply(&mail, from, &trial, buf_str(&id), "trial", time(NULL), &err) ||
 		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, asks ? report.from : from, trial.from, asks ? "doctor" : NULL, &mail,
 			&err) != REPLY_ACCEPTED)
-		add(checks, "reply-path", "error", "the reply listener %s:%u does not take mail: %s", c->reply_host, c->reply_port, err.text);
+		check_add(checks, "reply-path", "error", "the reply listener %s:%u does not take mail: %s", c->reply_host, c->reply_port, err.text);
 	else if (!(sent = sink_wait(sink, buf_str(&id), 15000, &signature)))
-		add(checks, "reply-path", "warning",
+		check_add(checks, "reply-path", "warning",
 			"the reply listener took a trial mail, but it did not come back to 127.0.0.1:%u; add transport_maps = inline:{ doctor.invalid=smtp:[127.0.0.1]:%u } to Postfix to have it checked",
 			SINK_PORT, SINK_PORT);
 	else if (signature.len == 0)
-		add(checks, "reply-path", "error", "replies leave without a DKIM signature: CAs refuse them; is OpenDKIM the milter of the reply listener?");
+		check_add(checks, "reply-path", "error", "replies leave without a DKIM signature: CAs refuse them; is OpenDKIM the milter of the reply listener?");
 	else
 		judge_signature(checks, buf_str(&signature), c->domains.v[0]);
 	if (asks)
@@ -291,7 +292,7 @@ static void check_reply_path(json_t *checks, struct enroll_parts *p)
 		return;
 	sink = sink_open(&err);
 	if (!sink) {
-		add(checks, "reply-path", "warning", "cannot be tried: %s", err.text);
+		check_add(checks, "reply-path", "warning", "cannot be tried: %s", err.text);
 		return;
 	}
 	try_reply(checks, p, sink);
@@ -303,9 +304,9 @@ static void check_store(json_t *checks, struct enroll_parts *p)
 	struct err err = ERR_INIT;
 
 	if (store_check(p->store, &err))
-		add(checks, "store", "ok", "%s is sound, schema version %d", p->config->store.path, store_schema_version());
+		check_add(checks, "store", "ok", "%s is sound, schema version %d", p->config->store.path, store_schema_version());
 	else
-		add(checks, "store", "error", "%s", err.text);
+		check_add(checks, "store", "error", "%s", err.text);
 }
 
 json_t *doctor_run(struct enroll_parts *p, struct err *err)

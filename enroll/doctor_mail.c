@@ -36,14 +36,14 @@ bool doctor_report_begin(json_t *checks, struct enroll_parts *p, struct trial_re
 
 	memset(t, 0, sizeof *t);
 	if (!p->config->report_address) {
-		doctor_add(checks, "reply-reports", "warning", "reply.report-address is not set: what became of a reply is known by the CA's verdict alone");
+		check_add(checks, "reply-reports", "warning", "reply.report-address is not set: what became of a reply is known by the CA's verdict alone");
 		return false;
 	}
 	report_token_new(t->token);
 	if (report_address_write(t->from, p->config->report_address, 0, t->token) && newest_event(p->store, &t->last_event, &err) &&
 		store_flag_set(p->store, FLAG, t->token, "doctor", &err))
 		return true;
-	doctor_add(checks, "reply-reports", "warning", *err.text ? err.text : "reply.report-address cannot be used as an envelope sender");
+	check_add(checks, "reply-reports", "warning", "%s", *err.text ? err.text : "reply.report-address cannot be used as an envelope sender");
 	return false;
 }
 
@@ -75,14 +75,14 @@ void doctor_report_end(json_t *checks, struct enroll_parts *p, const struct tria
 	while (sent && !(there = arrived(p, t, text)) && mono_ms() < until)
 		nanosleep(&pause, NULL);
 	if (there)
-		doctor_add(checks, "reply-reports", "ok", text);
+		check_add(checks, "reply-reports", "ok", "%s", text);
 	else if (sent)
-		doctor_add(checks, "reply-reports", "warning",
+		check_add(checks, "reply-reports", "warning",
 			"no delivery report of the trial reply came back in 15 seconds: transport_maps has to send those addresses to a listener with the "
 			"inbound instance on it (examples/postfix/main.cf). Until then replies are as good as without reply.report-address");
 	/* Left behind it does no harm: the next trial has another token. */
 	if (!store_flag_set(p->store, FLAG, NULL, "doctor", &err))
-		doctor_add(checks, "reply-reports", "warning", err.text);
+		check_add(checks, "reply-reports", "warning", "%s", err.text);
 }
 
 /* ---- what happens while the outbound instance is away ------------------------------------------------------------------ */
@@ -155,10 +155,10 @@ void doctor_default_action(json_t *checks, struct enroll_parts *p)
 		bad++;
 		snprintf(text, sizeof text, "%.*s: default_action=accept lets mail pass unsigned, and half-edited, when the outbound instance dies; write "
 			"{ unix:%.100s, default_action=tempfail }", (int)strcspn(line, "= \n"), line, name);
-		doctor_add(checks, "default-action", "warning", text);
+		check_add(checks, "default-action", "warning", "%s", text);
 	}
 	if (lines && !bad)
-		doctor_add(checks, "default-action", "ok", "mail waits while the outbound instance is away");
+		check_add(checks, "default-action", "ok", "mail waits while the outbound instance is away");
 out:
 	buf_clear(&answer);
 }

@@ -5,9 +5,6 @@
 
 #include "enroll/control.h"
 
-/* doctor.c: one line of the answer. */
-void doctor_add(json_t *checks, const char *check, const char *verdict, const char *text);
-
 /* An envelope sender for the trial reply whose delivery report the inbound instance will note; false when none is configured or can be had.
  * After a true one doctor_report_end, which waits for the report when the mail was sent. */
 struct trial_report {

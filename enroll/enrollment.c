@@ -207,8 +207,9 @@ static bool order_from_row(struct step *s, struct ca_order *o, struct err *err)
 	/* Another CA would be asked for an order that it never had, with an account that it does not know. */
 	if (s->row.ca && *s->row.ca && strcmp(s->row.ca, s->p->config->ca.name) != 0) {
 		s->order_dead = true;
-		return err_set(err, ERR_CA, "read order", address_of(s), "the order was opened at \"%s\", and the configuration now names \"%s\" (ca.name); a new one follows",
-			s->row.ca, s->p->config->ca.name);
+		return err_set(err, ERR_CA, "read order", address_of(s),
+			"the order was opened at \"%s\", and the configuration now names \"%s\" (ca.name); a new one follows", s->row.ca,
+			s->p->config->ca.name);
 	}
 	o->state = str_dup(s->row.ca_state);
 	if (s->row.ca_state && !o->state)

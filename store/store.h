@@ -288,9 +288,9 @@ bool store_challenge_awaited(struct store *store, const char *address, struct aw
  * again when the inbound instance was killed, or its answer lost, in between.  `message_id` or `token_part1` NULL: whatever it is. */
 bool store_challenge_seen(struct store *store, const char *address, const char *message_id, const char *token_part1, bool *seen,
 	struct err *err) BASE_MUST_CHECK;
-/* Commit a token once: (message_id, token_part1, enrollment) is unique, and with token_once (token_part1, enrollment); *created says whether it is new.  Wakes an
- * enrollment in ordering, ordered, challenge-awaited or answered (next_at = now), also when a worker is in the middle of a step for it,
- * without making that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
+/* Commit a token once: (message_id, token_part1, enrollment) is unique, and with token_once (token_part1, enrollment); *created says whether
+ * it is new.  Wakes an enrollment in ordering, ordered, challenge-awaited or answered (next_at = now), also when a worker is in the middle of
+ * a step for it, without making that step stale.  ERR_POLICY for a token or field of more than 1,000 octets. */
 bool store_challenge_add(struct store *store, const struct challenge *c, bool *created, struct err *err) BASE_MUST_CHECK;
 struct challenge_list { struct challenge *v; size_t n; };
 /* All of an enrollment received since `since`, oldest first. */
@@ -313,7 +313,8 @@ struct report {
 void report_clear(struct report *r);
 /* Adds it to the challenge whose reply carries this token.  *known is false, and nothing written, when no reply of the last 7 days carries
  * it, or another enrollment's does (enrollment_id 0: any; challenge_id is not looked at).  Of the same token 20 are kept, later ones are
- * known and dropped.  Wakes the enrollment as a challenge does, in challenge-awaited and answered, if the reply is of its present order.  ERR_POLICY for another action, or a field of more than 1,000 octets. */
+ * known and dropped.  Wakes the enrollment as a challenge does, in challenge-awaited and answered, if the reply is of its present order.
+ * ERR_POLICY for another action, or a field of more than 1,000 octets. */
 bool store_report_add(struct store *store, const char *token, const struct report *r, bool *known, struct err *err) BASE_MUST_CHECK;
 /* Would store_report_add know this token, of this enrollment? */
 bool store_report_awaited(struct store *store, const char *token, int64_t enrollment_id, bool *awaited, struct err *err) BASE_MUST_CHECK;
