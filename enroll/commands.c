@@ -10,6 +10,7 @@
 
 #define LIST_MOST 1000
 #define REASONS_MOST 30
+#define SHOW_TRIES 5
 
 struct call {
 	struct enroll_parts *parts;
@@ -364,18 +365,41 @@ static bool show_events(const struct call *c, int64_t id, int64_t after, size_t 
 	return true;
 }
 
+static json_t *show_once(const struct call *c, const struct enrollment *e, struct err *err)
+{
+	json_t *o = json_pack("{s:o}", "enrollment", enrollment_json(e, true));
+
+	if (show_certificates(c, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
+		show_events(c, e->id, -1, limit_argument(c, 200), o, err))
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+/* Row, certificates and events are read one after the other while a worker may commit: the answer is given when the row was the same
+ * before and after, or a reader would see an event of a state that the row beside it is not in.  A row that never rests is shown as
+ * it was last. */
 static json_t *do_show(const struct call *c, struct err *err)
 {
-	struct enrollment e = {0};
+	struct enrollment e = {0}, after = {0};
 	json_t *o = NULL;
+	bool same = false;
 
-	if (find(c, &e, err)) {
-		o = json_pack("{s:o}", "enrollment", enrollment_json(&e, true));
-		if (!show_certificates(c, e.id, o, err) || !show_challenges(c, e.id, o, err) || !show_reports(c, e.id, o, err) ||
-			!show_events(c, e.id, -1, limit_argument(c, 200), o, err)) {
-			json_decref(o);
-			o = NULL;
-		}
+	if (!find(c, &e, err))
+		return NULL;
+	for (int tries = 0; tries < SHOW_TRIES && !same; tries++) {
+		json_decref(o);
+		o = show_once(c, &e, err);
+		if (!o || !find(c, &after, err))
+			break;
+		same = after.version == e.version && after.id == e.id;
+		enrollment_clear(&e);
+		e = after;
+		after = (struct enrollment){0};
+	}
+	if (err->class != ERR_NONE) {
+		json_decref(o);
+		o = NULL;
 	}
 	enrollment_clear(&e);
 	return o;

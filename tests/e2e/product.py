@@ -329,17 +329,13 @@ class Product:
             return None
         return json.loads(done.stdout)
 
-    def states(self, address):
-        """All values of "state" in what show says, newest enrollment as it lists them."""
-        return list(_values(self.show(address), 'state'))
-
     def wait_state(self, address, state, seconds=300):
-        """Until an enrollment of the address is in that state (or one of several)."""
+        """Until the enrollment of the address is in that state now (or in one of several)."""
         wanted = (state,) if isinstance(state, str) else tuple(state)
 
         def there():
             shown = self.show(address)
-            return shown if set(_values(shown, 'state')) & set(wanted) else None
+            return shown if shown and shown['enrollment']['state'] in wanted else None
         return service.until(there, seconds, '%s is %s' % (address, '/'.join(wanted)),
                              every=0.1, say=lambda: '%s\n%s' % (
                                  self.ctl_run('show', address, '--json').stdout,
@@ -375,18 +371,6 @@ class Product:
         return service.until(lambda: self.log(mark, name, **fields), seconds,
                              'log line with %r' % fields, every=0.05,
                              say=lambda: '\n'.join(d.tail(15) for d in self.daemons.values()))
-
-
-def _values(data, key):
-    if isinstance(data, dict):
-        for name, value in data.items():
-            if name == key and isinstance(value, str):
-                yield value
-            else:
-                yield from _values(value, key)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _values(value, key)
 
 
 def _unix_listening(path):
