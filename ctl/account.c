@@ -21,15 +21,15 @@
 
 /* One of the questions of enroll/enroll.h, asked in the child; the answer comes through a file that has no name. */
 struct direct {
-	const struct config *config;
-	char *(*ask)(const struct config *config, struct err *err);
+	const struct ca_config *ca;
+	char *(*ask)(const struct ca_config *ca, struct err *err);
 	int file;
 };
 
 static bool ask_directly(void *arg, struct err *err)
 {
 	const struct direct *d = arg;
-	char *text = d->ask(d->config, err);
+	char *text = d->ask(d->ca, err);
 	size_t len = text ? strlen(text) : 0, done = 0;
 	ssize_t n;
 
@@ -43,9 +43,9 @@ static bool ask_directly(void *arg, struct err *err)
 	return len > 0 && (done == len || err_errno(err, errno, "answer", NULL));
 }
 
-static json_t *direct(struct ctl *c, char *(*ask)(const struct config *, struct err *), struct err *err)
+static json_t *direct(struct ctl *c, const struct ca_config *ca, char *(*ask)(const struct ca_config *, struct err *), struct err *err)
 {
-	struct direct d = {.config = c->config, .ask = ask, .file = memfd_create("answer", MFD_CLOEXEC)};
+	struct direct d = {.ca = ca, .ask = ask, .file = memfd_create("answer", MFD_CLOEXEC)};
 	json_t *result = NULL;
 
 	if (d.file < 0) {
@@ -63,17 +63,18 @@ static json_t *direct(struct ctl *c, char *(*ask)(const struct config *, struct 
 }
 
 /* By enrolld when it runs, by ourselves when it does not and we are root. */
-static json_t *look(struct ctl *c, const char *command, char *(*ask)(const struct config *, struct err *))
+static json_t *look(struct ctl *c, const char *command, char *(*ask)(const struct ca_config *, struct err *))
 {
+	const struct ca_config *ca;
 	struct err err = ERR_INIT;
 	json_t *result;
 	bool reached;
 
-	if (!ctl_config(c))
+	if (!ctl_config(c) || !(ca = ctl_ca_config(c)))
 		return NULL;
-	result = ctl_try(c, command, NULL, &reached, &err);
+	result = ctl_try(c, command, json_pack("{s:s}", "ca", ca->name), &reached, &err);
 	if (!result && !reached && geteuid() == 0)
-		result = direct(c, ask, &err);
+		result = direct(c, ca, ask, &err);
 	if (!result)
 		ctl_fail(c, &err);
 	return result;
@@ -112,32 +113,32 @@ static void print_account(const struct ctl *c, json_t *r)
 /* ---- what changes it -------------------------------------------------------------------------------------------------------------- */
 
 /* Not root: only in a trial, where everything is one user's. */
-static bool may_change(const struct ctl *c, struct err *err)
+static bool may_change(const struct ca_config *ca, struct err *err)
 {
-	const char *key = c->config->ca.account_key;
+	const char *key = ca->account_key;
 
-	if (c->config->ca.driver != CA_DRIVER_ACME)
+	if (ca->driver != CA_DRIVER_ACME)
 		return err_set(err, ERR_CONFIG, "change account", "ca.driver", "only the driver \"acme\" has an account");
-	if (!c->config->ca.directory_url)
+	if (!ca->directory_url)
 		return err_set(err, ERR_CONFIG, "change account", "ca.directory-url", "the configuration names no CA: set ca.directory-url");
 	return geteuid() == 0 || access(key, R_OK) == 0 || err_set(err, ERR_POLICY, "change account", NULL, "only root may do this");
 }
 
-static int register_account(struct ctl *c)
+static int register_account(struct ctl *c, const struct ca_config *ca)
 {
 	struct err err = ERR_INIT;
 
-	return ctl_account_ensure(c, &err) ? ctl_done(c) : ctl_not_done(c, &err);
+	return ctl_account_ensure(c, ca, &err) ? ctl_done(c) : ctl_not_done(c, &err);
 }
 
-static int rotate_key(struct ctl *c)
+static int rotate_key(struct ctl *c, const struct ca_config *ca)
 {
 	struct err err = ERR_INIT;
 	char url[1024];
 
-	if (!enroll_account_rotate(c->config, url, &err))
+	if (!enroll_account_rotate(c->config, ca, url, &err))
 		return ctl_not_done(c, &err);
-	ctl_say(c, "ACME account %s has a new key: %s", url, c->config->ca.account_key);
+	ctl_say(c, "ACME account %s has a new key: %s", url, ca->account_key);
 	ctl_say(c, "enrolld notices by itself with its next request; orders under way go on");
 	ctl_say(c, "the old key opens nothing any longer: a backup made with --with-keys before now holds that one; make a new backup");
 	return ctl_done(c);
@@ -167,16 +168,14 @@ static bool confirmed(const struct ctl *c, const char *url, struct err *err)
 
 static bool do_deactivate(void *arg, struct err *err)
 {
-	const struct ctl *c = arg;
-
-	return enroll_account_deactivate(c->config, err);
+	return enroll_account_deactivate(arg, err);
 }
 
-static int deactivate(struct ctl *c)
+static int deactivate(struct ctl *c, const struct ca_config *ca)
 {
 	const struct config *cfg = c->config;
 	struct err err = ERR_INIT;
-	json_t *account = direct(c, enroll_account_show, &err);
+	json_t *account = direct(c, ca, enroll_account_show, &err);
 	const char *url = json_string_value(json_object_get(account, "url"));
 	bool ok = account != NULL;
 
@@ -188,10 +187,10 @@ static int deactivate(struct ctl *c)
 		       "is signed with them until they expire.\n",
 			url ? url : "the account");
 	}
-	ok = ok && confirmed(c, url ? url : "", &err) && as_user(cfg->users.enrolld, cfg->users.group, do_deactivate, c, &err);
+	ok = ok && confirmed(c, url ? url : "", &err) && as_user(cfg->users.enrolld, cfg->users.group, do_deactivate, (void *)(uintptr_t)ca, &err);
 	if (ok) {
 		ctl_say(c, "ACME account %s is deactivated", url ? url : "");
-		ctl_say(c, "for a new one move %s away and run `enrollctl account register`", cfg->ca.account_key);
+		ctl_say(c, "for a new one move %s away and run `enrollctl account register`", ca->account_key);
 	}
 	json_decref(account);
 	return ok ? ctl_done(c) : ctl_not_done(c, &err);
@@ -201,8 +200,9 @@ int ctl_account(struct ctl *c, int argc, char **argv)
 {
 	static const struct {
 		const char *name;
-		int (*run)(struct ctl *);
+		int (*run)(struct ctl *, const struct ca_config *);
 	} acts[] = {{"register", register_account}, {"rotate-key", rotate_key}, {"deactivate", deactivate}};
+	const struct ca_config *ca;
 	struct err err = ERR_INIT;
 
 	if (argc == 1 && strcmp(argv[0], "show") == 0)
@@ -210,9 +210,9 @@ int ctl_account(struct ctl *c, int argc, char **argv)
 	for (size_t i = 0; argc == 1 && i < sizeof acts / sizeof *acts; i++) {
 		if (strcmp(argv[0], acts[i].name) != 0)
 			continue;
-		if (!ctl_config(c))
+		if (!ctl_config(c) || !(ca = ctl_ca_config(c)))
 			return 1;
-		return may_change(c, &err) ? acts[i].run(c) : ctl_fail(c, &err);
+		return may_change(ca, &err) ? acts[i].run(c, ca) : ctl_fail(c, &err);
 	}
 	return ctl_usage(c, "account takes show, register, rotate-key or deactivate");
 }

@@ -18,7 +18,7 @@ struct ctl {
 	bool json;
 	const char *program;     /* "enrollctl show" for messages */
 	/* options that several commands know */
-	const char *state, *after, *reason;
+	const char *state, *after, *reason, *ca;
 	long limit;
 	bool observed, with_keys, no_account, yes;
 	json_t *done;            /* what ctl_say has to tell, with --json */
@@ -26,6 +26,8 @@ struct ctl {
 
 /* The configuration; NULL after printing why. */
 struct config *ctl_config(struct ctl *c);
+/* The CA that --ca names, or that of the group ca; NULL after printing why.  The configuration was loaded before. */
+const struct ca_config *ctl_ca_config(const struct ctl *c);
 int ctl_fail(const struct ctl *c, const struct err *err);
 int ctl_usage(const struct ctl *c, const char *text);
 
@@ -67,8 +69,8 @@ int ctl_restore(struct ctl *c, int argc, char **argv);
 void ctl_say(struct ctl *c, const char *fmt, ...) BASE_PRINTF(2, 3);
 int ctl_done(struct ctl *c);
 int ctl_not_done(struct ctl *c, const struct err *err);
-/* The account key, made when it is missing, and the account at the CA.  Says what it did. */
-bool ctl_account_ensure(struct ctl *c, struct err *err) BASE_MUST_CHECK;
+/* The account key, made when it is missing, and the account at this CA.  Says what it did. */
+bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *err) BASE_MUST_CHECK;
 
 /* account.c */
 int ctl_ca(struct ctl *c, int argc, char **argv);

@@ -19,8 +19,8 @@ static const struct command {
 	{"events", "[ADDRESS] [--limit N]", "help desk", "what happened, newest last", ctl_events},
 	{"mail", "[ADDRESS] [--limit N]", "help desk", "what became of recent mail, newest first", ctl_mail},
 	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS", ctl_doctor},
-	{"ca", "check", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits", ctl_ca},
-	{"account", "show | register | rotate-key | deactivate [--yes]", "help desk for show, root for the others",
+	{"ca", "check [--ca NAME]", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits", ctl_ca},
+	{"account", "show | register | rotate-key | deactivate [--yes] [--ca NAME]", "help desk for show, root for the others",
 		"the ACME account: see it, make it, give it a new key, give it up for good", ctl_account},
 	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail", ctl_enroll},
 	{"retry", "ADDRESS", "help desk", "go on now with an enrollment that waits, is blocked or failed", ctl_retry},
@@ -94,6 +94,18 @@ struct config *ctl_config(struct ctl *c)
 	return c->config;
 }
 
+const struct ca_config *ctl_ca_config(const struct ctl *c)
+{
+	const struct ca_config *ca = c->ca ? config_ca(c->config, c->ca) : &c->config->ca;
+	struct err err = ERR_INIT;
+
+	if (!ca) {
+		err_set(&err, ERR_CONFIG, "find CA", c->ca, "the configuration has no CA of this name");
+		ctl_fail(c, &err);
+	}
+	return ca;
+}
+
 static bool parse_limit(const char *text, long *out)
 {
 	char *end;
@@ -105,12 +117,12 @@ static bool parse_limit(const char *text, long *out)
 	return true;
 }
 
-enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES };
+enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
 	{"with-keys", no_argument, NULL, OPT_WITH_KEYS}, {"no-account", no_argument, NULL, OPT_NO_ACCOUNT},
-	{"yes", no_argument, NULL, OPT_YES}, {NULL, 0, NULL, 0}};
+	{"yes", no_argument, NULL, OPT_YES}, {"ca", required_argument, NULL, OPT_CA}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -126,6 +138,7 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_OBSERVED: c->observed = true; return -1;
 	case OPT_WITH_KEYS: c->with_keys = true; return -1;
 	case OPT_NO_ACCOUNT: c->no_account = true; return -1;
+	case OPT_CA: c->ca = optarg; return -1;
 	case OPT_YES: c->yes = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");

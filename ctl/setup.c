@@ -194,9 +194,9 @@ static bool init_store(struct ctl *c, struct config *cfg, struct err *err)
 	return ok;
 }
 
-static bool init_account_key(struct ctl *c, const struct config *cfg, struct err *err)
+static bool init_account_key(struct ctl *c, const struct config *cfg, const struct ca_config *ca, struct err *err)
 {
-	struct certificate_profile profile = {.key_type = cfg->ca.account_key_type};
+	struct certificate_profile profile = {.key_type = ca->account_key_type};
 	struct buf pem = BUF_INIT;
 	EVP_PKEY *key;
 	BIO *mem;
@@ -204,29 +204,30 @@ static bool init_account_key(struct ctl *c, const struct config *cfg, struct err
 	long len;
 	bool ok = false;
 
-	if (!is_file(cfg->ca.account_key) || exists(cfg->ca.account_key)) {
-		ctl_say(c, "account key: %s stays as it is", cfg->ca.account_key);
+	if (!is_file(ca->account_key) || exists(ca->account_key)) {
+		ctl_say(c, "account key: %s stays as it is", ca->account_key);
 		return true;
 	}
 	key = profile_key_new(&profile, err);
 	mem = key ? BIO_new(BIO_s_secmem()) : NULL;
 	if (mem && PEM_write_bio_PKCS8PrivateKey(mem, key, NULL, NULL, 0, NULL, NULL) == 1 && (len = BIO_get_mem_data(mem, &data)) > 0) {
 		buf_append(&pem, data, (size_t)len);
-		ok = pem.failed ? err_nomem(err, "make account key") : write_key(cfg->ca.account_key, &pem, cfg->users.enrolld, cfg->users.group, err);
+		ok = pem.failed ? err_nomem(err, "make account key") : write_key(ca->account_key, &pem, cfg->users.enrolld, cfg->users.group, err);
 	} else if (key) {
-		err_openssl(err, ERR_BUG, "make account key", cfg->ca.account_key);
+		err_openssl(err, ERR_BUG, "make account key", ca->account_key);
 	}
 	buf_wipe(&pem);
 	BIO_free(mem);
 	EVP_PKEY_free(key);
 	if (ok)
-		ctl_say(c, "account key: made %s (0600, user %s)", cfg->ca.account_key, cfg->users.enrolld);
+		ctl_say(c, "account key: made %s (0600, user %s)", ca->account_key, cfg->users.enrolld);
 	return ok;
 }
 
 /* What the child that registers has to tell: it runs as another user, in memory that is shared. */
 struct registration {
 	const struct config *config;
+	const struct ca_config *ca;
 	char *url;
 };
 #define URL_MOST 1024
@@ -235,23 +236,34 @@ static bool register_account(void *arg, struct err *err)
 {
 	const struct registration *r = arg;
 
-	return enroll_account_init(r->config, r->url, err);
+	return enroll_account_init(r->config, r->ca, r->url, err);
 }
 
-bool ctl_account_ensure(struct ctl *c, struct err *err)
+bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *err)
 {
 	const struct config *cfg = c->config;
-	struct registration r = {.config = cfg};
+	struct registration r = {.config = cfg, .ca = ca};
 	bool ok;
 
 	r.url = mmap(NULL, URL_MOST, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (r.url == MAP_FAILED)
 		return err_errno(err, errno, "register account", NULL);
-	ok = init_account_key(c, cfg, err) && as_user(cfg->users.enrolld, cfg->users.group, register_account, &r, err);
+	ok = init_account_key(c, cfg, ca, err) && as_user(cfg->users.enrolld, cfg->users.group, register_account, &r, err);
 	if (ok)
 		ctl_say(c, "ACME account: %.1000s", r.url);
 	munmap(r.url, URL_MOST);
 	return ok;
+}
+
+static bool init_account(struct ctl *c, const struct ca_config *ca, struct err *err)
+{
+	if (ca->directory_url && !c->no_account)
+		return ctl_account_ensure(c, ca, err);
+	ctl_say(c, "ACME account: not registered (%s)",
+		c->no_account			  ? "--no-account"
+		: ca->driver == CA_DRIVER_EXEC ? "the CA is a program, ca.driver = \"exec\""
+						  : "no ca in the configuration");
+	return true;
 }
 
 int ctl_init(struct ctl *c, int argc, char **argv)
@@ -267,14 +279,10 @@ int ctl_init(struct ctl *c, int argc, char **argv)
 		return 1;
 	if (!init_master(c, cfg, &err) || !init_store(c, cfg, &err))
 		return ctl_not_done(c, &err);
-	if (!cfg->ca.directory_url || c->no_account) {
-		ctl_say(c, "ACME account: not registered (%s)",
-			c->no_account			       ? "--no-account"
-			: cfg->ca.driver == CA_DRIVER_EXEC ? "the CA is a program, ca.driver = \"exec\""
-							       : "no ca in the configuration");
-		return ctl_done(c);
-	}
-	return ctl_account_ensure(c, &err) ? ctl_done(c) : ctl_not_done(c, &err);
+	for (size_t i = 0; i < config_cas(cfg); i++)
+		if (!init_account(c, config_ca_at(cfg, i), &err))
+			return ctl_not_done(c, &err);
+	return ctl_done(c);
 }
 
 /* ---- copying files -------------------------------------------------------------------------------------------------------------------- */
@@ -366,33 +374,51 @@ static bool backup_store(void *arg, struct err *err)
 	return ok;
 }
 
-static bool backup_files(const struct ctl *c, const struct config *cfg, const char *folder, struct err *err)
+/* Account keys in a backup: account.key, and account-NAME.key for each of `cas`. */
+static const char *account_key_name(const struct config *cfg, size_t i, char name[300])
 {
-	const struct {
-		const char *from, *name;
-		bool key;
-	} files[] = {{cfg->path, "enroll-milter.conf", false}, {cfg->master_certificate, "master.pem", false}, {cfg->master_key, "master.key", true},
-		{cfg->ca.account_key, "account.key", true}};
-	struct buf to = BUF_INIT;
-	bool ok = true;
+	if (i == 0)
+		snprintf(name, 300, "account.key");
+	else
+		snprintf(name, 300, "account-%s.key", config_ca_at(cfg, i)->name);
+	return name;
+}
 
-	for (size_t i = 0; ok && i < sizeof files / sizeof *files; i++) {
-		if (!files[i].from || !is_file(files[i].from) || (files[i].key && !c->with_keys) || !exists(files[i].from))
-			continue;
-		ok = path_in(&to, folder, files[i].name, err) && copy_file(files[i].from, to.data, 0600, -1, -1, err);
-	}
+static bool backup_file(const char *from, const char *folder, const char *name, struct err *err)
+{
+	struct buf to = BUF_INIT;
+	bool ok = !from || !is_file(from) || !exists(from) ||
+		  (path_in(&to, folder, name, err) && copy_file(from, to.data, 0600, -1, -1, err));
+
 	buf_clear(&to);
 	return ok;
 }
 
-/* Half a backup is none: the next try must not find its folder taken. */
-static void discard_backup(const char *folder)
+static bool backup_files(const struct ctl *c, const struct config *cfg, const char *folder, struct err *err)
 {
-	static const char *const names[] = {"store.db", "enroll-milter.conf", "master.pem", "master.key", "account.key"};
+	char name[300];
+	bool ok = backup_file(cfg->path, folder, "enroll-milter.conf", err) && backup_file(cfg->master_certificate, folder, "master.pem", err);
+
+	if (!c->with_keys)
+		return ok;
+	ok = ok && backup_file(cfg->master_key, folder, "master.key", err);
+	for (size_t i = 0; ok && i < config_cas(cfg); i++)
+		ok = backup_file(config_ca_at(cfg, i)->account_key, folder, account_key_name(cfg, i, name), err);
+	return ok;
+}
+
+/* Half a backup is none: the next try must not find its folder taken. */
+static void discard_backup(const struct config *cfg, const char *folder)
+{
+	static const char *const names[] = {"store.db", "enroll-milter.conf", "master.pem", "master.key"};
 	struct buf path = BUF_INIT;
+	char name[300];
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (path_in(&path, folder, names[i], NULL))
+			unlink(path.data);
+	for (size_t i = 0; i < config_cas(cfg); i++)
+		if (path_in(&path, folder, account_key_name(cfg, i, name), NULL))
 			unlink(path.data);
 	rmdir(folder);
 	buf_clear(&path);
@@ -424,7 +450,7 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 	buf_clear(&beside);
 	buf_clear(&to);
 	if (!ok) {
-		discard_backup(argv[0]);
+		discard_backup(cfg, argv[0]);
 		return ctl_not_done(c, &err);
 	}
 	ctl_say(c, "backup written to %s", argv[0]);
@@ -474,6 +500,7 @@ static bool restore_into(struct ctl *c, const char *folder, struct err *err)
 {
 	struct config *cfg = c->config;
 	struct buf from = BUF_INIT, beside = BUF_INIT;
+	char name[300];
 	struct store_copy copy = {.config = cfg};
 	char *path = str_dup(cfg->store.path);
 	long uid = -1, gid = -1;
@@ -491,8 +518,10 @@ static bool restore_into(struct ctl *c, const char *folder, struct err *err)
 	buf_clear(&from);
 	buf_clear(&beside);
 	free(path);
-	return ok && restore_certificate(c, folder, err) && restore_key(c, folder, "master.key", cfg->master_key, cfg->users.outbound, err) &&
-		restore_key(c, folder, "account.key", cfg->ca.account_key, cfg->users.enrolld, err);
+	ok = ok && restore_certificate(c, folder, err) && restore_key(c, folder, "master.key", cfg->master_key, cfg->users.outbound, err);
+	for (size_t i = 0; ok && i < config_cas(cfg); i++)
+		ok = restore_key(c, folder, account_key_name(cfg, i, name), config_ca_at(cfg, i)->account_key, cfg->users.enrolld, err);
+	return ok;
 }
 
 static bool is_missing(const char *where)
@@ -514,10 +543,14 @@ static void say_missing(struct ctl *c)
 		ctl_say(c, "the master certificate is missing: put your copy to %s", cfg->master_certificate);
 		all = false;
 	}
-	if (cfg->ca.directory_url && is_missing(cfg->ca.account_key)) {
+	for (size_t i = 0; i < config_cas(cfg); i++) {
+		const struct ca_config *ca = config_ca_at(cfg, i);
+
+		if (!ca->directory_url || !is_missing(ca->account_key))
+			continue;
 		ctl_say(c, "the account key is missing: put your copy to %s (owner %s, mode 0600); without one, `enrollctl init` registers a new account, and orders "
 		       "under way begin anew",
-			cfg->ca.account_key, cfg->users.enrolld);
+			ca->account_key, cfg->users.enrolld);
 		all = false;
 	}
 	ctl_say(c, all ? "start the services: signing goes on" : "then start the services: signing goes on");

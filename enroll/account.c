@@ -40,21 +40,21 @@ static bool key_give(const char *path, const char *user, struct err *err)
 	return lchown(path, found->pw_uid, (gid_t)-1) == 0 || err_errno(err, errno, "give account key to its user", path);
 }
 
-static bool key_make(const struct config *config, struct err *err)
+static bool key_make(const struct config *config, const struct ca_config *ca_config, struct err *err)
 {
-	const char *type = config->ca.account_key_type ? config->ca.account_key_type : "ec:p256";
+	const char *type = ca_config->account_key_type ? ca_config->account_key_type : "ec:p256";
 	struct buf pem = BUF_INIT;
 	bool ok;
 
-	ok = jws_key_generate(type, &pem, err) && file_write(config->ca.account_key, pem.data, pem.len, 0600, -1, err) &&
-	     key_give(config->ca.account_key, config->users.enrolld, err);
+	ok = jws_key_generate(type, &pem, err) && file_write(ca_config->account_key, pem.data, pem.len, 0600, -1, err) &&
+	     key_give(ca_config->account_key, config->users.enrolld, err);
 	buf_wipe(&pem);
 	return ok;
 }
 
-static bool key_ensure(const struct config *config, struct err *err)
+static bool key_ensure(const struct config *config, const struct ca_config *ca_config, struct err *err)
 {
-	const char *where = config->ca.account_key;
+	const char *where = ca_config->account_key;
 	struct stat st;
 
 	if (!where)
@@ -64,17 +64,17 @@ static bool key_ensure(const struct config *config, struct err *err)
 		return true;
 	if (errno != ENOENT)
 		return err_errno(err, errno, "make account key", where);
-	return key_make(config, err);
+	return key_make(config, ca_config, err);
 }
 
-bool enroll_account_init(const struct config *config, char url[1024], struct err *err)
+bool enroll_account_init(const struct config *config, const struct ca_config *ca_config, char url[1024], struct err *err)
 {
 	struct ca_info info = {0};
 	struct ca *ca = NULL;
 	bool ok;
 
 	url[0] = '\0';
-	ok = key_ensure(config, err) && (ca = ca_new(&config->ca, err)) != NULL && ca_prepare(ca, &info, err);
+	ok = key_ensure(config, ca_config, err) && (ca = ca_new(ca_config, err)) != NULL && ca_prepare(ca, &info, err);
 	if (ok)
 		snprintf(url, 1024, "%s", info.account_uri);
 	ca_info_clear(&info);
@@ -120,11 +120,11 @@ static int folder_lock(const char *path, struct err *err)
 	return fd;
 }
 
-static bool rotation_possible(const struct config *config, struct stat *old, struct err *err)
+static bool rotation_possible(const struct config *config, const struct ca_config *ca_config, struct stat *old, struct err *err)
 {
-	const char *where = config->ca.account_key;
+	const char *where = ca_config->account_key;
 
-	if (config->ca.driver != CA_DRIVER_ACME)
+	if (ca_config->driver != CA_DRIVER_ACME)
 		return err_set(err, ERR_CONFIG, ROTATE, "ca.driver", "only the driver \"acme\" has an account");
 	if (!where)
 		return err_set(err, ERR_CONFIG, ROTATE, "ca.account-key", "ca.account-key is not set");
@@ -138,9 +138,9 @@ static bool rotation_possible(const struct config *config, struct stat *old, str
 }
 
 /* KEY.next is there, readable by the owner of the old key.  One that a rotation cut short has left behind is taken as it is. */
-static bool next_ensure(const struct config *config, const char *next, const struct stat *old, struct err *err)
+static bool next_ensure(const struct config *config, const struct ca_config *ca_config, const char *next, const struct stat *old, struct err *err)
 {
-	const char *type = config->ca.account_key_type ? config->ca.account_key_type : "ec:p256";
+	const char *type = ca_config->account_key_type ? ca_config->account_key_type : "ec:p256";
 	struct buf pem = BUF_INIT;
 	struct stat st;
 	bool ok = true;
@@ -172,7 +172,7 @@ static void next_forget_refused(const char *next, const struct err *err)
 }
 
 struct key_change {
-	const struct config *config;
+	const struct ca_config *ca_config;
 	const char *next;
 	char url[1024];
 };
@@ -182,7 +182,7 @@ static bool key_change(void *arg, struct err *err)
 {
 	struct key_change *k = arg;
 	struct ca_account account = {0};
-	struct ca *ca = ca_new(&k->config->ca, err);
+	struct ca *ca = ca_new(k->ca_config, err);
 	bool found = false, ok = ca && ca_account_change_key(ca, k->next, err);
 
 	/* The same account, asked for by its new key. */
@@ -206,10 +206,10 @@ static bool key_change_as_owner(struct key_change *k, const struct stat *old, st
 	return act_as(old->st_uid, gid, key_change, k, sizeof *k, err);
 }
 
-bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err)
+bool enroll_account_rotate(const struct config *config, const struct ca_config *ca_config, char url[1024], struct err *err)
 {
-	const char *path = config->ca.account_key;
-	struct key_change change = {.config = config};
+	const char *path = ca_config->account_key;
+	struct key_change change = {.ca_config = ca_config};
 	struct err own = ERR_INIT;
 	struct buf next = BUF_INIT;
 	struct stat old;
@@ -217,7 +217,7 @@ bool enroll_account_rotate(const struct config *config, char url[1024], struct e
 	bool ok = false;
 
 	url[0] = '\0';
-	if (!rotation_possible(config, &old, err))
+	if (!rotation_possible(config, ca_config, &old, err))
 		return false;
 	buf_printf(&next, "%s.next", path);
 	if (next.failed) {
@@ -225,7 +225,7 @@ bool enroll_account_rotate(const struct config *config, char url[1024], struct e
 		goto out;
 	}
 	folder = folder_lock(path, err);
-	if (folder < 0 || !next_ensure(config, buf_str(&next), &old, err))
+	if (folder < 0 || !next_ensure(config, ca_config, buf_str(&next), &old, err))
 		goto out;
 	change.next = buf_str(&next);
 	if (key_change_as_owner(&change, &old, &own)) {

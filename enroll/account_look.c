@@ -18,14 +18,14 @@ static json_t *contacts_json(const struct strlist *l)
 	return a;
 }
 
-static bool has_account_at_all(const struct config *config, struct err *err)
+static bool has_account_at_all(const struct ca_config *config, struct err *err)
 {
-	if (config->ca.driver != CA_DRIVER_ACME)
+	if (config->driver != CA_DRIVER_ACME)
 		return err_set(err, ERR_CONFIG, "look at account", "ca.driver", "only the driver \"acme\" has an account");
-	return config->ca.directory_url || err_set(err, ERR_CONFIG, "look at account", "ca.directory-url", "the configuration names no CA: set ca.directory-url");
+	return config->directory_url || err_set(err, ERR_CONFIG, "look at account", "ca.directory-url", "the configuration names no CA: set ca.directory-url");
 }
 
-json_t *account_show(const struct config *config, struct ca *ca, struct err *err)
+json_t *account_show(const struct ca_config *config, struct ca *ca, struct err *err)
 {
 	struct ca_account a = {0};
 	struct ca *own = NULL;
@@ -36,11 +36,11 @@ json_t *account_show(const struct config *config, struct ca *ca, struct err *err
 		return NULL;
 	/* While mode is "observe" enrolld has none. */
 	if (!ca)
-		ca = own = ca_new(&config->ca, err);
+		ca = own = ca_new(config, err);
 	if (ca && ca_account_look(ca, &a, &found, err))
 		o = json_pack("{s:b, s:s*, s:s*, s:o, s:s*, s:s*, s:s, s:s}", "registered", found, "url", a.uri, "status", a.status, "contacts",
-			contacts_json(&a.contacts), "key_type", a.key_type, "thumbprint", a.thumbprint, "directory", config->ca.directory_url, "key",
-			config->ca.account_key);
+			contacts_json(&a.contacts), "key_type", a.key_type, "thumbprint", a.thumbprint, "directory", config->directory_url, "key",
+			config->account_key);
 	ca_account_clear(&a);
 	ca_free(own);
 	return o;
@@ -56,26 +56,26 @@ static char *text_of(json_t *o, struct err *err)
 	return text;
 }
 
-char *enroll_account_show(const struct config *config, struct err *err)
+char *enroll_account_show(const struct ca_config *config, struct err *err)
 {
 	return text_of(account_show(config, NULL, err), err);
 }
 
-char *enroll_ca_check(const struct config *config, struct err *err)
+char *enroll_ca_check(const struct ca_config *config, struct err *err)
 {
 	json_t *checks = ca_check_run(config, NULL, NULL, err);
 
 	return text_of(checks ? json_pack("{s:o}", "checks", checks) : NULL, err);
 }
 
-bool enroll_account_deactivate(const struct config *config, struct err *err)
+bool enroll_account_deactivate(const struct ca_config *config, struct err *err)
 {
 	struct ca *ca;
 	bool ok;
 
 	if (!has_account_at_all(config, err))
 		return false;
-	ca = ca_new(&config->ca, err);
+	ca = ca_new(config, err);
 	ok = ca && ca_account_deactivate(ca, err);
 	ca_free(ca);
 	return ok;

@@ -64,13 +64,13 @@ static bool not_paused(struct enroll_parts *p, const struct enrollment *row, tim
 }
 
 /* Orders of the last `seconds` against a cap of the configuration. */
-static bool below(struct enroll_parts *p, const struct enrollment *row, const char *key, unsigned cap, unsigned seconds, time_t now, struct err *err)
+static bool below(struct enroll_parts *p, const char *ca, const struct enrollment *row, const char *key, unsigned cap, unsigned seconds, time_t now, struct err *err)
 {
 	size_t n;
 
 	if (cap == 0)
 		return true;
-	if (!store_orders_since(p->store, now - (time_t)seconds, &n, err))
+	if (!store_orders_since(p->store, now - (time_t)seconds, ca, &n, err))
 		return false;
 	if (n < cap)
 		return true;
@@ -78,14 +78,14 @@ static bool below(struct enroll_parts *p, const struct enrollment *row, const ch
 	return held(p, err, now + (time_t)seconds / 48);
 }
 
-static bool few_in_flight(struct enroll_parts *p, const struct enrollment *row, time_t now, struct err *err)
+static bool few_in_flight(struct enroll_parts *p, const struct ca_config *ca, const struct enrollment *row, time_t now, struct err *err)
 {
-	unsigned most = p->config->ca.orders_in_flight;
+	unsigned most = ca->orders_in_flight;
 	size_t n;
 
 	if (most == 0)
 		return true;
-	if (!store_orders_open(p->store, now - (time_t)p->config->ca.challenge_age, &n, err))
+	if (!store_orders_open(p->store, now - (time_t)ca->challenge_age, ca->name, &n, err))
 		return false;
 	if (n < most)
 		return true;
@@ -111,11 +111,11 @@ static bool concerns(const char *scope, const struct enrollment *row)
 	return false;
 }
 
-static bool within_limits(struct enroll_parts *p, const struct enrollment *row, time_t now, struct err *err)
+static bool within_limits(struct enroll_parts *p, const struct ca_config *ca, const struct enrollment *row, time_t now, struct err *err)
 {
 	struct store_limit_list list = {0};
 	char since[32], until[32];
-	bool ok = store_limits(p->store, p->config->ca.name, now, &list, err);
+	bool ok = store_limits(p->store, ca->name, now, &list, err);
 
 	for (size_t i = 0; ok && i < list.n; i++) {
 		const struct store_limit *l = &list.v[i];
@@ -130,24 +130,24 @@ static bool within_limits(struct enroll_parts *p, const struct enrollment *row, 
 	return ok;
 }
 
-bool budget_allows(struct enroll_parts *p, const struct enrollment *row, time_t now, struct err *err)
+bool budget_allows(struct enroll_parts *p, const struct ca_config *ca, const struct enrollment *row, time_t now, struct err *err)
 {
-	return not_paused(p, row, now, err) && below(p, row, "cap-per-day", p->config->cap_per_day, 86400, now, err) &&
-	       below(p, row, "ca.orders-per-hour", p->config->ca.orders_per_hour, 3600, now, err) && few_in_flight(p, row, now, err) &&
-	       within_limits(p, row, now, err);
+	return not_paused(p, row, now, err) && below(p, NULL, row, "cap-per-day", p->config->cap_per_day, 86400, now, err) &&
+	       below(p, ca->name, row, "ca.orders-per-hour", ca->orders_per_hour, 3600, now, err) && few_in_flight(p, ca, row, now, err) &&
+	       within_limits(p, ca, row, now, err);
 }
 
 /* ---- what the CA said ---------------------------------------------------------------------------------------------- */
 
-static void remember(struct enroll_parts *p, const char *scope, time_t until, const struct err *refusal)
+static void remember(struct enroll_parts *p, const struct ca_config *ca, const char *scope, time_t until, const struct err *refusal)
 {
 	struct err err = ERR_INIT;
 
-	if (!store_limit_set(p->store, p->config->ca.name, scope, until, refusal->text, &err))
+	if (!store_limit_set(p->store, ca->name, scope, until, refusal->text, &err))
 		log_error(LOG_LEVEL_WARNING, "store_failed", &err, NULL);
 }
 
-void budget_heed(struct enroll_parts *p, const char *identifiers, const struct err *refusal, time_t now)
+void budget_heed(struct enroll_parts *p, const struct ca_config *ca, const char *identifiers, const struct err *refusal, time_t now)
 {
 	time_t until = refusal->retry_at > now ? refusal->retry_at : now + LIMIT_WITHOUT_TIME;
 	char scope[ADDRESS_MAX], *list, *rest = NULL;
@@ -160,10 +160,10 @@ void budget_heed(struct enroll_parts *p, const char *identifiers, const struct e
 	list = str_dup(identifiers ? identifiers : "");
 	for (char *one = list ? strtok_r(list, " ", &rest) : NULL; one; one = strtok_r(NULL, " ", &rest))
 		if (strchr(one, '@') ? address_key_of(one, scope, NULL) : domain_canonical(one, scope)) {
-			remember(p, scope, until, refusal);
+			remember(p, ca, scope, until, refusal);
 			named++;
 		}
 	if (!named)
-		remember(p, "", until, refusal);
+		remember(p, ca, "", until, refusal);
 	free(list);
 }

@@ -11,11 +11,11 @@
  * together.  Thread safe. */
 time_t budget_turn(struct enroll_parts *p, time_t when);
 
-/* Pause, cap-per-day, orders-per-hour, orders-in-flight, and what the CA refuses for a while.  false: ERR_TEMPORARY of type BUDGET_HELD, with
+/* Pause, cap-per-day, this CA's orders-per-hour and orders-in-flight, and what it refuses for a while.  false: ERR_TEMPORARY of type BUDGET_HELD, with
  * retry_at; or the store's error.  Counting and opening are one act: call with cap_lock held. */
-bool budget_allows(struct enroll_parts *p, const struct enrollment *row, time_t now, struct err *err) BASE_MUST_CHECK;
+bool budget_allows(struct enroll_parts *p, const struct ca_config *ca, const struct enrollment *row, time_t now, struct err *err) BASE_MUST_CHECK;
 /* newOrder was refused as rateLimited (RFC 8555 section 6.6): remembered in the store, so that other enrollments wait too.  `identifiers`,
  * blank separated, are those it named; NULL or "" = it means the account.  Any other error is none of its business. */
-void budget_heed(struct enroll_parts *p, const char *identifiers, const struct err *refusal, time_t now);
+void budget_heed(struct enroll_parts *p, const struct ca_config *ca, const char *identifiers, const struct err *refusal, time_t now);
 
 #endif

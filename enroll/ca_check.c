@@ -17,7 +17,7 @@
 #define BLOCKED_MOST 200 /* rows that are looked through for a refusal */
 
 struct look {
-	const struct config *config;
+	const struct ca_config *config;
 	struct ca *ca;           /* NULL: cannot be made, see ca_error */
 	struct err ca_error;
 	struct store *store;     /* NULL: enrolld does not run */
@@ -59,7 +59,7 @@ static const char *environment_proxy(void)
 
 static void check_proxy(struct look *l)
 {
-	const char *ours = l->config->ca.proxy, *theirs = environment_proxy(), *at;
+	const char *ours = l->config->proxy, *theirs = environment_proxy(), *at;
 
 	if (ours && strcmp(ours, "direct") == 0) {
 		check_add(l->checks, "proxy", "ok", "none (ca.proxy)");
@@ -80,9 +80,9 @@ static void check_directory(struct look *l, const struct err *err)
 	if (err)
 		add_error(l, "directory", err);
 	else
-		check_add(l->checks, "directory", "ok", "%s answers (HTTP %d, %u ms)", l->config->ca.directory_url, p->status, p->ms);
-	if (p->tls[0] && l->config->ca.ca_file)
-		check_add(l->checks, "tls", "ok", "%s, verified by %s (ca.ca-file)", p->tls, l->config->ca.ca_file);
+		check_add(l->checks, "directory", "ok", "%s answers (HTTP %d, %u ms)", l->config->directory_url, p->status, p->ms);
+	if (p->tls[0] && l->config->ca_file)
+		check_add(l->checks, "tls", "ok", "%s, verified by %s (ca.ca-file)", p->tls, l->config->ca_file);
 	else if (p->tls[0])
 		check_add(l->checks, "tls", "ok", "%s, verified by the anchors of this system", p->tls);
 }
@@ -95,7 +95,7 @@ static void check_terms(struct look *l)
 
 	if (!terms)
 		check_add(l->checks, "terms", "ok", "the CA names none");
-	else if (l->config->ca.accept_terms)
+	else if (l->config->accept_terms)
 		check_add(l->checks, "terms", "ok", "%s, accepted (ca.accept-terms)", terms);
 	else
 		check_add(l->checks, "terms", "error", "%s are not accepted: read them and set ca.accept-terms = true if you agree", terms);
@@ -103,7 +103,7 @@ static void check_terms(struct look *l)
 
 static void check_eab(struct look *l)
 {
-	const struct ca_config *ca = &l->config->ca;
+	const struct ca_config *ca = l->config;
 
 	if (!l->probe.info.eab_required)
 		check_add(l->checks, "eab", "ok", "external account binding is not asked for%s", ca->eab_kid ? "; the one configured is offered all the same" : "");
@@ -118,7 +118,7 @@ static void check_eab(struct look *l)
 static void check_profiles(struct look *l)
 {
 	const struct strlist *names = &l->probe.info.profiles;
-	const char *wanted = l->config->ca.profile;
+	const char *wanted = l->config->profile;
 	struct buf offers = BUF_INIT;
 
 	for (size_t i = 0; i < names->n; i++) {
@@ -155,7 +155,7 @@ static void check_offers(struct look *l)
 
 static void check_caa_identities(struct look *l)
 {
-	const struct ca_config *ca = &l->config->ca;
+	const struct ca_config *ca = l->config;
 	const struct strlist *theirs = &l->probe.info.caa_identities;
 	struct buf names = BUF_INIT;
 
@@ -200,9 +200,9 @@ static void check_email(struct look *l)
 	words = counts[ENROLLMENT_ACTIVE] ? NULL : refusal(l);
 	if (counts[ENROLLMENT_ACTIVE])
 		check_add(l->checks, "email", "ok", "%zu enrollment%s active by orders with identifiers of type %s", counts[ENROLLMENT_ACTIVE],
-			counts[ENROLLMENT_ACTIVE] == 1 ? " is" : "s are", l->config->ca.identifier_type);
+			counts[ENROLLMENT_ACTIVE] == 1 ? " is" : "s are", l->config->identifier_type);
 	else if (words)
-		check_add(l->checks, "email", "error", "the CA refused an order with identifiers of type %s: %s", l->config->ca.identifier_type, words);
+		check_add(l->checks, "email", "error", "the CA refused an order with identifiers of type %s: %s", l->config->identifier_type, words);
 	else
 		check_add(l->checks, "email", "ok", "ACME does not announce whether a CA takes addresses: no order has shown it yet, the first one will tell");
 	free(words);
@@ -216,7 +216,7 @@ static void check_limits(struct look *l)
 
 	if (!l->store)
 		return;
-	if (!store_limits(l->store, l->config->ca.name, time(NULL), &limits, &err)) {
+	if (!store_limits(l->store, l->config->name, time(NULL), &limits, &err)) {
 		add_error(l, "limits", &err);
 		return;
 	}
@@ -237,7 +237,7 @@ static bool key_is_missing(const char *where)
 
 static void check_contact(struct look *l)
 {
-	const char *ours = l->config->ca.contact;
+	const char *ours = l->config->contact;
 	struct buf theirs = BUF_INIT;
 
 	join(&l->account.contacts, &theirs);
@@ -256,19 +256,19 @@ static void check_account(struct look *l, bool looked, const struct err *err)
 {
 	const struct ca_account *a = &l->account;
 
-	if (!l->ca && key_is_missing(l->config->ca.account_key))
-		check_add(l->checks, "account", "warning", "there is no account key yet: `enrollctl init` makes %s and registers the account", l->config->ca.account_key);
+	if (!l->ca && key_is_missing(l->config->account_key))
+		check_add(l->checks, "account", "warning", "there is no account key yet: `enrollctl init` makes %s and registers the account", l->config->account_key);
 	else if (!l->ca)
 		add_error(l, "account", &l->ca_error);
 	else if (!looked && strcmp(err->type, "unauthorized") == 0)
-		check_add(l->checks, "account", "error", "%s. " GIVEN_UP, err->text, l->config->ca.account_key);
+		check_add(l->checks, "account", "error", "%s. " GIVEN_UP, err->text, l->config->account_key);
 	else if (!looked)
 		add_error(l, "account", err);
 	else if (!l->has_account)
 		check_add(l->checks, "account", "warning", "the CA has no account for our key (%s): `enrollctl account register` makes it", a->key_type);
 	else if (!a->status || strcmp(a->status, "valid") != 0)
 		check_add(l->checks, "account", "error", "%s is %s. " GIVEN_UP, a->uri ? a->uri : "our account", a->status ? a->status : "of unknown status",
-			l->config->ca.account_key);
+			l->config->account_key);
 	else
 		check_add(l->checks, "account", "ok", "%s is valid (key %s)", a->uri, a->key_type);
 	if (l->has_account)
@@ -278,7 +278,7 @@ static void check_account(struct look *l, bool looked, const struct err *err)
 static void check_acme(struct look *l)
 {
 	struct err probe_error = ERR_INIT, account_error = ERR_INIT;
-	bool there = ca_probe(&l->config->ca, &l->probe, &probe_error);
+	bool there = ca_probe(l->config, &l->probe, &probe_error);
 	bool looked = there && l->ca && ca_account_look(l->ca, &l->account, &l->has_account, &account_error);
 
 	check_proxy(l);
@@ -305,7 +305,7 @@ static void check_exec(struct look *l)
 	if (!l->ca)
 		add_error(l, "program", &l->ca_error);
 	else if (ca_discover(l->ca, &l->probe.info, &err))
-		check_add(l->checks, "program", "ok", "%s answers", l->config->ca.exec.program);
+		check_add(l->checks, "program", "ok", "%s answers", l->config->exec.program);
 	else
 		add_error(l, "program", &err);
 	check_caa_identities(l);
@@ -313,7 +313,7 @@ static void check_exec(struct look *l)
 	check_limits(l);
 }
 
-json_t *ca_check_run(const struct config *config, struct ca *ca, struct store *store, struct err *err)
+json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err)
 {
 	struct look l = {.config = config, .ca = ca, .store = store, .checks = json_array()};
 	struct ca *own = NULL;
@@ -323,11 +323,11 @@ json_t *ca_check_run(const struct config *config, struct ca *ca, struct store *s
 		return NULL;
 	}
 	/* While mode is "observe" enrolld has none. */
-	if (!ca && (config->ca.directory_url || config->ca.exec.program))
-		l.ca = own = ca_new(&config->ca, &l.ca_error);
-	if (config->ca.driver == CA_DRIVER_EXEC)
+	if (!ca && (config->directory_url || config->exec.program))
+		l.ca = own = ca_new(config, &l.ca_error);
+	if (config->driver == CA_DRIVER_EXEC)
 		check_exec(&l);
-	else if (!config->ca.directory_url)
+	else if (!config->directory_url)
 		check_add(l.checks, "directory", "error", "the configuration names no CA: set ca.directory-url");
 	else
 		check_acme(&l);

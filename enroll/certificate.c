@@ -154,15 +154,15 @@ static bool requested_key(const struct enrollment *row, char out[65], struct err
 	return ok;
 }
 
-bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct config *config, X509_STORE *anchors, time_t now,
-	struct findings *out, struct err *err)
+bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct certificate_profile *profile, X509_STORE *anchors,
+	time_t now, struct findings *out, struct err *err)
 {
 	const unsigned char *p = c->der;
 	struct buf pem = {.data = (char *)c->chain, .len = c->chain_len};
 	X509 *leaf = d2i_X509(NULL, &p, (long)c->der_len);
 	STACK_OF(X509) *chain = pem.len ? read_pem_chain(&pem, NULL) : NULL;
 	char spki[65];
-	struct certcheck_request req = {.profile = &config->certificate, .addresses = &row->addresses, .spki_sha256 = spki, .anchors = anchors,
+	struct certcheck_request req = {.profile = profile, .addresses = &row->addresses, .spki_sha256 = spki, .anchors = anchors,
 		.untrusted = chain, .now = now};
 	bool ok = leaf ? requested_key(row, spki, err) && certcheck(leaf, &req, out, err)
 		       : err_openssl(err, ERR_BUG, "read stored certificate", row->addresses.n ? row->addresses.v[0] : NULL);

@@ -12,7 +12,7 @@
 bool certificate_read(struct store_certificate *out, const struct enrollment *row, const struct buf *pem, X509_STORE *anchors, struct err *err) BASE_MUST_CHECK;
 
 /* certcheck for the profile that was asked for, the row's addresses and the key of its stored request. */
-bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct config *config, X509_STORE *anchors, time_t now,
+bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct certificate_profile *profile, X509_STORE *anchors, time_t now,
 	struct findings *out, struct err *err) BASE_MUST_CHECK;
 
 #endif

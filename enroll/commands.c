@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "enroll/control.h"
+#include "enroll/decide.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,7 @@ static json_t *enrollment_json(const struct enrollment *e, bool whole)
 		return o;
 	set(o, "addresses", addresses_json(&e->addresses));
 	set(o, "ca", text_json(e->ca));
+	set(o, "rule", text_json(e->rule));
 	set(o, "what_next", json_string(what_next(e)));
 	set(o, "resumes_in", e->state == ENROLLMENT_WAITING || e->state == ENROLLMENT_BLOCKED ? json_string(enrollment_state_name(e->resume)) : NULL);
 	set(o, "requested_by", text_json(e->requested_by));
@@ -207,7 +209,7 @@ static json_t *do_status(const struct call *c, struct err *err)
 	char *paused = NULL;
 	json_t *o, *states;
 
-	if (!store_enrollment_counts(c->parts->store, counts, &disabled, err) || !store_orders_since(c->parts->store, time(NULL) - 86400, &today, err) ||
+	if (!store_enrollment_counts(c->parts->store, counts, &disabled, err) || !store_orders_since(c->parts->store, time(NULL) - 86400, NULL, &today, err) ||
 		!store_flag_get(c->parts->store, "paused", &paused, err))
 		return NULL;
 	o = json_object();
@@ -221,6 +223,7 @@ static json_t *do_status(const struct call *c, struct err *err)
 	set(o, "enrollments", states);
 	set(o, "disabled", json_integer((json_int_t)disabled));
 	set(o, "orders_in_24h", json_integer((json_int_t)today));
+	set(o, "cap_total", c->parts->config->cap_total ? json_integer((json_int_t)c->parts->config->cap_total) : NULL);
 	set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
 	set(o, "ca", text_json(c->parts->config->ca.directory_url ? c->parts->config->ca.directory_url : c->parts->config->ca.exec.program));
 	set(o, "profile", text_json(c->parts->config->certificate.name));
@@ -463,27 +466,67 @@ static json_t *do_doctor(const struct call *c, struct err *err)
 	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
 }
 
+/* The CA that argument "ca" names, or the first. */
+static const struct ca_config *ca_argument(const struct call *c, struct ca **ca, struct err *err)
+{
+	const char *name = text_argument(c, "ca");
+	const struct ca_config *config = name ? config_ca(c->parts->config, name) : &c->parts->config->ca;
+	const struct enroll_ca *one = enroll_ca_find(c->parts, name);
+
+	if (!config)
+		err_set(err, ERR_CONFIG, "find CA", name, "the configuration has no CA of this name");
+	*ca = one ? one->ca : NULL;
+	return config;
+}
+
 static json_t *do_ca_check(const struct call *c, struct err *err)
 {
-	json_t *checks = ca_check_run(c->parts->config, c->parts->ca, c->parts->store, err);
+	struct ca *ca;
+	const struct ca_config *config = ca_argument(c, &ca, err);
+	json_t *checks = config ? ca_check_run(config, ca, c->parts->store, err) : NULL;
 
 	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
 }
 
 static json_t *do_account(const struct call *c, struct err *err)
 {
-	return account_show(c->parts->config, c->parts->ca, err);
+	struct ca *ca;
+	const struct ca_config *config = ca_argument(c, &ca, err);
+
+	return config ? account_show(config, ca, err) : NULL;
 }
 
 /* ---- changing commands ------------------------------------------------------------------------------------------------------------ */
 
+/* Whether what the address has is of another kind than what it should have; then it is renewed. */
+static bool enroll_anew(const struct call *c, const char *address, bool *renewed, struct err *err)
+{
+	struct enrollment e = {0};
+	struct verdict v = {0};
+	bool found = false, ok = store_enrollment_find(c->parts->store, address, &e, &found, err);
+
+	if (ok && found && e.state == ENROLLMENT_ACTIVE) {
+		ok = decide(c->parts, address, e.id, &v, NULL, err);
+		if (ok && v.decision.certificate) {
+			struct certificate_profile p = profile_for(v.decision.certificate, NULL);
+
+			if (strcmp(p.name, e.profile) != 0 || strcmp(usage_name(p.usage), e.usage) != 0)
+				ok = store_enrollment_admin(c->parts->store, e.id, ENROLLMENT_ADMIN_RENEW, c->peer->name, "another kind of certificate is asked for",
+					renewed, err);
+		}
+	}
+	verdict_clear(&v);
+	enrollment_clear(&e);
+	return ok;
+}
+
 static json_t *do_enroll(const struct call *c, struct err *err)
 {
-	const struct certificate_profile *p = &c->parts->config->certificate;
+	struct certificate_profile p = profile_for(&c->parts->config->certificate, NULL);
 	const char *text = text_argument(c, "address");
 	char address[ADDRESS_MAX];
 	struct address parsed;
-	bool created = false;
+	bool created = false, renewed = false;
 	int64_t id = 0;
 
 	if (!text || !address_parse(&parsed, text, err)) {
@@ -496,9 +539,10 @@ static json_t *do_enroll(const struct call *c, struct err *err)
 		return NULL;
 	}
 	address_text(&parsed, address);
-	if (!store_enrollment_request(c->parts->store, address, p->name, usage_name(p->usage), c->peer->name, &created, &id, err))
+	if (!store_enrollment_request(c->parts->store, address, p.name, usage_name(p.usage), c->peer->name, &created, &id, err) ||
+		(!created && !enroll_anew(c, address, &renewed, err)))
 		return NULL;
-	return json_pack("{s:s, s:b, s:I}", "address", address, "created", created, "id", (json_int_t)id);
+	return json_pack("{s:s, s:b, s:b, s:I}", "address", address, "created", created, "renewed", renewed, "id", (json_int_t)id);
 }
 
 static json_t *admin_act(const struct call *c, enum enrollment_admin what, struct err *err)

@@ -31,9 +31,9 @@ void check_add(json_t *checks, const char *check, const char *verdict, const cha
 json_t *doctor_run(struct enroll_parts *parts, struct err *err);
 
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
-json_t *ca_check_run(const struct config *config, struct ca *ca, struct store *store, struct err *err);
+json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);
 
 /* `account show`: our account as the CA has it (account_look.c).  `ca` may be NULL. */
-json_t *account_show(const struct config *config, struct ca *ca, struct err *err);
+json_t *account_show(const struct ca_config *config, struct ca *ca, struct err *err);
 
 #endif

@@ -24,6 +24,7 @@
 #define WORKERS_MAX 66
 #define LOOK_MS 250
 #define END_GRACE 5 /* seconds */
+#define REVIEWED_FLAG "reviewed-configuration"
 
 struct daemon {
 	struct enroll_parts parts;
@@ -40,14 +41,36 @@ struct daemon {
 
 static void parts_clear(struct enroll_parts *p)
 {
-	ca_free(p->ca);
+	for (size_t i = 0; i < p->n_cas; i++) {
+		ca_free(p->cas[i].ca);
+		X509_STORE_free(p->cas[i].anchors);
+	}
+	free(p->cas);
 	directory_free(p->directory);
 	dns_free(p->dns);
 	X509_free(p->master_certificate);
-	X509_STORE_free(p->anchors);
 	store_close(p->store);
 	pthread_mutex_destroy(&p->cap_lock);
 	memset(p, 0, sizeof *p);
+}
+
+static bool ca_parts(struct enroll_parts *p, const struct config *c, struct err *err)
+{
+	p->cas = calloc(config_cas(c), sizeof *p->cas);
+	if (!p->cas)
+		return err_nomem(err, "start");
+	for (; p->n_cas < config_cas(c); p->n_cas++) {
+		struct enroll_ca *one = &p->cas[p->n_cas];
+
+		one->config = config_ca_at(c, p->n_cas);
+		one->anchors = certcheck_anchors(one->config->anchor_file, err);
+		one->ca = one->anchors ? ca_new(one->config, err) : NULL;
+		if (!one->ca) {
+			X509_STORE_free(one->anchors);
+			return false;
+		}
+	}
+	return true;
 }
 
 static bool enrolling_parts(struct enroll_parts *p, const struct config *c, struct err *err)
@@ -56,8 +79,7 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, stru
 	if (c->mode == MODE_OBSERVE)
 		return true;
 	return (p->master_certificate = keyvault_master_certificate(c->master_certificate, err)) != NULL &&
-		keyvault_master_is_of(p->store, p->master_certificate, c->master_certificate, true, err) &&
-		(p->anchors = certcheck_anchors(c->ca.anchor_file, err)) != NULL && (p->ca = ca_new(&c->ca, err)) != NULL;
+		keyvault_master_is_of(p->store, p->master_certificate, c->master_certificate, true, err) && ca_parts(p, c, err);
 }
 
 static bool parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
@@ -144,17 +166,20 @@ static void end_workers(struct daemon *d)
 	for (unsigned i = 0; i < d->n_workers; i++) {
 		if (pthread_timedjoin_np(d->workers[i], NULL, &until) == 0)
 			continue;
-		if (d->parts.ca)
-			ca_stop(d->parts.ca);
+		for (size_t k = 0; k < d->parts.n_cas; k++)
+			ca_stop(d->parts.cas[k].ca);
 		pthread_join(d->workers[i], NULL);
 	}
 	d->n_workers = 0;
 }
 
-/* As many as may ask the CA at one time, and two for what asks somebody else. */
+/* As many as may ask the CAs at one time, and two for what asks somebody else. */
 static unsigned workers_wanted(const struct config *c)
 {
-	unsigned n = c->ca.connections + 2;
+	unsigned n = 2;
+
+	for (size_t i = 0; i < config_cas(c); i++)
+		n += config_ca_at(c, i)->connections;
 
 	return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
@@ -206,6 +231,27 @@ static bool release_leases(struct enroll_parts *p, struct err *err)
 	return store_leases_release(p->store, prefix, err);
 }
 
+/* What decides who gets which certificate, as a digest of its text: when it changed, who has one is looked at again. */
+static bool review_when_changed(struct enroll_parts *p, struct err *err)
+{
+	struct buf text = BUF_INIT, digest = BUF_INIT;
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	char *last = NULL;
+	bool ok = config_show(p->config, false, &text, err) && store_flag_get(p->store, REVIEWED_FLAG, &last, err);
+
+	if (ok && !EVP_Digest(text.data, text.len, md, &n, EVP_sha256(), NULL))
+		ok = err_openssl(err, ERR_BUG, "review configuration", NULL);
+	hex_encode(&digest, md, n);
+
+	if (ok && (!last || strcmp(last, buf_str(&digest)) != 0))
+		ok = (!last || store_enrollments_review(p->store, err)) && store_flag_set(p->store, REVIEWED_FLAG, buf_str(&digest), "enrolld", err);
+	free(last);
+	buf_clear(&text);
+	buf_clear(&digest);
+	return ok;
+}
+
 static int run_once(struct config *config, const sigset_t *set, bool *again)
 {
 	struct daemon d = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .tick = 1};
@@ -213,7 +259,8 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	int sig, rc = 1;
 
 	*again = false;
-	if (parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && start_workers(&d, &err)) {
+	if (parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
+		start_workers(&d, &err)) {
 #ifdef HAVE_SYSTEMD
 		sd_notify(0, "READY=1");
 #endif

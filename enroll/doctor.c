@@ -129,9 +129,8 @@ static void check_dns(json_t *checks, struct enroll_parts *p)
 	}
 }
 
-static void check_caa(json_t *checks, struct enroll_parts *p, const struct ca_info *info)
+static void check_caa(json_t *checks, struct enroll_parts *p, const struct ca_config *ca, const struct ca_info *info)
 {
-	const struct ca_config *ca = &p->config->ca;
 
 	for (size_t i = 0; ca->caa != CAA_OFF && i < p->config->domains.n; i++) {
 		struct caa_request req = {.identities = ca->caa_identities.n ? &ca->caa_identities : &info->caa_identities,
@@ -147,13 +146,13 @@ static void check_caa(json_t *checks, struct enroll_parts *p, const struct ca_in
 }
 
 /* Asked anew, not from memory: this is what an admin runs after mending the program. */
-static void check_exec(json_t *checks, struct enroll_parts *p)
+static void check_exec(json_t *checks, struct enroll_parts *p, const struct enroll_ca *one)
 {
-	const struct ca_config *ca = &p->config->ca;
+	const struct ca_config *ca = one->config;
 	struct ca_info info = {0};
 	struct err err = ERR_INIT;
 
-	if (!ca_discover(p->ca, &info, &err)) {
+	if (!ca_discover(one->ca, &info, &err)) {
 		check_add(checks, "ca", "error", "%s: %s", err.op, err.text);
 	} else {
 		check_add(checks, "ca", "ok", "%s answers%s%s", ca->exec.program, info.terms ? "; terms of service: " : "", info.terms ? info.terms : "");
@@ -161,34 +160,38 @@ static void check_exec(json_t *checks, struct enroll_parts *p)
 			check_add(checks, "caa", "warning",
 				"the CA's name in CAA records is not known: a domain that has issuemail records gets no certificate; set ca.caa-identities, have the "
 				"program answer caa_identities, or set ca.caa = \"off\"");
-		check_caa(checks, p, &info);
+		check_caa(checks, p, one->config, &info);
 	}
 	ca_info_clear(&info);
 }
 
-static void check_ca(json_t *checks, struct enroll_parts *p)
+static void check_ca(json_t *checks, struct enroll_parts *p, const struct enroll_ca *one)
 {
 	struct ca_info info = {0};
 	struct err err = ERR_INIT;
 
-	if (!p->ca) {
-		check_add(checks, "ca", "warning", "not used while mode is \"observe\"");
+	if (one->config->driver == CA_DRIVER_EXEC) {
+		check_exec(checks, p, one);
 		return;
 	}
-	if (p->config->ca.driver == CA_DRIVER_EXEC) {
-		check_exec(checks, p);
-		return;
-	}
-	if (ca_prepare(p->ca, &info, &err)) {
-		check_add(checks, "ca", "ok", "%s answers, our account is %s%s", p->config->ca.directory_url, info.account_uri ? info.account_uri : "unknown",
+	if (ca_prepare(one->ca, &info, &err)) {
+		check_add(checks, "ca", "ok", "%s answers, our account is %s%s", one->config->directory_url, info.account_uri ? info.account_uri : "unknown",
 			info.eab_required ? ", external account binding required" : "");
 		if (info.warning)
 			check_add(checks, "ca", "warning", "%s", info.warning);
-		check_caa(checks, p, &info);
+		check_caa(checks, p, one->config, &info);
 	} else {
 		check_add(checks, "ca", "error", "%s: %s", err.op, err.text);
 	}
 	ca_info_clear(&info);
+}
+
+static void check_cas(json_t *checks, struct enroll_parts *p)
+{
+	if (!p->n_cas)
+		check_add(checks, "ca", "warning", "not used while mode is \"observe\"");
+	for (size_t i = 0; i < p->n_cas; i++)
+		check_ca(checks, p, &p->cas[i]);
 }
 
 /* ---- the reply path -------------------------------------------------------------------------------------------------------------------- */
@@ -324,7 +327,7 @@ json_t *doctor_run(struct enroll_parts *p, struct err *err)
 	doctor_default_action(checks, p);
 	check_directory(checks, p);
 	check_dns(checks, p);
-	check_ca(checks, p);
+	check_cas(checks, p);
 	check_reply_path(checks, p);
 	return checks;
 }

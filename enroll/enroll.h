@@ -24,20 +24,20 @@ enum control_role control_required_role(const char *command);
 /* Run enrolld until SIGTERM or SIGINT.  Returns the exit code. */
 int enrolld_run(struct config *config);
 
-/* Make the account key when it is missing and register (or find again) the account at the CA.  Safe to repeat.  The account URL
+/* Make the account key when it is missing and register (or find again) the account at this CA of the configuration.  Safe to repeat.  The account URL
  * is copied to url. */
-bool enroll_account_init(const struct config *config, char url[1024], struct err *err) BASE_MUST_CHECK;
+bool enroll_account_init(const struct config *config, const struct ca_config *ca, char url[1024], struct err *err) BASE_MUST_CHECK;
 
 /* Give the account a new key of ca.account-key-type (RFC 8555 section 7.3.5): made as ACCOUNT_KEY.next, told to the CA, moved into the place of
  * the old one.  Killed at any point, it goes on where it was when called again, and enrolld copes with each state in between, running or
  * started anew.  A key that is a systemd credential cannot be replaced from here: ERR_CONFIG says what to do. */
-bool enroll_account_rotate(const struct config *config, char url[1024], struct err *err) BASE_MUST_CHECK;
+bool enroll_account_rotate(const struct config *config, const struct ca_config *ca, char url[1024], struct err *err) BASE_MUST_CHECK;
 
 /* Give the account up (RFC 8555 section 7.3.6).  Cannot be undone. */
-bool enroll_account_deactivate(const struct config *config, struct err *err) BASE_MUST_CHECK;
+bool enroll_account_deactivate(const struct ca_config *ca, struct err *err) BASE_MUST_CHECK;
 
 /* What the control commands ca-check and account answer, when there is no enrolld to ask: JSON, freed by the caller; NULL with an error. */
-char *enroll_ca_check(const struct config *config, struct err *err);
-char *enroll_account_show(const struct config *config, struct err *err);
+char *enroll_ca_check(const struct ca_config *ca, struct err *err);
+char *enroll_account_show(const struct ca_config *ca, struct err *err);
 
 #endif

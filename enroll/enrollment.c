@@ -23,9 +23,12 @@
 #include "enroll/budget.h"
 #include "enroll/certificate.h"
 #include "enroll/challenge.h"
+#include "enroll/decide.h"
 #include "enroll/fate.h"
 
 #define LEASE_SECONDS 600        /* longer than the longest chain of deadlines in one step */
+#define ALONE_RETRY 10           /* seconds after which a row looks whether another one's order has ended */
+#define REVIEW_SECONDS 86400     /* an active row asks the rules and the directory this often */
 #define BACKOFF_FIRST 30
 #define BACKOFF_MOST (6 * 3600)
 #define RECHECK_CONFIG 3600      /* blocked by configuration: look again by itself this often */
@@ -41,6 +44,8 @@ enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
 
 struct step {
 	struct enroll_parts *p;
+	const struct enroll_ca *ca;   /* the row's */
+	struct certificate_profile profile; /* what the row asks for */
 	struct enrollment row;
 	struct store_step out;
 	struct store_certificate certificate;
@@ -119,6 +124,12 @@ static const char *address_of(const struct step *s)
 	return s->row.addresses.n ? s->row.addresses.v[0] : "";
 }
 
+/* The one of the row's addresses that is being validated. */
+static const char *challenged(const struct step *s)
+{
+	return s->row.challenge_address ? s->row.challenge_address : address_of(s);
+}
+
 static void move_aside(struct step *s, enum enrollment_state aside, enum enrollment_state resume, time_t next_at)
 {
 	s->row.state = aside;
@@ -184,7 +195,7 @@ static time_t backoff(unsigned attempts)
 /* When the CA would see us again; but when the order's time is over we look, however late it says. */
 static time_t retry_of(const struct step *s, const struct ca_order *o)
 {
-	time_t deadline = s->row.ordered_at + (time_t)s->p->config->ca.challenge_age;
+	time_t deadline = s->row.ordered_at + (time_t)s->ca->config->challenge_age;
 
 	return deadline > s->now && o->retry_at > deadline ? deadline : o->retry_at;
 }
@@ -196,21 +207,14 @@ static time_t poll_at(const struct step *s, const struct ca_order *o)
 
 	if (o->retry_at > s->now)
 		return retry_of(s, o);
-	if (wait < (time_t)s->p->config->ca.poll_seconds)
-		wait = (time_t)s->p->config->ca.poll_seconds;
+	if (wait < (time_t)s->ca->config->poll_seconds)
+		wait = (time_t)s->ca->config->poll_seconds;
 	return s->now + (wait > POLL_MOST ? POLL_MOST : wait);
 }
 
 static bool order_from_row(struct step *s, struct ca_order *o, struct err *err)
 {
 	memset(o, 0, sizeof *o);
-	/* Another CA would be asked for an order that it never had, with an account that it does not know. */
-	if (s->row.ca && *s->row.ca && strcmp(s->row.ca, s->p->config->ca.name) != 0) {
-		s->order_dead = true;
-		return err_set(err, ERR_CA, "read order", address_of(s),
-			"the order was opened at \"%s\", and the configuration now names \"%s\" (ca.name); a new one follows", s->row.ca,
-			s->p->config->ca.name);
-	}
 	o->state = str_dup(s->row.ca_state);
 	if (s->row.ca_state && !o->state)
 		return err_nomem(err, "read order");
@@ -242,77 +246,135 @@ static bool order_lives(struct step *s, struct ca_order *o, bool ok, struct err 
 
 static bool look(struct step *s, struct ca_order *o, struct err *err)
 {
-	return order_from_row(s, o, err) && order_lives(s, o, ca_look(s->p->ca, o, err), err);
+	return order_from_row(s, o, err) && order_lives(s, o, ca_look(s->ca->ca, o, err), err);
 }
 
 /* No order is waited for longer than challenge-age: then it is dead and a new one follows. */
 static bool order_in_time(struct step *s, const char *what, struct err *err)
 {
-	if (s->now < s->row.ordered_at + (time_t)s->p->config->ca.challenge_age)
+	if (s->now < s->row.ordered_at + (time_t)s->ca->config->challenge_age)
 		return true;
 	s->order_dead = true;
 	return err_set(err, ERR_CA, "await the CA", address_of(s), "the CA did not %s in %u seconds (ca.challenge-age)", what,
-		s->p->config->ca.challenge_age);
+		s->ca->config->challenge_age);
 }
 
 static void forget_order(struct step *s)
 {
 	free(s->row.ca_state);
 	free(s->row.challenge_from);
-	s->row.ca_state = s->row.challenge_from = NULL;
+	free(s->row.challenge_address);
+	s->row.ca_state = s->row.challenge_from = s->row.challenge_address = NULL;
 	s->row.ordered_at = s->row.retry_at = s->row.trigger_at = s->row.answered_at = 0;
 }
 
 /* ---- requested: may this address have a certificate now ------------------------------------------------------------ */
 
-static enum step_result run_requested(struct step *s, struct err *err)
+/* What was decided goes into the row; true when that is news to it. */
+static bool take_decision(struct step *s, const struct verdict *v, bool *news, struct err *err)
 {
-	const struct config *c = s->p->config;
-	struct directory_person person = {0};
-	struct eligibility_facts facts = {.address = address_of(s), .now = s->now, .has_directory = s->p->directory != NULL};
-	enum step_result result = STEP_FAIL;
-	char *paused = NULL;
+	const struct decision *d = &v->decision;
+	const char *rule = d->rule ? d->rule->name : NULL, *profile = d->certificate ? d->certificate->name : s->row.profile;
+	struct certificate_profile p = {.usage = USAGE_SIGN};
+	struct strlist addresses = {0};
 
-	if (strcmp(s->row.profile, c->certificate.name) != 0 || strcmp(s->row.usage, usage_name(c->certificate.usage)) != 0) {
-		err_set(err, ERR_CONFIG, "decide eligibility", address_of(s),
-			"it was requested for profile %s (%s), the configuration now asks for %s (%s); `enrollctl enroll %s` requests the new one", s->row.profile,
-			s->row.usage, c->certificate.name, usage_name(c->certificate.usage), address_of(s));
-		return STEP_FAIL;
+	if (d->certificate)
+		p = profile_for(d->certificate, s->row.companion_of ? usage_name(USAGE_ENCRYPT) : NULL);
+	*news = strcmp(rule ? rule : "", s->row.rule ? s->row.rule : "") != 0 || strcmp(profile, s->row.profile) != 0 ||
+		strcmp(usage_name(p.usage), s->row.usage) != 0;
+	s->out.decided = true;
+	for (size_t i = 0; i < v->addresses.n; i++)
+		if (!strlist_add(&addresses, v->addresses.v[i])) {
+			strlist_clear(&addresses);
+			return err_nomem(err, "decide");
+		}
+	strlist_clear(&s->row.addresses);
+	s->row.addresses = addresses;
+	return set_text(&s->row.rule, rule, err) && (!d->certificate || (set_text(&s->row.profile, profile, err) &&
+		set_text(&s->row.usage, usage_name(p.usage), err) && set_text(&s->row.ca, d->ca->name, err)));
+}
+
+/* A companion asks for the same addresses as the row it stands beside, and only as long as the rules want two certificates. */
+static bool decide_companion(struct step *s, struct verdict *v, struct err *err)
+{
+	struct enrollment first = {0};
+	bool found = false, ok;
+
+	if (v->decision.certificate && v->decision.certificate->usage != USAGE_SPLIT)
+		return err_set(err, ERR_POLICY, "decide eligibility", address_of(s),
+			"a certificate for encryption beside the one for signing is not asked for any more (certificate.usage of \"%s\")",
+			v->decision.certificate->name);
+	ok = store_enrollment_get(s->p->store, s->row.companion_of, &first, &found, err);
+	if (ok && found) {
+		strlist_clear(&v->addresses);
+		v->addresses = first.addresses;
+		first.addresses = (struct strlist){0};
+		v->covered_by = 0;
 	}
-	if (!store_flag_get(s->p->store, "paused", &paused, err) || !store_orders_since(s->p->store, s->now - 86400, &facts.orders_today, err))
-		goto out;
-	facts.paused = paused != NULL;
-	if (s->p->directory && !directory_find(s->p->directory, facts.address, &person, &facts.found, err))
-		goto out;
-	if (facts.found == DIRECTORY_ONE)
-		facts.person = &person;
-	if (c->pilot_group && s->p->directory && !directory_in_group(s->p->directory, facts.address, c->pilot_group, &facts.in_pilot_group, err))
-		goto out;
-	switch (eligibility_decide(c, &facts, err)) {
-	case ELIGIBLE:
-		break;
-	case ELIGIBLE_LATER:
+	enrollment_clear(&first);
+	return ok;
+}
+
+static bool has_active(struct step *s)
+{
+	struct store_certificate_list list = {0};
+	bool active = false;
+
+	if (store_certificates_of(s->p->store, s->row.id, &list, NULL))
+		for (size_t i = 0; i < list.n; i++)
+			active = active || strcmp(list.v[i].status, "active") == 0;
+	store_certificate_list_clear(&list);
+	return active;
+}
+
+static enum step_result eligible_or_not(struct step *s, const struct verdict *v, struct err *err)
+{
+	enum eligibility answer;
+	char list[600] = "";
+
+	if (!decide_eligible(s->p, address_of(s), v, s->row.companion_of || has_active(s), s->now, &answer, err))
+		return STEP_FAIL;
+	if (answer == ELIGIBLE_LATER) {
 		/* Pause and cap pass by themselves: the row waits, nobody has to act on it. */
 		err->class = ERR_TEMPORARY;
 		snprintf(err->type, sizeof err->type, "%s", BUDGET_HELD);
 		err->retry_at = budget_turn(s->p, err->retry_at);
-		goto out;
-	case NOT_ELIGIBLE:
-		goto out;
 	}
-	note(s, "state", "eligible for %s", s->row.profile);
-	result = to(s, ENROLLMENT_ELIGIBLE);
+	if (answer != ELIGIBLE)
+		return STEP_FAIL;
+	for (size_t i = 1; i < s->row.addresses.n; i++)
+		snprintf(list + strlen(list), sizeof list - strlen(list), "%s %.200s", i == 1 ? ", with" : ",", s->row.addresses.v[i]);
+	note(s, "state", "eligible for %s (%s) from %s%s%s%s", s->row.profile, s->row.usage, s->row.ca, v->decision.rule ? " by rule " : "",
+		v->decision.rule ? v->decision.rule->name : "", list);
+	return to(s, ENROLLMENT_ELIGIBLE);
+}
+
+static enum step_result run_requested(struct step *s, struct err *err)
+{
+	struct verdict v;
+	enum step_result r = STEP_FAIL;
+	bool news;
+
+	if (!decide(s->p, address_of(s), s->row.id, &v, NULL, err) || (s->row.companion_of && !decide_companion(s, &v, err)) ||
+		!take_decision(s, &v, &news, err))
+		goto out;
+	if (v.covered_by) {
+		note(s, "state", "the certificate of enrollment %lld has this address too", (long long)v.covered_by);
+		r = to(s, ENROLLMENT_SUPERSEDED);
+		s->row.next_at = 0;
+	} else {
+		r = eligible_or_not(s, &v, err);
+	}
 out:
-	free(paused);
-	directory_person_clear(&person);
-	return result;
+	verdict_clear(&v);
+	return r;
 }
 
 /* ---- eligible: does CAA allow our CA (RFC 9495) -------------------------------------------------------------------- */
 
 static enum step_result judge_caa(struct step *s, const struct caa_result *caa, struct err *err)
 {
-	if (s->p->config->ca.caa == CAA_REPORT || caa->decision == CAA_ALLOW) {
+	if (s->ca->config->caa == CAA_REPORT || caa->decision == CAA_ALLOW) {
 		note(s, "state", "CAA%s: %s", caa->decision == CAA_ALLOW ? "" : " (reported only)", caa->text);
 		return to(s, ENROLLMENT_CAA_CHECKED);
 	}
@@ -325,7 +387,7 @@ static enum step_result judge_caa(struct step *s, const struct caa_result *caa, 
 
 static enum step_result run_eligible(struct step *s, struct err *err)
 {
-	const struct ca_config *ca = &s->p->config->ca;
+	const struct ca_config *ca = s->ca->config;
 	struct ca_info info = {0};
 	struct caa_result result;
 	struct caa_request req = {.method = ca->caa_method};
@@ -336,7 +398,7 @@ static enum step_result run_eligible(struct step *s, struct err *err)
 		return to(s, ENROLLMENT_CAA_CHECKED);
 	}
 	/* The account comes first: a record may name its URL (RFC 8657 accounturi). */
-	if (!ca_prepare(s->p->ca, &info, err))
+	if (!ca_prepare(s->ca->ca, &info, err))
 		goto out;
 	if (info.warning)
 		log_event(LOG_LEVEL_WARNING, "ca_warning", "text", info.warning, NULL);
@@ -360,14 +422,14 @@ static bool person_of(struct step *s, struct directory_person *person, struct er
 {
 	enum directory_found found = DIRECTORY_NONE;
 
-	if (!s->p->directory || s->p->config->certificate.validation == VALIDATION_MAILBOX)
+	if (!s->p->directory || s->profile.validation == VALIDATION_MAILBOX)
 		return true;
 	return directory_find(s->p->directory, address_of(s), person, &found, err);
 }
 
 static bool make_key(struct step *s, struct buf *wrapped, struct store_key *key, struct err *err)
 {
-	const struct certificate_profile *profile = &s->p->config->certificate;
+	const struct certificate_profile *profile = &s->profile;
 	struct directory_person person = {0};
 	struct buf csr = BUF_INIT;
 	EVP_PKEY *pkey = NULL;
@@ -409,7 +471,7 @@ static enum step_result run_caa_checked(struct step *s, struct err *err)
 		if (!made)
 			return STEP_FAIL;
 	}
-	note(s, "state", "key (%s) and certificate request are stored", s->p->config->certificate.key_type);
+	note(s, "state", "key (%s) and certificate request are stored", s->profile.key_type);
 	return to(s, ENROLLMENT_ORDERING);
 }
 
@@ -437,11 +499,29 @@ static enum step_result abandon(struct step *s, const char *why)
 
 static bool may_order(struct step *s, struct err *err)
 {
-	if (s->row.orders >= s->p->config->ca.max_orders)
+	if (s->row.orders >= s->ca->config->max_orders)
 		return err_set(err, ERR_CA, "open order", address_of(s),
 			"%u orders led to no certificate; see `enrollctl show %s` for what the CA said, then `enrollctl retry %s`", s->row.orders,
 			address_of(s), address_of(s));
-	return budget_allows(s->p, &s->row, s->now, err);
+	return budget_allows(s->p, s->ca->config, &s->row, s->now, err);
+}
+
+/* A challenge mail names an address and no order: of the rows of an address one at a time has an open order.  Each looks after its own line
+ * in the order book is written, so of two that begin together at least one sees the other. */
+static bool alone(struct step *s, struct err *err)
+{
+	int64_t other;
+
+	if (!store_order_elsewhere(s->p->store, s->row.id, s->now - (time_t)s->ca->config->challenge_age, &other, err))
+		return false;
+	if (!other)
+		return true;
+	err_set(err, ERR_TEMPORARY, "open order", address_of(s), "enrollment %lld has an order open for the same address; goes on after it", (long long)other);
+	if (err) {
+		snprintf(err->type, sizeof err->type, "%s", BUDGET_HELD);
+		err->retry_at = s->now + ALONE_RETRY + (time_t)random_below(ALONE_RETRY);
+	}
+	return false;
 }
 
 /* Counting and claiming the order is one act, or two workers would pass the cap together. */
@@ -456,10 +536,11 @@ static bool begin_order(struct step *s, struct err *err)
 		s->row.orders++;
 		s->row.ordered_at = s->now;
 		s->out.count_order = true;
-		ok = set_text(&s->row.ca, s->p->config->ca.name, err) && intend(s, "newOrder", err);
+		ok = set_text(&s->row.ca, s->ca->config->name, err) && intend(s, "newOrder", err) && alone(s, err);
 		if (!ok) {
 			s->row.orders--;
 			s->row.ordered_at = 0;
+			s->out.order_outcome = "unsent"; /* the line in the book, if it was written */
 		}
 	}
 	pthread_mutex_unlock(&s->p->cap_lock);
@@ -480,7 +561,7 @@ static bool open_order(struct step *s, struct ca_order *o, struct err *err)
 				request.replaces = list.v[i].der;
 				request.replaces_len = list.v[i].der_len;
 			}
-	ok = ca_open(s->p->ca, &request, o, err);
+	ok = ca_open(s->ca->ca, &request, o, err);
 	s->limited = o->limited;
 	o->limited = NULL;
 	store_certificate_list_clear(&list);
@@ -516,6 +597,22 @@ static enum step_result run_ordering(struct step *s, struct err *err)
 
 /* ---- ordered: the authorizations (fetching them makes many CAs send their mail) -------------------------------------- */
 
+/* Of several addresses one after the other: this one's turn begins. */
+static enum step_result await_challenge_of(struct step *s, const struct ca_order *o, struct err *err)
+{
+	if (!set_text(&s->row.challenge_from, o->challenge_from, err) || !set_text(&s->row.challenge_address, o->challenge_address, err))
+		return STEP_FAIL;
+	s->row.trigger_at = s->row.answered_at = 0;
+	note(s, "state", "waiting for the challenge mail to %s from %s", challenged(s), o->challenge_from);
+	return to(s, ENROLLMENT_CHALLENGE_AWAITED);
+}
+
+/* Has the CA validated the address whose turn it was, and named another one? */
+static bool next_address(const struct step *s, const struct ca_order *o)
+{
+	return o->progress == CA_PENDING && o->challenge_address && o->challenge_from && strcmp(o->challenge_address, challenged(s)) != 0;
+}
+
 static enum step_result run_ordered(struct step *s, struct err *err)
 {
 	struct ca_order o;
@@ -529,10 +626,7 @@ static enum step_result run_ordered(struct step *s, struct err *err)
 	} else if (o.progress == CA_PROCESSING || o.progress == CA_ISSUED) {
 		r = to(s, ENROLLMENT_FINALIZED);
 	} else if (o.challenge_from) {
-		if (set_text(&s->row.challenge_from, o.challenge_from, err)) {
-			note(s, "state", "waiting for the challenge mail from %s", o.challenge_from);
-			r = to(s, ENROLLMENT_CHALLENGE_AWAITED);
-		}
+		r = await_challenge_of(s, &o, err);
 	} else {
 		r = order_in_time(s, "name the challenge", err) ? stay(s, poll_at(s, &o)) : STEP_FAIL;
 	}
@@ -554,6 +648,14 @@ static bool challenge_fits(const struct step *s, const struct challenge *c, cons
 	return c->date + DATE_SKEW >= s->row.ordered_at;
 }
 
+/* To another address of the order: its turn comes, or has been. */
+static bool is_of_turn(const struct step *s, const struct challenge *c)
+{
+	char key[ADDRESS_MAX];
+
+	return !c->recipient || !address_key_of(challenged(s), key, NULL) || strcmp(c->recipient, key) == 0;
+}
+
 static bool ignore_challenge(struct step *s, const struct challenge *c, const char *why, struct err *err)
 {
 	char text[512];
@@ -573,7 +675,7 @@ static bool choose_challenge(struct step *s, struct challenge_list *l, struct ch
 	for (size_t i = l->n; i-- > 0;) {
 		struct challenge *c = &l->v[i];
 
-		if (strcmp(c->state, "new") != 0)
+		if (strcmp(c->state, "new") != 0 || !is_of_turn(s, c))
 			continue;
 		if (!challenge_fits(s, c, &why)) {
 			if (!ignore_challenge(s, c, why, err))
@@ -617,7 +719,7 @@ static bool make_envelope(const struct step *s, const struct challenge *c, struc
 	const char *reports = s->p->config->report_address;
 
 	memset(e, 0, sizeof *e);
-	snprintf(e->from, sizeof e->from, "%s", address_of(s));
+	snprintf(e->from, sizeof e->from, "%s", challenged(s));
 	if (!reports)
 		return true;
 	report_token_new(e->token);
@@ -640,8 +742,8 @@ static enum step_result send_reply(struct step *s, const struct challenge *c, co
 	if (c->reply_message_id)
 		buf_puts(&id, c->reply_message_id);
 	else
-		challenge_message_id(&id, address_of(s));
-	if (id.failed || !challenge_reply(&mail, address_of(s), c, buf_str(&id), buf_str(response), s->now, err)) {
+		challenge_message_id(&id, challenged(s));
+	if (id.failed || !challenge_reply(&mail, challenged(s), c, buf_str(&id), buf_str(response), s->now, err)) {
 		/* What it says cannot stand in a reply: this mail is given up, not the enrollment. */
 		if (err->class == ERR_POLICY && ignore_challenge(s, c, err->text, err)) {
 			err_clear(err);
@@ -684,7 +786,7 @@ static enum step_result answer_challenge(struct step *s, const struct challenge 
 
 	if (!order_from_row(s, &o, err))
 		return STEP_FAIL;
-	if (ca_answer(s->p->ca, &o, c->token_part1, &response, err))
+	if (ca_answer(s->ca->ca, &o, c->token_part1, &response, err))
 		r = send_reply(s, c, &response, err);
 	else if (err->class == ERR_POLICY && ignore_challenge(s, c, err->text, err)) {
 		err_clear(err);
@@ -698,14 +800,14 @@ static enum step_result answer_challenge(struct step *s, const struct challenge 
 static enum step_result post_challenge(struct step *s, const char *why, struct err *err)
 {
 	struct ca_order o;
-	time_t next = s->now + (time_t)s->p->config->ca.poll_seconds;
+	time_t next = s->now + (time_t)s->ca->config->poll_seconds;
 	bool ok;
 
 	if (!order_from_row(s, &o, err) || !intend(s, "challenge", err)) {
 		ca_order_clear(&o);
 		return STEP_FAIL;
 	}
-	ok = order_lives(s, &o, ca_ready(s->p->ca, &o, err), err);
+	ok = order_lives(s, &o, ca_ready(s->ca->ca, &o, err), err);
 	if (retry_of(s, &o) > next)
 		next = retry_of(s, &o);
 	ca_order_clear(&o);
@@ -719,7 +821,7 @@ static enum step_result post_challenge(struct step *s, const char *why, struct e
 /* No mail yet: who moves first is the CA's way (reference: challenge-trigger). */
 static enum step_result await_mail(struct step *s, struct err *err)
 {
-	const struct ca_config *ca = &s->p->config->ca;
+	const struct ca_config *ca = s->ca->config;
 	time_t deadline = s->row.ordered_at + (time_t)ca->challenge_age;
 	time_t grace = s->row.state_since + (time_t)ca->trigger_grace;
 	struct ca_order o;
@@ -751,6 +853,8 @@ static enum step_result await_mail(struct step *s, struct err *err)
 	if (o.progress == CA_READY) {
 		note(s, "state", "the CA validated the address");
 		r = to(s, ENROLLMENT_VALIDATED);
+	} else if (next_address(s, &o)) {
+		r = await_challenge_of(s, &o, err);
 	} else {
 		time_t next = o.retry_at > s->now + POLL_MOST ? o.retry_at : s->now + POLL_MOST;
 
@@ -768,10 +872,12 @@ static bool held_by_cap(const struct step *s, const struct challenge_list *l, co
 	bool newest = true;
 
 	for (size_t i = 0; i < l->n; i++) {
+		if (!is_of_turn(s, &l->v[i]))
+			continue;
 		n += &l->v[i] != c && l->v[i].reply_message_id && l->v[i].received_at > s->now - 3600;
 		newest = newest && l->v[i].id <= c->id;
 	}
-	return !newest && n >= s->p->config->ca.replies_per_hour;
+	return !newest && n >= s->ca->config->replies_per_hour;
 }
 
 static enum step_result run_challenge_awaited(struct step *s, struct err *err)
@@ -812,7 +918,7 @@ static bool another_challenge(struct step *s, bool *there, struct err *err)
 	if (!store_challenges_of(s->p->store, s->row.id, s->row.ordered_at, &list, err))
 		return false;
 	for (size_t i = 0; i < list.n; i++)
-		*there = *there || strcmp(list.v[i].state, "new") == 0;
+		*there = *there || (strcmp(list.v[i].state, "new") == 0 && is_of_turn(s, &list.v[i]));
 	challenge_list_clear(&list);
 	return true;
 }
@@ -880,7 +986,7 @@ static enum step_result await_verdict(struct step *s, const struct ca_order *o, 
 
 static enum step_result run_answered(struct step *s, struct err *err)
 {
-	time_t told_at = s->row.answered_at + (time_t)s->p->config->ca.reply_delay;
+	time_t told_at = s->row.answered_at + (time_t)s->ca->config->reply_delay;
 	struct fate fate;
 	struct ca_order o;
 	enum step_result r = STEP_FAIL;
@@ -909,6 +1015,8 @@ static enum step_result run_answered(struct step *s, struct err *err)
 	if (o.progress == CA_READY || o.progress == CA_PROCESSING || o.progress == CA_ISSUED) {
 		note(s, "state", "the CA validated the address");
 		r = to(s, ENROLLMENT_VALIDATED);
+	} else if (next_address(s, &o)) {
+		r = await_challenge_of(s, &o, err);
 	} else {
 		r = await_verdict(s, &o, &fate, err);
 	}
@@ -928,7 +1036,7 @@ static enum step_result run_validated(struct step *s, struct err *err)
 		ca_order_clear(&o);
 		return STEP_FAIL;
 	}
-	ok = order_lives(s, &o, ca_finalize(s->p->ca, &o, s->row.csr, s->row.csr_len, err), err);
+	ok = order_lives(s, &o, ca_finalize(s->ca->ca, &o, s->row.csr, s->row.csr_len, err), err);
 	if (ok) {
 		note(s, "state", "certificate request sent");
 		to(s, ENROLLMENT_FINALIZED);
@@ -942,7 +1050,7 @@ static enum step_result run_validated(struct step *s, struct err *err)
 static bool keep_certificate(struct step *s, const struct buf *pem, struct err *err)
 {
 	s->out.certificate = &s->certificate;
-	return certificate_read(&s->certificate, &s->row, pem, s->p->anchors, err);
+	return certificate_read(&s->certificate, &s->row, pem, s->ca->anchors, err);
 }
 
 static enum step_result run_finalized(struct step *s, struct err *err)
@@ -970,7 +1078,7 @@ static enum step_result run_finalized(struct step *s, struct err *err)
 	} else if (o.progress == CA_PROCESSING) {
 		r = order_in_time(s, "issue the certificate", err) ? stay(s, poll_at(s, &o)) : STEP_FAIL;
 	} else {
-		bool ok = ca_fetch(s->p->ca, &o, &pem, err);
+		bool ok = ca_fetch(s->ca->ca, &o, &pem, err);
 
 		if (order_to_row(s, &o, ok ? err : NULL) && ok && keep_certificate(s, &pem, err)) {
 			s->out.order_outcome = "finalized";
@@ -1004,7 +1112,7 @@ static enum step_result run_issued(struct step *s, struct err *err)
 	struct buf text = BUF_INIT;
 	enum step_result r = STEP_FAIL;
 
-	if (!load_certificate(s, err) || !certificate_judge(&s->certificate, &s->row, s->p->config, s->p->anchors, s->now, &findings, err))
+	if (!load_certificate(s, err) || !certificate_judge(&s->certificate, &s->row, &s->profile, s->ca->anchors, s->now, &findings, err))
 		goto out;
 	findings_text(&findings, &text);
 	if (!set_text(&s->certificate.why, findings.n ? buf_str(&text) : NULL, err) ||
@@ -1019,7 +1127,7 @@ static enum step_result run_issued(struct step *s, struct err *err)
 			"the certificate is not what was asked for and is not used: %.700s; talk to the CA, then `enrollctl retry %s`", buf_str(&text), address_of(s));
 		goto out;
 	}
-	note(s, "state", "certificate checked against %s: good%s%.600s", s->p->config->certificate.name, findings.n ? ", with advice: " : "", buf_str(&text));
+	note(s, "state", "certificate checked against %s: good%s%.600s", s->profile.name, findings.n ? ", with advice: " : "", buf_str(&text));
 	r = to(s, ENROLLMENT_CHECKED);
 out:
 	findings_clear(&findings);
@@ -1031,14 +1139,18 @@ out:
 
 static enum step_result run_checked(struct step *s, struct err *err)
 {
-	const char *publish = s->p->config->directory.publish;
+	struct decision d;
+	const char *publish;
 	char *dn = NULL;
 	bool ok;
+
+	rules_follow(s->p->config, config_rule(s->p->config, s->row.rule), &d);
+	publish = d.publish;
 
 	if (!load_certificate(s, err))
 		return STEP_FAIL;
 	if (!s->p->directory || strcmp(publish, "none") == 0) {
-		note(s, "state", "not published (directory.publish = \"none\")");
+		note(s, "state", "not published (publish = \"none\")");
 		return set_text(&s->certificate.status, "published", err) ? to(s, ENROLLMENT_PUBLISHED) : STEP_FAIL;
 	}
 	ok = directory_publish(s->p->directory, address_of(s), s->certificate.der, s->certificate.der_len, &dn, err);
@@ -1056,29 +1168,98 @@ static enum step_result run_checked(struct step *s, struct err *err)
 	return set_text(&s->certificate.status, "published", err) ? to(s, ENROLLMENT_PUBLISHED) : STEP_FAIL;
 }
 
-/* Two thirds of its life, spread over a tenth of it, so that users who came together do not renew together. */
+/* Two thirds of its life, spread over a tenth of it, so that users who came together do not renew together.  The moment follows from the
+ * certificate, so that it is the same whenever it is asked for. */
 static time_t renew_at(const struct store_certificate *c)
 {
-	time_t life = c->not_after - c->not_before;
+	time_t life = c->not_after - c->not_before, spread = life > 0 ? life / 10 : 0;
+	char digits[9] = "";
 
-	return c->not_before + life * 2 / 3 + (time_t)random_below((uint64_t)(life > 0 ? life / 10 : 0) + 1);
+	snprintf(digits, sizeof digits, "%.8s", c->fingerprint ? c->fingerprint : "");
+	return c->not_before + life * 2 / 3 + (time_t)(strtoul(digits, NULL, 16) % ((unsigned long)spread + 1));
+}
+
+/* When an active row is due: its renewal, or the next look at rules and directory. */
+static enum step_result rest(struct step *s)
+{
+	time_t renewal = renew_at(&s->certificate), look = s->now + jittered(REVIEW_SECONDS);
+
+	return stay(s, renewal < look ? renewal : look);
+}
+
+/* The certificate for encryption is asked for when the one for signing is there. */
+static bool companion_wanted(struct step *s, const struct decision *d, struct err *err)
+{
+	bool created;
+
+	if (s->row.companion_of || !d->certificate || d->certificate->usage != USAGE_SPLIT)
+		return true;
+	return store_enrollment_companion_request(s->p->store, &s->row, &created, err);
 }
 
 static enum step_result run_published(struct step *s, struct err *err)
 {
+	struct decision d;
+
+	rules_follow(s->p->config, config_rule(s->p->config, s->row.rule), &d);
 	if (!load_certificate(s, err) || !set_text(&s->certificate.status, "active", err))
 		return STEP_FAIL;
-	note(s, "state", "mail of %s is signed from now on", address_of(s));
+	if (s->row.companion_of)
+		note(s, "state", "mail to %s can be encrypted with it from now on", address_of(s));
+	else
+		note(s, "state", "mail of %s is signed from now on", address_of(s));
 	to(s, ENROLLMENT_ACTIVE);
 	s->row.orders = 0;
-	s->row.next_at = renew_at(&s->certificate);
+	/* Not before this commit: until then there is nothing to stand beside. */
+	rest(s);
+	if (!s->row.companion_of && d.certificate && d.certificate->usage == USAGE_SPLIT)
+		s->row.next_at = s->now;
 	return STEP_MOVE;
 }
 
+/* Another rule decides than before: who signs by it sees that in the row.  Another kind of certificate comes with the renewal. */
+static enum step_result follow_rules(struct step *s, const struct verdict *v, struct err *err)
+{
+	const char *was = s->row.rule ? s->row.rule : "", *is = v->decision.rule ? v->decision.rule->name : "";
+
+	if (!companion_wanted(s, &v->decision, err))
+		return STEP_FAIL;
+	if (strcmp(was, is) != 0) {
+		if (!*is)
+			note(s, "rule", "no rule is about this address any more; it was \"%s\"", was);
+		else
+			note(s, "rule", "rule \"%s\" is about this address%s%s%s%s", is, *was ? " now; it was \"" : " now", was, *was ? "\"" : "",
+				v->decision.certificate ? "" : "; by it, its mail is not signed any more");
+		s->out.decided = true;
+		if (!set_text(&s->row.rule, *is ? is : NULL, err))
+			return STEP_FAIL;
+	}
+	return rest(s);
+}
+
+/* Between two renewals the row is looked at once a day, and when the configuration changed.  That the directory cannot be asked is no trouble of
+ * this row: its certificate stands. */
 static enum step_result run_active(struct step *s, struct err *err)
 {
-	note(s, "state", "time for a new certificate; the present one signs until the new one is active");
-	return to(s, ENROLLMENT_RENEWING);
+	struct verdict v;
+	enum step_result r;
+
+	if (!load_certificate(s, err))
+		return STEP_FAIL;
+	s->out.certificate = NULL; /* read only */
+	if (s->now >= renew_at(&s->certificate)) {
+		note(s, "state", "time for a new certificate; the present one signs until the new one is active");
+		return to(s, ENROLLMENT_RENEWING);
+	}
+	if (decide(s->p, address_of(s), s->row.id, &v, NULL, err)) {
+		r = follow_rules(s, &v, err);
+	} else {
+		err_clear(err);
+		r = rest(s);
+		s->row.next_at = s->now + jittered(RECHECK_CONFIG) < s->row.next_at ? s->now + jittered(RECHECK_CONFIG) : s->row.next_at;
+	}
+	verdict_clear(&v);
+	return r;
 }
 
 /* Always a new key (reference: renewal on the same key made old mail unreadable); the old certificate row stays active meanwhile. */
@@ -1095,12 +1276,12 @@ static enum step_result run_renewing(struct step *s, struct err *err)
 /* ---- the table ------------------------------------------------------------------------------------------------------------ */
 
 static const struct state_rule rules[] = {
-	{ENROLLMENT_REQUESTED, "directory", run_requested, TO(ENROLLMENT_ELIGIBLE)},
+	{ENROLLMENT_REQUESTED, "directory", run_requested, TO(ENROLLMENT_ELIGIBLE) | TO(ENROLLMENT_SUPERSEDED)},
 	{ENROLLMENT_ELIGIBLE, "dns", run_eligible, TO(ENROLLMENT_CAA_CHECKED)},
 	{ENROLLMENT_CAA_CHECKED, NULL, run_caa_checked, TO(ENROLLMENT_ORDERING)},
 	{ENROLLMENT_ORDERING, "newOrder", run_ordering, TO(ENROLLMENT_ORDERED)},
 	{ENROLLMENT_ORDERED, "authorization", run_ordered, TO(ENROLLMENT_CHALLENGE_AWAITED) | TO(ENROLLMENT_VALIDATED) | TO(ENROLLMENT_FINALIZED)},
-	{ENROLLMENT_CHALLENGE_AWAITED, "reply", run_challenge_awaited, TO(ENROLLMENT_ANSWERED) | TO(ENROLLMENT_VALIDATED)},
+	{ENROLLMENT_CHALLENGE_AWAITED, "reply", run_challenge_awaited, TO(ENROLLMENT_CHALLENGE_AWAITED) | TO(ENROLLMENT_ANSWERED) | TO(ENROLLMENT_VALIDATED)},
 	{ENROLLMENT_ANSWERED, "challenge", run_answered, TO(ENROLLMENT_CHALLENGE_AWAITED) | TO(ENROLLMENT_VALIDATED)},
 	{ENROLLMENT_VALIDATED, "finalize", run_validated, TO(ENROLLMENT_FINALIZED)},
 	{ENROLLMENT_FINALIZED, "certificate", run_finalized, TO(ENROLLMENT_ISSUED) | TO(ENROLLMENT_VALIDATED)},
@@ -1159,7 +1340,7 @@ static void fail(struct step *s, const struct err *err)
 			move_aside(s, ENROLLMENT_BLOCKED, resume, err->retry_at > s->now ? err->retry_at : 0);
 		break;
 	case ERR_CA:
-		if (s->row.orders >= s->p->config->ca.max_orders)
+		if (s->row.orders >= s->ca->config->max_orders)
 			move_aside(s, ENROLLMENT_BLOCKED, ENROLLMENT_REQUESTED, 0);
 		else
 			move_aside(s, ENROLLMENT_WAITING, resume, again);
@@ -1176,14 +1357,16 @@ static void fail(struct step *s, const struct err *err)
 		tell(s, err);
 	/* A limit on another request holds that request: it has its own Retry-After. */
 	if (s->began == ENROLLMENT_ORDERING)
-		budget_heed(s->p, s->limited, err, s->now);
+		budget_heed(s->p, s->ca->config, s->limited, err, s->now);
 }
 
 /* ---- one step ---------------------------------------------------------------------------------------------------------------- */
 
 static void log_step(const struct step *s, const struct err *err)
 {
-	enum log_level level = s->row.state == ENROLLMENT_BLOCKED || s->row.state == ENROLLMENT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	bool meant = strcmp(err->type, ELIGIBILITY_EXCLUDED) == 0; /* the admin said so */
+	bool trouble = (s->row.state == ENROLLMENT_BLOCKED && !meant) || s->row.state == ENROLLMENT_FAILED;
+	enum log_level level = trouble ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	char until[32];
 
 	if (!s->event[0] && (s->row.state == s->began || s->row.state == ENROLLMENT_WAITING))
@@ -1191,6 +1374,29 @@ static void log_step(const struct step *s, const struct err *err)
 	log_event(level, "enrollment", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "from", enrollment_state_name(s->began), "state",
 		enrollment_state_name(s->row.state), "what", s->event, "class", err->class == ERR_NONE ? NULL : err_class_name(err->class), "type",
 		err->type[0] ? err->type : NULL, "until", s->row.state == ENROLLMENT_WAITING ? time_text(s->row.next_at, until) : NULL, "text", s->text, NULL);
+}
+
+/* Which CA and which kind of certificate the row is about.  Either may have left the configuration since it was decided: then what was begun
+ * is given up, and decided anew.  Another CA is not asked for an order that it never had, with an account that it does not know. */
+static bool find_subject(struct step *s, struct err *err)
+{
+	const struct config *c = s->p->config;
+	const struct certificate_profile *profile = config_certificate(c, s->row.profile);
+	bool begun = s->began >= ENROLLMENT_ELIGIBLE && s->began <= ENROLLMENT_ISSUED;
+
+	s->ca = enroll_ca_find(s->p, s->row.ca);
+	s->profile = profile_for(profile ? profile : &c->certificate, s->row.usage);
+	if (begun && (!s->ca || !profile))
+		s->order_dead = true;
+	if (!s->ca && begun)
+		err_set(err, ERR_CA, "read order", address_of(s),
+			"the order was opened at \"%s\", and the configuration now names \"%s\" (ca.name); a new one follows", s->row.ca, c->ca.name);
+	else if (!profile && begun)
+		err_set(err, ERR_CA, "read order", address_of(s),
+			"it asked for a certificate of kind \"%s\", which the configuration has no more; a new one follows", s->row.profile);
+	if (!s->ca)
+		s->ca = enroll_ca_find(s->p, "");
+	return !s->order_dead;
 }
 
 static void run(struct step *s, struct err *err)
@@ -1208,7 +1414,7 @@ static void run(struct step *s, struct err *err)
 		s->row.next_at = 0; /* nothing happens by itself in this state */
 		return;
 	}
-	r = rule->run(s, err);
+	r = find_subject(s, err) ? rule->run(s, err) : STEP_FAIL;
 	if (r == STEP_MOVE && !(rule->next & TO(s->row.state))) {
 		err_set(err, ERR_BUG, "enrollment step", address_of(s), "%s does not lead to %s", enrollment_state_name(s->began),
 			enrollment_state_name(s->row.state));
@@ -1235,6 +1441,16 @@ static bool finish(struct step *s, const struct err *why, struct err *err)
 		err_clear(err);
 	}
 	return true;
+}
+
+const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char *name)
+{
+	if (!name || !*name)
+		return p->n_cas ? &p->cas[0] : NULL;
+	for (size_t i = 0; i < p->n_cas; i++)
+		if (strcmp(p->cas[i].config->name, name) == 0)
+			return &p->cas[i];
+	return NULL;
 }
 
 bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struct err *err)

@@ -16,20 +16,30 @@
 #include "policy/policy.h"
 #include "store/store.h"
 
+/* A CA of the configuration, and what is needed to work with it. */
+struct enroll_ca {
+	const struct ca_config *config;
+	struct ca *ca;
+	X509_STORE *anchors;
+};
+
 /* What the steps work with; everything is borrowed and thread safe. */
 struct enroll_parts {
 	const struct config *config;
 	struct store *store;
-	struct ca *ca;
+	struct enroll_ca *cas;         /* in the order of config_ca_at; NULL when observing */
+	size_t n_cas;
 	struct directory *directory;   /* NULL when none is configured */
 	struct dns *dns;
 	X509 *master_certificate;
-	X509_STORE *anchors;
 	char host[256];                /* first half of the lease owner's name */
 	pthread_mutex_t cap_lock;      /* counting today's orders and opening one more is one act */
 	atomic_llong counted_ms;       /* budget.c: when, by mono_ms, waiting rows were counted; 0 = never */
 	atomic_ulong waiting;          /* and how many there were */
 };
+
+/* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */
+const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char *name);
 
 /* One step of one due row.  *did is false when nothing was due.  false only when the store failed. */
 bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struct err *err) BASE_MUST_CHECK;

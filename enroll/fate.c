@@ -62,9 +62,19 @@ static void describe(const struct report *r, struct fate *f)
 		time_text(r->received_at, when), words);
 }
 
-static void weigh(const struct challenge_list *challenges, const struct report_list *reports, struct fate *f)
+/* Of an order for several addresses only the one whose turn it is. */
+static bool is_of_turn(const struct enrollment *row, const struct challenge *c)
+{
+	char key[ADDRESS_MAX];
+
+	return !c->recipient || !row->challenge_address || !address_key_of(row->challenge_address, key, NULL) || strcmp(c->recipient, key) == 0;
+}
+
+static void weigh(const struct enrollment *row, const struct challenge_list *challenges, const struct report_list *reports, struct fate *f)
 {
 	for (size_t i = 0; i < challenges->n; i++) {
+		if (!is_of_turn(row, &challenges->v[i]))
+			continue;
 		const struct report *r = last_word(reports, challenges->v[i].id, &f->taken);
 
 		if (r && kind_of(r) >= f->kind)
@@ -87,7 +97,7 @@ bool fate_read(struct store *store, const struct enrollment *row, struct fate *o
 	ok = store_reports_of(store, row->id, row->ordered_at, &reports, err) &&
 	     (reports.n == 0 || store_challenges_of(store, row->id, row->ordered_at, &challenges, err));
 	if (ok)
-		weigh(&challenges, &reports, out);
+		weigh(row, &challenges, &reports, out);
 	challenge_list_clear(&challenges);
 	report_list_clear(&reports);
 	return ok;

@@ -74,6 +74,9 @@ bool directory_owns(struct directory *d, const char *login, const char *address,
 /* Is the entry with this address a member of the group (groupOfNames member, or memberOf)?  Cached as above. */
 bool directory_in_group(struct directory *d, const char *address, const char *group_dn, bool *member, struct err *err) BASE_MUST_CHECK;
 
+/* Does the entry with this address match the filter?  No when there is no entry, or several.  Cached as above. */
+bool directory_matches(struct directory *d, const char *address, const char *filter, bool *yes, struct err *err) BASE_MUST_CHECK;
+
 /* Add the certificate (DER) to the entry with this address if it is missing: "add if missing", safe to repeat.  Other values stay.
  * *dn (freed by the caller) is where.  ERR_TEMPORARY: server down; ERR_CONFIG: no right to write, schema; ERR_POLICY: no
  * entry or several. */

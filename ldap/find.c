@@ -426,10 +426,11 @@ bool directory_owns(struct directory *d, const char *login, const char *address,
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
 
-struct group_question {
+/* About the entry of an address: is it in this group, does it match this filter. */
+struct about_question {
 	struct directory *d;
 	struct address address;
-	const char *group;
+	const char *about;
 	const char *why;
 };
 
@@ -458,7 +459,7 @@ static enum outcome matches(
 
 static enum outcome group_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
 {
-	struct group_question *q = arg;
+	struct about_question *q = arg;
 	struct directory_entries entries = {0};
 	bool yes = false, group_there = true, there;
 	enum outcome o = directory_search_address(q->d, ld, end, &q->address, &entries, err);
@@ -466,12 +467,12 @@ static enum outcome group_operation(LDAP *ld, int64_t end, void *arg, struct err
 	q->why = why_not_listed;
 	if (o != OUTCOME_DONE || entries.n != 1 || entries.more)
 		goto out;
-	o = matches(ld, end, q->group, "(|(member=%s)(uniqueMember=%s))", entries.v[0].person.dn, &yes, &group_there, err);
+	o = matches(ld, end, q->about, "(|(member=%s)(uniqueMember=%s))", entries.v[0].person.dn, &yes, &group_there, err);
 	if (o == OUTCOME_DONE && !yes)
-		o = matches(ld, end, entries.v[0].person.dn, "(memberOf=%s)", q->group, &yes, &there, err);
+		o = matches(ld, end, entries.v[0].person.dn, "(memberOf=%s)", q->about, &yes, &there, err);
 	if (o == OUTCOME_DONE && !yes && !group_there) {
-		err_set(err, ERR_CONFIG, "ask directory for group", q->group, "there is no group \"%s\", or the bind may not read it",
-			q->group);
+		err_set(err, ERR_CONFIG, "ask directory for group", q->about, "there is no group \"%s\", or the bind may not read it",
+			q->about);
 		o = OUTCOME_FAILED;
 	}
 	if (yes)
@@ -481,20 +482,52 @@ out:
 	return o;
 }
 
-bool directory_in_group(struct directory *d, const char *address, const char *group_dn, bool *member, struct err *err)
+static bool ask_about(struct directory *d, const char *address, const char *kind, const char *about, pool_operation *op, bool *yes, struct err *err)
 {
-	struct group_question q = {.d = d, .group = group_dn, .why = why_not_listed};
+	struct about_question q = {.d = d, .about = about, .why = why_not_listed};
 	struct cached answer = {0};
 	struct buf key = BUF_INIT;
 	char text[ADDRESS_MAX];
 	bool ok;
 
-	*member = false;
+	*yes = false;
 	if (!address_parse(&q.address, address, err))
 		return false;
-	buf_printf(&key, "group\n%s\n%s", group_dn, address_key(&q.address, text));
-	ok = ask_cached(d, &key, group_operation, &q, &q.why, &answer, err);
+	buf_printf(&key, "%s\n%s\n%s", kind, about, address_key(&q.address, text));
+	ok = ask_cached(d, &key, op, &q, &q.why, &answer, err);
 	buf_clear(&key);
-	*member = ok && answer.yes;
+	*yes = ok && answer.yes;
 	return ok;
+}
+
+bool directory_in_group(struct directory *d, const char *address, const char *group_dn, bool *member, struct err *err)
+{
+	return ask_about(d, address, "group", group_dn, group_operation, member, err);
+}
+
+/* ---- a filter ----------------------------------------------------------------------------------------------------- */
+
+static enum outcome filter_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	char none[] = LDAP_NO_ATTRS, *attributes[] = {none, NULL};
+	struct about_question *q = arg;
+	struct directory_entries entries = {0};
+	LDAPMessage *result = NULL;
+	enum outcome o = directory_search_address(q->d, ld, end, &q->address, &entries, err);
+	int code;
+
+	q->why = why_not_listed;
+	if (o == OUTCOME_DONE && entries.n == 1 && !entries.more) {
+		o = connection_search(ld, end, entries.v[0].person.dn, LDAP_SCOPE_BASE, q->about, attributes, 1, &result, &code, err);
+		if (o == OUTCOME_DONE && ldap_count_entries(ld, result) > 0)
+			q->why = why_owned;
+		ldap_msgfree(result);
+	}
+	directory_entries_clear(&entries);
+	return o;
+}
+
+bool directory_matches(struct directory *d, const char *address, const char *filter, bool *yes, struct err *err)
+{
+	return ask_about(d, address, "filter", filter, filter_operation, yes, err);
 }

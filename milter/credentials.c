@@ -21,6 +21,7 @@ struct entry {
 	char *key;
 	struct signer *signer;  /* NULL: the store has none */
 	const char *why;        /* then: its static text */
+	char *rule;             /* of the enrollment; NULL = none */
 	int64_t counter;        /* the store's change counter when it was confirmed */
 	int64_t confirmed_ms;
 	GList link;             /* in the order of use */
@@ -43,6 +44,7 @@ static void entry_free(gpointer p)
 
 	signer_unref(e->signer);
 	g_free(e->key);
+	g_free(e->rule);
 	g_free(e);
 }
 
@@ -105,7 +107,7 @@ static void drop(struct credentials *c, struct entry *e)
 	g_hash_table_remove(c->by_address, e->key);
 }
 
-static struct entry *put(struct credentials *c, const char *key, struct signer *signer, const char *why, int64_t counter)
+static struct entry *put(struct credentials *c, const char *key, struct signer *signer, const char *rule, const char *why, int64_t counter)
 {
 	struct entry *e = g_hash_table_lookup(c->by_address, key);
 
@@ -116,6 +118,7 @@ static struct entry *put(struct credentials *c, const char *key, struct signer *
 	e = g_new0(struct entry, 1);
 	e->key = g_strdup(key);
 	e->signer = signer;
+	e->rule = g_strdup(rule);
 	e->why = why;
 	e->counter = counter;
 	e->confirmed_ms = mono_ms();
@@ -125,20 +128,21 @@ static struct entry *put(struct credentials *c, const char *key, struct signer *
 	return e;
 }
 
-static struct signer *use(struct entry *e, time_t now, const char **why)
+static struct signer *use(struct entry *e, time_t now, struct credential_words *words)
 {
+	snprintf(words->rule, sizeof words->rule, "%s", e->rule ? e->rule : "");
 	if (!e->signer) {
-		*why = e->why;
+		words->why = e->why;
 		return NULL;
 	}
 	if (!signer_valid_at(e->signer, now)) {
-		*why = "expired";
+		words->why = "expired";
 		return NULL;
 	}
 	return signer_ref(e->signer);
 }
 
-static bool lookup(struct credentials *c, const char *key, int64_t counter, time_t now, struct signer **out, const char **why)
+static bool lookup(struct credentials *c, const char *key, int64_t counter, time_t now, struct signer **out, struct credential_words *words)
 {
 	struct entry *e;
 	bool fresh;
@@ -149,14 +153,14 @@ static bool lookup(struct credentials *c, const char *key, int64_t counter, time
 	if (fresh) {
 		touch(c, e);
 		e->confirmed_ms = mono_ms();
-		*out = use(e, now, why);
+		*out = use(e, now, words);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return fresh;
 }
 
 /* The store did not answer: what was good a while ago still is, up to stale-limit. */
-static bool lookup_stale(struct credentials *c, const char *key, time_t now, struct signer **out, const char **why)
+static bool lookup_stale(struct credentials *c, const char *key, time_t now, struct signer **out, struct credential_words *words)
 {
 	struct entry *e;
 	bool usable;
@@ -165,13 +169,13 @@ static bool lookup_stale(struct credentials *c, const char *key, time_t now, str
 	e = g_hash_table_lookup(c->by_address, key);
 	usable = e && mono_ms() - e->confirmed_ms <= c->stale_ms;
 	if (usable)
-		*out = use(e, now, why);
+		*out = use(e, now, words);
 	pthread_mutex_unlock(&c->lock);
 	return usable;
 }
 
 static bool same_certificate(struct credentials *c, const char *key, const struct store_credential *found, int64_t counter, time_t now,
-	struct signer **out, const char **why)
+	struct signer **out, struct credential_words *words)
 {
 	struct entry *e;
 	bool same;
@@ -180,27 +184,30 @@ static bool same_certificate(struct credentials *c, const char *key, const struc
 	e = g_hash_table_lookup(c->by_address, key);
 	same = e && e->signer && signer_certificate_id(e->signer) == found->certificate_id;
 	if (same) {
+		g_free(e->rule);
+		e->rule = g_strdup(found->rule);
 		e->counter = counter;
 		e->confirmed_ms = mono_ms();
 		touch(c, e);
-		*out = use(e, now, why);
+		*out = use(e, now, words);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return same;
 }
 
-static struct signer *remember(struct credentials *c, const char *key, struct signer *signer, const char *static_why, int64_t counter, time_t now,
-	const char **why)
+static struct signer *remember(struct credentials *c, const char *key, struct signer *signer, const char *rule, const char *static_why,
+	int64_t counter, time_t now,
+	struct credential_words *words)
 {
 	struct signer *out;
 
 	pthread_mutex_lock(&c->lock);
-	out = use(put(c, key, signer, static_why, counter), now, why);
+	out = use(put(c, key, signer, rule, static_why, counter), now, words);
 	pthread_mutex_unlock(&c->lock);
 	return out;
 }
 
-struct signer *credentials_get(struct credentials *c, const char *address, time_t now, const char **why, struct err *err)
+struct signer *credentials_get(struct credentials *c, const char *address, time_t now, struct credential_words *words, struct err *err)
 {
 	char key[ADDRESS_MAX];
 	struct store_credential found = {0};
@@ -209,29 +216,29 @@ struct signer *credentials_get(struct credentials *c, const char *address, time_
 	bool there = false;
 	int64_t counter;
 
-	*why = "no enrollment";
+	*words = (struct credential_words){.why = "no enrollment"};
 	if (!address_key_of(address, key, err))
 		return NULL;
 	/* Taken before the question: a change in between makes the entry old, never too new. */
 	counter = store_change_counter(c->store);
-	if (lookup(c, key, counter, now, &out, why))
+	if (lookup(c, key, counter, now, &out, words))
 		return out;
 	if (!store_credential_find(c->store, address, &found, &there, &store_why, err)) {
-		if (lookup_stale(c, key, now, &out, why))
+		if (lookup_stale(c, key, now, &out, words))
 			err_clear(err);
 		return out;
 	}
 	if (!there) {
-		out = remember(c, key, NULL, store_why, counter, now, why);
-	} else if (!same_certificate(c, key, &found, counter, now, &out, why)) {
+		out = remember(c, key, NULL, found.rule, store_why, counter, now, words);
+	} else if (!same_certificate(c, key, &found, counter, now, &out, words)) {
 		signer = signer_load(&found, address, c->master_certificate, c->master_key, now, err);
 		if (signer) {
-			out = remember(c, key, signer, NULL, counter, now, why);
+			out = remember(c, key, signer, found.rule, NULL, counter, now, words);
 		} else if (err->class == ERR_POLICY) {
 			/* Expired, not yet valid, not for this address: as good as none, and remembered, or each mail would unwrap the key anew. */
 			log_error(LOG_LEVEL_WARNING, "credential_unusable", err, "address", address, NULL);
 			err_clear(err);
-			out = remember(c, key, NULL, "the certificate is not valid now", counter, now, why);
+			out = remember(c, key, NULL, found.rule, "the certificate is not valid now", counter, now, words);
 		}
 	}
 	store_credential_clear(&found);

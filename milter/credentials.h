@@ -10,6 +10,8 @@
 struct credentials;
 struct credentials *credentials_new(struct store *store, const struct config *config, struct err *err); /* loads the master key */
 void credentials_free(struct credentials *c);
-/* A signer for this address (signer_unref it), or NULL: then *why is static text when there is simply none (err->class ERR_NONE), else err is set. */
-struct signer *credentials_get(struct credentials *c, const char *address, time_t now, const char **why, struct err *err);
+/* What is said beside the signer: why there is none (static text), and the rule of the configuration that enrolld found for the address, "" = none. */
+struct credential_words { const char *why; char rule[256]; };
+/* A signer for this address (signer_unref it), or NULL: when there is simply none err->class is ERR_NONE, else err is set. */
+struct signer *credentials_get(struct credentials *c, const char *address, time_t now, struct credential_words *words, struct err *err);
 #endif

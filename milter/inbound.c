@@ -169,14 +169,14 @@ static bool is_auto_generated(const struct headers *h)
 }
 
 /* Its Auto-Submitted may stand among what S/MIME protects, and nowhere else. */
-static bool may_say_more(const struct config *c, const struct headers *h)
+static bool may_say_more(const struct ca_config *ca, const struct headers *h)
 {
-	return c->ca.authentication == CHALLENGE_DKIM_OR_SMIME && c->ca.challenge_anchor_file != NULL && smime_looks_signed(h);
+	return ca->authentication == CHALLENGE_DKIM_OR_SMIME && ca->challenge_anchor_file != NULL && smime_looks_signed(h);
 }
 
-static bool says_enough(const struct config *c, const struct candidate *cand, char why[256])
+static bool says_enough(const struct ca_config *ca, const struct candidate *cand, char why[256])
 {
-	return cand->auto_submitted || !c->ca.require_auto_submitted || no(why, "no Auto-Submitted: auto-generated");
+	return cand->auto_submitted || !ca->require_auto_submitted || no(why, "no Auto-Submitted: auto-generated");
 }
 
 bool inbound_parse(const struct config *c, const struct headers *h, struct candidate *out, char why[256])
@@ -188,7 +188,11 @@ bool inbound_parse(const struct config *c, const struct headers *h, struct candi
 	if (headers_count(h, "Date") != 1 || !mime_date(headers_get(h, "Date", 0), &out->challenge.date))
 		return no(why, "not exactly one Date");
 	out->auto_submitted = is_auto_generated(h);
-	return may_say_more(c, h) || says_enough(c, out, why);
+	/* Whose challenge it is shows later: now it is enough that one CA might send it. */
+	for (size_t i = 0; i < config_cas(c); i++)
+		if (may_say_more(config_ca_at(c, i), h) || says_enough(config_ca_at(c, i), out, why))
+			return true;
+	return false;
 }
 
 /* ---- is it genuine --------------------------------------------------------------------------------------------------- */
@@ -213,14 +217,14 @@ static bool domain_of(const char *address, char out[256])
 }
 
 /* d= values that will do: From's domain, and those the configuration names. */
-static bool accepted_domains(const struct config *c, const struct candidate *cand, struct strlist *out, char from[256])
+static bool accepted_domains(const struct ca_config *ca, const struct candidate *cand, struct strlist *out, char from[256])
 {
 	char domain[256];
 
 	if (!domain_of(cand->challenge.from, from) || !strlist_add(out, from))
 		return false;
-	for (size_t i = 0; i < c->ca.challenge_domains.n; i++) {
-		if (domain_canonical(c->ca.challenge_domains.v[i], domain) && !strlist_add(out, domain))
+	for (size_t i = 0; i < ca->challenge_domains.n; i++) {
+		if (domain_canonical(ca->challenge_domains.v[i], domain) && !strlist_add(out, domain))
 			return false;
 	}
 	return true;
@@ -444,19 +448,19 @@ static bool authserv_says_pass(const struct headers *h, const char *authserv_id,
 /* ---- which way ------------------------------------------------------------------------------------------------------- */
 
 static enum authentic by_network(
-	const struct config *c, const struct headers *h, const struct strlist *accepted, const char *client_ip, char how[256])
+	const struct ca_config *ca, const struct headers *h, const struct strlist *accepted, const char *client_ip, char how[256])
 {
-	if (!in_networks(&c->ca, client_ip)) {
+	if (!in_networks(ca, client_ip)) {
 		snprintf(how, 256, "it came from %.64s, which is not in challenge-networks", client_ip);
 		return AUTHENTIC_NO;
 	}
-	if (c->ca.authentication == CHALLENGE_AUTHSERV_ID)
-		return c->ca.authserv_id != NULL && authserv_says_pass(h, c->ca.authserv_id, accepted, how) ? AUTHENTIC_YES : AUTHENTIC_NO;
+	if (ca->authentication == CHALLENGE_AUTHSERV_ID)
+		return ca->authserv_id != NULL && authserv_says_pass(h, ca->authserv_id, accepted, how) ? AUTHENTIC_YES : AUTHENTIC_NO;
 	snprintf(how, 256, "network %.64s", client_ip);
 	return AUTHENTIC_YES;
 }
 
-enum authentic inbound_authenticate(const struct config *c, struct dns *dns, X509_STORE *anchors, const struct headers *h, struct spool *body,
+enum authentic inbound_authenticate(const struct config *c, const struct ca_config *ca, struct dns *dns, X509_STORE *anchors, const struct headers *h, struct spool *body,
 	struct candidate *cand, const char *client_ip, char how[256])
 {
 	struct strlist accepted = {0};
@@ -464,14 +468,14 @@ enum authentic inbound_authenticate(const struct config *c, struct dns *dns, X50
 	enum authentic result = AUTHENTIC_NO;
 
 	how[0] = '\0';
-	if (!accepted_domains(c, cand, &accepted, from))
+	if (!accepted_domains(ca, cand, &accepted, from))
 		snprintf(how, 256, "its From cannot be read");
-	else if (c->ca.authentication == CHALLENGE_DKIM_OR_SMIME)
+	else if (ca->authentication == CHALLENGE_DKIM_OR_SMIME)
 		result = by_signature(c, dns, anchors, h, body, &accepted, from, cand, how);
 	else
-		result = by_network(c, h, &accepted, client_ip, how);
+		result = by_network(ca, h, &accepted, client_ip, how);
 	strlist_clear(&accepted);
-	return result != AUTHENTIC_YES || says_enough(c, cand, how) ? result : AUTHENTIC_NO;
+	return result != AUTHENTIC_YES || says_enough(ca, cand, how) ? result : AUTHENTIC_NO;
 }
 
 bool inbound_dkim_by(struct dns *dns, const struct headers *h, const struct spool *body, const char *domain, char how[256])

@@ -28,13 +28,13 @@ bool inbound_is_candidate(const struct headers *h);
 bool inbound_parse(const struct config *c, const struct headers *h, struct candidate *out, char why[256]);
 
 enum authentic { AUTHENTIC_YES, AUTHENTIC_NO, AUTHENTIC_ASK_AGAIN /* DNS silent: 451 */ };
-/* By the way the configuration names: DKIM (d= equal to From's domain or a listed one; every instance of From, Subject, To, Date,
+/* By the way the configuration names for this CA, which the order was opened at: DKIM (d= equal to From's domain or a listed one; every instance of From, Subject, To, Date,
  * Message-ID, Reply-To, Auto-Submitted signed and each there at most once; whole body; not rsa-sha1; key >= 1024 bits; not t=y), or else
  * S/MIME (smime.h; `anchors` NULL: it counts for nothing), Authentication-Results of a named relay, or the client's network.  `body` is
  * the raw body; `how` gets "dkim d=...", "smime CN=..." or the reason.  DNS silent is ASK_AGAIN only when From is of a configured challenge
  * domain or of awaited_from's domain; NO for everybody else.  After a YES by S/MIME the candidate says what the signature protects: its
  * Reply-To is that or none, its date when it was signed if Date is not protected. */
-enum authentic inbound_authenticate(const struct config *c, struct dns *dns, X509_STORE *anchors, const struct headers *h, struct spool *body,
+enum authentic inbound_authenticate(const struct config *c, const struct ca_config *ca, struct dns *dns, X509_STORE *anchors, const struct headers *h, struct spool *body,
 	struct candidate *cand, const char *client_ip, char how[256]);
 
 /* Is the mail signed by this domain: From, Subject, Date, Message-ID, Content-Type and Content-Transfer-Encoding where present, and the

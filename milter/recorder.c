@@ -104,21 +104,22 @@ static void request_clear(struct request *q)
 	free(q->profile);
 }
 
-static bool is_queued(const struct recorder *r, const struct certificate_profile *p, const char *address)
+static bool is_queued(const struct recorder *r, const char *address)
 {
 	for (size_t i = 0; i < r->n_requests; i++)
-		if (str_eq_nocase(r->requests[i].address, address) && strcmp(r->requests[i].profile, p->name) == 0)
+		if (str_eq_nocase(r->requests[i].address, address))
 			return true;
 	return false;
 }
 
 void recorder_request(struct recorder *r, const struct config *config, const char *address, const char *login)
 {
-	const struct certificate_profile *p = &config->certificate;
+	/* Which certificate it will be is for enrolld to decide, which asks the rules. */
+	struct certificate_profile p = profile_for(&config->certificate, NULL);
 
 	pthread_mutex_lock(&r->lock);
-	if (r->n_requests < sizeof r->requests / sizeof *r->requests && !is_queued(r, p, address)) {
-		struct request q = {str_dup(address), str_dup(login), str_dup(p->name), usage_name(p->usage)};
+	if (r->n_requests < sizeof r->requests / sizeof *r->requests && !is_queued(r, address)) {
+		struct request q = {str_dup(address), str_dup(login), str_dup(p.name), usage_name(p.usage)};
 
 		if (q.address && q.login && q.profile) {
 			r->requests[r->n_requests++] = q;

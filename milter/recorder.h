@@ -1,6 +1,6 @@
 /*
  * milter/recorder.h - writes to the store on behalf of callbacks, never from one: enrollment requests and mail events go into a bounded
- * queue, one thread writes them in batches.  Private to milter/.  Requests are kept once per address and profile while queued; mail events
+ * queue, one thread writes them in batches.  Private to milter/.  Requests are kept once per address while queued; mail events
  * that do not fit are counted and logged, never waited for.  `config` is that of the session that asks: a reload changes what a request is for.
  */
 #ifndef ENROLL_MILTER_RECORDER_H

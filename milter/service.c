@@ -49,7 +49,9 @@ void snapshot_unref(struct snapshot *n)
 	free(n->secrets);
 	credentials_free(n->credentials);
 	directory_free(n->directory);
-	X509_STORE_free(n->challenge_anchors);
+	for (size_t i = 0; n->challenge_anchors && i < config_cas(n->config); i++)
+		X509_STORE_free(n->challenge_anchors[i]);
+	free(n->challenge_anchors);
 	config_unref(n->config);
 	free(n);
 }
@@ -93,9 +95,17 @@ static bool load_inbound(struct snapshot *n, struct err *err)
 {
 	const struct config *c = n->config;
 
-	if (c->mode == MODE_OBSERVE || !c->ca.challenge_anchor_file || c->ca.authentication != CHALLENGE_DKIM_OR_SMIME)
-		return true;
-	return (n->challenge_anchors = certcheck_anchors(c->ca.challenge_anchor_file, err)) != NULL;
+	n->challenge_anchors = calloc(config_cas(c), sizeof *n->challenge_anchors);
+	if (!n->challenge_anchors)
+		return err_nomem(err, "load configuration");
+	for (size_t i = 0; c->mode != MODE_OBSERVE && i < config_cas(c); i++) {
+		const struct ca_config *ca = config_ca_at(c, i);
+
+		if (ca->challenge_anchor_file && ca->authentication == CHALLENGE_DKIM_OR_SMIME &&
+			!(n->challenge_anchors[i] = certcheck_anchors(ca->challenge_anchor_file, err)))
+			return false;
+	}
+	return true;
 }
 
 static struct snapshot *snapshot_new(enum instance instance, struct store *store, struct config *config, struct err *err)
@@ -312,8 +322,9 @@ static void say_ready(const struct service *s)
 		c->mode == MODE_SIGN ? "sign" : c->mode == MODE_ENROLL ? "enroll" : "observe", NULL);
 	if (strncmp(inbound ? c->milter.inbound_socket : c->milter.outbound_socket, "unix:", 5) != 0)
 		log_event(LOG_LEVEL_WARNING, "tcp_socket", "text", "every user of this host can connect to the milter and claim any login", NULL);
-	if (inbound && c->ca.authentication == CHALLENGE_NONE_FROM_NETWORK)
-		log_event(LOG_LEVEL_WARNING, "unauthenticated_challenges", "text",
+	for (size_t i = 0; inbound && i < config_cas(c); i++)
+		if (config_ca_at(c, i)->authentication == CHALLENGE_NONE_FROM_NETWORK)
+			log_event(LOG_LEVEL_WARNING, "unauthenticated_challenges", "text",
 			"ca.challenge-authentication = \"none-from-network\": whoever sends from challenge-networks can pose as the CA", NULL);
 }
 

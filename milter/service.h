@@ -26,7 +26,7 @@ struct snapshot {
 	struct credentials *credentials; /* outbound; NULL in observe mode without a master key */
 	struct sender_map **maps;        /* one a submission rule, NULL where there is none */
 	char **secrets;                  /* the same, for relays with a secret header */
-	X509_STORE *challenge_anchors;   /* inbound; NULL = S/MIME-signed challenges are not believed */
+	X509_STORE **challenge_anchors;  /* inbound: one for each of config_ca_at; NULL = S/MIME-signed challenges are not believed */
 };
 
 struct service {

@@ -64,20 +64,38 @@ static struct session *with_mail(SMFICTX *ctx, const char *callback)
 
 /* ---- negotiation: ask for exactly what is used ------------------------------------------------------------------------- */
 
+static bool may_hold(const struct config *c)
+{
+	bool may = c->no_certificate == NO_CERTIFICATE_HOLD;
+
+	for (size_t i = 0; i < c->n_rules; i++)
+		may = may || c->rules[i].no_certificate == NO_CERTIFICATE_HOLD;
+	return may;
+}
+
+/* Recipients are asked for only where a rule looks at them. */
+static bool rules_ask_recipients(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_rules; i++)
+		if (c->rules[i].sign == SIGN_OUTGOING || c->rules[i].sign == SIGN_INTERNAL || c->rules[i].unsigned_to.n > 0)
+			return true;
+	return false;
+}
+
 static unsigned long wanted_actions(const struct service *s, const struct config *c)
 {
 	if (s->instance == INSTANCE_INBOUND)
 		return SMFIF_DELRCPT | SMFIF_ADDRCPT;
-	return SMFIF_CHGHDRS | SMFIF_ADDHDRS | SMFIF_CHGBODY | (c->no_certificate == NO_CERTIFICATE_HOLD ? SMFIF_QUARANTINE : 0);
+	return SMFIF_CHGHDRS | SMFIF_ADDHDRS | SMFIF_CHGBODY | (may_hold(c) ? SMFIF_QUARANTINE : 0);
 }
 
-static unsigned long wanted_steps(const struct service *s)
+static unsigned long wanted_steps(const struct service *s, const struct config *c)
 {
 	unsigned long steps = SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_HDR_LEADSPC | SMFIP_SKIP | SMFIP_NR_HDR;
 
 	if (s->instance == INSTANCE_INBOUND)
 		return steps | SMFIP_NR_MAIL | SMFIP_NR_RCPT;
-	return steps | SMFIP_NORCPT;
+	return steps | (rules_ask_recipients(c) ? SMFIP_NR_RCPT : SMFIP_NORCPT);
 }
 
 static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2, unsigned long f3, unsigned long *pf0,
@@ -85,7 +103,7 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
 {
 	struct snapshot *n = service_snapshot(the_service);
 	struct session *s = calloc(1, sizeof *s);
-	unsigned long actions = wanted_actions(the_service, n->config), steps = wanted_steps(the_service) & f1;
+	unsigned long actions = wanted_actions(the_service, n->config), steps = wanted_steps(the_service, n->config) & f1;
 
 	if (!s || (actions & f0) != actions || smfi_setpriv(ctx, s) != MI_SUCCESS) {
 		log_event(LOG_LEVEL_ERROR, "negotiation_failed", "text",

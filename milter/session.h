@@ -41,7 +41,8 @@ struct mail {
 	bool hold;                   /* quarantine at end of message */
 	bool prove_tenant;           /* a relay's DKIM proof is judged at end of message, when the body is there */
 	bool no_signer;              /* and only then is a certificate asked for */
-	struct strlist recipients;   /* inbound: as given at RCPT, with angle brackets taken off */
+	struct strlist recipients;   /* as given at RCPT, with angle brackets taken off; outbound: only where a rule looks at them */
+	struct decision decision;    /* outbound: what the rules say of this author */
 	bool is_report;              /* inbound: to an envelope sender of ours, which says: */
 	int64_t report_enrollment;
 	char report_token[REPORT_TOKEN_SIZE];

@@ -94,11 +94,22 @@ bool inbound_on_body(struct session *s, const unsigned char *data, size_t len)
 
 enum fit { FIT_YES, FIT_FOREIGN, FIT_ORDER_UNKNOWN };
 
-static bool sender_domain_listed(const struct config *c, const char *from)
+/* The CA that the order was opened at. */
+static size_t ca_of(const struct session *s, const struct awaited *a)
+{
+	const struct config *c = s->snapshot->config;
+
+	for (size_t i = 1; i < config_cas(c); i++)
+		if (a->ca && strcmp(config_ca_at(c, i)->name, a->ca) == 0)
+			return i;
+	return 0;
+}
+
+static bool sender_domain_listed(const struct ca_config *ca, const char *from)
 {
 	struct address a;
 
-	return address_parse(&a, from, NULL) && strlist_has_nocase(&c->ca.challenge_domains, a.domain);
+	return address_parse(&a, from, NULL) && strlist_has_nocase(&ca->challenge_domains, a.domain);
 }
 
 /* A stranger's DKIM signature makes a mail authentic, not interesting: only the CA's own domains are worth an event. */
@@ -106,9 +117,20 @@ static bool sender_is_ca(const struct session *s, const struct awaited *a, const
 {
 	struct address sender, named;
 
-	return sender_domain_listed(s->snapshot->config, from) ||
+	return sender_domain_listed(config_ca_at(s->snapshot->config, ca_of(s, a)), from) ||
 		(a->challenge_from && address_parse(&sender, from, NULL) && address_parse(&named, a->challenge_from, NULL) &&
 			strcmp(sender.domain, named.domain) == 0);
+}
+
+/* An order for several addresses has a challenge for each, and the CA is asked about one after the other.  Who writes to one whose turn has not
+ * come is not known yet: somebody of the same domain, and the rest is looked at in its turn. */
+static bool for_later(const struct awaited *a, const struct challenge *c)
+{
+	struct address sender, named;
+	char key[ADDRESS_MAX];
+
+	return a->challenge_address && c->recipient && address_key_of(a->challenge_address, key, NULL) && strcmp(key, c->recipient) != 0 &&
+	       address_parse(&sender, c->from, NULL) && address_parse(&named, a->challenge_from, NULL) && strcmp(sender.domain, named.domain) == 0;
 }
 
 static enum fit fit(const struct session *s, const struct awaited *a, const struct challenge *c, const char **why)
@@ -120,7 +142,10 @@ static enum fit fit(const struct session *s, const struct awaited *a, const stru
 		return FIT_FOREIGN;
 	*why = "the CA has not told yet who will write";
 	if (!a->challenge_from)
-		return sender_domain_listed(s->snapshot->config, c->from) ? FIT_YES : FIT_ORDER_UNKNOWN;
+		return sender_domain_listed(config_ca_at(s->snapshot->config, ca_of(s, a)), c->from) ? FIT_YES : FIT_ORDER_UNKNOWN;
+	*why = "matches an open order";
+	if (for_later(a, c))
+		return FIT_YES;
 	*why = "it is not from the address the CA named";
 	if (!address_key_of(a->challenge_from, want, NULL) || !address_key_of(c->from, have, NULL) || strcmp(want, have) != 0)
 		return FIT_FOREIGN;
@@ -237,7 +262,10 @@ static sfsistat come_again(SMFICTX *ctx, struct session *s, const char *recipien
 static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *cand, const struct awaited *a, const char *recipient, const char *how)
 {
 	const char *why;
+	char key[ADDRESS_MAX];
 
+	if (!address_key_of(recipient, key, NULL) || !(cand->challenge.recipient = str_dup(key)))
+		return come_again(ctx, s, recipient, "out of memory");
 	switch (fit(s, a, &cand->challenge, &why)) {
 	case FIT_YES:
 		return take(ctx, s, cand, a->enrollment_id, recipient, how);
@@ -257,8 +285,10 @@ static sfsistat authenticate(SMFICTX *ctx, struct session *s, struct candidate *
 {
 	char how[256] = "";
 
+	size_t ca = ca_of(s, a);
+
 	cand->awaited_from = a->challenge_from;
-	switch (inbound_authenticate(s->snapshot->config, s->service->dns, s->snapshot->challenge_anchors, &s->mail->facts.headers, s->mail->body, cand,
+	switch (inbound_authenticate(s->snapshot->config, config_ca_at(s->snapshot->config, ca), s->service->dns, s->snapshot->challenge_anchors[ca], &s->mail->facts.headers, s->mail->body, cand,
 		s->connection.client_ip, how)) {
 	case AUTHENTIC_NO:
 		report(ctx, s, LOG_LEVEL_WARNING, "not-authentic", recipient, how);

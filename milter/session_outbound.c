@@ -43,7 +43,7 @@ static void report(SMFICTX *ctx, struct session *s, const char *action)
 	log_event(m->verdict == VERDICT_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "mail_done", "qid", session_queue_id(ctx), "verdict",
 		verdict_name(m->verdict), "action", action, "reason", m->reason, "detail", m->detail[0] ? m->detail : NULL, "login",
 		m->facts.login[0] ? m->facts.login : NULL, "from", m->facts.from[0] ? m->facts.from : NULL, "rule",
-		m->submission ? m->submission->name : NULL, "client", s->connection.client_ip, "cert",
+		m->submission ? m->submission->name : NULL, "policy", m->decision.rule ? m->decision.rule->name : NULL, "client", s->connection.client_ip, "cert",
 		m->verdict == VERDICT_SIGN && m->signer ? signer_fingerprint(m->signer) : NULL, "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
 	if (m->submission)
 		recorder_mail(s->service->recorder, s->snapshot->config, session_queue_id(ctx), id, m->facts.login, m->facts.from,
@@ -105,7 +105,7 @@ static sfsistat by_on_error(SMFICTX *ctx, struct session *s)
 static sfsistat by_no_certificate(SMFICTX *ctx, struct session *s, const char *why)
 {
 	struct mail *m = s->mail;
-	enum no_certificate what = s->snapshot->config->no_certificate;
+	enum no_certificate what = m->decision.no_certificate;
 
 	m->verdict = VERDICT_NO_CERTIFICATE;
 	m->reason = why;
@@ -124,6 +124,7 @@ static sfsistat by_no_certificate(SMFICTX *ctx, struct session *s, const char *w
 	case NO_CERTIFICATE_HOLD:
 		m->hold = s->quarantine_allowed;
 		break;
+	case NO_CERTIFICATE_AS_CONFIGURED:
 	case NO_CERTIFICATE_PASS:
 		break;
 	}
@@ -265,9 +266,39 @@ static sfsistat without_signer(SMFICTX *ctx, struct session *s, const char *why)
 	return by_no_certificate(ctx, s, why);
 }
 
+/* The rule that enrolld found for this author, whose name is beside the credential.  Of somebody new only what can be told without the
+ * directory, which the mail path does not ask for this. */
+static void follow_rule(struct session *s, const char *name)
+{
+	struct mail *m = s->mail;
+	const struct config *c = s->snapshot->config;
+	const struct rule *rule = config_rule(c, *name ? name : NULL);
+	struct rules_facts facts = {.address = m->facts.from};
+
+	if (!rule && !rules_find(c, &facts, NULL, &rule, NULL, &m->error))
+		err_clear(&m->error);
+	rules_follow(c, rule, &m->decision);
+}
+
+/* Is this mail one that the author's rule signs?  Asked of mail that would be signed. */
+static bool rule_signs(const struct session *s, const char **why)
+{
+	const struct mail *m = s->mail;
+	const struct rule *rule = m->decision.rule;
+
+	if (rule && !m->decision.certificate)
+		*why = "the rule says: no certificate";
+	else if (rule && rule->unsigned_header && headers_get(&m->facts.headers, rule->unsigned_header, 0))
+		*why = "the author asked for no signature (unsigned-header)";
+	else
+		return rules_sign(s->snapshot->config, rule, &m->recipients, why);
+	return false;
+}
+
 sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
+	struct credential_words words;
 	const char *why = NULL;
 	sfsistat answer;
 
@@ -282,11 +313,14 @@ sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 	if (s->snapshot->config->mode == MODE_OBSERVE)
 		return observe(ctx, s);
 	m->prove_tenant = m->submission->vouch == VOUCH_RELAY && m->submission->require_dkim_domain;
-	m->signer = credentials_get(s->snapshot->credentials, m->facts.from, time(NULL), &why, &m->error);
+	m->signer = credentials_get(s->snapshot->credentials, m->facts.from, time(NULL), &words, &m->error);
 	if (!m->signer && m->error.class != ERR_NONE)
 		return by_on_error(ctx, s);
+	follow_rule(s, words.rule);
 	if (!m->signer)
-		return m->prove_tenant ? after_proof(ctx, s, why) : without_signer(ctx, s, why);
+		return m->prove_tenant ? after_proof(ctx, s, words.why) : without_signer(ctx, s, words.why);
+	if (!rule_signs(s, &why))
+		return m->decision.certificate ? let_go(ctx, s, VERDICT_UNTOUCHED, why) : by_no_certificate(ctx, s, why);
 	if (s->snapshot->config->mode == MODE_ENROLL)
 		return let_go(ctx, s, VERDICT_NO_CERTIFICATE, "mode is enroll: nothing is signed yet");
 	m->verdict = VERDICT_SIGN;

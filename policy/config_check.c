@@ -333,9 +333,8 @@ static void join(const struct strlist *l, struct buf *out)
 }
 
 /* What comes from the preset, and where it has no say: who copies the full example and names a preset has overruled all of it. */
-static void check_preset(struct check *k)
+static void check_preset(struct check *k, const struct ca_config *ca)
 {
-	const struct ca_config *ca = &k->config->ca;
 	struct buf keys = BUF_INIT, overruled = BUF_INIT;
 
 	if (!ca->preset_file)
@@ -367,38 +366,45 @@ static void check_exec_program(struct check *k, const char *path, enum line miss
 		say(k, missing, "ca.exec.program", "%s can be written by others than its owner: chmod go-w", path);
 }
 
-static void check_ca(struct check *k)
+static void check_ca(struct check *k, const struct ca_config *ca)
 {
 	const struct config *c = k->config;
 	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
 
-	check_preset(k);
-	check_certificates(k, "ca.ca-file", c->ca.ca_file, missing, true, "");
-	check_certificates(k, "ca.anchor-file", c->ca.anchor_file, missing, true, "");
-	check_certificates(k, "ca.intermediate-file", c->ca.intermediate_file, missing, true, "");
-	check_exec_program(k, c->ca.exec.program, missing);
-	if (c->ca.directory_url)
+	check_preset(k, ca);
+	check_certificates(k, "ca.ca-file", ca->ca_file, missing, true, "");
+	check_certificates(k, "ca.anchor-file", ca->anchor_file, missing, true, "");
+	check_certificates(k, "ca.intermediate-file", ca->intermediate_file, missing, true, "");
+	check_exec_program(k, ca->exec.program, missing);
+	if (ca->directory_url)
 		check_secret(
-			k, "ca.account-key", c->ca.account_key, c->users.enrolld, k->uid_enrolld, missing, "`enrollctl init` makes it");
-	check_secret(k, "ca.eab.key-file", c->ca.eab_key_file, c->users.enrolld, k->uid_enrolld, missing, "");
-	if (!k->later && !c->ca.accept_terms && c->ca.driver == CA_DRIVER_ACME)
-		say(k, LINE_WARNING, "ca.accept-terms", "false: a CA that has terms of service will refuse the account");
-	if (c->ca.authentication == CHALLENGE_NONE_FROM_NETWORK)
+			k, "ca.account-key", ca->account_key, c->users.enrolld, k->uid_enrolld, missing, "`enrollctl init` makes it");
+	check_secret(k, "ca.eab.key-file", ca->eab_key_file, c->users.enrolld, k->uid_enrolld, missing, "");
+	if (!k->later && !ca->accept_terms && ca->driver == CA_DRIVER_ACME)
+		say(k, LINE_WARNING, "ca.accept-terms", "false: CA \"%s\" will refuse the account if it has terms of service", ca->name);
+	if (ca->authentication == CHALLENGE_NONE_FROM_NETWORK)
 		say(k, LINE_WARNING, "ca.challenge-authentication",
 			"challenges from challenge-networks are believed without proof; only for a CA inside "
 			"the organization");
-	if (c->ca.caa != CAA_ENFORCE)
-		say(k, LINE_WARNING, "ca.caa", "CAA records that forbid this CA will not stop an order");
+	if (ca->caa != CAA_ENFORCE)
+		say(k, LINE_WARNING, "ca.caa", "CAA records that forbid CA \"%s\" will not stop an order", ca->name);
+}
+
+static void check_master(struct check *k)
+{
+	const struct config *c = k->config;
+	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
+
 	check_certificates(k, "master.certificate", c->master_certificate, missing, false, "`enrollctl init` makes it");
 	check_secret(k, "master.key", c->master_key, c->users.outbound, k->uid_outbound, missing, "`enrollctl init` makes it");
 }
 
 /* The inbound instance reads it itself, as its own user. */
-static void check_challenge_anchors(struct check *k)
+static void check_challenge_anchors(struct check *k, const struct ca_config *ca)
 {
 	static const char key[] = "ca.challenge-anchor-file";
 	const struct config *c = k->config;
-	const char *path = c->ca.challenge_anchor_file;
+	const char *path = ca->challenge_anchor_file;
 	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
 	struct stat st;
 
@@ -410,7 +416,7 @@ static void check_challenge_anchors(struct check *k)
 		!(k->gid_group != ID_UNKNOWN && st.st_gid == (gid_t)k->gid_group && (st.st_mode & 040)))
 		say(k, missing, key, "%s: user %s, which checks the challenges, cannot read it (mode %04o); chmod 0644 %s", path,
 			c->users.inbound, (unsigned)(st.st_mode & 07777), path);
-	if (c->ca.authentication != CHALLENGE_DKIM_OR_SMIME)
+	if (ca->authentication != CHALLENGE_DKIM_OR_SMIME)
 		say(k, LINE_WARNING, key, "nothing uses it: ca.challenge-authentication is not \"dkim-or-smime\"");
 }
 
@@ -470,8 +476,11 @@ bool config_check(const struct config *c, struct buf *report, struct err *err)
 
 	check_users(&k);
 	check_submissions(&k);
-	check_ca(&k);
-	check_challenge_anchors(&k);
+	for (size_t i = 0; i < config_cas(c); i++) {
+		check_ca(&k, config_ca_at(c, i));
+		check_challenge_anchors(&k, config_ca_at(c, i));
+	}
+	check_master(&k);
 	check_directory_room(&k);
 	check_readable(&k, "dns.trust-anchor-file", c->dns.trust_anchor_file, LINE_ERROR);
 	check_parent(&k, "store.path", c->store.path, LINE_ERROR, "`enrollctl init` makes the store", k.gid_group);

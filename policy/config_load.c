@@ -331,8 +331,9 @@ bool config_load_value(struct config_source *src, const config_setting_t *s, con
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
 
-/* The defaults of all keys under `prefix` ("" = the whole file without the entries of submission and the optional groups). */
-static bool set_defaults(struct config_source *src, void *base, const char *prefix)
+/* The defaults of all keys of these entries ("" = of struct config) whose paths begin with `prefix`; those of optional groups only when
+ * the prefix names one. */
+static bool set_defaults(struct config_source *src, void *base, const char *entry, const char *prefix)
 {
 	for (size_t i = 0; i < config_keys_count; i++) {
 		const struct config_key *key = &config_keys[i];
@@ -340,11 +341,13 @@ static bool set_defaults(struct config_source *src, void *base, const char *pref
 		int value = 0;
 		bool ok = true;
 
-		if (!key->fallback || strncmp(key->path, prefix, strlen(prefix)) != 0)
+		if (!config_key_of(key, entry) || strncmp(key->path, prefix, strlen(prefix)) != 0 || (!*prefix && config_key_is_optional(key)))
 			continue;
-		if (!*prefix && (config_key_of_submission(key) || config_key_is_optional(key)))
+		if (key->type == CONFIG_GROUP && key->entry)
+			ok = set_defaults(src, where, key->entry, "");
+		else if (!key->fallback)
 			continue;
-		if (key->type == CONFIG_FLAG)
+		else if (key->type == CONFIG_FLAG)
 			set_number(key, where, strcmp(key->fallback, "true") == 0);
 		else if (key->type == CONFIG_NUMBER || key->type == CONFIG_SIZE)
 			set_number(key, where, strtoll(key->fallback, NULL, 10));
@@ -360,28 +363,48 @@ static bool set_defaults(struct config_source *src, void *base, const char *pref
 	return true;
 }
 
-static bool load_submissions(struct config_source *src, const config_setting_t *s, const struct config_key *key)
+/* A group that is written, through its preset when it can have one. */
+static bool load_written(struct config_source *src, const config_setting_t *group, const char *path, void *base)
 {
-	struct config *c = src->config;
-	int n = config_setting_length(s);
+	return (strcmp(path, "ca") != 0 || config_preset_load(src, group, base)) && config_load_group(src, group, path, base);
+}
+
+static bool load_list(struct config_source *src, const config_setting_t *s, const struct config_key *key, void *where)
+{
+	size_t n = 0, most = (size_t)config_setting_length(s);
+	char *list;
 
 	if (config_setting_type(s) != CONFIG_TYPE_LIST)
 		return wrong_type(src, s, key, "a list of groups: ( { ... }, { ... } )");
-	c->submissions = calloc((size_t)n + 1, sizeof(*c->submissions));
-	if (!c->submissions)
+	list = calloc(most + 1, key->size);
+	if (!list)
 		return no_memory(src);
-	for (int i = 0; i < n; i++) {
-		const config_setting_t *e = config_setting_get_elem(s, (unsigned)i);
-		struct submission *one = &c->submissions[i];
+	memcpy(where, &list, sizeof(list));
+	while (n < most) {
+		const config_setting_t *e = config_setting_get_elem(s, (unsigned)n);
+		char *one = list + n * key->size;
 
-		c->n_submissions++;
+		n++;
+		memcpy((char *)where + sizeof(list), &n, sizeof(n));
 		if (config_setting_type(e) != CONFIG_TYPE_GROUP)
 			return config_bad(src, e, key->path, "expected a list of groups: ( { ... }, { ... } ), found %s in it",
 				type_words(config_setting_type(e)));
-		if (!set_defaults(src, one, "submission.") || !config_load_group(src, e, "submission", one))
+		if (!set_defaults(src, one, key->entry, "") || !load_written(src, e, key->entry, one))
 			return false;
 	}
 	return true;
+}
+
+/* Of which entries a group in a group is: "ca" of "ca.eab"; "" of one in struct config. */
+static const char *entry_of(const char *path)
+{
+	for (size_t i = 0; i < config_keys_count; i++) {
+		const struct config_key *key = &config_keys[i];
+
+		if (key->entry && strncmp(path, key->entry, strlen(key->entry)) == 0 && path[strlen(key->entry)] == '.')
+			return key->entry;
+	}
+	return "";
 }
 
 static bool load_setting(struct config_source *src, const config_setting_t *s, const char *path, const char *group, void *base)
@@ -392,13 +415,17 @@ static bool load_setting(struct config_source *src, const config_setting_t *s, c
 	if (!key)
 		return unknown_key(src, s, group, path);
 	if (key->type == CONFIG_GROUPS)
-		return load_submissions(src, s, key);
+		return load_list(src, s, key, (char *)base + key->offset);
 	if (key->type != CONFIG_GROUP)
 		return config_load_value(src, s, key, (char *)base + key->offset);
 	if (config_setting_type(s) != CONFIG_TYPE_GROUP)
 		return wrong_type(src, s, key, "a group: { ... }");
+	if (key->entry)
+		base = (char *)base + key->offset;
 	snprintf(prefix, sizeof(prefix), "%s.", path);
-	return (!key->optional || set_defaults(src, base, prefix)) && config_load_group(src, s, path, base);
+	if (key->optional && !set_defaults(src, base, entry_of(path), prefix))
+		return false;
+	return load_written(src, s, path, base);
 }
 
 bool config_load_group(struct config_source *src, const config_setting_t *group, const char *path, void *base)
@@ -452,8 +479,8 @@ struct config *config_load(const char *path, struct err *err)
 	atomic_init(&shared->references, 1);
 	config_init(&src.lib);
 	shared->config.path = str_dup(path);
-	ok = (shared->config.path || no_memory(&src)) && config_source_read(&src) && set_defaults(&src, src.config, "")
-		&& config_preset_load(&src) && config_load_group(&src, config_root_setting(&src.lib), "", src.config) && config_rules(&src);
+	ok = (shared->config.path || no_memory(&src)) && config_source_read(&src) && set_defaults(&src, src.config, "", "")
+		&& config_load_group(&src, config_root_setting(&src.lib), "", src.config) && config_rules(&src);
 	config_destroy(&src.lib);
 	if (ok)
 		return &shared->config;
@@ -469,15 +496,43 @@ struct config *config_ref(struct config *c)
 	return c;
 }
 
-static void free_values(void *base, bool of_submission)
+static void free_values(void *base, const char *entry);
+
+static void free_ca(struct ca_config *ca)
+{
+	strlist_clear(&ca->preset_keys);
+	strlist_clear(&ca->preset_overruled);
+	free(ca->preset_file);
+}
+
+static void free_list(const struct config_key *key, void *where)
+{
+	char *list;
+	size_t n;
+
+	memcpy(&list, where, sizeof(list));
+	memcpy(&n, (char *)where + sizeof(list), sizeof(n));
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(key->entry, "ca") == 0)
+			free_ca((struct ca_config *)(void *)(list + i * key->size));
+		free_values(list + i * key->size, key->entry);
+	}
+	free(list);
+}
+
+static void free_values(void *base, const char *entry)
 {
 	for (size_t i = 0; i < config_keys_count; i++) {
 		const struct config_key *key = &config_keys[i];
 		void *where = (char *)base + key->offset;
 
-		if (config_key_of_submission(key) != of_submission)
+		if (!config_key_of(key, entry))
 			continue;
-		if (key->type == CONFIG_TEXTS)
+		if (key->type == CONFIG_GROUPS)
+			free_list(key, where);
+		else if (key->type == CONFIG_GROUP && key->entry)
+			free_values(where, key->entry);
+		else if (key->type == CONFIG_TEXTS)
 			strlist_clear(where);
 		else if (key->type == CONFIG_TEXT || key->type == CONFIG_WORD || key->type == CONFIG_NETWORKS)
 			free(*(void **)where);
@@ -490,14 +545,8 @@ void config_unref(struct config *c)
 
 	if (!c || atomic_fetch_sub(&shared->references, 1) != 1)
 		return;
-	free_values(c, false);
-	for (size_t i = 0; i < c->n_submissions; i++)
-		free_values(&c->submissions[i], true);
-	free(c->submissions);
-	strlist_clear(&c->ca.preset_keys);
-	strlist_clear(&c->ca.preset_overruled);
-	free(c->ca.preset_file);
-	free(c->certificate.name);
+	free_ca(&c->ca);
+	free_values(c, "");
 	free(c->store.group);
 	free(c->path);
 	free(shared);
@@ -508,4 +557,55 @@ bool config_serves(const struct config *c, const char *domain)
 	char name[256];
 
 	return domain_canonical(domain, name) && strlist_has(&c->domains, name);
+}
+
+/* ---- what has a name ----------------------------------------------------------------------------------------------- */
+
+size_t config_cas(const struct config *c)
+{
+	return 1 + c->n_more_cas;
+}
+
+const struct ca_config *config_ca_at(const struct config *c, size_t i)
+{
+	return i == 0 ? &c->ca : &c->more_cas[i - 1];
+}
+
+const struct ca_config *config_ca(const struct config *c, const char *name)
+{
+	for (size_t i = 0; name && i < config_cas(c); i++)
+		if (strcmp(config_ca_at(c, i)->name, name) == 0)
+			return config_ca_at(c, i);
+	return NULL;
+}
+
+size_t config_certificates(const struct config *c)
+{
+	return 1 + c->n_more_certificates;
+}
+
+const struct certificate_profile *config_certificate_at(const struct config *c, size_t i)
+{
+	return i == 0 ? &c->certificate : &c->more_certificates[i - 1];
+}
+
+const struct certificate_profile *config_certificate(const struct config *c, const char *name)
+{
+	for (size_t i = 0; name && i < config_certificates(c); i++)
+		if (strcmp(config_certificate_at(c, i)->name, name) == 0)
+			return config_certificate_at(c, i);
+	return NULL;
+}
+
+const struct rule *config_rule(const struct config *c, const char *name)
+{
+	for (size_t i = 0; name && i < c->n_rules; i++)
+		if (strcmp(c->rules[i].name, name) == 0)
+			return &c->rules[i];
+	return NULL;
+}
+
+const struct ca_config *config_ca_of(const struct config *c, const struct certificate_profile *p)
+{
+	return p->ca ? config_ca(c, p->ca) : &c->ca;
 }

@@ -63,9 +63,8 @@ static bool no_such_preset(struct config_source *src, const config_setting_t *at
 	return false;
 }
 
-static bool find(struct config_source *src, const config_setting_t *at)
+static bool find(struct config_source *src, const config_setting_t *at, struct ca_config *ca)
 {
-	struct ca_config *ca = &src->config->ca;
 	struct buf path = BUF_INIT;
 	bool ok = true;
 
@@ -96,10 +95,9 @@ static bool allowed(struct config_source *preset, const config_setting_t *s, con
 	return config_bad(preset, s, path, "a preset tells how a kind of CA behaves; this key is for the configuration itself to say");
 }
 
-static bool load(struct config_source *src, struct config_source *preset)
+static bool load(struct config_source *src, const config_setting_t *group, struct ca_config *ca, struct config_source *preset)
 {
 	const config_setting_t *all, *s;
-	struct ca_config *ca = &src->config->ca;
 	char path[160];
 
 	if (!config_source_read(preset))
@@ -110,10 +108,10 @@ static bool load(struct config_source *src, struct config_source *preset)
 		snprintf(path, sizeof(path), "ca.%.100s", config_setting_name(s));
 		if (!allowed(preset, s, path))
 			return false;
-		if (!strlist_add(config_lookup(&src->lib, path) ? &ca->preset_overruled : &ca->preset_keys, path))
+		if (!strlist_add(config_setting_get_member(group, config_setting_name(s)) ? &ca->preset_overruled : &ca->preset_keys, path))
 			return err_nomem(src->err, "load configuration");
 	}
-	if (!config_load_group(preset, all, "ca", src->config))
+	if (!config_load_group(preset, all, "ca", ca))
 		return false;
 	if (ca->authentication != CHALLENGE_DKIM_OR_SMIME)
 		return config_bad(preset, config_lookup(&preset->lib, "challenge-authentication"), "ca.challenge-authentication",
@@ -122,19 +120,19 @@ static bool load(struct config_source *src, struct config_source *preset)
 	return true;
 }
 
-bool config_preset_load(struct config_source *src)
+bool config_preset_load(struct config_source *src, const config_setting_t *group, struct ca_config *ca)
 {
-	const config_setting_t *at = config_lookup(&src->lib, "ca.preset");
+	const config_setting_t *at = config_setting_get_member(group, "preset");
 	struct config_source preset = {.err = src->err, .config = src->config};
 	bool ok;
 
 	if (!at)
 		return true;
-	if (!config_load_value(src, at, config_key_find("ca.preset"), &src->config->ca.preset) || !find(src, at))
+	if (!config_load_value(src, at, config_key_find("ca.preset"), &ca->preset) || !find(src, at, ca))
 		return false;
-	preset.path = src->config->ca.preset_file;
+	preset.path = ca->preset_file;
 	config_init(&preset.lib);
-	ok = load(src, &preset);
+	ok = load(src, group, ca, &preset);
 	config_destroy(&preset.lib);
 	return ok;
 }

@@ -49,6 +49,48 @@ static const config_setting_t *submission_at(struct config_source *src, size_t i
 
 #define BAD_SUBMISSION(name, ...) config_bad(src, submission_at(src, i, name), "submission." name, __VA_ARGS__)
 
+/* The group ca or an entry of cas, certificate or an entry of certificates: where its keys stand in the file. */
+struct place {
+	struct config_source *src;
+	const char *entry;   /* "ca": how the key is called in a sentence */
+	char group[40];      /* "cas.[0]": where it is */
+};
+
+static struct place place_of(struct config_source *src, const char *entry, const char *list, size_t i)
+{
+	struct place p = {.src = src, .entry = entry};
+
+	if (i == 0)
+		snprintf(p.group, sizeof(p.group), "%s", entry);
+	else
+		snprintf(p.group, sizeof(p.group), "%s.[%zu]", list, i - 1);
+	return p;
+}
+
+static const config_setting_t *place_setting(const struct place *at, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s.%s", at->group, name);
+	return setting_at(at->src, path);
+}
+
+static bool place_written(const struct place *at, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s.%s", at->group, name);
+	return written(at->src, path);
+}
+
+static const char *place_key(const struct place *at, const char *name, char out[64])
+{
+	snprintf(out, 64, "%s.%s", at->entry, name);
+	return out;
+}
+
+#define BAD_AT(at, name, ...) config_bad((at)->src, place_setting(at, name), place_key(at, name, (char[64]){0}), __VA_ARGS__)
+
 /* 0.0.0.0/0 and ::/0: nobody means the whole Internet when naming peers that are trusted. */
 static bool whole_internet(const struct network *nets, size_t n)
 {
@@ -153,23 +195,8 @@ static bool rules_submissions(struct config_source *src)
 static bool rules_challenge(struct config_source *src)
 {
 	struct config *c = src->config;
-	const struct ca_config *ca = &c->ca;
 	bool redirect = strcmp(c->disposition, "redirect") == 0;
 
-	if (ca->authentication == CHALLENGE_DKIM_OR_SMIME) {
-		if (ca->n_challenge_networks > 0)
-			return BAD("ca.challenge-networks", "only has a meaning with challenge-authentication = \"authserv-id\" or "
-				"\"none-from-network\"; here it would restrict nothing");
-	} else if (ca->n_challenge_networks == 0) {
-		return BAD("ca.challenge-authentication", "needs challenge-networks: which clients may bring such challenges?");
-	} else if (whole_internet(ca->challenge_networks, ca->n_challenge_networks)) {
-		return BAD("ca.challenge-networks", "expected networks of our own, found the whole Internet");
-	}
-	if (ca->authentication == CHALLENGE_AUTHSERV_ID && !ca->authserv_id)
-		return BAD("ca.challenge-authentication",
-			"\"authserv-id\" needs the key authserv-id: whose Authentication-Results are believed?");
-	if (ca->authentication != CHALLENGE_AUTHSERV_ID && ca->authserv_id)
-		return BAD("ca.authserv-id", "only has a meaning with challenge-authentication = \"authserv-id\"");
 	if (redirect && !c->redirect_to)
 		return BAD("challenge.disposition", "\"redirect\" needs redirect-to");
 	if (!redirect && c->redirect_to)
@@ -177,63 +204,218 @@ static bool rules_challenge(struct config_source *src)
 	return true;
 }
 
-static bool rules_ca(struct config_source *src)
+static bool rules_authentication(const struct place *at, const struct ca_config *ca)
 {
-	struct config *c = src->config;
-
-	if (written(src, "ca.eab") && (!c->ca.eab_kid || !c->ca.eab_key_file))
-		return BAD(c->ca.eab_kid ? "ca.eab.key-file" : "ca.eab.kid", "external account binding needs both kid and key-file");
-	if (c->mode == MODE_OBSERVE)
-		return true;
-	if (!written(src, "ca"))
-		return BAD("ca", "mode = \"enroll\" and \"sign\" need a CA: a group ca = { ... };");
-	if (c->ca.driver == CA_DRIVER_EXEC && !c->ca.exec.program)
-		return BAD("ca.exec.program", "driver = \"exec\" needs the program: exec = { program = \"/path\"; };");
-	if (c->ca.driver == CA_DRIVER_EXEC && c->ca.directory_url)
-		return BAD("ca.directory-url", "has no meaning with driver = \"exec\"");
-	if (c->ca.driver == CA_DRIVER_ACME && c->ca.exec.program)
-		return BAD("ca.exec.program", "only has a meaning with driver = \"exec\"");
-	if (c->ca.driver == CA_DRIVER_ACME && !c->ca.directory_url)
-		return BAD("ca.directory-url", "expected the URL of the CA's ACME directory");
-	if (!c->ca.anchor_file)
-		return BAD("ca.anchor-file",
-			"expected a PEM file of the roots that user certificates must chain to; without it every certificate "
-			"would be refused");
+	if (ca->authentication == CHALLENGE_DKIM_OR_SMIME) {
+		if (ca->n_challenge_networks > 0)
+			return BAD_AT(at, "challenge-networks", "only has a meaning with challenge-authentication = \"authserv-id\" or "
+				"\"none-from-network\"; here it would restrict nothing");
+	} else if (ca->n_challenge_networks == 0) {
+		return BAD_AT(at, "challenge-authentication", "needs challenge-networks: which clients may bring such challenges?");
+	} else if (whole_internet(ca->challenge_networks, ca->n_challenge_networks)) {
+		return BAD_AT(at, "challenge-networks", "expected networks of our own, found the whole Internet");
+	}
+	if (ca->authentication == CHALLENGE_AUTHSERV_ID && !ca->authserv_id)
+		return BAD_AT(at, "challenge-authentication",
+			"\"authserv-id\" needs the key authserv-id: whose Authentication-Results are believed?");
+	if (ca->authentication != CHALLENGE_AUTHSERV_ID && ca->authserv_id)
+		return BAD_AT(at, "authserv-id", "only has a meaning with challenge-authentication = \"authserv-id\"");
 	return true;
 }
 
-static bool rules_certificate(struct config_source *src)
+static bool rules_ca(const struct place *at, const struct config *c, const struct ca_config *ca)
+{
+	if (place_written(at, "eab") && (!ca->eab_kid || !ca->eab_key_file))
+		return BAD_AT(at, ca->eab_kid ? "eab.key-file" : "eab.kid", "external account binding needs both kid and key-file");
+	if (c->mode == MODE_OBSERVE)
+		return rules_authentication(at, ca);
+	if (ca->driver == CA_DRIVER_EXEC && !ca->exec.program)
+		return BAD_AT(at, "exec.program", "driver = \"exec\" needs the program: exec = { program = \"/path\"; };");
+	if (ca->driver == CA_DRIVER_EXEC && ca->directory_url)
+		return BAD_AT(at, "directory-url", "has no meaning with driver = \"exec\"");
+	if (ca->driver == CA_DRIVER_ACME && ca->exec.program)
+		return BAD_AT(at, "exec.program", "only has a meaning with driver = \"exec\"");
+	if (ca->driver == CA_DRIVER_ACME && !ca->directory_url)
+		return BAD_AT(at, "directory-url", "expected the URL of the CA's ACME directory");
+	if (!ca->anchor_file)
+		return BAD_AT(at, "anchor-file",
+			"expected a PEM file of the roots that user certificates must chain to; without it every certificate "
+			"would be refused");
+	return rules_authentication(at, ca);
+}
+
+/* One account key for two CAs would tie the two accounts together, and its rotation would break the other. */
+static bool rules_cas(struct config_source *src)
 {
 	struct config *c = src->config;
-	struct certificate_profile *p = &c->certificate;
+
+	if (c->mode != MODE_OBSERVE && !written(src, "ca"))
+		return BAD("ca", "mode = \"enroll\" and \"sign\" need a CA: a group ca = { ... };");
+	for (size_t i = 0; i < config_cas(c); i++) {
+		const struct ca_config *ca = config_ca_at(c, i);
+		struct place at = place_of(src, "ca", "cas", i);
+
+		if (i > 0 && !place_written(&at, "name"))
+			return BAD_AT(&at, "name", "an entry of cas needs a name of its own");
+		for (size_t j = 0; j < i; j++) {
+			const struct ca_config *other = config_ca_at(c, j);
+
+			if (strcmp(other->name, ca->name) == 0)
+				return BAD_AT(&at, "name", "\"%s\" is the name of another CA too", ca->name);
+			if (ca->driver == CA_DRIVER_ACME && other->driver == CA_DRIVER_ACME && strcmp(other->account_key, ca->account_key) == 0)
+				return BAD_AT(&at, "account-key", "is the account key of \"%s\" too; every CA needs a file of its own", other->name);
+		}
+		if (!rules_ca(&at, c, ca))
+			return false;
+	}
+	return true;
+}
+
+static bool name_certificate(struct config_source *src, struct certificate_profile *p)
+{
+	bool private = p->validation == VALIDATION_PRIVATE;
 	char name[64];
 
+	if (p->name)
+		return true;
+	snprintf(name, sizeof(name), "%s%s%s", config_word_name(config_key_find("certificate.validation")->words, (int)p->validation),
+		private ? "" : "-", private ? "" : config_word_name(config_key_find("certificate.generation")->words, (int)p->generation));
+	p->name = str_dup(name);
+	return p->name || err_nomem(src->err, "load configuration");
+}
+
+static bool rules_certificate(const struct place *at, const struct config *c, struct certificate_profile *p)
+{
 	if (p->usage != USAGE_SIGN && !c->decryption)
-		return BAD("certificate.usage",
-			"\"encrypt\" and \"dual\" need decryption = \"exported-keys\" or \"gateway NAME\": who will read "
+		return BAD_AT(at, "usage",
+			"\"encrypt\", \"dual\" and \"split\" need decryption = \"exported-keys\" or \"gateway NAME\": who will read "
 			"mail encrypted to these certificates?");
+	if (p->ca && !config_ca(c, p->ca))
+		return BAD_AT(at, "ca", "there is no CA \"%s\": see ca.name and cas", p->ca);
 	if (p->validation != VALIDATION_PRIVATE) {
 		if (p->policy_oids.n > 0 || p->ekus.n > 0 || p->max_days != 0)
-			return BAD("certificate.validation",
+			return BAD_AT(at, "validation",
 				"policy-oids, ekus and max-days only have a meaning with \"private\"; here they would check "
 				"nothing");
 		if (p->validation != VALIDATION_MAILBOX && c->directory.urls.n == 0)
-			return BAD("certificate.validation",
+			return BAD_AT(at, "validation",
 				"names of people and organizations in certificates come from the directory: set "
 				"directory.urls, or choose \"mailbox\"");
 	} else {
 		if (p->max_days == 0)
 			p->max_days = 825;
 		if (p->ekus.n == 0 && !strlist_add(&p->ekus, "1.3.6.1.5.5.7.3.4"))
-			return err_nomem(src->err, "load configuration");
+			return err_nomem(at->src->err, "load configuration");
 	}
-	snprintf(name, sizeof(name), "%s%s%s", config_word_name(config_key_find("certificate.validation")->words, (int)p->validation),
-		p->validation == VALIDATION_PRIVATE ? "" : "-",
-		p->validation == VALIDATION_PRIVATE
-			? ""
-			: config_word_name(config_key_find("certificate.generation")->words, (int)p->generation));
-	p->name = str_dup(name);
-	return p->name || err_nomem(src->err, "load configuration");
+	if (p->addresses == ADDRESSES_ALL && c->directory.urls.n == 0)
+		return BAD_AT(at, "addresses", "\"all\" needs a directory, which knows them: set directory.urls");
+	if (p->addresses == ADDRESSES_ALL && config_ca_of(c, p)->addresses_per_order < 2)
+		return BAD_AT(at, "addresses", "\"all\" needs a CA that takes several in one order: ca.addresses-per-order of \"%s\" is 1",
+			config_ca_of(c, p)->name);
+	return true;
+}
+
+static bool rules_certificates(struct config_source *src)
+{
+	struct config *c = src->config;
+
+	for (size_t i = 0; i < config_certificates(c); i++) {
+		struct certificate_profile *p = (struct certificate_profile *)(uintptr_t)config_certificate_at(c, i);
+		struct place at = place_of(src, "certificate", "certificates", i);
+
+		if (!name_certificate(src, p))
+			return false;
+		if (strcmp(p->name, CERTIFICATE_NONE) == 0)
+			return BAD_AT(&at, "name", "\"" CERTIFICATE_NONE "\" is what rules call having none");
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(config_certificate_at(c, j)->name, p->name) == 0)
+				return BAD_AT(&at, "name", "\"%s\" is the name of another kind of certificate too; give each entry a name", p->name);
+		if (!rules_certificate(&at, c, p))
+			return false;
+	}
+	return true;
+}
+
+/* ---- rules: who gets what ------------------------------------------------------------------------------------------ */
+
+#define BAD_RULE(name, ...) config_bad(src, rule_at(src, i, name), "rules." name, __VA_ARGS__)
+
+static const config_setting_t *rule_at(struct config_source *src, size_t i, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "rules.[%zu].%s", i, name);
+	return setting_at(src, path);
+}
+
+static bool mta_clients_alone(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_submissions; i++)
+		if (!c->submissions[i].mta_clients)
+			return false;
+	return true;
+}
+
+/* A rule that can never match says something else than was meant. */
+static bool rule_can_match(struct config_source *src, const struct rule *r, size_t i)
+{
+	const struct config *c = src->config;
+
+	for (size_t k = 0; k < r->addresses.n; k++) {
+		const char *domain = strrchr(r->addresses.v[k], '@') + 1;
+
+		if (!config_serves(c, domain))
+			return BAD_RULE("addresses", "\"%s\" is in none of the domains", r->addresses.v[k]);
+		if (r->domains.n > 0 && !strlist_has(&r->domains, domain))
+			return BAD_RULE("addresses", "\"%s\" is in none of this rule's domains, and both conditions have to hold", r->addresses.v[k]);
+	}
+	for (size_t k = 0; k < r->domains.n; k++)
+		if (!config_serves(c, r->domains.v[k]))
+			return BAD_RULE("domains", "\"%s\" is none of the domains that we serve", r->domains.v[k]);
+	if (c->directory.urls.n == 0 && (r->filter || r->groups.n > 0 || r->kinds.n > 0))
+		return BAD_RULE("filter", "filter, groups and kinds ask the directory: set directory.urls");
+	if (i > 0 && config_rule(c, r->name) != r)
+		return BAD_RULE("name", "\"%s\" is the name of another rule too", r->name);
+	return true;
+}
+
+static bool is_everybody(const struct rule *r)
+{
+	return r->addresses.n == 0 && r->domains.n == 0 && !r->filter && r->groups.n == 0 && r->kinds.n == 0;
+}
+
+static bool rules_rule(struct config_source *src, const struct rule *r, size_t i)
+{
+	const struct config *c = src->config;
+	bool none = r->certificate && strcmp(r->certificate, CERTIFICATE_NONE) == 0;
+
+	if (!r->name)
+		return BAD_RULE("name", "expected a name for the log and `enrollctl policy explain`");
+	if (!rule_can_match(src, r, i))
+		return false;
+	if (i + 1 < c->n_rules && is_everybody(r))
+		return BAD_RULE("name", "rule \"%s\" has no condition, so the rules behind it would never be asked; put it last", r->name);
+	if (r->certificate && !none && !config_certificate(c, r->certificate))
+		return BAD_RULE("certificate", "there is no kind of certificate \"%s\": see certificate.name and certificates", r->certificate);
+	if (none && (r->publish || r->sign != SIGN_ALL || r->unsigned_to.n > 0 || r->unsigned_header))
+		return BAD_RULE("certificate", "with \"none\" there is nothing to publish or to sign with: leave publish, sign, unsigned-to and "
+			"unsigned-header out");
+	if (r->no_certificate == NO_CERTIFICATE_TEMPFAIL && (none || !mta_clients_alone(c)))
+		return BAD_RULE("no-certificate", none ? "\"tempfail\" would have mail tried again for ever, as there will be no certificate"
+			: "\"tempfail\" is only for listeners whose clients are MTAs, which try again; some submission has mta-clients = false");
+	if (r->publish && strcmp(r->publish, "none") != 0 && c->directory.urls.n == 0)
+		return BAD_RULE("publish", "\"%s\" needs a directory: set directory.urls", r->publish);
+	if (r->publish && strcmp(r->publish, "none") != 0 && strcmp(c->directory.bind, "anonymous") == 0)
+		return BAD_RULE("publish", "\"%s\" needs a bind that may write", r->publish);
+	return true;
+}
+
+static bool rules_rules(struct config_source *src)
+{
+	for (size_t i = 0; i < src->config->n_rules; i++)
+		if (!rules_rule(src, &src->config->rules[i], i))
+			return false;
+	return true;
 }
 
 /* An address that two entries list is nobody's; that can only be seen when the search looks at every attribute that counts. */
@@ -333,6 +515,6 @@ bool config_rules(struct config_source *src)
 	c->store.group = str_dup(c->users.group);
 	if (!c->store.group)
 		return err_nomem(src->err, "load configuration");
-	return rules_domains(src) && rules_pilot(src) && rules_submissions(src) && rules_ca(src) && rules_challenge(src)
-		&& rules_certificate(src) && rules_directory(src) && rules_milter(src) && rules_dns(src);
+	return rules_domains(src) && rules_pilot(src) && rules_submissions(src) && rules_cas(src) && rules_challenge(src)
+		&& rules_certificates(src) && rules_rules(src) && rules_directory(src) && rules_milter(src) && rules_dns(src);
 }

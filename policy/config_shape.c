@@ -275,6 +275,13 @@ bool shape_decryption(const char *text, struct buf *canonical, const char **expe
 	return strcmp(text, "exported-keys") == 0 || (begins(text, "gateway ") && only(text + strlen("gateway "), "-_.:"));
 }
 
+bool shape_kind(const char *text, struct buf *canonical, const char **expected)
+{
+	(void)canonical;
+	*expected = "\"person\", \"shared\" or \"resource\"";
+	return strcmp(text, "person") == 0 || strcmp(text, "shared") == 0 || strcmp(text, "resource") == 0;
+}
+
 bool shape_token(const char *text, struct buf *canonical, const char **expected)
 {
 	*expected = "a name of letters, digits, '-', '_' and '.'";

@@ -105,65 +105,81 @@ static bool place(json_t *root, const char *path, json_t *value)
 	return json_object_set_new(root, path, value) == 0;
 }
 
-/* All keys of one base; `skip` octets of each path are left off ("submission."). */
-static bool gather(json_t *into, const void *base, bool of_submission)
+static bool gather(json_t *into, const void *base, const char *entry);
+
+static json_t *entries_json(const struct config_key *key, const void *where)
 {
-	size_t skip = of_submission ? strlen("submission.") : 0;
+	json_t *all = json_array();
+	const char *list;
+	size_t n;
+
+	memcpy(&list, where, sizeof(list));
+	memcpy(&n, (const char *)where + sizeof(list), sizeof(n));
+	for (size_t i = 0; i < n; i++) {
+		json_t *one = json_object();
+
+		if (!gather(one, list + i * key->size, key->entry) || json_array_append_new(all, one) != 0) {
+			json_decref(all);
+			return NULL;
+		}
+	}
+	return all;
+}
+
+static json_t *group_json(const struct config_key *key, const void *where)
+{
+	json_t *group = json_object();
+
+	if (gather(group, where, key->entry))
+		return group;
+	json_decref(group);
+	return NULL;
+}
+
+/* All keys of one base; the name of the entry is left off the paths. */
+static bool gather(json_t *into, const void *base, const char *entry)
+{
+	size_t skip = *entry ? strlen(entry) + 1 : 0;
 
 	for (size_t i = 0; i < config_keys_count; i++) {
 		const struct config_key *key = &config_keys[i];
+		const void *where = (const char *)base + key->offset;
 		json_t *value;
 
-		if (key->type == CONFIG_GROUPS && !of_submission)
-			value = json_array();
-		else if (key->type == CONFIG_GROUP || key->type == CONFIG_GROUPS || config_key_of_submission(key) != of_submission)
+		if ((key->type == CONFIG_GROUP && !key->entry) || !config_key_of(key, entry))
 			continue;
+		if (key->type == CONFIG_GROUPS)
+			value = entries_json(key, where);
 		else
-			value = value_json(key, base);
-		if (config_key_is_optional(key) && is_empty(value)) {
+			value = key->type == CONFIG_GROUP ? group_json(key, where) : value_json(key, base);
+		if (value && config_key_is_optional(key) && is_empty(value)) {
 			json_decref(value);
 			continue;
 		}
-		if (!place(into, key->path + skip, value))
+		if (!value || !place(into, key->path + skip, value))
 			return false;
 	}
 	return true;
 }
 
 /* Where values come from that neither the file says nor the programs' own defaults.  No key of the file, so in JSON alone. */
-static bool preset_json(json_t *root, const struct ca_config *ca)
+static bool preset_json(json_t *ca_group, const struct ca_config *ca)
 {
-	return !ca->preset_file || json_object_set_new(root, "from-preset", json_pack("{s:s, s:o, s:o}", "file", ca->preset_file, "keys",
+	return !ca->preset_file || json_object_set_new(ca_group, "from-preset", json_pack("{s:s, s:o, s:o}", "file", ca->preset_file, "keys",
 		texts_json(&ca->preset_keys), "overruled", texts_json(&ca->preset_overruled))) == 0;
-}
-
-static json_t *config_json(const struct config *c)
-{
-	json_t *root = json_object(), *list;
-	bool ok = gather(root, c, false);
-
-	list = json_object_get(root, "submission");
-	for (size_t i = 0; ok && i < c->n_submissions; i++) {
-		json_t *one = json_object();
-
-		ok = gather(one, &c->submissions[i], true);
-		ok = json_array_append_new(list, one) == 0 && ok;
-	}
-	if (ok)
-		return root;
-	json_decref(root);
-	return NULL;
 }
 
 /* ---- JSON to libconfig ------------------------------------------------------------------------------------------- */
 
-static int libconfig_type(const json_t *value)
+static int libconfig_type(const char *name, const json_t *value)
 {
+	const struct config_key *key = name ? config_key_find(name) : NULL;
+
 	switch (json_typeof(value)) {
 	case JSON_OBJECT:
 		return CONFIG_TYPE_GROUP;
 	case JSON_ARRAY:
-		return json_is_object(json_array_get(value, 0)) ? CONFIG_TYPE_LIST : CONFIG_TYPE_ARRAY;
+		return key && key->type == CONFIG_GROUPS ? CONFIG_TYPE_LIST : CONFIG_TYPE_ARRAY;
 	case JSON_INTEGER:
 		return CONFIG_TYPE_INT;
 	case JSON_TRUE:
@@ -183,7 +199,7 @@ static bool copy_setting(config_setting_t *parent, const char *name, json_t *val
 
 	if (json_is_null(value)) /* libconfig has no word for "not set" */
 		return true;
-	s = config_setting_add(parent, name, libconfig_type(value));
+	s = config_setting_add(parent, name, libconfig_type(name, value));
 	if (!s)
 		return false;
 	if (json_is_string(value))
@@ -232,7 +248,7 @@ static void preset_comment(const struct ca_config *ca, struct buf *out)
 {
 	if (!ca->preset_file)
 		return;
-	buf_printf(out, "# from preset %s:", ca->preset_file);
+	buf_printf(out, "# CA %s, from preset %s:", ca->name, ca->preset_file);
 	for (size_t i = 0; i < ca->preset_keys.n; i++)
 		buf_printf(out, "%s %s", i ? "," : "", ca->preset_keys.v[i]);
 	buf_puts(out, ca->preset_keys.n ? "\n" : " nothing\n");
@@ -242,24 +258,32 @@ static void preset_comment(const struct ca_config *ca, struct buf *out)
 		buf_printf(out, "%s %s%s", i ? "," : "", ca->preset_overruled.v[i], i + 1 == ca->preset_overruled.n ? "\n" : "");
 }
 
+static bool presets_json(json_t *root, const struct config *c)
+{
+	bool ok = preset_json(root, &c->ca);
+
+	for (size_t i = 0; ok && i < c->n_more_cas; i++)
+		ok = preset_json(json_array_get(json_object_get(root, "cas"), i), &c->more_cas[i]);
+	return ok;
+}
+
 bool config_show(const struct config *c, bool json, struct buf *out, struct err *err)
 {
-	json_t *tree = config_json(c);
+	json_t *tree = json_object();
 	char *text = NULL;
-	bool ok;
+	bool ok = gather(tree, c, "");
 
-	if (!tree)
-		return err_nomem(err, "show configuration");
-	if (json) {
-		text = preset_json(tree, &c->ca) ? json_dumps(tree, JSON_INDENT(2)) : NULL;
+	if (ok && json) {
+		text = presets_json(tree, c) ? json_dumps(tree, JSON_INDENT(2)) : NULL;
 		ok = text != NULL;
 		if (ok) {
 			buf_puts(out, text);
 			buf_putc(out, '\n');
 		}
 		free(text);
-	} else {
-		preset_comment(&c->ca, out);
+	} else if (ok) {
+		for (size_t i = 0; i < config_cas(c); i++)
+			preset_comment(config_ca_at(c, i), out);
 		ok = write_libconfig(tree, out);
 	}
 	json_decref(tree);

@@ -13,10 +13,18 @@
 
 #define AT(member) offsetof(struct config, member)
 #define IN(member) offsetof(struct submission, member)
+#define CA(member) offsetof(struct ca_config, member)
+#define CERT(member) offsetof(struct certificate_profile, member)
+#define RULE(member) offsetof(struct rule, member)
+#define ENTRIES(list, type, of) .offset = AT(list), .size = sizeof(struct type), .entry = of
 #define COUNT_FOLLOWS(type, list, count) \
-	_Static_assert(offsetof(type, count) == offsetof(type, list) + sizeof(struct network *), "the count follows the list")
+	_Static_assert(offsetof(type, count) == offsetof(type, list) + sizeof(void *), "the count follows the list")
 COUNT_FOLLOWS(struct submission, networks, n_networks);
-COUNT_FOLLOWS(struct config, ca.challenge_networks, ca.n_challenge_networks);
+COUNT_FOLLOWS(struct ca_config, challenge_networks, n_challenge_networks);
+COUNT_FOLLOWS(struct config, submissions, n_submissions);
+COUNT_FOLLOWS(struct config, more_cas, n_more_cas);
+COUNT_FOLLOWS(struct config, more_certificates, n_more_certificates);
+COUNT_FOLLOWS(struct config, rules, n_rules);
 COUNT_FOLLOWS(struct config, milter.tcp_peers, milter.n_tcp_peers);
 _Static_assert(sizeof(enum vouch) == sizeof(int), "enums are written through int");
 
@@ -33,9 +41,12 @@ const struct config_key config_keys[] = {
 	{"pilot.addresses", CONFIG_TEXTS, AT(pilot_addresses), .shape = shape_address_key, .help = "addresses that take part"},
 	{"pilot.group", CONFIG_TEXT, AT(pilot_group), .shape = shape_dn, .help = "members of this directory group take part"},
 	{"cap-per-day", CONFIG_NUMBER, AT(cap_per_day), NULL, "50", 0, 10000000, .help = "orders opened in 24 hours; 0 = no limit"},
+	{"cap-total", CONFIG_NUMBER, AT(cap_total), NULL, "0", 0, 10000000,
+		.help = "addresses that have a certificate or are on the way to one; 0 = no limit"},
 	{"domains", CONFIG_TEXTS, AT(domains), .shape = shape_domain, .help = "domains of our users; mail from others is never touched"},
 
-	{"submission", CONFIG_GROUPS, .help = "how mail of our own users arrives and who vouches for its From; the first match wins"},
+	{"submission", CONFIG_GROUPS, ENTRIES(submissions, submission, "submission"),
+		.help = "how mail of our own users arrives and who vouches for its From; the first match wins"},
 	{"submission.name", CONFIG_TEXT, IN(name), .help = "for the log"},
 	{"submission.daemons", CONFIG_TEXTS, IN(daemons), .help = "values of {daemon_name}; empty = any"},
 	{"submission.networks", CONFIG_NETWORKS, IN(networks), .help = "client networks; empty = any"},
@@ -55,101 +66,137 @@ const struct config_key config_keys[] = {
 	{"submission.secret-file", CONFIG_TEXT, IN(secret_file), .shape = shape_place, .help = "where that secret is"},
 	{"submission.mta-clients", CONFIG_FLAG, IN(mta_clients), NULL, "false", .help = "clients are MTAs, which try again later"},
 
-	{"ca", CONFIG_GROUP, .help = "the CA; needed unless mode = observe"},
-	{"ca.name", CONFIG_TEXT, AT(ca.name), NULL, "ca", .shape = shape_token, .help = "name in logs and in the store"},
-	{"ca.driver", CONFIG_ENUM, AT(ca.driver), WORDS({"acme", CA_DRIVER_ACME}, {"exec", CA_DRIVER_EXEC}), "acme",
+	{"ca", CONFIG_GROUP, .offset = AT(ca), .entry = "ca", .help = "the CA; needed unless mode = observe"},
+	{"ca.name", CONFIG_TEXT, CA(name), NULL, "ca", .shape = shape_token, .help = "name in logs and in the store"},
+	{"ca.driver", CONFIG_ENUM, CA(driver), WORDS({"acme", CA_DRIVER_ACME}, {"exec", CA_DRIVER_EXEC}), "acme",
 		.preset = true, .help = "how the CA is spoken to: ACME (RFC 8555), or a program of yours"},
-	{"ca.preset", CONFIG_TEXT, AT(ca.preset), .shape = shape_preset,
+	{"ca.preset", CONFIG_TEXT, CA(preset), .shape = shape_preset,
 		.help = "a file of defaults for this group: a name in the folder of presets, or a path"},
 	{"ca.exec", CONFIG_GROUP, .help = "the program of driver exec"},
-	{"ca.exec.program", CONFIG_TEXT, AT(ca.exec.program), .shape = shape_path, .help = "its path; it is run once a question"},
-	{"ca.exec.user", CONFIG_TEXT, AT(ca.exec.user), .shape = shape_token, .help = "who it runs as; default: as enrolld"},
-	{"ca.exec.environment", CONFIG_TEXTS, AT(ca.exec.environment), .shape = shape_environment,
+	{"ca.exec.program", CONFIG_TEXT, CA(exec.program), .shape = shape_path, .help = "its path; it is run once a question"},
+	{"ca.exec.user", CONFIG_TEXT, CA(exec.user), .shape = shape_token, .help = "who it runs as; default: as enrolld"},
+	{"ca.exec.environment", CONFIG_TEXTS, CA(exec.environment), .shape = shape_environment,
 		.help = "\"NAME=value\", beside PATH and LANG"},
-	{"ca.exec.timeout-seconds", CONFIG_NUMBER, AT(ca.exec.timeout_seconds), NULL, "60", 1, 240, .help = "of one run"},
-	{"ca.exec.max-output", CONFIG_SIZE, AT(ca.exec.max_output), NULL, "1048576", 4096, 16 * 1024 * 1024, .help = "octets it may answer"},
-	{"ca.directory-url", CONFIG_TEXT, AT(ca.directory_url), .shape = shape_https, .help = "ACME directory"},
-	{"ca.ca-file", CONFIG_TEXT, AT(ca.ca_file), .shape = shape_path, .help = "anchors for its HTTPS; default: the system's"},
-	{"ca.proxy", CONFIG_TEXT, AT(ca.proxy), .shape = shape_proxy,
+	{"ca.exec.timeout-seconds", CONFIG_NUMBER, CA(exec.timeout_seconds), NULL, "60", 1, 240, .help = "of one run"},
+	{"ca.exec.max-output", CONFIG_SIZE, CA(exec.max_output), NULL, "1048576", 4096, 16 * 1024 * 1024, .help = "octets it may answer"},
+	{"ca.directory-url", CONFIG_TEXT, CA(directory_url), .shape = shape_https, .help = "ACME directory"},
+	{"ca.ca-file", CONFIG_TEXT, CA(ca_file), .shape = shape_path, .help = "anchors for its HTTPS; default: the system's"},
+	{"ca.proxy", CONFIG_TEXT, CA(proxy), .shape = shape_proxy,
 		.help = "\"http://HOST:PORT\" or \"direct\"; default: the environment's https_proxy"},
-	{"ca.anchor-file", CONFIG_TEXT, AT(ca.anchor_file), .shape = shape_path, .help = "roots that user certificates must chain to"},
-	{"ca.intermediate-file", CONFIG_TEXT, AT(ca.intermediate_file), .shape = shape_path, .help = "more intermediates for the chain"},
-	{"ca.preferred-issuer", CONFIG_TEXT, AT(ca.preferred_issuer),
+	{"ca.anchor-file", CONFIG_TEXT, CA(anchor_file), .shape = shape_path, .help = "roots that user certificates must chain to"},
+	{"ca.intermediate-file", CONFIG_TEXT, CA(intermediate_file), .shape = shape_path, .help = "more intermediates for the chain"},
+	{"ca.preferred-issuer", CONFIG_TEXT, CA(preferred_issuer),
 		.help = "common name of the root to choose when the CA offers several chains"},
-	{"ca.contact", CONFIG_TEXT, AT(ca.contact), .shape = shape_mailto, .help = "contact of the ACME account, \"mailto:...\""},
-	{"ca.accept-terms", CONFIG_FLAG, AT(ca.accept_terms), NULL, "false",
+	{"ca.contact", CONFIG_TEXT, CA(contact), .shape = shape_mailto, .help = "contact of the ACME account, \"mailto:...\""},
+	{"ca.accept-terms", CONFIG_FLAG, CA(accept_terms), NULL, "false",
 		.help = "the CA's terms of service were read and are accepted"},
-	{"ca.account-key", CONFIG_TEXT, AT(ca.account_key), NULL, "/etc/enroll-milter/account.key", .shape = shape_place,
+	{"ca.account-key", CONFIG_TEXT, CA(account_key), NULL, "/etc/enroll-milter/account.key", .shape = shape_place,
 		.help = "key of the ACME account, made by `enrollctl init`"},
-	{"ca.account-key-type", CONFIG_WORD, AT(ca.account_key_type), key_types, "ec:p256", .help = "its type when it is made"},
+	{"ca.account-key-type", CONFIG_WORD, CA(account_key_type), key_types, "ec:p256", .help = "its type when it is made"},
 	{"ca.eab", CONFIG_GROUP, .optional = true, .help = "external account binding, when the CA asks for one"},
-	{"ca.eab.kid", CONFIG_TEXT, AT(ca.eab_kid), .help = "key identifier given by the CA"},
-	{"ca.eab.key-file", CONFIG_TEXT, AT(ca.eab_key_file), .shape = shape_place, .help = "the MAC key as base64url text"},
-	{"ca.eab.algorithm", CONFIG_WORD, AT(ca.eab_algorithm), WORDS({"HS256", 0}, {"HS384", 0}, {"HS512", 0}), "HS256", .help = "MAC"},
-	{"ca.profile", CONFIG_TEXT, AT(ca.profile), .shape = shape_token, .preset = true,
+	{"ca.eab.kid", CONFIG_TEXT, CA(eab_kid), .help = "key identifier given by the CA"},
+	{"ca.eab.key-file", CONFIG_TEXT, CA(eab_key_file), .shape = shape_place, .help = "the MAC key as base64url text"},
+	{"ca.eab.algorithm", CONFIG_WORD, CA(eab_algorithm), WORDS({"HS256", 0}, {"HS384", 0}, {"HS512", 0}), "HS256", .help = "MAC"},
+	{"ca.profile", CONFIG_TEXT, CA(profile), .shape = shape_token, .preset = true,
 		.help = "ACME profile name, as the CA's directory lists it"},
-	{"ca.token-join", CONFIG_ENUM, AT(ca.token_join), WORDS({"strings", JOIN_STRINGS}, {"decoded", JOIN_DECODED}), "strings",
+	{"ca.token-join", CONFIG_ENUM, CA(token_join), WORDS({"strings", JOIN_STRINGS}, {"decoded", JOIN_DECODED}), "strings",
 		.preset = true, .help = "how the two halves of a challenge token are put together"},
-	{"ca.challenge-trigger", CONFIG_ENUM, AT(ca.trigger),
+	{"ca.challenge-trigger", CONFIG_ENUM, CA(trigger),
 		WORDS({"auto", TRIGGER_AUTO}, {"mail-first", TRIGGER_MAIL_FIRST}, {"post-first", TRIGGER_POST_FIRST}), "auto",
 		.preset = true, .help = "does the CA mail before or after the challenge was POSTed"},
-	{"ca.trigger-grace", CONFIG_NUMBER, AT(ca.trigger_grace), NULL, "60", 0, DAY,
+	{"ca.trigger-grace", CONFIG_NUMBER, CA(trigger_grace), NULL, "60", 0, DAY,
 		.preset = true, .help = "auto: seconds to wait for the mail before the POST"},
-	{"ca.identifier-type", CONFIG_WORD, AT(ca.identifier_type), WORDS({"email", 0}, {"dns", 0}), "email",
+	{"ca.identifier-type", CONFIG_WORD, CA(identifier_type), WORDS({"email", 0}, {"dns", 0}), "email",
 		.preset = true, .help = "type of order identifiers"},
-	{"ca.challenge-authentication", CONFIG_ENUM, AT(ca.authentication),
+	{"ca.challenge-authentication", CONFIG_ENUM, CA(authentication),
 		WORDS({"dkim-or-smime", CHALLENGE_DKIM_OR_SMIME}, {"none-from-network", CHALLENGE_NONE_FROM_NETWORK},
 			{"authserv-id", CHALLENGE_AUTHSERV_ID}), "dkim-or-smime", .preset = true,
 		.help = "why a challenge mail is believed"},
-	{"ca.challenge-networks", CONFIG_NETWORKS, AT(ca.challenge_networks),
+	{"ca.challenge-networks", CONFIG_NETWORKS, CA(challenge_networks),
 		.help = "for authserv-id and none-from-network: the clients that bring it"},
-	{"ca.authserv-id", CONFIG_TEXT, AT(ca.authserv_id), .shape = shape_token, .help = "whose Authentication-Results are believed"},
-	{"ca.challenge-domains", CONFIG_TEXTS, AT(ca.challenge_domains), .shape = shape_domain,
+	{"ca.authserv-id", CONFIG_TEXT, CA(authserv_id), .shape = shape_token, .help = "whose Authentication-Results are believed"},
+	{"ca.challenge-domains", CONFIG_TEXTS, CA(challenge_domains), .shape = shape_domain,
 		.preset = true, .help = "DKIM d= accepted beside the challenge's own From domain"},
-	{"ca.challenge-anchor-file", CONFIG_TEXT, AT(ca.challenge_anchor_file), .shape = shape_path,
+	{"ca.challenge-anchor-file", CONFIG_TEXT, CA(challenge_anchor_file), .shape = shape_path,
 		.help = "roots of S/MIME-signed challenges; without it only DKIM counts"},
-	{"ca.require-auto-submitted", CONFIG_FLAG, AT(ca.require_auto_submitted), NULL, "true",
+	{"ca.require-auto-submitted", CONFIG_FLAG, CA(require_auto_submitted), NULL, "true",
 		.preset = true, .help = "challenges must say Auto-Submitted"},
-	{"ca.challenge-age", CONFIG_NUMBER, AT(ca.challenge_age), NULL, "86400", 60, 30 * DAY,
+	{"ca.challenge-age", CONFIG_NUMBER, CA(challenge_age), NULL, "86400", 60, 30 * DAY,
 		.preset = true, .help = "seconds an order waits for its mail"},
-	{"ca.reply-delay", CONFIG_NUMBER, AT(ca.reply_delay), NULL, "5", 0, DAY, .preset = true,
+	{"ca.reply-delay", CONFIG_NUMBER, CA(reply_delay), NULL, "5", 0, DAY, .preset = true,
 		.help = "seconds between the accepted reply and the POST"},
-	{"ca.replies-per-hour", CONFIG_NUMBER, AT(ca.replies_per_hour), NULL, "6", 1, 1000, .preset = true,
+	{"ca.replies-per-hour", CONFIG_NUMBER, CA(replies_per_hour), NULL, "6", 1, 1000, .preset = true,
 		.help = "replies for one address"},
-	{"ca.poll-seconds", CONFIG_NUMBER, AT(ca.poll_seconds), NULL, "5", 1, DAY,
+	{"ca.poll-seconds", CONFIG_NUMBER, CA(poll_seconds), NULL, "5", 1, DAY,
 		.preset = true, .help = "between polls when the CA names no Retry-After"},
-	{"ca.timeout-seconds", CONFIG_NUMBER, AT(ca.timeout_seconds), NULL, "30", 1, 120, .help = "of one HTTP request"},
-	{"ca.caa", CONFIG_ENUM, AT(ca.caa), WORDS({"enforce", CAA_ENFORCE}, {"report", CAA_REPORT}, {"off", CAA_OFF}), "enforce",
+	{"ca.timeout-seconds", CONFIG_NUMBER, CA(timeout_seconds), NULL, "30", 1, 120, .help = "of one HTTP request"},
+	{"ca.caa", CONFIG_ENUM, CA(caa), WORDS({"enforce", CAA_ENFORCE}, {"report", CAA_REPORT}, {"off", CAA_OFF}), "enforce",
 		.help = "what a CAA record that forbids the CA means"},
-	{"ca.caa-identities", CONFIG_TEXTS, AT(ca.caa_identities), .shape = shape_domain,
+	{"ca.caa-identities", CONFIG_TEXTS, CA(caa_identities), .shape = shape_domain,
 		.preset = true, .help = "the CA's names in CAA records; empty: those its directory names"},
-	{"ca.caa-method", CONFIG_TEXT, AT(ca.caa_method), NULL, "email-reply-00", .shape = shape_token,
+	{"ca.caa-method", CONFIG_TEXT, CA(caa_method), NULL, "email-reply-00", .shape = shape_token,
 		.preset = true, .help = "validation method for CAA"},
-	{"ca.max-orders", CONFIG_NUMBER, AT(ca.max_orders), NULL, "5", 1, 1000, .help = "for one certificate, then an admin has to look"},
-	{"ca.addresses-per-order", CONFIG_NUMBER, AT(ca.addresses_per_order), NULL, "1", 1, 100, .preset = true,
+	{"ca.max-orders", CONFIG_NUMBER, CA(max_orders), NULL, "5", 1, 1000, .help = "for one certificate, then an admin has to look"},
+	{"ca.addresses-per-order", CONFIG_NUMBER, CA(addresses_per_order), NULL, "1", 1, 100, .preset = true,
 		.help = "addresses in one order"},
-	{"ca.orders-per-hour", CONFIG_NUMBER, AT(ca.orders_per_hour), NULL, "0", 0, 10000000, .preset = true, .help = "0 = no limit"},
-	{"ca.orders-in-flight", CONFIG_NUMBER, AT(ca.orders_in_flight), NULL, "500", 0, 10000000,
+	{"ca.orders-per-hour", CONFIG_NUMBER, CA(orders_per_hour), NULL, "0", 0, 10000000, .preset = true, .help = "0 = no limit"},
+	{"ca.orders-in-flight", CONFIG_NUMBER, CA(orders_in_flight), NULL, "500", 0, 10000000,
 		.preset = true, .help = "orders opened and not ended; 0 = no limit"},
-	{"ca.connections", CONFIG_NUMBER, AT(ca.connections), NULL, "4", 1, 64, .preset = true, .help = "requests to the CA at one time"},
+	{"ca.connections", CONFIG_NUMBER, CA(connections), NULL, "4", 1, 64, .preset = true, .help = "requests to the CA at one time"},
 
-	{"certificate", CONFIG_GROUP, .help = "what is asked for"},
-	{"certificate.validation", CONFIG_ENUM, AT(certificate.validation),
+	{"cas", CONFIG_GROUPS, ENTRIES(more_cas, ca_config, "ca"), .help = "more CAs: entries with the keys of ca, each with a name"},
+
+	{"certificate", CONFIG_GROUP, .offset = AT(certificate), .entry = "certificate", .help = "what is asked for"},
+	{"certificate.name", CONFIG_TEXT, CERT(name), .shape = shape_token,
+		.help = "name of this kind of certificate; default: validation-generation"},
+	{"certificate.ca", CONFIG_TEXT, CERT(ca), .shape = shape_token, .help = "name of the CA it comes from; default: that of the group ca"},
+	{"certificate.ca-profile", CONFIG_TEXT, CERT(ca_profile), .shape = shape_token,
+		.help = "ACME profile name for this kind; default: ca.profile"},
+	{"certificate.addresses", CONFIG_ENUM, CERT(addresses), WORDS({"one", ADDRESSES_ONE}, {"all", ADDRESSES_ALL}), "one",
+		.help = "one address a certificate, or all of a person's in one, as many as ca.addresses-per-order"},
+	{"certificate.validation", CONFIG_ENUM, CERT(validation),
 		WORDS({"mailbox", VALIDATION_MAILBOX}, {"organization", VALIDATION_ORGANIZATION}, {"sponsor", VALIDATION_SPONSOR},
 			{"individual", VALIDATION_INDIVIDUAL}, {"private", VALIDATION_PRIVATE}), "mailbox",
 		.help = "validation type of the S/MIME Baseline Requirements, or private for an internal CA"},
-	{"certificate.generation", CONFIG_ENUM, AT(certificate.generation),
+	{"certificate.generation", CONFIG_ENUM, CERT(generation),
 		WORDS({"strict", GENERATION_STRICT}, {"multipurpose", GENERATION_MULTIPURPOSE}), "strict",
 		.help = "of no meaning for private"},
-	{"certificate.usage", CONFIG_ENUM, AT(certificate.usage),
-		WORDS({"sign", USAGE_SIGN}, {"encrypt", USAGE_ENCRYPT}, {"dual", USAGE_DUAL}), "sign",
-		.help = "encrypt and dual only with decryption"},
-	{"certificate.key-type", CONFIG_WORD, AT(certificate.key_type), key_types, "rsa:2048", .help = "of user keys"},
-	{"certificate.policy-oids", CONFIG_TEXTS, AT(certificate.policy_oids), .shape = shape_oid,
+	{"certificate.usage", CONFIG_ENUM, CERT(usage),
+		WORDS({"sign", USAGE_SIGN}, {"encrypt", USAGE_ENCRYPT}, {"dual", USAGE_DUAL}, {"split", USAGE_SPLIT}), "sign",
+		.help = "split: one for signing and one for encryption; all but sign only with decryption"},
+	{"certificate.key-type", CONFIG_WORD, CERT(key_type), key_types, "rsa:2048", .help = "of user keys"},
+	{"certificate.policy-oids", CONFIG_TEXTS, CERT(policy_oids), .shape = shape_oid,
 		.help = "private: one of them must be in the certificate; empty = any"},
-	{"certificate.ekus", CONFIG_TEXTS, AT(certificate.ekus), .shape = shape_oid,
+	{"certificate.ekus", CONFIG_TEXTS, CERT(ekus), .shape = shape_oid,
 		.help = "private: these must be in the certificate; empty: emailProtection"},
-	{"certificate.max-days", CONFIG_NUMBER, AT(certificate.max_days), NULL, "0", 0, 36500, .help = "private: longest life; 0 = 825"},
+	{"certificate.max-days", CONFIG_NUMBER, CERT(max_days), NULL, "0", 0, 36500, .help = "private: longest life; 0 = 825"},
+
+	{"certificates", CONFIG_GROUPS, ENTRIES(more_certificates, certificate_profile, "certificate"),
+		.help = "more kinds of certificates, for rules: entries with the keys of certificate, each with a name"},
+
+	{"rules", CONFIG_GROUPS, ENTRIES(rules, rule, "rules"),
+		.help = "who gets which certificate and when mail is signed; the first entry whose conditions all hold"},
+	{"rules.name", CONFIG_TEXT, RULE(name), .shape = shape_token, .help = "for the log and `policy explain`"},
+	{"rules.addresses", CONFIG_TEXTS, RULE(addresses), .shape = shape_address_key, .help = "condition: one of these addresses"},
+	{"rules.domains", CONFIG_TEXTS, RULE(domains), .shape = shape_domain, .help = "condition: an address in one of these domains"},
+	{"rules.filter", CONFIG_TEXT, RULE(filter), .shape = shape_filter, .help = "condition: its directory entry matches"},
+	{"rules.groups", CONFIG_TEXTS, RULE(groups), .shape = shape_dn, .help = "condition: its entry is in one of these directory groups"},
+	{"rules.kinds", CONFIG_TEXTS, RULE(kinds), .shape = shape_kind, .help = "condition: \"person\", \"shared\" or \"resource\""},
+	{"rules.certificate", CONFIG_TEXT, RULE(certificate), .shape = shape_token,
+		.help = "name of the kind of certificate, or \"none\"; default: that of the group certificate"},
+	{"rules.no-certificate", CONFIG_ENUM, RULE(no_certificate),
+		WORDS({"as-configured", NO_CERTIFICATE_AS_CONFIGURED}, {"pass", NO_CERTIFICATE_PASS}, {"reject", NO_CERTIFICATE_REJECT},
+			{"hold", NO_CERTIFICATE_HOLD}, {"tempfail", NO_CERTIFICATE_TEMPFAIL}), "as-configured",
+		.help = "mail of such a sender without a certificate; default: the key no-certificate"},
+	{"rules.publish", CONFIG_WORD, RULE(publish), WORDS({"required", 0}, {"best-effort", 0}, {"none", 0}),
+		.help = "default: directory.publish"},
+	{"rules.sign", CONFIG_ENUM, RULE(sign),
+		WORDS({"all", SIGN_ALL}, {"outgoing", SIGN_OUTGOING}, {"internal", SIGN_INTERNAL}, {"none", SIGN_NONE}), "all",
+		.help = "which mail: all, with a recipient outside our domains, with none outside, or none"},
+	{"rules.unsigned-to", CONFIG_TEXTS, RULE(unsigned_to), .shape = shape_domain,
+		.help = "mail whose recipients are all in these domains is not signed"},
+	{"rules.unsigned-header", CONFIG_TEXT, RULE(unsigned_header), .shape = shape_header_name,
+		.help = "mail with this field is not signed: the author's choice"},
 
 	{"decryption", CONFIG_TEXT, AT(decryption), .shape = shape_decryption,
 		.help = "who can read mail encrypted to these certificates: \"exported-keys\" or \"gateway NAME\""},
@@ -290,9 +337,16 @@ const char *config_key_name(const struct config_key *key)
 	return dot ? dot + 1 : key->path;
 }
 
-bool config_key_of_submission(const struct config_key *key)
+bool config_key_of(const struct config_key *key, const char *entry)
 {
-	return strncmp(key->path, "submission.", strlen("submission.")) == 0;
+	size_t len = strlen(entry);
+
+	if (len > 0)
+		return strncmp(key->path, entry, len) == 0 && key->path[len] == '.';
+	for (size_t i = 0; i < config_keys_count; i++)
+		if (config_keys[i].entry && config_key_of(key, config_keys[i].entry))
+			return false;
+	return true;
 }
 
 bool config_key_is_optional(const struct config_key *key)

@@ -14,7 +14,7 @@
 
 enum config_type {
 	CONFIG_GROUP,    /* { ... }; holds no value itself */
-	CONFIG_GROUPS,   /* ( { ... }, { ... } ): the submission list, the only one */
+	CONFIG_GROUPS,   /* ( { ... }, { ... } ): a pointer to structs, and right behind it size_t, how many */
 	CONFIG_TEXT,     /* char * */
 	CONFIG_WORD,     /* char *, one of words */
 	CONFIG_ENUM,     /* an enum, one of words */
@@ -35,13 +35,16 @@ struct config_word {
 typedef bool config_shape(const char *text, struct buf *canonical, const char **expected);
 
 struct config_key {
-	const char *path;              /* "ca.eab.kid"; keys of submission entries begin with "submission." */
+	const char *path;              /* "ca.eab.kid"; keys of the entries of a list begin with its `entry` */
 	enum config_type type;
-	size_t offset;                 /* in struct config, or in struct submission */
+	size_t offset;                 /* in struct config, or in the struct that its group or the entries of its list are */
 	const struct config_word *words; /* closed by a NULL word */
 	const char *fallback;          /* the default as it would be written; NULL = none */
 	unsigned min, max;             /* of numbers */
 	config_shape *shape;
+	size_t size;                   /* lists: of one entry */
+	const char *entry;             /* lists, and groups that are structs of their own: how the paths of the keys in there begin; those of
+	                                * `cas` with "ca", as its entries are what ca is */
 	bool optional;                 /* groups: defaults inside count only when the group is written */
 	bool preset;                   /* a preset (ca.preset) may set it: it tells how a CA behaves, not which one or on what terms */
 	const char *help;
@@ -53,7 +56,8 @@ extern const size_t config_keys_count;
 /* The row of this path; NULL when there is none. */
 const struct config_key *config_key_find(const char *path);
 const char *config_key_name(const struct config_key *key); /* last part of its path */
-bool config_key_of_submission(const struct config_key *key);
+/* Is its offset one in the struct of these entries ("ca", "rules"...); "": in struct config? */
+bool config_key_of(const struct config_key *key, const char *entry);
 /* Is it inside a group whose row is marked optional? */
 bool config_key_is_optional(const struct config_key *key);
 /* "strings" or "decoded": all words of a key, quoted, as they stand in a sentence. */
@@ -87,6 +91,7 @@ bool shape_dns_server(const char *text, struct buf *canonical, const char **expe
 bool shape_dns_stub(const char *text, struct buf *canonical, const char **expected);
 bool shape_decryption(const char *text, struct buf *canonical, const char **expected);
 bool shape_token(const char *text, struct buf *canonical, const char **expected);
+bool shape_kind(const char *text, struct buf *canonical, const char **expected);
 
 /* One loading. */
 struct config_source {
@@ -101,8 +106,9 @@ bool config_source_read(struct config_source *src) BASE_MUST_CHECK;
 /* One value, or everything that stands in a group (`path`: the group's, "" = the file), through the table. */
 bool config_load_value(struct config_source *src, const config_setting_t *s, const struct config_key *key, void *where) BASE_MUST_CHECK;
 bool config_load_group(struct config_source *src, const config_setting_t *group, const char *path, void *base) BASE_MUST_CHECK;
-/* What ca.preset names (config_preset.c): loaded before the file's own settings, which so come to stand above it. */
-bool config_preset_load(struct config_source *src) BASE_MUST_CHECK;
+/* What the key preset of this group (ca, or an entry of cas) names (config_preset.c): loaded before the group's own settings, which so come
+ * to stand above it. */
+bool config_preset_load(struct config_source *src, const config_setting_t *group, struct ca_config *ca) BASE_MUST_CHECK;
 
 /* Fill the error "FILE:LINE: KEY: ..." from a setting (NULL: the file as a whole) and return false. */
 bool config_bad(struct config_source *src, const config_setting_t *at, const char *key, const char *fmt, ...) BASE_PRINTF(4, 5);

@@ -47,9 +47,9 @@ static bool has_text(const char *s)
 }
 
 /* What the asked-for type of certificate says about a person must be in the directory. */
-static enum eligibility decide_names(const struct config *c, const struct eligibility_facts *f, struct err *err)
+static enum eligibility decide_names(const struct decision *d, const struct eligibility_facts *f, struct err *err)
 {
-	enum validation v = c->certificate.validation;
+	enum validation v = d->certificate->validation;
 
 	if (v == VALIDATION_MAILBOX || v == VALIDATION_PRIVATE)
 		return ELIGIBLE;
@@ -69,10 +69,10 @@ static enum eligibility decide_names(const struct config *c, const struct eligib
 	return ELIGIBLE;
 }
 
-static enum eligibility decide_owner(const struct config *c, const struct eligibility_facts *f, struct err *err)
+static enum eligibility decide_owner(const struct decision *d, const struct eligibility_facts *f, struct err *err)
 {
 	if (!f->has_directory)
-		return decide_names(c, f, err);
+		return decide_names(d, f, err);
 	if (f->found == DIRECTORY_SEVERAL)
 		return refuse(err, ERR_POLICY, f->address,
 			"several directory entries list it as their own mail, so it is owned by nobody; leave it on one entry, "
@@ -87,10 +87,35 @@ static enum eligibility decide_owner(const struct config *c, const struct eligib
 		return refuse(err, ERR_POLICY, f->address,
 			"its directory entry is disabled (directory.disabled-filter); enable it there, and then run `enrollctl "
 			"retry`, or leave it as it is for somebody who left");
-	return decide_names(c, f, err);
+	return decide_names(d, f, err);
 }
 
-enum eligibility eligibility_decide(const struct config *c, const struct eligibility_facts *f, struct err *err)
+/* What is counted lets this one wait; it goes on by itself when there is room. */
+static enum eligibility decide_caps(const struct config *c, const struct eligibility_facts *f, struct err *err)
+{
+	if (c->cap_total > 0 && !f->has_certificate && f->enrolled >= c->cap_total)
+		err_set(err, ERR_POLICY, OP, f->address,
+			"%zu addresses have a certificate or are on the way to one, cap-total is %u; raise cap-total", f->enrolled, c->cap_total);
+	else if (c->cap_per_day > 0 && f->orders_today >= c->cap_per_day)
+		err_set(err, ERR_POLICY, OP, f->address,
+			"%zu orders were opened in 24 hours, cap-per-day is %u; it goes on by itself, or raise cap-per-day",
+			f->orders_today, c->cap_per_day);
+	else
+		return ELIGIBLE;
+	if (err != NULL)
+		err->retry_at = f->now + CAP_RETRY;
+	return ELIGIBLE_LATER;
+}
+
+static enum eligibility excluded(const struct decision *d, const struct eligibility_facts *f, struct err *err)
+{
+	err_set(err, ERR_POLICY, OP, f->address, "rule \"%s\" says certificate = \"" CERTIFICATE_NONE "\": it gets none", d->rule->name);
+	if (err != NULL)
+		snprintf(err->type, sizeof err->type, "%s", ELIGIBILITY_EXCLUDED);
+	return NOT_ELIGIBLE;
+}
+
+enum eligibility eligibility_decide(const struct config *c, const struct decision *d, const struct eligibility_facts *f, struct err *err)
 {
 	struct address address;
 	enum eligibility owner;
@@ -100,7 +125,9 @@ enum eligibility eligibility_decide(const struct config *c, const struct eligibi
 	if (!config_serves(c, address.domain))
 		return refuse(err, ERR_CONFIG, f->address,
 			"its domain is none that we serve; add it to `domains` in the configuration if it is yours");
-	owner = decide_owner(c, f, err);
+	if (d->certificate == NULL)
+		return excluded(d, f, err);
+	owner = decide_owner(d, f, err);
 	if (owner != ELIGIBLE)
 		return owner;
 	if (!eligibility_pilot(c, f->address, f->in_pilot_group))
@@ -112,13 +139,5 @@ enum eligibility eligibility_decide(const struct config *c, const struct eligibi
 			"mode = \"observe\": it would be enrolled, but nothing is ordered; set mode = \"enroll\" or \"sign\"");
 	if (f->paused)
 		return later(err, f->address, f->now + PAUSE_RETRY, "an admin paused the gateway; run `enrollctl resume` to go on");
-	if (c->cap_per_day > 0 && f->orders_today >= c->cap_per_day) {
-		err_set(err, ERR_POLICY, OP, f->address,
-			"%zu orders were opened in 24 hours, cap-per-day is %u; it goes on by itself, or raise cap-per-day",
-			f->orders_today, c->cap_per_day);
-		if (err != NULL)
-			err->retry_at = f->now + CAP_RETRY;
-		return ELIGIBLE_LATER;
-	}
-	return ELIGIBLE;
+	return decide_caps(c, f, err);
 }

@@ -96,9 +96,17 @@ struct ca_config {
 
 enum validation { VALIDATION_MAILBOX = 1, VALIDATION_ORGANIZATION, VALIDATION_SPONSOR, VALIDATION_INDIVIDUAL, VALIDATION_PRIVATE };
 enum generation { GENERATION_LEGACY = 1, GENERATION_MULTIPURPOSE, GENERATION_STRICT };
-enum usage { USAGE_SIGN, USAGE_ENCRYPT, USAGE_DUAL };
+/* SPLIT: two certificates with two keys, one to sign with and one to be encrypted to; each is an enrollment of its own, of usage SIGN and
+ * ENCRYPT (profile_for). */
+enum usage { USAGE_SIGN, USAGE_ENCRYPT, USAGE_DUAL, USAGE_SPLIT };
+enum addresses { ADDRESSES_ONE, ADDRESSES_ALL };
 
+/* One kind of certificate: the group `certificate`, or an entry of `certificates`. */
 struct certificate_profile {
+	char *name;                     /* "mailbox-strict", "private": from validation and generation when the configuration names none */
+	char *ca;                       /* name of its CA; NULL = the group `ca` */
+	char *ca_profile;               /* ACME profile name for this kind; NULL = ca.profile */
+	enum addresses addresses;       /* ALL: one certificate with all addresses of a person, as many as ca.addresses-per-order */
 	enum validation validation;
 	enum generation generation;     /* of no meaning for private */
 	enum usage usage;
@@ -106,21 +114,44 @@ struct certificate_profile {
 	struct strlist policy_oids;     /* private: one of them must be there; empty = any */
 	struct strlist ekus;            /* private: OIDs that must be there; default emailProtection */
 	unsigned max_days;              /* private: longest life; 0 = 825 */
-	char *name;                     /* derived: "mailbox-strict", "private" */
 };
 
-enum no_certificate { NO_CERTIFICATE_PASS, NO_CERTIFICATE_REJECT, NO_CERTIFICATE_HOLD, NO_CERTIFICATE_TEMPFAIL };
+enum no_certificate { NO_CERTIFICATE_AS_CONFIGURED, NO_CERTIFICATE_PASS, NO_CERTIFICATE_REJECT, NO_CERTIFICATE_HOLD, NO_CERTIFICATE_TEMPFAIL };
 enum on_error { ON_ERROR_PASS, ON_ERROR_TEMPFAIL };
+
+/* By where a mail goes: OUTGOING, at least one recipient is in no domain of ours; INTERNAL, all of them are. */
+enum rule_sign { SIGN_ALL, SIGN_OUTGOING, SIGN_INTERNAL, SIGN_NONE };
+#define CERTIFICATE_NONE "none"
+
+/* An entry of `rules`: the first whose conditions all hold decides about an address.  A condition that is not given holds. */
+struct rule {
+	char *name;                     /* for the log, the store and `policy explain` */
+	struct strlist addresses;       /* address keys */
+	struct strlist domains;         /* A-labels */
+	char *filter;                   /* the directory entry matches it */
+	struct strlist groups;          /* it is in one of these groups */
+	struct strlist kinds;           /* "person", "shared", "resource" */
+	char *certificate;              /* which kind of certificate; "none"; NULL = the group `certificate` */
+	enum no_certificate no_certificate; /* NO_CERTIFICATE_AS_CONFIGURED = the configuration's */
+	char *publish;                  /* "required"...; NULL = directory.publish */
+	enum rule_sign sign;
+	struct strlist unsigned_to;     /* mail that goes to these domains alone is not signed */
+	char *unsigned_header;          /* mail with this field is not signed: the author's choice */
+};
 
 struct config {
 	enum config_mode mode;
 	struct strlist pilot_addresses; /* address keys */
 	char *pilot_group;
 	unsigned cap_per_day;           /* orders; default 50, 0 = none */
+	unsigned cap_total;             /* addresses with a certificate, or on the way to one; 0 = no limit */
 	struct strlist domains;         /* A-labels */
 	struct submission *submissions; size_t n_submissions;
-	struct ca_config ca;
-	struct certificate_profile certificate;
+	struct ca_config ca;            /* the CA of every certificate that names no other */
+	struct ca_config *more_cas; size_t n_more_cas;
+	struct certificate_profile certificate; /* what everybody gets whom no rule gives another */
+	struct certificate_profile *more_certificates; size_t n_more_certificates;
+	struct rule *rules; size_t n_rules;
 	char *decryption;               /* NULL, "exported-keys" or "gateway NAME" */
 	struct directory_settings directory;
 	struct dns_settings dns;
@@ -167,12 +198,55 @@ bool config_show(const struct config *c, bool json, struct buf *out, struct err 
 void config_describe(struct buf *out);
 bool config_serves(const struct config *c, const char *domain);
 
+/* By name; NULL when there is none.  The group's own count as the first of the list; `i` up to what config_cas, config_certificates say. */
+const struct ca_config *config_ca(const struct config *c, const char *name);
+size_t config_cas(const struct config *c);
+const struct ca_config *config_ca_at(const struct config *c, size_t i);
+const struct certificate_profile *config_certificate(const struct config *c, const char *name);
+size_t config_certificates(const struct config *c);
+const struct certificate_profile *config_certificate_at(const struct config *c, size_t i);
+const struct rule *config_rule(const struct config *c, const char *name); /* NULL too for a NULL name */
+/* The CA that a kind of certificate comes from. */
+const struct ca_config *config_ca_of(const struct config *c, const struct certificate_profile *p);
+
 /* Envelope senders of replies, local+eNN-TOKEN@domain of reply.report-address: written by enrolld, read by the inbound instance. */
 #define REPORT_TOKEN_SIZE 33 /* 32 lower-case hex digits */
 void report_token_new(char token[REPORT_TOKEN_SIZE]);
 bool report_address_write(char out[ADDRESS_MAX], const char *report_address, int64_t enrollment, const char *token) BASE_MUST_CHECK;
 /* false when `recipient` is no such address, or report_address is NULL. */
 bool report_address_read(const char *recipient, const char *report_address, int64_t *enrollment, char token[REPORT_TOKEN_SIZE]);
+
+/* ---- rules: who gets which certificate, and which mail is signed with it ------------------------------------------------ */
+
+/* How the conditions filter and groups are asked: does the entry with this address match, is it in the group?  false with err when nobody
+ * can say now. */
+struct rules_directory {
+	void *context;
+	bool (*matches)(void *context, const char *address, const char *filter, bool *yes, struct err *err);
+	bool (*in_group)(void *context, const char *address, const char *group, bool *yes, struct err *err);
+};
+struct rules_facts {
+	const char *address;                    /* canonical */
+	const struct directory_person *person;  /* NULL when there is no directory, or not exactly one entry */
+};
+/* The first rule that is about this address; *rule is NULL when none is, and all is as the configuration says.  `directory` NULL: the mail
+ * path, which has no time for it; *rule is then NULL too when a rule on the way would have to ask.  `why` (may be NULL) gets a
+ * line for each rule before it: which condition did not hold. */
+bool rules_find(const struct config *c, const struct rules_facts *facts, const struct rules_directory *directory, const struct rule **rule,
+	struct buf *why, struct err *err) BASE_MUST_CHECK;
+
+/* What follows from a rule (NULL: from none having matched).  All borrowed from the configuration. */
+struct decision {
+	const struct rule *rule;
+	const struct certificate_profile *certificate; /* NULL: no certificate for this address */
+	const struct ca_config *ca;                    /* NULL with it */
+	enum no_certificate no_certificate;
+	const char *publish;
+};
+void rules_follow(const struct config *c, const struct rule *rule, struct decision *out);
+
+/* Is mail to these recipients (bare addresses) signed by this rule?  Otherwise *why (static text).  unsigned-header is for the caller to look at. */
+bool rules_sign(const struct config *c, const struct rule *rule, const struct strlist *recipients, const char **why);
 
 /* ---- eligibility: may this address have a certificate now ------------------------------------------------------------ */
 
@@ -184,11 +258,15 @@ struct eligibility_facts {
 	bool has_directory;
 	bool in_pilot_group;                    /* looked up by the caller when config->pilot_group is set */
 	size_t orders_today;
+	bool has_certificate;                   /* it counts among `enrolled` already */
+	size_t enrolled;                        /* addresses that have a certificate or are on the way to one */
 	bool paused;
 	time_t now;
 };
-/* Pure.  `err` gets class, sentence and retry_at for the two other answers. */
-enum eligibility eligibility_decide(const struct config *c, const struct eligibility_facts *f, struct err *err);
+/* Pure.  `d` is what rules_follow said of the address.  `err` gets class, sentence and retry_at for the two other answers. */
+enum eligibility eligibility_decide(const struct config *c, const struct decision *d, const struct eligibility_facts *f, struct err *err);
+/* The class of err for an address that a rule keeps from having a certificate. */
+#define ELIGIBILITY_EXCLUDED "excluded" /* err.type */
 /* In the pilot (or no pilot configured)? */
 bool eligibility_pilot(const struct config *c, const char *address, bool in_pilot_group);
 
@@ -214,7 +292,9 @@ enum caa_decision caa_decide(const struct dns_rdata *records, size_t n, const st
 
 /* ---- profile: what to ask for ---------------------------------------------------------------------------------------- */
 
-/* A new key of config->certificate.key_type. */
+/* The kind of certificate as one of its enrollments sees it: a copy (of pointers) with this usage in the place of SPLIT. */
+struct certificate_profile profile_for(const struct certificate_profile *p, const char *usage);
+/* A new key of p->key_type. */
 EVP_PKEY *profile_key_new(const struct certificate_profile *p, struct err *err);
 /* PKCS#10 (RFC 2986) for these addresses: SAN rfc822Name (SmtpUTF8Mailbox, RFC 9598, for non-ASCII local parts), keyUsage request
  * by usage, EKU emailProtection, empty subject for mailbox validation, the directory's attributes otherwise. DER. */

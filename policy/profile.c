@@ -28,7 +28,7 @@ static const char *const validation_names[] = {[VALIDATION_MAILBOX] = "mailbox",
 	[VALIDATION_PRIVATE] = "private"};
 static const char *const generation_names[] = {
 	[GENERATION_LEGACY] = "legacy", [GENERATION_MULTIPURPOSE] = "multipurpose", [GENERATION_STRICT] = "strict"};
-static const char *const usage_names[] = {[USAGE_SIGN] = "sign", [USAGE_ENCRYPT] = "encrypt", [USAGE_DUAL] = "dual"};
+static const char *const usage_names[] = {[USAGE_SIGN] = "sign", [USAGE_ENCRYPT] = "encrypt", [USAGE_DUAL] = "dual", [USAGE_SPLIT] = "split"};
 
 const char *validation_name(enum validation v)
 {
@@ -42,7 +42,16 @@ const char *generation_name(enum generation g)
 
 const char *usage_name(enum usage u)
 {
-	return u <= USAGE_DUAL ? usage_names[u] : "unknown";
+	return u <= USAGE_SPLIT ? usage_names[u] : "unknown";
+}
+
+struct certificate_profile profile_for(const struct certificate_profile *p, const char *usage)
+{
+	struct certificate_profile one = *p;
+
+	if (p->usage == USAGE_SPLIT)
+		one.usage = usage && strcmp(usage, usage_name(USAGE_ENCRYPT)) == 0 ? USAGE_ENCRYPT : USAGE_SIGN;
+	return one;
 }
 
 const char *profile_policy_oid(const struct certificate_profile *p)

@@ -83,7 +83,7 @@ bool store_certificates_of(struct store *store, int64_t enrollment_id, struct st
 
 /* Every row of the address, the open and newest one first; its active certificate and key beside it where there are any.  During a
  * renewal the row's certificate_id is the new one already, so the active one is found by its status. */
-static const char sql_credential[] = "SELECT e.id, e.state, e.disabled, e.usage, c.id, k.wrapped, c.der, c.chain"
+static const char sql_credential[] = "SELECT e.id, e.state, e.disabled, e.usage, c.id, k.wrapped, c.der, c.chain, e.rule"
 				     " FROM enrollments e LEFT JOIN certificates c ON c.enrollment_id = e.id AND c.status = 'active' LEFT "
 				     "JOIN user_keys k ON k.id = c.key_id"
 				     " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1)"
@@ -116,9 +116,11 @@ static bool state_forbids(enum enrollment_state state)
 
 static bool read_credential(struct rows *r, enum enrollment_state state, struct store_credential *out)
 {
+	free(out->rule);
 	memset(out, 0, sizeof(*out));
 	out->enrollment_id = rows_int(r, 0);
 	out->state = state;
+	out->rule = rows_text(r, 8);
 	out->certificate_id = rows_int(r, 4);
 	out->wrapped = rows_blob(r, 5, &out->wrapped_len);
 	out->der = rows_blob(r, 6, &out->der_len);
@@ -143,8 +145,11 @@ static void consider(struct rows *r, struct store_credential *out, bool *found, 
 		if (!*found)
 			store_credential_clear(out);
 	}
-	if (*why == NULL)
+	if (*why == NULL) {
 		*why = why_not(state);
+		if (!*found)
+			out->rule = rows_text(r, 8);
+	}
 }
 
 bool store_credential_find(
@@ -155,6 +160,7 @@ bool store_credential_find(
 	struct rows r;
 	bool ok = false, disabled = false;
 
+	memset(out, 0, sizeof(*out));
 	*found = false;
 	*why = NULL;
 	if (!address_key_of(address, key, err))

@@ -39,7 +39,7 @@ bool store_challenge_awaited(struct store *store, const char *address, struct aw
 		return false;
 	if (tx_begin(&tx, store, TX_READ, MAY_INBOUND | MAY_ENROLLD | MAY_ADMIN, "find awaited challenge", err)) {
 		if (rows_open(&r, &tx,
-			    "SELECT e.id, e.challenge_from, e.ordered_at FROM enrollments e"
+			    "SELECT e.id, e.challenge_from, e.ordered_at, e.ca, e.challenge_address FROM enrollments e"
 			    " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1) AND e.ordered_at > 0 AND " AWAITING
 			    " ORDER BY e.ordered_at DESC, e.id DESC LIMIT 1",
 			    VALUES(V_TEXT(key))) &&
@@ -47,6 +47,8 @@ bool store_challenge_awaited(struct store *store, const char *address, struct aw
 			out->enrollment_id = rows_int(&r, 0);
 			out->challenge_from = rows_text(&r, 1);
 			out->ordered_at = rows_int(&r, 2);
+			out->ca = rows_text(&r, 3);
+			out->challenge_address = rows_text(&r, 4);
 		}
 		ok = rows_close(&r);
 	}
@@ -113,11 +115,12 @@ bool store_challenge_add(struct store *store, const struct challenge *c, bool *c
 	     tx_number(&tx, &id, 0,
 		     "INSERT INTO challenges (enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, "
 		     "received_at,"
-		     " state, why) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 WHERE NOT ($12 AND EXISTS"
+		     " state, why, recipient) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13 WHERE NOT ($12 AND EXISTS"
 		     " (SELECT 1 FROM challenges WHERE enrollment_id = $1 AND token_part1 = $2)) ON CONFLICT DO NOTHING RETURNING id",
 		     VALUES(V_INT(c->enrollment_id), V_TEXT(c->token_part1), V_TEXT(c->message_id == NULL ? "" : c->message_id),
 			     V_TEXT(c->from == NULL ? "" : c->from), V_TEXT(c->reply_to), V_TEXT(c->authentication), V_TEXT(c->disposition),
-			     V_INT(c->date), V_INT(c->received_at), V_TEXT(c->state == NULL ? "new" : c->state), V_TEXT(c->why), V_INT(c->token_once)));
+			     V_INT(c->date), V_INT(c->received_at), V_TEXT(c->state == NULL ? "new" : c->state), V_TEXT(c->why), V_INT(c->token_once),
+			     V_TEXT(c->recipient)));
 	if (ok && id != 0)
 		ok = wake(&tx, c->enrollment_id) &&
 		     event_insert(&tx, c->enrollment_id, time(NULL), "challenge_received", "inbound", ERR_NONE, c->authentication) &&
@@ -146,6 +149,7 @@ static void read_challenge(struct rows *r, void *element)
 	out->reply_message_id = rows_text(r, c++);
 	out->why = rows_text(r, c++);
 	out->report_token = rows_text(r, c++);
+	out->recipient = rows_text(r, c++);
 }
 
 bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t since, struct challenge_list *out, struct err *err)
@@ -158,7 +162,7 @@ bool store_challenges_of(struct store *store, int64_t enrollment_id, time_t sinc
 	     tx_list(&tx, &l,
 		     "SELECT id, enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, received_at, "
 		     "state,"
-		     " reply_message_id, why, report_token FROM challenges WHERE enrollment_id = $1 AND received_at >= $2 ORDER BY received_at, id",
+		     " reply_message_id, why, report_token, recipient FROM challenges WHERE enrollment_id = $1 AND received_at >= $2 ORDER BY received_at, id",
 		     VALUES(V_INT(enrollment_id), V_INT(since)));
 	tx_end(&tx);
 	*out = (struct challenge_list){.v = l.v, .n = l.n};

@@ -22,7 +22,7 @@
 	"id, addresses, profile, usage, ca, state, resume, state_since, next_at, version, lease_owner, lease_until, intent, attempts, "    \
 	"orders, "                                                                                                                         \
 	"abandoned, why_class, why, activity, requested_by, requested_at, disabled, ca_state, ordered_at, challenge_from, trigger_at, "    \
-	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at, planned_at, retry_at"
+	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at, planned_at, retry_at, rule, companion_of, challenge_address"
 
 static bool read_addresses(struct rows *r, int column, struct strlist *out)
 {
@@ -76,6 +76,9 @@ static bool enrollment_read(struct rows *r, struct enrollment *out)
 	out->why_at = rows_int(r, c++);
 	out->planned_at = rows_int(r, c++);
 	out->retry_at = rows_int(r, c++);
+	out->rule = rows_text(r, c++);
+	out->companion_of = rows_int(r, c++);
+	out->challenge_address = rows_text(r, c++);
 	if (r->failed)
 		enrollment_clear(out);
 	return !r->failed;
@@ -102,9 +105,10 @@ static bool read_one(struct tx *tx, struct enrollment *out, bool *found, const c
 
 /* ---- request ----------------------------------------------------------------------------------------------------- */
 
+/* An open row of the address that signs, or will. */
 static const char sql_existing[] =
 	"SELECT id FROM enrollments WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1)"
-	" AND profile = $2 AND usage = $3 ORDER BY id DESC LIMIT 1";
+	" AND companion_of IS NULL AND state NOT IN ('superseded','revoked','expired') ORDER BY id DESC LIMIT 1";
 
 static bool insert_request(
 	struct tx *tx, const char *address, const char *key, const char *profile, const char *usage, const char *requested_by, int64_t *id)
@@ -146,13 +150,47 @@ bool store_enrollment_request(struct store *store, const char *address, const ch
 		struct tx tx;
 
 		ok = tx_begin(&tx, store, (enum tx_access)access, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, op, err) &&
-		     tx_number(&tx, &row, 0, sql_existing, VALUES(V_TEXT(key), V_TEXT(profile), V_TEXT(usage)));
+		     tx_number(&tx, &row, 0, sql_existing, VALUES(V_TEXT(key)));
 		if (ok && row == 0 && access == TX_WRITE)
 			*created = ok = insert_request(&tx, text, key, profile, usage, requested_by, &row) && tx_commit(&tx);
 		tx_end(&tx);
 	}
 	if (ok && id != NULL)
 		*id = row;
+	return ok;
+}
+
+static const char sql_companion[] = "SELECT id FROM enrollments WHERE companion_of = $1 AND state NOT IN ('superseded','revoked','expired')";
+
+static bool insert_companion(struct tx *tx, const struct enrollment *row, int64_t *id)
+{
+	time_t now = time(NULL);
+
+	return tx_number(tx, id, 0,
+		       "INSERT INTO enrollments (address, address_key, addresses, profile, usage, rule, companion_of, state, resume, state_since, next_at,"
+		       " requested_by, requested_at, disabled)"
+		       " SELECT address, address_key, addresses, profile, 'encrypt', rule, id, 'requested', 'requested', $2, $2, 'enrolld', $2, disabled"
+		       " FROM enrollments WHERE id = $1 RETURNING id",
+		       VALUES(V_INT(row->id), V_INT(now))) &&
+	       tx_run(tx, NULL,
+		       "INSERT INTO enrollment_addresses (enrollment_id, address_key)"
+		       " SELECT $2, address_key FROM enrollment_addresses WHERE enrollment_id = $1",
+		       VALUES(V_INT(row->id), V_INT(*id))) &&
+	       event_insert(tx, *id, now, "requested", "enrolld", ERR_NONE, "the certificate for encryption beside the one for signing");
+}
+
+bool store_enrollment_companion_request(struct store *store, const struct enrollment *row, bool *created, struct err *err)
+{
+	struct tx tx;
+	int64_t id = 0;
+	bool ok;
+
+	*created = false;
+	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "request companion", err) &&
+	     tx_number(&tx, &id, 0, sql_companion, VALUES(V_INT(row->id)));
+	if (ok && id == 0)
+		*created = ok = insert_companion(&tx, row, &id) && tx_commit(&tx);
+	tx_end(&tx);
 	return ok;
 }
 
@@ -233,7 +271,8 @@ bool store_enrollment_find(struct store *store, const char *address, struct enro
 	     read_one(&tx, out, found,
 		     "SELECT " ENROLLMENT_COLUMNS " FROM enrollments"
 		     " WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1)"
-		     " ORDER BY CASE WHEN state IN ('superseded','revoked','expired') THEN 1 ELSE 0 END, id DESC LIMIT 1",
+		     " ORDER BY CASE WHEN state IN ('superseded','revoked','expired') THEN 1 ELSE 0 END,"
+		     " CASE WHEN companion_of IS NULL THEN 0 ELSE 1 END, id DESC LIMIT 1",
 		     VALUES(V_TEXT(key)));
 	tx_end(&tx);
 	return ok;
@@ -247,6 +286,20 @@ bool store_enrollment_get(struct store *store, int64_t id, struct enrollment *ou
 	*found = false;
 	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "get enrollment", err) &&
 	     read_one(&tx, out, found, "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE id = $1", VALUES(V_INT(id)));
+	tx_end(&tx);
+	return ok;
+}
+
+bool store_enrollment_companion(struct store *store, int64_t id, struct enrollment *out, bool *found, struct err *err)
+{
+	struct tx tx;
+	bool ok;
+
+	*found = false;
+	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "find companion", err) &&
+	     read_one(&tx, out, found,
+		     "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE companion_of = $1 AND state NOT IN ('superseded','revoked','expired')",
+		     VALUES(V_INT(id)));
 	tx_end(&tx);
 	return ok;
 }
@@ -338,25 +391,89 @@ bool store_enrollment_next_due(struct store *store, time_t *when, struct err *er
 	return ok;
 }
 
-bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err)
+bool store_orders_since(struct store *store, time_t since, const char *ca, size_t *n, struct err *err)
 {
 	struct tx tx;
 	int64_t count = 0;
 	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count orders", err) &&
-		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE opened_at >= $1 AND COALESCE(outcome, '') <> 'unsent'",
-			  VALUES(V_INT(since)));
+		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE opened_at >= $1 AND COALESCE(outcome, '') <> 'unsent'"
+			  " AND ($2 IS NULL OR ca = $2)",
+			  VALUES(V_INT(since), V_TEXT(ca)));
 
 	tx_end(&tx);
 	*n = (size_t)count;
 	return ok;
 }
 
-bool store_orders_open(struct store *store, time_t since, size_t *n, struct err *err)
+bool store_address_taken(struct store *store, const char *address, int64_t except, struct store_taken *out, struct err *err)
+{
+	char key[ADDRESS_MAX];
+	struct tx tx;
+	struct rows r;
+	bool ok = false;
+
+	*out = (struct store_taken){0};
+	if (!address_key_of(address, key, err))
+		return false;
+	if (tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "find address", err)) {
+		if (rows_open(&r, &tx,
+			    "SELECT id, CASE WHEN state = 'requested' OR (state = 'waiting' AND resume = 'requested') THEN 1 ELSE 0 END FROM enrollments"
+			    " WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1) AND id <> $2"
+			    " AND companion_of IS NULL AND disabled = 0 AND state NOT IN ('superseded','revoked','expired','blocked','failed')"
+			    " ORDER BY id LIMIT 1",
+			    VALUES(V_TEXT(key), V_INT(except))) &&
+			rows_next(&r)) {
+			out->enrollment_id = rows_int(&r, 0);
+			out->undecided = rows_int(&r, 1) != 0;
+		}
+		ok = rows_close(&r);
+	}
+	tx_end(&tx);
+	return ok;
+}
+
+/* The line in the order book is there before the request leaves, so of two rows that look after writing theirs at least one sees the other. */
+bool store_order_elsewhere(struct store *store, int64_t id, time_t since, int64_t *found, struct err *err)
+{
+	struct tx tx;
+	bool ok;
+
+	*found = 0;
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "find order", err) &&
+	     tx_number(&tx, found, 0,
+		     "SELECT o.enrollment_id FROM orders o JOIN enrollment_addresses a ON a.enrollment_id = o.enrollment_id"
+		     " WHERE o.outcome IS NULL AND o.opened_at >= $2 AND o.enrollment_id <> $1"
+		     " AND a.address_key IN (SELECT b.address_key FROM enrollment_addresses b WHERE b.enrollment_id = $1) LIMIT 1",
+		     VALUES(V_INT(id), V_INT(since)));
+	tx_end(&tx);
+	return ok;
+}
+
+#define NOT_ENROLLED "'requested','blocked','failed','waiting','superseded','revoked','expired'"
+
+bool store_enrolled(struct store *store, size_t *n, struct err *err)
+{
+	struct tx tx;
+	int64_t count = 0;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count enrolled", err) &&
+		  tx_number(&tx, &count, 0,
+			  "SELECT COUNT(*) FROM enrollments e WHERE e.companion_of IS NULL AND (e.state NOT IN (" NOT_ENROLLED ") OR e.certificate_id IS NOT NULL"
+			  " OR (e.state IN ('waiting','blocked') AND e.resume <> 'requested'))"
+			  " AND e.state NOT IN ('superseded','revoked','expired')",
+			  NO_VALUES);
+
+	tx_end(&tx);
+	*n = (size_t)count;
+	return ok;
+}
+
+bool store_orders_open(struct store *store, time_t since, const char *ca, size_t *n, struct err *err)
 {
 	struct tx tx;
 	int64_t count = 0;
 	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count open orders", err) &&
-		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE outcome IS NULL AND opened_at >= $1", VALUES(V_INT(since)));
+		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE outcome IS NULL AND opened_at >= $1 AND ($2 IS NULL OR ca = $2)",
+			  VALUES(V_INT(since), V_TEXT(ca)));
 
 	tx_end(&tx);
 	*n = (size_t)count;
@@ -386,7 +503,7 @@ static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text
 			"attempts = 0, orders = 0,"
 			" abandoned = 0, lease_owner = NULL, lease_until = 0, intent = NULL, why_class = 'none', why = NULL,"
 			" why_subject = NULL, why_type = NULL, why_status = 0, why_at = 0, ca_state = NULL, ordered_at = 0, retry_at = 0,"
-			" challenge_from = NULL, trigger_at = 0, answered_at = 0, key_id = NULL, csr = NULL, version = version + 1,"
+			" challenge_from = NULL, challenge_address = NULL, trigger_at = 0, answered_at = 0, key_id = NULL, csr = NULL, version = version + 1,"
 			" certificate_id = (SELECT c.id FROM certificates c WHERE c.enrollment_id = enrollments.id AND c.status = 'active')"
 			" WHERE id = $1 AND state IN ('blocked','failed') AND resume NOT IN (" CERTIFIED ")",
 			VALUES(V_INT(id), V_INT(now))))
@@ -412,6 +529,52 @@ static bool set_disabled(struct tx *tx, int64_t id, bool disabled, const char *a
 	return !*changed || event_insert(tx, id, time(NULL), disabled ? "disabled" : "enabled", actor, ERR_NONE, text);
 }
 
+/* An active row whose worker is at it already is left to it. */
+static bool renew(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
+{
+	time_t now = time(NULL);
+	int64_t n = 0;
+
+	if (!tx_run(tx, &n,
+		    "UPDATE enrollments SET state = 'renewing', resume = 'renewing', state_since = $2, next_at = $2, planned_at = $2, version = version + 1"
+		    " WHERE id = $1 AND state = 'active' AND lease_owner IS NULL",
+		    VALUES(V_INT(id), V_INT(now))))
+		return false;
+	*changed = n > 0;
+	return !*changed || event_insert(tx, id, now, "renew", actor, ERR_NONE, text);
+}
+
+static bool admin_act(struct tx *tx, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed)
+{
+	switch (what) {
+	case ENROLLMENT_ADMIN_RETRY:
+		return retry(tx, id, actor, text, changed);
+	case ENROLLMENT_ADMIN_RENEW:
+		return renew(tx, id, actor, text, changed);
+	default:
+		return set_disabled(tx, id, what == ENROLLMENT_ADMIN_DISABLE, actor, text, changed);
+	}
+}
+
+#define REVIEWED_A_SECOND 20
+
+bool store_enrollments_review(struct store *store, struct err *err)
+{
+	struct tx tx;
+	time_t now = time(NULL);
+	int64_t n = 0;
+	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "review enrollments", err) &&
+		  tx_number(&tx, &n, 0, "SELECT COUNT(*) FROM enrollments WHERE state IN ('active','blocked')", NO_VALUES) &&
+		  tx_run(&tx, NULL,
+			  "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1"
+			  " WHERE (state = 'active' OR (state = 'blocked' AND resume = 'requested')) AND lease_owner IS NULL",
+			  VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1))) &&
+		  tx_commit(&tx);
+
+	tx_end(&tx);
+	return ok;
+}
+
 bool store_enrollment_admin(
 	struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed, struct err *err)
 {
@@ -420,9 +583,7 @@ bool store_enrollment_admin(
 
 	*changed = false;
 	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "change enrollment", err) &&
-	     (what == ENROLLMENT_ADMIN_RETRY ? retry(&tx, id, actor, text, changed)
-					     : set_disabled(&tx, id, what == ENROLLMENT_ADMIN_DISABLE, actor, text, changed)) &&
-	     tx_commit(&tx);
+	     admin_act(&tx, id, what, actor, text, changed) && tx_commit(&tx);
 	tx_end(&tx);
 	if (!ok)
 		*changed = false;

@@ -58,6 +58,7 @@ void enrollment_clear(struct enrollment *e)
 	free(e->profile);
 	free(e->usage);
 	free(e->ca);
+	free(e->rule);
 	free(e->lease_owner);
 	free(e->intent);
 	free(e->why);
@@ -67,6 +68,7 @@ void enrollment_clear(struct enrollment *e)
 	free(e->requested_by);
 	free(e->ca_state);
 	free(e->challenge_from);
+	free(e->challenge_address);
 	free(e->csr);
 	memset(e, 0, sizeof(*e));
 }
@@ -109,12 +111,14 @@ void store_credential_clear(struct store_credential *c)
 	free(c->wrapped);
 	free(c->der);
 	free(c->chain);
+	free(c->rule);
 	memset(c, 0, sizeof(*c));
 }
 
 void challenge_clear(struct challenge *c)
 {
 	free(c->token_part1);
+	free(c->recipient);
 	free(c->message_id);
 	free(c->from);
 	free(c->reply_to);
@@ -167,6 +171,8 @@ void store_limit_list_clear(struct store_limit_list *l)
 void awaited_clear(struct awaited *a)
 {
 	free(a->challenge_from);
+	free(a->challenge_address);
+	free(a->ca);
 	memset(a, 0, sizeof(*a));
 }
 

@@ -211,9 +211,21 @@ static const char *const version_2[] = {
 	NULL,
 };
 
+/* Rules: which one decided about an address; rows beside another row of the same person; orders for several addresses, one challenge each. */
+static const char *const version_3[] = {
+	"ALTER TABLE enrollments ADD COLUMN rule TEXT",
+	"ALTER TABLE enrollments ADD COLUMN companion_of INTEGER REFERENCES enrollments (id)",
+	"ALTER TABLE enrollments ADD COLUMN challenge_address TEXT",
+	"ALTER TABLE challenges ADD COLUMN recipient TEXT",
+	"CREATE UNIQUE INDEX enrollments_companion ON enrollments (companion_of) WHERE companion_of IS NOT NULL"
+	"  AND state NOT IN ('superseded','revoked','expired')",
+	NULL,
+};
+
 static const struct migration migrations[] = {
 	{1, version_1},
 	{2, version_2},
+	{3, version_3},
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 

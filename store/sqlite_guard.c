@@ -40,7 +40,7 @@ static const struct grant grants[] = {
 
 	{STORE_ROLE_INBOUND, SQLITE_READ, "meta", NULL},
 	{STORE_ROLE_INBOUND, SQLITE_READ, "flags", NULL},
-	{STORE_ROLE_INBOUND, SQLITE_READ, "enrollments", " id address state resume challenge_from ordered_at next_at wake "},
+	{STORE_ROLE_INBOUND, SQLITE_READ, "enrollments", " id address ca state resume challenge_from challenge_address ordered_at next_at wake "},
 	{STORE_ROLE_INBOUND, SQLITE_READ, "enrollment_addresses", NULL},
 	{STORE_ROLE_INBOUND, SQLITE_READ, "challenges", NULL},
 	{STORE_ROLE_INBOUND, SQLITE_INSERT, "challenges", NULL},
@@ -80,6 +80,7 @@ static const struct grant grants[] = {
 	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "limits", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "flags", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "limits", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "enrollment_addresses", NULL},
 };
 
 static bool column_listed(const char *columns, const char *column)

@@ -176,7 +176,44 @@ static bool write_reports_seen(struct tx *tx, const struct store_step *step)
 						  VALUES(V_INT(step->row->id), V_INT(step->reports_seen)));
 }
 
-/* Address, profile, usage and who asked are what the row is; they never change.  `disabled` is the admin's. */
+static char *joined(const struct strlist *addresses)
+{
+	struct buf all = BUF_INIT;
+
+	for (size_t i = 0; i < addresses->n; i++)
+		buf_printf(&all, "%s%s", i ? "\n" : "", addresses->v[i]);
+	return buf_take(&all);
+}
+
+static bool write_addresses(struct tx *tx, const struct enrollment *row)
+{
+	char key[ADDRESS_MAX], *all = joined(&row->addresses);
+	bool ok = all != NULL || err_nomem(tx->err, tx->op);
+
+	ok = ok && address_key_of(row->addresses.v[0], key, tx->err) &&
+	     tx_run(tx, NULL, "UPDATE enrollments SET address = $2, address_key = $3, addresses = $4 WHERE id = $1",
+		     VALUES(V_INT(row->id), V_TEXT(row->addresses.v[0]), V_TEXT(key), V_TEXT(all))) &&
+	     tx_run(tx, NULL, "DELETE FROM enrollment_addresses WHERE enrollment_id = $1", VALUES(V_INT(row->id)));
+	for (size_t i = 0; ok && i < row->addresses.n; i++)
+		ok = address_key_of(row->addresses.v[i], key, tx->err) &&
+		     tx_run(tx, NULL, "INSERT INTO enrollment_addresses (enrollment_id, address_key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+			     VALUES(V_INT(row->id), V_TEXT(key)));
+	free(all);
+	return ok;
+}
+
+/* What the row is about may be decided anew before each order. */
+static bool write_decision(struct tx *tx, const struct store_step *step)
+{
+	const struct enrollment *row = step->row;
+
+	return !step->decided ||
+	       (tx_run(tx, NULL, "UPDATE enrollments SET profile = $2, usage = $3, rule = $4 WHERE id = $1",
+			VALUES(V_INT(row->id), V_TEXT(row->profile), V_TEXT(row->usage), V_TEXT(row->rule))) &&
+		       write_addresses(tx, row));
+}
+
+/* Who asked never changes.  `disabled` is the admin's. */
 static bool write_row(struct tx *tx, const struct store_step *step, const struct outcome *o)
 {
 	const struct enrollment *row = step->row;
@@ -189,7 +226,8 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 		       "$15, why = $16,"
 		       " activity = $17, ca_state = $18, ordered_at = $19, challenge_from = $20, trigger_at = $21, answered_at = $22, "
 		       "key_id = $23,"
-		       " csr = $24, certificate_id = $25, why_subject = $26, why_type = $27, why_status = $28, why_at = $29, planned_at = $30, retry_at = $31 WHERE id = $1 AND version = $2",
+		       " csr = $24, certificate_id = $25, why_subject = $26, why_type = $27, why_status = $28, why_at = $29, planned_at = $30, retry_at = $31,"
+		       " challenge_address = $32 WHERE id = $1 AND version = $2",
 		       VALUES(V_INT(row->id), V_INT(row->version), V_TEXT(row->ca == NULL ? "" : row->ca),
 			       V_TEXT(enrollment_state_name(row->state)), V_TEXT(enrollment_state_name(row->resume)), V_INT(o->state_since),
 			       V_INT(o->next_at), V_INT(o->wake), V_TEXT(step->keep_lease ? row->lease_owner : NULL),
@@ -198,7 +236,7 @@ static bool write_row(struct tx *tx, const struct store_step *step, const struct
 			       V_TEXT(row->activity), V_TEXT(row->ca_state), V_INT(row->ordered_at), V_TEXT(row->challenge_from),
 			       V_INT(row->trigger_at), V_INT(row->answered_at), V_ID(o->key_id), V_BLOB(row->csr, row->csr_len),
 			       V_ID(o->certificate_id), V_TEXT(row->why_subject), V_TEXT(row->why_type), V_INT(row->why_status),
-			       V_INT(row->why_at), V_INT(o->planned_at), V_INT(row->retry_at))) &&
+			       V_INT(row->why_at), V_INT(o->planned_at), V_INT(row->retry_at), V_TEXT(row->challenge_address))) &&
 	       (n == 1 ||
 		       err_set(tx->err, ERR_BUG, tx->op, "enrollment", "enrollment %lld changed inside a transaction", (long long)row->id));
 }
@@ -246,7 +284,7 @@ bool store_step_commit(struct store *store, struct store_step *step, bool *stale
 	if (ok && held.mine) {
 		plan_outcome(step, &held, &o);
 		ok = write_key(&tx, step, &o) && write_certificate(&tx, step, &o) && write_row(&tx, step, &o) &&
-		     write_order(&tx, step, &o) && write_challenge(&tx, step, &o) && write_reports_seen(&tx, step) &&
+		     write_decision(&tx, step) && write_order(&tx, step, &o) && write_challenge(&tx, step, &o) && write_reports_seen(&tx, step) &&
 		     write_event(&tx, step, &held, &o) && tx_commit(&tx);
 		if (ok)
 			take_outcome(step, &o);

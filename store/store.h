@@ -62,7 +62,8 @@ bool store_check(struct store *store, struct err *err) BASE_MUST_CHECK;
 
 /* ---- enrollments ------------------------------------------------------------------------------------------------- */
 
-/* One row per (address set, profile, usage).  The names are those of the log, the events and enrollctl (enrollment_state_name). */
+/* One row per (address set, profile, usage); of an address there is one row to sign with, and at most one companion of it, to be encrypted
+ * to.  The names are those of the log, the events and enrollctl (enrollment_state_name). */
 enum enrollment_state {
 	ENROLLMENT_REQUESTED,
 	ENROLLMENT_ELIGIBLE,
@@ -96,6 +97,8 @@ struct enrollment {
 	char *profile;             /* "mailbox-strict", "private" ... */
 	char *usage;               /* "sign", "encrypt", "dual" */
 	char *ca;                  /* which CA of the configuration; "" until chosen */
+	char *rule;                /* the rule of the configuration that decided about it; NULL = none, or not decided yet */
+	int64_t companion_of;      /* the row of the same address that signs, when this one is its certificate for encryption; 0 = no companion */
 	enum enrollment_state state, resume;
 	time_t state_since;        /* kept by the store */
 	time_t next_at;            /* when the next step is due; 0 = nothing to do by itself */
@@ -122,6 +125,7 @@ struct enrollment {
 	time_t ordered_at;         /* before newOrder was sent */
 	time_t retry_at;           /* the CA asked not to be asked about the order before; 0 = no word */
 	char *challenge_from;      /* address the challenge mail will come from; NULL until known */
+	char *challenge_address;   /* which of `addresses` it will go to: one at a time; NULL = the first */
 	time_t trigger_at;         /* when the challenge was POSTed; 0 = not yet */
 	time_t answered_at;        /* when the reply mail was accepted by our MTA */
 	int64_t key_id;            /* 0 = none yet */
@@ -130,11 +134,17 @@ struct enrollment {
 };
 void enrollment_clear(struct enrollment *e);
 
-/* Somebody wants a certificate for this address: creates the row in state requested when there is none for (address, profile,
- * usage) and says in *created whether it did.  An existing row is left alone, whatever its state. *id may be NULL.  The row of an
- * address that an admin disabled is created disabled. */
+/* Somebody wants a certificate for this address: creates a row in state requested when there is none that is open, and says in *created
+ * whether it did.  Which certificate is decided later, by the worker (store_step.decided); `profile` and `usage` stand there until then.  An
+ * existing row is left alone, whatever its state.  *id may be NULL.  The row of an address that an admin disabled is created disabled. */
 bool store_enrollment_request(struct store *store, const char *address, const char *profile, const char *usage,
 	const char *requested_by, bool *created, int64_t *id, struct err *err) BASE_MUST_CHECK;
+
+/* The companion of a row that signs: created in state requested, with the row's addresses, profile and rule and usage encrypt, when it has
+ * no open one. */
+bool store_enrollment_companion_request(struct store *store, const struct enrollment *row, bool *created, struct err *err) BASE_MUST_CHECK;
+/* *found is false when it has none that is open. */
+bool store_enrollment_companion(struct store *store, int64_t id, struct enrollment *out, bool *found, struct err *err) BASE_MUST_CHECK;
 
 /* Claim one due row (next_at <= now, no live lease, not disabled): sets the lease and gives the row as it is, including the
  * intent a crashed worker left.  *found is false when nothing is due.  Oldest next_at first.  Read the row's challenges after the claim. */
@@ -167,12 +177,14 @@ void store_certificate_clear(struct store_certificate *c);
 
 /* What one commit of a claimed row writes, in one transaction, if lease and version still match: the row's new values, an event,
  * and whatever goes with it.  Members that are NULL are not written.
- * Of the row, addresses, profile, usage, requested_* and disabled are never written; orders and abandoned are the caller's to count.
+ * Of the row, requested_*, companion_of and disabled are never written, and addresses, profile, usage and rule with `decided` alone; orders and
+ * abandoned are the caller's to count.
  * next_at: kept as it is with keep_lease (so that the row is found again when this worker dies), kept in blocked (looked at again by itself), 0 in failed, superseded, revoked;
  * a challenge that came during the step makes a row that still awaits one due at once (see steps.c).
  * On success the row has its new version, state_since, next_at, key_id, certificate_id, and no lease unless it was kept. */
 struct store_step {
 	struct enrollment *row;
+	bool decided;                      /* what the rules say of this address: the row's addresses, profile, usage and rule are written too */
 	bool keep_lease;                   /* transaction 1: the intent is stored, the lease stays (lease_until may be moved) */
 	const char *event;                 /* such as "state", "newOrder", "reply_sent"; NULL: "state" if the state changed, else none */
 	const char *actor;                 /* "enrolld", "admin:root" ... */
@@ -194,7 +206,8 @@ struct store_step {
 /* *stale is true (and nothing written, result true) when the lease or version no longer matches: drop the work. */
 bool store_step_commit(struct store *store, struct store_step *step, bool *stale, struct err *err) BASE_MUST_CHECK;
 
-/* Look-ups. `address` in any spelling that address_parse takes.  Of several rows of an address: one that is open, then the newest. */
+/* Look-ups. `address` in any spelling that address_parse takes.  Of several rows of an address: one that is open, one that is no companion,
+ * then the newest. */
 bool store_enrollment_find(struct store *store, const char *address, struct enrollment *out, bool *found,
 	struct err *err) BASE_MUST_CHECK;
 bool store_enrollment_get(struct store *store, int64_t id, struct enrollment *out, bool *found, struct err *err) BASE_MUST_CHECK;
@@ -205,12 +218,22 @@ bool store_enrollment_list(struct store *store, int state, const char *after, si
 	struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
 void enrollment_list_clear(struct enrollment_list *l);
 bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATES], size_t *disabled, struct err *err) BASE_MUST_CHECK;
+/* The configuration has other rules, or other certificates: rows that are active, or blocked before an order, are looked at again, a few each
+ * second. */
+bool store_enrollments_review(struct store *store, struct err *err) BASE_MUST_CHECK;
 /* Earliest next_at of any row that waits for a step; 0 = none. */
 bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
-/* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"). */
-bool store_orders_since(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"); at this CA, NULL = at any. */
+bool store_orders_since(struct store *store, time_t since, const char *ca, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Who has this address: an open row that signs, other than `except`, and is neither blocked nor failed; the oldest.  id 0 = nobody. */
+struct store_taken { int64_t enrollment_id; bool undecided; };
+bool store_address_taken(struct store *store, const char *address, int64_t except, struct store_taken *out, struct err *err) BASE_MUST_CHECK;
+/* Has another row of one of this row's addresses an order opened since `since` and not ended?  *found is its id, 0 = none. */
+bool store_order_elsewhere(struct store *store, int64_t id, time_t since, int64_t *found, struct err *err) BASE_MUST_CHECK;
+/* Rows that sign and have a certificate, or an order, or are past being eligible (cap-total counts these). */
+bool store_enrolled(struct store *store, size_t *n, struct err *err) BASE_MUST_CHECK;
 /* Orders opened since `since` and not ended.  Older ones have expired at the CA, whatever became of their rows. */
-bool store_orders_open(struct store *store, time_t since, size_t *n, struct err *err) BASE_MUST_CHECK;
+bool store_orders_open(struct store *store, time_t since, const char *ca, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What a CA refuses for a while, and not only to the enrollment that was told so. */
 struct store_limit {
@@ -230,8 +253,9 @@ void store_limit_list_clear(struct store_limit_list *l);
 /* What an admin does to a row, outside the lease scheme (version is counted up, so that a step under way becomes stale).
  * RETRY: waiting rows go on now; blocked and failed ones from requested, with a new order, new key and counters at 0, or from
  * where they are when the CA may have finalized already (resume validated to published); a row
- * with a live lease is left alone.  DISABLE/ENABLE: the flag, on every row of this row's address. */
-enum enrollment_admin { ENROLLMENT_ADMIN_RETRY, ENROLLMENT_ADMIN_DISABLE, ENROLLMENT_ADMIN_ENABLE };
+ * with a live lease is left alone.  DISABLE/ENABLE: the flag, on every row of this row's address.  RENEW: an active row gets a new certificate
+ * now, the present one signs until then. */
+enum enrollment_admin { ENROLLMENT_ADMIN_RETRY, ENROLLMENT_ADMIN_DISABLE, ENROLLMENT_ADMIN_ENABLE, ENROLLMENT_ADMIN_RENEW };
 bool store_enrollment_admin(struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed,
 	struct err *err) BASE_MUST_CHECK;
 
@@ -249,11 +273,12 @@ struct store_credential {
 	unsigned char *der; size_t der_len;
 	unsigned char *chain; size_t chain_len;
 	enum enrollment_state state;  /* of the enrollment */
-	bool disabled;
+	char *rule;                   /* of the enrollment; see struct enrollment */
 };
 void store_credential_clear(struct store_credential *c);
 /* The active credential for signing as `address`: found only when its certificate has status active, the enrollment is not
- * disabled, revoking, revoked or expired.  Otherwise *found is false and *why (static text) says: "no enrollment",
+ * disabled, revoking, revoked or expired.  Otherwise *found is false, out->rule is what is known (to be cleared all the same), and *why (static
+ * text) says: "no enrollment",
  * "enrollment in progress", "disabled", "waiting", "blocked", "failed", "revoked", "expired".  All rows of the address are looked at,
  * except those for usage encrypt; one that is disabled says no for all. */
 bool store_credential_find(struct store *store, const char *address, struct store_credential *out, bool *found, const char **why,
@@ -267,6 +292,7 @@ struct challenge {
 	char *token_part1;      /* as it stood in the Subject, white space removed */
 	char *message_id;       /* with angle brackets */
 	char *from, *reply_to;  /* bare addresses; reply_to NULL when there was none */
+	char *recipient;        /* address key of who got it, which the proof is about; NULL = not noted, the row's first address */
 	char *authentication;   /* "dkim d=ca.example" */
 	char *disposition;      /* "discard", "deliver", "redirect" */
 	time_t date;            /* of its Date field */
@@ -281,7 +307,7 @@ void challenge_clear(struct challenge *c);
 /* Addresses that may get a challenge now: enrollments in ordering, ordered, challenge-awaited or answered, or waiting between steps
  * of these (disabled ones too: the order is ours all the same).  *enrollment_id 0 = not awaited.
  * `challenge_from` (freed by the caller) is NULL while the order's answer is not known. */
-struct awaited { int64_t enrollment_id; char *challenge_from; time_t ordered_at; };
+struct awaited { int64_t enrollment_id; char *challenge_from, *challenge_address; char *ca; time_t ordered_at; };
 void awaited_clear(struct awaited *a);
 bool store_challenge_awaited(struct store *store, const char *address, struct awaited *out, struct err *err) BASE_MUST_CHECK;
 /* Was this mail's token committed for the newest order of this address in the last week, whatever has become of that order since?  It comes

@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	inbound_is_candidate(&h);
 	if (inbound_parse(&config, &h, &c, why)) {
 		check(&c);
-		inbound_authenticate(&config, NULL, NULL, &h, body, &c, "192.0.2.1", how);
+		inbound_authenticate(&config, &config.ca, NULL, NULL, &h, body, &c, "192.0.2.1", how);
 		if (strlen(how) >= sizeof(how))
 			abort();
 	}

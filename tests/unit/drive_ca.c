@@ -357,7 +357,7 @@ static int once(bool rotate)
 {
 	char url[1024];
 	struct err err = ERR_INIT;
-	bool ok = rotate ? enroll_account_rotate(&config, url, &err) : enroll_account_init(&config, url, &err);
+	bool ok = rotate ? enroll_account_rotate(&config, &config.ca, url, &err) : enroll_account_init(&config, &config.ca, url, &err);
 
 	answer_line(json_pack("{s:b, s:s, s:o}", "ok", ok, "account", url, "err", error_json(&err)));
 	return ok ? 0 : 1;

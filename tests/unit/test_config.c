@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "policy/config_table.h"
 #include "policy/policy.h"
 
 #define D "domains = [ \"example.org\" ];\n"                                   /* line 1 */
@@ -162,8 +163,8 @@ static const struct bad {
 	{"authserv-id without networks", BASE "ca = { challenge-authentication = \"authserv-id\"; authserv-id = \"mx\"; };\n", "needs challenge-networks"},
 	{"authserv-id without its name", BASE "ca = { challenge-authentication = \"authserv-id\"; challenge-networks = [ \"192.0.2.1\" ]; };\n", "whose Authentication-Results"},
 	{"challenge networks that would restrict nothing", BASE "ca = { challenge-networks = [ \"192.0.2.1\" ]; };\n", "here it would restrict nothing"},
-	{"encryption that nobody can read", BASE "certificate = { usage = \"encrypt\"; };\n", "t.conf:3: certificate.usage: \"encrypt\" and \"dual\" need decryption"},
-	{"dual use that nobody can read", BASE "certificate = { usage = \"dual\"; };\n", "certificate.usage: \"encrypt\" and \"dual\" need decryption"},
+	{"encryption that nobody can read", BASE "certificate = { usage = \"encrypt\"; };\n", "t.conf:3: certificate.usage: \"encrypt\", \"dual\" and \"split\" need decryption"},
+	{"dual use that nobody can read", BASE "certificate = { usage = \"dual\"; };\n", "certificate.usage: \"encrypt\", \"dual\" and \"split\" need decryption"},
 	{"decryption by nobody in particular", BASE "decryption = \"gateway\";\n", "t.conf:3: decryption: expected \"exported-keys\" or \"gateway NAME\", found \"gateway\""},
 	{"Legacy certificates", BASE "certificate = { generation = \"legacy\"; };\n", "t.conf:3: certificate.generation: expected \"strict\" or \"multipurpose\", found \"legacy\": Legacy certificates ended"},
 	{"private rules for a public profile", BASE "certificate = { max-days = 90; };\n", "only have a meaning with \"private\""},
@@ -437,7 +438,7 @@ static char *uncommented(const char *text)
 	regex_t sample;
 	regmatch_t m[3];
 
-	ck_assert_int_eq(regcomp(&sample, "^[ ]*#[ ]*(#[ ]*)?([a-z-]+ = |, \\{|\\}$)", REG_EXTENDED), 0);
+	ck_assert_int_eq(regcomp(&sample, "^[ ]*#[ ]*(#[ ]*)?([a-z-]+ = |,? ?\\{( name|$)|\\},?$|\\);$)", REG_EXTENDED), 0);
 	while (*text) {
 		const char *end = strchrnul(text, '\n');
 		char *line = strndup(text, (size_t)(end - text));
@@ -463,8 +464,12 @@ static void collect(const config_setting_t *group, const char *path, struct strl
 			snprintf(sub, sizeof(sub), "%s", path);
 		if (!strlist_has(keys, sub))
 			ck_assert(strlist_add(keys, sub));
-		if (config_setting_is_group(s) || config_setting_is_list(s))
-			collect(s, sub, keys);
+		if (config_setting_is_group(s) || config_setting_is_list(s)) {
+			const struct config_key *key = config_key_find(sub);
+
+			/* An entry of a list has the keys of what it is one more of. */
+			collect(s, key && key->entry ? key->entry : sub, keys);
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ struct given {
 	struct config c;
 	struct eligibility_facts f;
 	struct directory_person person;
+	bool excluded; /* by a rule */
 	char *domains[1], *pilots[1];
 	char group[32], given_name[16], surname[16], organization[16], domain[16], pilot[32];
 };
@@ -131,6 +132,20 @@ static void cap_nearly(struct given *g)
 {
 	g->f.orders_today = 49;
 }
+static void excluded(struct given *g)
+{
+	g->excluded = true;
+}
+static void total_reached(struct given *g)
+{
+	g->c.cap_total = 100;
+	g->f.enrolled = 100;
+}
+static void total_reached_by_itself(struct given *g)
+{
+	total_reached(g);
+	g->f.has_certificate = true;
+}
 static void no_cap(struct given *g)
 {
 	g->c.cap_per_day = 0;
@@ -195,6 +210,9 @@ static const struct {
 	{"paused by an admin", paused, ELIGIBLE_LATER, ERR_POLICY, NOW + 60, "enrollctl resume"},
 	{"the day's cap is reached", cap_reached, ELIGIBLE_LATER, ERR_POLICY, NOW + 3600, "cap-per-day is 50"},
 	{"one order is left of the day's cap", cap_nearly, ELIGIBLE, ERR_NONE, 0, NULL},
+	{"a rule says none", excluded, NOT_ELIGIBLE, ERR_POLICY, 0, "rule \"robots\""},
+	{"the total cap is reached", total_reached, ELIGIBLE_LATER, ERR_POLICY, NOW + 3600, "cap-total is 100"},
+	{"who counts in the total already is renewed", total_reached_by_itself, ELIGIBLE, ERR_NONE, 0, NULL},
 	{"no cap", no_cap, ELIGIBLE, ERR_NONE, 0, NULL},
 	{"a person by name", sponsor, ELIGIBLE, ERR_NONE, 0, NULL},
 	{"a role mailbox gets no certificate of a person", role_as_sponsor, NOT_ELIGIBLE, ERR_POLICY, 0, "role and shared mailboxes"},
@@ -204,6 +222,17 @@ static const struct {
 	{"what will not pass by itself is said first", disabled_and_paused, NOT_ELIGIBLE, ERR_POLICY, 0, "disabled"},
 };
 
+static char robots[] = "robots", none[] = CERTIFICATE_NONE;
+static const struct rule no_certificate = {.name = robots, .certificate = none};
+
+static enum eligibility decide(struct given *g, struct err *err)
+{
+	struct decision d;
+
+	rules_follow(&g->c, g->excluded ? &no_certificate : NULL, &d);
+	return eligibility_decide(&g->c, &d, &g->f, err);
+}
+
 START_TEST(decides)
 {
 	struct given g;
@@ -212,7 +241,7 @@ START_TEST(decides)
 
 	given_init(&g);
 	cases[_i].change(&g);
-	answer = eligibility_decide(&g.c, &g.f, &err);
+	answer = decide(&g, &err);
 	ck_assert_msg(answer == cases[_i].answer, "%s: %d: %s", cases[_i].name, answer, err.text);
 	ck_assert_msg(err.class == cases[_i].class, "%s: class %s", cases[_i].name, err_class_name(err.class));
 	ck_assert_msg(err.retry_at == cases[_i].retry_at, "%s: retry at %lld", cases[_i].name, (long long)err.retry_at);
@@ -229,7 +258,7 @@ START_TEST(no_sentence_is_needed_to_decide)
 
 	given_init(&g);
 	cases[_i].change(&g);
-	ck_assert_int_eq(eligibility_decide(&g.c, &g.f, NULL), cases[_i].answer);
+	ck_assert_int_eq(decide(&g, NULL), cases[_i].answer);
 }
 END_TEST
 

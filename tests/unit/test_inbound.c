@@ -542,7 +542,7 @@ static enum authentic ask(const struct headers *h, const char *body, const char 
 	c.awaited_from = awaited_from;
 	for (size_t at = 0, len = strlen(body); at < len; at += 11)
 		ck_assert(spool_write(s, body + at, len - at < 11 ? len - at : 11, &err));
-	answer = inbound_authenticate(&config, dns, NULL, h, s, &c, client_ip, how);
+	answer = inbound_authenticate(&config, &config.ca, dns, NULL, h, s, &c, client_ip, how);
 	spool_free(s);
 	candidate_clear(&c);
 	return answer;

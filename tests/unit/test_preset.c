@@ -164,7 +164,7 @@ START_TEST(show_tells_where_values_come_from)
 	json_t *o;
 
 	ck_assert(config_show(c, false, &text, &err) && config_show(c, true, &json, &err));
-	ck_assert_msg(strstr(buf_str(&text), "# from preset " SHIPPED "/castle.conf: ca.token-join, ca.challenge-trigger, "), "%s", buf_str(&text));
+	ck_assert_msg(strstr(buf_str(&text), "# CA ca, from preset " SHIPPED "/castle.conf: ca.token-join, ca.challenge-trigger, "), "%s", buf_str(&text));
 	ck_assert_msg(strstr(buf_str(&text), "the configuration says it itself: ca.reply-delay\n"), "%s", buf_str(&text));
 	ck_assert(strstr(buf_str(&text), "token-join = \"decoded\""));
 	o = json_loads(buf_str(&json), 0, NULL);

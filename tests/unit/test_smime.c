@@ -706,7 +706,7 @@ static enum authentic authenticate(const struct mail *m, X509_STORE *store, stru
 
 	ck_assert_msg(inbound_parse(&config, &m->h, c, how), "%s", how);
 	ck_assert(spool_write(s, m->body.data, m->body.len, NULL));
-	result = inbound_authenticate(&config, NULL, store, &m->h, s, c, "192.0.2.1", how);
+	result = inbound_authenticate(&config, &config.ca, NULL, store, &m->h, s, c, "192.0.2.1", how);
 	spool_free(s);
 	return result;
 }

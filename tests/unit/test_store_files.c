@@ -131,11 +131,11 @@ START_TEST(members_of_the_group_work_in_the_same_store)
 			if (!member)
 				_exit(store == NULL && err.class == ERR_CONFIG ? 0 : 8);
 			if (store == NULL ||
-				!store_enrollment_request(store, "alice@example.org",
-					uid == 60001   ? "a"
-					: uid == 60002 ? "b"
-						       : "c",
-					"sign", "x", &created, NULL, &err) ||
+				!store_enrollment_request(store,
+					uid == 60001   ? "alice@example.org"
+					: uid == 60002 ? "bob@example.org"
+						       : "carol@example.org",
+					"p", "sign", "x", &created, NULL, &err) ||
 				!created) {
 				fprintf(stderr, "%d: %s\n", (int)uid, err.text);
 				_exit(1);
@@ -330,7 +330,7 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	ck_assert_uint_eq(counts[ENROLLMENT_ANSWERED], 1);
 	ck_assert_uint_eq(counts[ENROLLMENT_BLOCKED], 1);
 	ck_assert_uint_eq(disabled, 1);
-	OK(store_orders_open(admin, 0, &open, &err));
+	OK(store_orders_open(admin, 0, NULL, &open, &err));
 	ck_assert_uint_eq(open, 2);
 	OK(store_enrollment_get(admin, 3, &row, &found, &err));
 	ck_assert_str_eq(row.why, "the CA says no: rejectedIdentifier");
@@ -361,8 +361,8 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	store_close(milter);
 	store_close(admin);
 	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
-	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "2");
-	check_answer(h, "SELECT COUNT(*) FROM migrations", "2");
+	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "3");
+	check_answer(h, "SELECT COUNT(*) FROM migrations", "3");
 	sqlite3_close(h);
 }
 END_TEST

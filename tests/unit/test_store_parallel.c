@@ -330,7 +330,7 @@ START_TEST(a_writer_killed_at_any_moment_leaves_whole_steps)
 		ck_assert_msg(store != NULL, "%s", err.text);
 		OK(store_check(store, &err));
 		rows = orders_in_rows(store);
-		OK(store_orders_since(store, 0, &book, &err));
+		OK(store_orders_since(store, 0, NULL, &book, &err));
 		ck_assert_uint_eq(rows, book);
 		ck_assert_uint_ge(rows, before);
 		before = rows;

@@ -355,7 +355,7 @@ START_TEST(open_orders_are_those_without_an_outcome)
 	int64_t ids[2] = {request("alice@example.org"), request("bob@example.org")};
 	size_t n;
 
-	OK(store_orders_open(enrolld, 0, &n, &err));
+	OK(store_orders_open(enrolld, 0, NULL, &n, &err));
 	ck_assert_uint_eq(n, 0);
 	for (int i = 0; i < 2; i++) {
 		store_fixture_claim(enrolld, ids[i], &row);
@@ -363,13 +363,13 @@ START_TEST(open_orders_are_those_without_an_outcome)
 		step.order_outcome = NULL;
 		step.keep_lease = i == 0;
 		ck_assert(commit(&step));
-		OK(store_orders_open(enrolld, 0, &n, &err));
+		OK(store_orders_open(enrolld, 0, NULL, &n, &err));
 		ck_assert_uint_eq(n, (size_t)i + 1);
 		step.count_order = false;
 		for (size_t k = 0; i == 0 && k < sizeof(outcomes) / sizeof(outcomes[0]); k++) {
 			step.order_outcome = outcomes[k];
 			ck_assert(commit(&step));
-			OK(store_orders_open(enrolld, 0, &n, &err));
+			OK(store_orders_open(enrolld, 0, NULL, &n, &err));
 			ck_assert_uint_eq(n, 0);
 			step.order_outcome = NULL;
 			step.count_order = true;
@@ -383,7 +383,7 @@ START_TEST(open_orders_are_those_without_an_outcome)
 		enrollment_clear(&row);
 	}
 	/* What is as old as that has expired at the CA. */
-	OK(store_orders_open(enrolld, time(NULL) + 1, &n, &err));
+	OK(store_orders_open(enrolld, time(NULL) + 1, NULL, &n, &err));
 	ck_assert_uint_eq(n, 0);
 }
 END_TEST

@@ -155,7 +155,7 @@ static bool orders(struct store *s, struct err *e)
 {
 	size_t n;
 
-	return store_orders_open(s, 0, &n, e);
+	return store_orders_open(s, 0, NULL, &n, e);
 }
 static bool awaits(struct store *s, struct err *e)
 {
@@ -431,8 +431,8 @@ static void call_everything(struct store *s)
 		enrollment_list_clear(&l);
 	}
 	OK(store_enrollment_counts(s, counts, &n, &err));
-	OK(store_orders_since(s, 99990, &n, &err));
-	OK(store_orders_open(s, 0, &n, &err));
+	OK(store_orders_since(s, 99990, NULL, &n, &err));
+	OK(store_orders_open(s, 0, NULL, &n, &err));
 	OK(store_report_add(s, "0123456789abcdef", &report, &found, &err));
 	ck_assert(found);
 	OK(store_reports_of(s, 100, 0, &reports_list, &err));
