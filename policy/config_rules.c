@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "policy/config_table.h"
+#include "policy/subject.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,35 @@ static bool rules_ca(struct config_source *src)
 	return true;
 }
 
+/* What certificates name is written in vain, or is missing. */
+static bool rules_subject(struct config_source *src)
+{
+	const struct certificate_profile *p = &src->config->certificate;
+	struct organization_id id;
+	bool known = p->organization && p->organization_identifier;
+
+	if (p->subject == SUBJECT_EMPTY && p->validation != VALIDATION_MAILBOX)
+		return BAD("certificate.subject", "\"empty\" only has a meaning with validation = \"mailbox\"");
+	if ((p->organization || p->organization_identifier) &&
+		(p->validation == VALIDATION_MAILBOX || p->validation == VALIDATION_INDIVIDUAL))
+		return BAD(p->organization ? "certificate.organization" : "certificate.organization-identifier",
+			"mailbox- and individual-validated certificates name no organization; here it would be ignored");
+	if (p->country && p->validation == VALIDATION_MAILBOX)
+		return BAD("certificate.country", "mailbox-validated certificates name no country; here it would be ignored");
+	if (p->country && p->organization_identifier &&
+		organization_id_parse(&id, p->organization_identifier, strlen(p->organization_identifier)) &&
+		!organization_id_fits(&id, p->country, strlen(p->country)))
+		return BAD("certificate.country", "\"%s\" is not the country in organization-identifier, \"%s\"; a certificate needs the same",
+			p->country, p->organization_identifier);
+	if (p->validation == VALIDATION_MAILBOX || p->validation == VALIDATION_PRIVATE || src->config->directory.urls.n > 0)
+		return true;
+	if (p->validation == VALIDATION_ORGANIZATION && known)
+		return true;
+	return BAD("certificate.validation",
+		"names of people and organizations in certificates come from the directory: set directory.urls, or choose "
+		"\"mailbox\", or \"organization\" with certificate.organization and organization-identifier");
+}
+
 static bool rules_certificate(struct config_source *src)
 {
 	struct config *c = src->config;
@@ -212,15 +242,13 @@ static bool rules_certificate(struct config_source *src)
 		return BAD("certificate.usage",
 			"\"encrypt\" and \"dual\" need decryption = \"exported-keys\" or \"gateway NAME\": who will read "
 			"mail encrypted to these certificates?");
+	if (!rules_subject(src))
+		return false;
 	if (p->validation != VALIDATION_PRIVATE) {
 		if (p->policy_oids.n > 0 || p->ekus.n > 0 || p->max_days != 0)
 			return BAD("certificate.validation",
 				"policy-oids, ekus and max-days only have a meaning with \"private\"; here they would check "
 				"nothing");
-		if (p->validation != VALIDATION_MAILBOX && c->directory.urls.n == 0)
-			return BAD("certificate.validation",
-				"names of people and organizations in certificates come from the directory: set "
-				"directory.urls, or choose \"mailbox\"");
 	} else {
 		if (p->max_days == 0)
 			p->max_days = 825;
