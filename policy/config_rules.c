@@ -210,7 +210,7 @@ static bool rules_subject(struct config_source *src)
 	struct organization_id id;
 	bool known = p->organization && p->organization_identifier;
 
-	if (p->subject == SUBJECT_EMPTY && p->validation != VALIDATION_MAILBOX)
+	if (p->subject == SUBJECT_IS_EMPTY && p->validation != VALIDATION_MAILBOX)
 		return BAD("certificate.subject", "\"empty\" only has a meaning with validation = \"mailbox\"");
 	if ((p->organization || p->organization_identifier) &&
 		(p->validation == VALIDATION_MAILBOX || p->validation == VALIDATION_INDIVIDUAL))

@@ -145,7 +145,7 @@ const struct config_key config_keys[] = {
 		WORDS({"sign", USAGE_SIGN}, {"encrypt", USAGE_ENCRYPT}, {"dual", USAGE_DUAL}), "sign",
 		.help = "encrypt and dual only with decryption"},
 	{"certificate.key-type", CONFIG_WORD, AT(certificate.key_type), key_types, "rsa:2048", .help = "of user keys"},
-	{"certificate.subject", CONFIG_ENUM, AT(certificate.subject), WORDS({"address", SUBJECT_ADDRESS}, {"empty", SUBJECT_EMPTY}), "address",
+	{"certificate.subject", CONFIG_ENUM, AT(certificate.subject), WORDS({"address", SUBJECT_IS_ADDRESS}, {"empty", SUBJECT_IS_EMPTY}), "address",
 		.help = "mailbox: the address as common name, or no subject at all"},
 	{"certificate.organization", CONFIG_TEXT, AT(certificate.organization), .shape = shape_organization,
 		.help = "sponsor, organization: the name of everybody's organization, unless the entry says another"},

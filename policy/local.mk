@@ -13,8 +13,9 @@ check_PROGRAMS += tests/unit/test_caa tests/unit/test_profile tests/unit/test_el
 tests_unit_test_caa_SOURCES = tests/unit/test_caa.c
 tests_unit_test_caa_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_caa_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
-tests_unit_test_profile_SOURCES = tests/unit/test_profile.c
-tests_unit_test_profile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_profile_SOURCES = tests/unit/test_profile.c tests/unit/nasty_names.h tests/unit/nasty_names.c tests/unit/certificates.h \
+	tests/unit/certificates.c
+tests_unit_test_profile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LDAP_CFLAGS)
 tests_unit_test_profile_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 tests_unit_test_eligibility_SOURCES = tests/unit/test_eligibility.c
 tests_unit_test_eligibility_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -97,7 +97,7 @@ struct ca_config {
 enum validation { VALIDATION_MAILBOX = 1, VALIDATION_ORGANIZATION, VALIDATION_SPONSOR, VALIDATION_INDIVIDUAL, VALIDATION_PRIVATE };
 enum generation { GENERATION_LEGACY = 1, GENERATION_MULTIPURPOSE, GENERATION_STRICT };
 enum usage { USAGE_SIGN, USAGE_ENCRYPT, USAGE_DUAL };
-enum subject_form { SUBJECT_ADDRESS, SUBJECT_EMPTY };
+enum subject_form { SUBJECT_IS_ADDRESS, SUBJECT_IS_EMPTY };
 
 struct certificate_profile {
 	enum validation validation;

@@ -336,7 +336,7 @@ static bool subject_plan(struct subject *s, const struct certificate_profile *p,
 
 	memset(s, 0, sizeof *s);
 	if (v == VALIDATION_MAILBOX)
-		return p->subject == SUBJECT_EMPTY || plan_address(s, addresses, err);
+		return p->subject == SUBJECT_IS_EMPTY || plan_address(s, addresses, err);
 	if ((v == VALIDATION_SPONSOR || v == VALIDATION_INDIVIDUAL) && !check_natural(person, err))
 		return false;
 	if (!plan_country(s, p, person, err))
