@@ -54,6 +54,7 @@ static bool add_address(struct enroll_parts *p, const char *address, int64_t id,
 	}
 	if (taken.enrollment_id && !taken.undecided)
 		return true;
+	address = directory_person_spelling(&v->person, address);
 	return strlist_add(&v->addresses, address) || err_nomem(err, "gather addresses");
 }
 
@@ -76,9 +77,11 @@ static bool add_all(struct enroll_parts *p, int64_t id, struct verdict *v, struc
 static bool gather_addresses(struct enroll_parts *p, const char *address, int64_t id, struct verdict *v, struct err *err)
 {
 	const struct certificate_profile *c = v->decision.certificate;
+	const char *spelling = v->found == DIRECTORY_ONE ? directory_person_spelling(&v->person, address) : NULL;
 	struct store_taken taken = {0};
 
-	if (!strlist_add(&v->addresses, address))
+	/* As the directory spells it, whoever typed what into a From. */
+	if (!strlist_add(&v->addresses, spelling ? spelling : address))
 		return err_nomem(err, "gather addresses");
 	if (!c || c->addresses != ADDRESSES_ALL || v->found != DIRECTORY_ONE)
 		return true;

@@ -5,10 +5,28 @@
 
 #include "ldap/internal.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- settings ---------------------------------------------------------------------------------------------------- */
+
+#define NAME(member, fallback) \
+	{offsetof(struct directory_settings, member##_attribute), offsetof(struct directory_person, member), fallback}
+/* Country has no default: Active Directory's c says where somebody works, not where the organization is registered. */
+const struct directory_name directory_names[] = {
+	NAME(given_name, "givenName"),
+	NAME(surname, "sn"),
+	NAME(display_name, "displayName"),
+	NAME(organization, "o"),
+	NAME(organization_identifier, "organizationIdentifier"),
+	NAME(country, NULL),
+	NAME(organizational_unit, NULL),
+	NAME(title, NULL),
+	NAME(locality, NULL),
+	NAME(state, NULL),
+};
+const size_t directory_names_n = sizeof(directory_names) / sizeof(directory_names[0]);
 
 void directory_settings_init(struct directory_settings *s)
 {
@@ -19,6 +37,8 @@ void directory_settings_init(struct directory_settings *s)
 	s->address_filter = str_dup("(mail=%s)");
 	strlist_add(&s->address_attributes, "mail");
 	s->login_attribute = str_dup("uid");
+	for (size_t i = 0; i < directory_names_n; i++)
+		*DIRECTORY_TEXT(s, directory_names[i].setting) = str_dup(directory_names[i].fallback);
 	s->certificate_attribute = str_dup("userCertificate;binary");
 	s->publish = str_dup("required");
 	s->deadline_ms = 3000;
@@ -41,6 +61,10 @@ void directory_settings_clear(struct directory_settings *s)
 	free(s->address_filter);
 	free(s->login_attribute);
 	free(s->disabled_filter);
+	free(s->shared_filter);
+	free(s->resource_filter);
+	for (size_t i = 0; i < directory_names_n; i++)
+		free(*DIRECTORY_TEXT(s, directory_names[i].setting));
 	free(s->certificate_attribute);
 	free(s->smime_attribute);
 	free(s->publish);
@@ -68,10 +92,17 @@ static bool copy_settings(struct directory_settings *to, const struct directory_
 	to->deadline_ms = from->deadline_ms;
 	to->cache_seconds = from->cache_seconds;
 	to->stale_seconds = from->stale_seconds;
+	for (size_t i = 0; i < directory_names_n; i++) {
+		size_t at = directory_names[i].setting;
+
+		if (!copy_text(DIRECTORY_TEXT(to, at), *DIRECTORY_TEXT(from, at)))
+			return false;
+	}
 	return copy_list(&to->address_attributes, &from->address_attributes) &&
 	       copy_list(&to->shared_attributes, &from->shared_attributes) && copy_text(&to->base, from->base) &&
 	       copy_text(&to->login_filter, from->login_filter) && copy_text(&to->address_filter, from->address_filter) &&
 	       copy_text(&to->login_attribute, from->login_attribute) && copy_text(&to->disabled_filter, from->disabled_filter) &&
+	       copy_text(&to->shared_filter, from->shared_filter) && copy_text(&to->resource_filter, from->resource_filter) &&
 	       copy_text(&to->certificate_attribute, from->certificate_attribute) && copy_text(&to->smime_attribute, from->smime_attribute);
 }
 
@@ -138,19 +169,21 @@ bool directory_filter_valid(const char *filter, bool template)
 
 static bool list_attributes(struct directory *d)
 {
-	static const char *const fixed[] = {"givenName", "sn", "displayName", "cn", "o"};
-	const struct directory_settings *s = &d->settings;
+	static char common_name[] = "cn";
+	struct directory_settings *s = &d->settings;
 	size_t n = 0;
 
-	d->attributes = calloc(s->address_attributes.n + s->shared_attributes.n + sizeof(fixed) / sizeof(fixed[0]) + 2, sizeof(char *));
+	d->attributes = calloc(s->address_attributes.n + s->shared_attributes.n + directory_names_n + 3, sizeof(char *));
 	if (!d->attributes)
 		return false;
 	for (size_t i = 0; i < s->address_attributes.n; i++)
 		d->attributes[n++] = s->address_attributes.v[i];
 	for (size_t i = 0; i < s->shared_attributes.n; i++)
 		d->attributes[n++] = s->shared_attributes.v[i];
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
-		d->attributes[n++] = (char *)(uintptr_t)fixed[i];
+	for (size_t i = 0; i < directory_names_n; i++)
+		if (*DIRECTORY_TEXT(s, directory_names[i].setting))
+			d->attributes[n++] = *DIRECTORY_TEXT(s, directory_names[i].setting);
+	d->attributes[n++] = common_name;
 	d->attributes[n++] = s->login_attribute;
 	return true;
 }

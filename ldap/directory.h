@@ -28,6 +28,15 @@ struct directory_settings {
 	struct strlist shared_attributes;  /* on a shared mailbox's entry: DNs or logins of those who may send as it; empty = none */
 	char *login_attribute;        /* default uid */
 	char *disabled_filter;        /* entries that match are disabled; NULL = none */
+	char *shared_filter;          /* entries that match are role or shared mailboxes; NULL = those with a value in a shared attribute */
+	char *resource_filter;        /* entries that match are rooms and equipment; NULL = none */
+	/* where the names are that a certificate may hold; NULL = not read, and so not asked for */
+	char *given_name_attribute;   /* default givenName */
+	char *surname_attribute;      /* default sn */
+	char *display_name_attribute; /* default displayName; cn when an entry has none */
+	char *organization_attribute; /* default o */
+	char *organization_identifier_attribute; /* default organizationIdentifier */
+	char *country_attribute, *organizational_unit_attribute, *title_attribute, *locality_attribute, *state_attribute; /* default NULL */
 	char *certificate_attribute;  /* default userCertificate;binary */
 	char *smime_attribute;        /* userSMIMECertificate; NULL (default) = not written */
 	char *publish;                /* "required" (default), "best-effort", "none" */
@@ -48,14 +57,29 @@ bool directory_filter_valid(const char *filter, bool template);
 struct directory *directory_new(const struct directory_settings *s, struct err *err);
 void directory_free(struct directory *d);
 
+enum directory_kind {
+	DIRECTORY_PERSON,
+	DIRECTORY_SHARED,  /* a role or shared mailbox: several people write as it */
+	DIRECTORY_RESOURCE /* a room, a projector */
+};
+
+const char *directory_kind_name(enum directory_kind k); /* "person", "shared", "resource" */
+
 struct directory_person {
 	char *dn;
 	char *login;
 	struct strlist addresses;   /* address keys (base.h), only well-formed ones */
-	char *given_name, *surname, *display_name, *organization;
-	bool disabled;
+	struct strlist spellings;   /* the same, in the same order, canonical but with the local part's case as it stands there */
+	/* as they stand there, first value of each; NULL = none, or no single line of UTF-8 */
+	char *given_name, *surname, *display_name, *organization, *organization_identifier;
+	char *country, *organizational_unit, *title, *locality, *state;
+	bool disabled;              /* these two are looked up by directory_find alone */
+	enum directory_kind kind;
 };
 void directory_person_clear(struct directory_person *p);
+/* This address of the entry in the directory's spelling; NULL when the entry does not list it.  A certificate is asked for in the spelling of
+ * the order's identifiers (RFC 8555 section 7.4), so whoever opens the enrollment chooses it. */
+const char *directory_person_spelling(const struct directory_person *p, const char *address);
 
 enum directory_found { DIRECTORY_NONE, DIRECTORY_ONE, DIRECTORY_SEVERAL };
 

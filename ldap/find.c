@@ -31,11 +31,27 @@ void directory_person_clear(struct directory_person *p)
 	free(p->dn);
 	free(p->login);
 	strlist_clear(&p->addresses);
-	free(p->given_name);
-	free(p->surname);
-	free(p->display_name);
-	free(p->organization);
+	strlist_clear(&p->spellings);
+	for (size_t i = 0; i < directory_names_n; i++)
+		free(*DIRECTORY_TEXT(p, directory_names[i].person));
 	memset(p, 0, sizeof(*p));
+}
+
+const char *directory_kind_name(enum directory_kind k)
+{
+	return k == DIRECTORY_SHARED ? "shared" : k == DIRECTORY_RESOURCE ? "resource" : "person";
+}
+
+const char *directory_person_spelling(const struct directory_person *p, const char *address)
+{
+	char key[ADDRESS_MAX];
+
+	if (!address_key_of(address, key, NULL))
+		return NULL;
+	for (size_t i = 0; i < p->addresses.n; i++)
+		if (strcmp(p->addresses.v[i], key) == 0)
+			return p->spellings.v[i];
+	return NULL;
 }
 
 void directory_entries_clear(struct directory_entries *e)
@@ -130,20 +146,21 @@ static bool add_values(LDAP *ld, LDAPMessage *e, const char *attribute, struct s
 }
 
 /* "SMTP:" (the main one) and "smtp:" stand before mail addresses in proxyAddresses; other kinds ("x500:", "sip:") are no addresses. */
-static bool add_addresses(LDAP *ld, LDAPMessage *e, const char *attribute, struct strlist *out)
+static bool add_addresses(LDAP *ld, LDAPMessage *e, const char *attribute, struct directory_person *p)
 {
 	struct strlist values = {0};
 	bool ok = add_values(ld, e, attribute, &values);
 
 	for (size_t i = 0; i < values.n && ok; i++) {
 		const char *text = values.v[i];
-		char key[ADDRESS_MAX];
+		char key[ADDRESS_MAX], spelling[ADDRESS_MAX];
+		struct address a;
 		bool marked = strncasecmp(text, "smtp:", strlen("smtp:")) == 0;
 
 		if (strncasecmp(attribute, "proxyAddresses", strlen("proxyAddresses")) == 0 && !marked)
 			continue;
-		if (address_key_of(marked ? text + strlen("smtp:") : text, key, NULL) && !strlist_has(out, key))
-			ok = strlist_add(out, key);
+		if (address_parse(&a, marked ? text + strlen("smtp:") : text, NULL) && !strlist_has(&p->addresses, address_key(&a, key)))
+			ok = strlist_add(&p->addresses, key) && strlist_add(&p->spellings, address_text(&a, spelling));
 	}
 	strlist_clear(&values);
 	return ok;
@@ -159,14 +176,13 @@ static bool read_entry(struct directory *d, LDAP *ld, LDAPMessage *e, struct dir
 	p->dn = str_dup(dn);
 	ldap_memfree(dn);
 	p->login = first_value(ld, e, s->login_attribute);
-	p->given_name = first_value(ld, e, "givenName");
-	p->surname = first_value(ld, e, "sn");
-	p->display_name = first_value(ld, e, "displayName");
+	for (size_t i = 0; i < directory_names_n; i++)
+		if (*DIRECTORY_TEXT(s, directory_names[i].setting))
+			*DIRECTORY_TEXT(p, directory_names[i].person) = first_value(ld, e, *DIRECTORY_TEXT(s, directory_names[i].setting));
 	if (!p->display_name)
 		p->display_name = first_value(ld, e, "cn");
-	p->organization = first_value(ld, e, "o");
 	for (size_t i = 0; i < s->address_attributes.n && ok; i++)
-		ok = add_addresses(ld, e, s->address_attributes.v[i], &p->addresses);
+		ok = add_addresses(ld, e, s->address_attributes.v[i], p);
 	for (size_t i = 0; i < s->shared_attributes.n && ok; i++)
 		ok = add_values(ld, e, s->shared_attributes.v[i], &out->shared);
 	return ok && p->dn;
@@ -236,19 +252,39 @@ enum outcome directory_search_address(
 	return o;
 }
 
-static enum outcome look_disabled(struct directory *d, LDAP *ld, int64_t end, struct directory_person *p, struct err *err)
+/* Does the entry match the filter?  NULL matches nothing. */
+static enum outcome look_filter(LDAP *ld, int64_t end, const char *dn, const char *filter, bool *yes, struct err *err)
 {
 	char none[] = LDAP_NO_ATTRS, *attributes[] = {none, NULL};
 	LDAPMessage *result = NULL;
 	enum outcome o;
 	int code;
 
-	if (!d->settings.disabled_filter)
+	*yes = false;
+	if (!filter)
 		return OUTCOME_DONE;
-	o = connection_search(ld, end, p->dn, LDAP_SCOPE_BASE, d->settings.disabled_filter, attributes, 1, &result, &code, err);
+	o = connection_search(ld, end, dn, LDAP_SCOPE_BASE, filter, attributes, 1, &result, &code, err);
 	if (o == OUTCOME_DONE)
-		p->disabled = ldap_count_entries(ld, result) > 0;
+		*yes = ldap_count_entries(ld, result) > 0;
 	ldap_msgfree(result);
+	return o;
+}
+
+/* A filter for shared mailboxes decides alone: with delegation among people ("may send as the boss") a shared attribute makes nobody a role. */
+static enum outcome look_kind(struct directory *d, LDAP *ld, int64_t end, struct directory_entry *e, struct err *err)
+{
+	const struct directory_settings *s = &d->settings;
+	bool resource = false, shared = false;
+	enum outcome o = look_filter(ld, end, e->person.dn, s->resource_filter, &resource, err);
+
+	if (o == OUTCOME_DONE)
+		o = look_filter(ld, end, e->person.dn, s->shared_filter, &shared, err);
+	if (!s->shared_filter)
+		shared = e->shared.n > 0;
+	if (resource)
+		e->person.kind = DIRECTORY_RESOURCE;
+	else if (shared)
+		e->person.kind = DIRECTORY_SHARED;
 	return o;
 }
 
@@ -263,13 +299,16 @@ struct find_question {
 static enum outcome find_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
 {
 	struct find_question *q = arg;
+	struct directory_entry *e;
 	enum outcome o;
 
 	directory_entries_clear(&q->entries); /* of an earlier attempt */
 	o = directory_search_address(q->d, ld, end, &q->address, &q->entries, err);
-	if (o == OUTCOME_DONE && q->entries.n == 1 && !q->entries.more)
-		o = look_disabled(q->d, ld, end, &q->entries.v[0].person, err);
-	return o;
+	if (o != OUTCOME_DONE || q->entries.n != 1 || q->entries.more)
+		return o;
+	e = &q->entries.v[0];
+	o = look_filter(ld, end, e->person.dn, q->d->settings.disabled_filter, &e->person.disabled, err);
+	return o == OUTCOME_DONE ? look_kind(q->d, ld, end, e, err) : o;
 }
 
 bool directory_find(struct directory *d, const char *address, struct directory_person *out, enum directory_found *found, struct err *err)
@@ -361,7 +400,7 @@ static enum outcome owns_operation(LDAP *ld, int64_t end, void *arg, struct err 
 		goto out;
 	}
 	if (o == OUTCOME_DONE)
-		o = look_disabled(q->d, ld, end, &logins.v[0].person, err);
+		o = look_filter(ld, end, logins.v[0].person.dn, q->d->settings.disabled_filter, &logins.v[0].person.disabled, err);
 	if (o == OUTCOME_DONE)
 		o = directory_search_address(q->d, ld, end, &q->address, &owners, err);
 	if (o == OUTCOME_DONE)

@@ -20,6 +20,15 @@ struct directory {
 	struct err failure;
 };
 
+/* The names of an entry: which setting says where each is read. */
+struct directory_name {
+	size_t setting, person;   /* offsets of char * in struct directory_settings and struct directory_person */
+	const char *fallback;     /* default of the setting; NULL = not read */
+};
+extern const struct directory_name directory_names[];
+extern const size_t directory_names_n;
+#define DIRECTORY_TEXT(base, offset) ((char **)((uintptr_t)(base) + (offset)))
+
 /* One entry as found. */
 struct directory_entry {
 	struct directory_person person;

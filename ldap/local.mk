@@ -6,7 +6,7 @@ DIRECTORY_LIBS = libdirectory.a $(LDAP_LIBS)
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_directory
-tests_unit_test_directory_SOURCES = tests/unit/test_directory.c
+tests_unit_test_directory_SOURCES = tests/unit/test_directory.c tests/unit/nasty_names.h tests/unit/nasty_names.c
 tests_unit_test_directory_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LDAP_CFLAGS)
-tests_unit_test_directory_LDADD = $(DIRECTORY_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_directory_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 endif

@@ -428,21 +428,3 @@ bool mailbox_in_san(const struct certcheck *c, const char *text, size_t len)
 	}
 	return false;
 }
-
-bool lei_is_valid(const char *text, size_t len)
-{
-	unsigned rest = 0;
-
-	if (len != 20)
-		return false;
-	/* ISO 7064 MOD 97-10 over the digits, letters counting 10 to 35 */
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] >= '0' && text[i] <= '9')
-			rest = (rest * 10 + (unsigned)(text[i] - '0')) % 97;
-		else if (text[i] >= 'A' && text[i] <= 'Z')
-			rest = (rest * 100 + (unsigned)(text[i] - 'A') + 10) % 97;
-		else
-			return false;
-	}
-	return rest == 1;
-}

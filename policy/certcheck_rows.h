@@ -199,7 +199,5 @@ bool mailbox_parse(const char *text, size_t len, struct address *out);
 bool mailbox_in_san(const struct certcheck *c, const char *text, size_t len);
 /* Exact: strict DER of exactly one element. */
 bool der_is_strict(const unsigned char *p, size_t len, bool false_allowed);
-/* 20 letters and digits with the check digits of ISO 17442. */
-bool lei_is_valid(const char *text, size_t len);
 
 #endif

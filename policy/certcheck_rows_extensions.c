@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "policy/certcheck_rows.h"
+#include "policy/subject.h"
 
 #include <string.h>
 

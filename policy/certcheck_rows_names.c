@@ -8,15 +8,11 @@
 #include "config.h"
 
 #include "policy/certcheck_rows.h"
+#include "policy/subject.h"
 
 #include <string.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-static bool text_is(const struct name_attribute *a, const char *s)
-{
-	return a->len == strlen(s) && memcmp(a->text, s, a->len) == 0;
-}
 
 static bool same_text(const struct name_attribute *a, const struct name_attribute *b)
 {
@@ -145,22 +141,6 @@ static void san_6(struct certcheck *c)
 
 /* ---- subject: values --------------------------------------------------------------------------------------------- */
 
-/* RFC 5280 appendix A.1: characters, not octets. */
-static const struct {
-	int nid;
-	size_t max;
-} bounds[] = {{NID_commonName, 64}, {NID_organizationName, 64}, {NID_organizationalUnitName, 64}, {NID_title, 64}, {NID_serialNumber, 64},
-	{NID_localityName, 128}, {NID_stateOrProvinceName, 128}, {NID_pseudonym, 128}, {NID_pkcs9_emailAddress, 255}};
-
-static size_t characters(const struct name_attribute *a)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < a->len; i++)
-		n += ((unsigned char)a->text[i] & 0xc0) != 0x80;
-	return n;
-}
-
 static bool string_type_fits(const struct name_attribute *a)
 {
 	int type = ASN1_STRING_type(a->string);
@@ -183,6 +163,7 @@ static void dn_1(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
+		size_t n = subject_characters(a->text, a->len), max = subject_bound(a->nid);
 
 		if (!string_type_fits(a))
 			row_report(c, "%s has the wrong string type", ATTRIBUTE_NAME(a));
@@ -190,26 +171,9 @@ static void dn_1(struct certcheck *c)
 			row_report(c, "%s is empty", ATTRIBUTE_NAME(a));
 		else if (!text_is_utf8(a->text, a->len) || memchr(a->text, 0, a->len) != NULL)
 			row_report(c, "%s holds no valid text", ATTRIBUTE_NAME(a));
-		for (size_t j = 0; j < COUNT(bounds); j++)
-			if (bounds[j].nid == a->nid && characters(a) > bounds[j].max)
-				row_report(c, "%s has %zu characters, more than %zu", ATTRIBUTE_NAME(a), characters(a), bounds[j].max);
+		if (max > 0 && n > max)
+			row_report(c, "%s has %zu characters, more than %zu", ATTRIBUTE_NAME(a), n, max);
 	}
-}
-
-static bool says_nothing(const struct name_attribute *a)
-{
-	static const char *const words[] = {
-		"n/a", "na", "none", "null", "nil", "unknown", "not applicable", "not available", "absent", "empty", "undefined"};
-	size_t i = 0;
-
-	while (i < a->len && (a->text[i] == '.' || a->text[i] == '-' || a->text[i] == ' '))
-		i++;
-	if (i == a->len)
-		return a->len > 0;
-	for (i = 0; i < COUNT(words); i++)
-		if (a->len == strlen(words[i]) && strncasecmp(a->text, words[i], a->len) == 0)
-			return true;
-	return false;
 }
 
 static void dn_2(struct certcheck *c)
@@ -218,7 +182,7 @@ static void dn_2(struct certcheck *c)
 		const struct name_attribute *a = &c->name->v[i];
 
 		/* a country is two letters that DN-11 judges (NA is Namibia), and a person may be called Na */
-		if (a->nid != NID_countryName && a->nid != NID_givenName && a->nid != NID_surname && says_nothing(a))
+		if (a->nid != NID_countryName && a->nid != NID_givenName && a->nid != NID_surname && subject_says_nothing(a->text, a->len))
 			row_report(c, "%s says that there is no value: \"%s\"", ATTRIBUTE_NAME(a), PRINTABLE(a->text, a->len));
 	}
 }
@@ -310,35 +274,12 @@ static void dn_10(struct certcheck *c)
 		row_report(c, "localityName, stateOrProvinceName or postalCode without countryName");
 }
 
-/* ISO 3166-1 alpha-2, officially assigned, and XX, which the requirements allow where a country has no code. */
-/* clang-format off */
-static const char countries[] =
-	"AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT "
-	"BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH "
-	"ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT "
-	"HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS "
-	"LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI "
-	"NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG "
-	"SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG "
-	"UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW XX";
-/* clang-format on */
-
-static bool country_assigned(const char *code)
-{
-	for (const char *p = countries;; p += 3) {
-		if (p[0] == code[0] && p[1] == code[1])
-			return true;
-		if (p[2] == 0)
-			return false;
-	}
-}
-
 static void dn_11(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
 
-		if (a->nid == NID_countryName && (a->len != 2 || !country_assigned(a->text)))
+		if (a->nid == NID_countryName && !subject_is_country(a->text, a->len))
 			row_report(c, "countryName \"%s\" is no assigned code", PRINTABLE(a->text, a->len));
 	}
 }
@@ -388,47 +329,6 @@ static void cn_3(struct certcheck *c)
 
 /* ---- organizationIdentifier -------------------------------------------------------------------------------------- */
 
-struct organization_id {
-	char scheme[4], country[3], subdivision[4];
-	const char *reference; /* NULL = none */
-	size_t reference_len;
-};
-
-static bool upper(char ch)
-{
-	return ch >= 'A' && ch <= 'Z';
-}
-
-static bool alnum_upper(char ch)
-{
-	return upper(ch) || (ch >= '0' && ch <= '9');
-}
-
-/* NTRDE+BY-HRB.12345: scheme, country, optional subdivision, optional reference (GOV and INT have none). */
-static bool organization_id_parse(const struct name_attribute *a, struct organization_id *out)
-{
-	size_t i = 5, n = 0;
-
-	memset(out, 0, sizeof *out);
-	if (a->len < 5 || !upper(a->text[0]) || !upper(a->text[1]) || !upper(a->text[2]) || !upper(a->text[3]) || !upper(a->text[4]))
-		return false;
-	memcpy(out->scheme, a->text, 3);
-	memcpy(out->country, a->text + 3, 2);
-	if (i < a->len && a->text[i] == '+') {
-		for (i++; i < a->len && n < 3 && alnum_upper(a->text[i]); i++)
-			out->subdivision[n++] = a->text[i];
-		if (n == 0)
-			return false;
-	}
-	if (i == a->len)
-		return true;
-	if (a->text[i] != '-' || i + 1 == a->len)
-		return false;
-	out->reference = a->text + i + 1;
-	out->reference_len = a->len - i - 1;
-	return true;
-}
-
 static void org_1(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
@@ -440,31 +340,10 @@ static void org_1(struct certcheck *c)
 			continue;
 		if (type != V_ASN1_UTF8STRING && type != V_ASN1_PRINTABLESTRING)
 			row_report(c, "organizationIdentifier is neither PrintableString nor UTF8String");
-		if (!organization_id_parse(a, &id))
+		if (!organization_id_parse(&id, a->text, a->len))
 			row_report(c, "organizationIdentifier \"%s\" has not the form SCHEMECOUNTRY[+SUB]-REFERENCE",
 				PRINTABLE(a->text, a->len));
 	}
-}
-
-static const char *org_2_trouble(const struct organization_id *id)
-{
-	bool registry = strcmp(id->scheme, "NTR") == 0, lei = strcmp(id->scheme, "LEI") == 0,
-	     international = strcmp(id->scheme, "INT") == 0, government = strcmp(id->scheme, "GOV") == 0,
-	     national = strcmp(id->scheme, "VAT") == 0 || strcmp(id->scheme, "PSD") == 0;
-
-	if (!registry && !lei && !international && !government && !national)
-		return "its scheme is none of NTR, VAT, PSD, LEI, GOV, INT";
-	if ((government || international) && id->reference != NULL)
-		return "GOV and INT have no reference";
-	if (!government && !international && id->reference == NULL)
-		return "the reference is missing";
-	if ((lei || international) && strcmp(id->country, "XG") != 0)
-		return "LEI and INT have the country XG";
-	if (id->subdivision[0] != 0 && !registry && !government)
-		return "only NTR and GOV have a subdivision";
-	if (lei && !lei_is_valid(id->reference, id->reference_len))
-		return "the LEI is not 20 letters and digits with right check digits";
-	return NULL;
 }
 
 static void org_2(struct certcheck *c)
@@ -474,9 +353,9 @@ static void org_2(struct certcheck *c)
 		struct organization_id id;
 		const char *trouble;
 
-		if (a->nid != NID_organizationIdentifier || !organization_id_parse(a, &id))
+		if (a->nid != NID_organizationIdentifier || !organization_id_parse(&id, a->text, a->len))
 			continue;
-		trouble = org_2_trouble(&id);
+		trouble = organization_id_trouble(&id);
 		if (trouble != NULL)
 			row_report(c, "organizationIdentifier \"%s\": %s", PRINTABLE(a->text, a->len), trouble);
 	}
@@ -490,28 +369,11 @@ static void org_3(struct certcheck *c)
 		const struct name_attribute *a = &c->name->v[i];
 		struct organization_id id;
 
-		if (a->nid != NID_organizationIdentifier || !organization_id_parse(a, &id) || text_is(country, id.country) ||
-			strcmp(id.scheme, "LEI") == 0 || strcmp(id.scheme, "INT") == 0)
-			continue;
-		/* the tax prefixes of the European Union that are no ISO codes: Greece and Northern Ireland */
-		if (strcmp(id.scheme, "VAT") == 0 && ((strcmp(id.country, "EL") == 0 && text_is(country, "GR")) ||
-							     (strcmp(id.country, "XI") == 0 && text_is(country, "GB"))))
+		if (a->nid != NID_organizationIdentifier || !organization_id_parse(&id, a->text, a->len) ||
+			organization_id_fits(&id, country->text, country->len))
 			continue;
 		row_report(c, "organizationIdentifier is of %s, countryName is \"%s\"", id.country, PRINTABLE(country->text, country->len));
 	}
-}
-
-/* DEK1101R.HRB116737: country, register, dot, number. */
-static bool is_german_euid(const char *s, size_t len)
-{
-	const char *dot = memchr(s, '.', len);
-
-	if (dot == NULL || len < 2 || memcmp(s, "DE", 2) != 0 || dot == s + 2 || dot + 1 == s + len)
-		return false;
-	for (const char *p = s; p < dot; p++)
-		if (!alnum_upper(*p))
-			return false;
-	return true;
 }
 
 static void org_4(struct certcheck *c)
@@ -520,8 +382,7 @@ static void org_4(struct certcheck *c)
 		const struct name_attribute *a = &c->name->v[i];
 		struct organization_id id;
 
-		if (a->nid == NID_organizationIdentifier && organization_id_parse(a, &id) && strcmp(id.scheme, "NTR") == 0 &&
-			strcmp(id.country, "DE") == 0 && id.reference != NULL && !is_german_euid(id.reference, id.reference_len))
+		if (a->nid == NID_organizationIdentifier && organization_id_parse(&id, a->text, a->len) && !organization_id_is_euid(&id))
 			row_report(c, "the reference of a German register entry is no EUID: \"%s\"", PRINTABLE(a->text, a->len));
 	}
 }

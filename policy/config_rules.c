@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "policy/config_table.h"
+#include "policy/subject.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +224,34 @@ static bool rules_authentication(const struct place *at, const struct ca_config 
 	return true;
 }
 
+/* What certificates name is written in vain, or is missing. */
+static bool rules_subject(const struct place *at, const struct config *c, const struct certificate_profile *p)
+{
+	struct organization_id id;
+	bool known = p->organization && p->organization_identifier;
+
+	if (p->subject == SUBJECT_IS_EMPTY && p->validation != VALIDATION_MAILBOX)
+		return BAD_AT(at, "subject", "\"empty\" only has a meaning with validation = \"mailbox\"");
+	if ((p->organization || p->organization_identifier) &&
+		(p->validation == VALIDATION_MAILBOX || p->validation == VALIDATION_INDIVIDUAL))
+		return BAD_AT(at, p->organization ? "organization" : "organization-identifier",
+			"mailbox- and individual-validated certificates name no organization; here it would be ignored");
+	if (p->country && p->validation == VALIDATION_MAILBOX)
+		return BAD_AT(at, "country", "mailbox-validated certificates name no country; here it would be ignored");
+	if (p->country && p->organization_identifier &&
+		organization_id_parse(&id, p->organization_identifier, strlen(p->organization_identifier)) &&
+		!organization_id_fits(&id, p->country, strlen(p->country)))
+		return BAD_AT(at, "country", "\"%s\" is not the country in organization-identifier, \"%s\"; a certificate needs the same",
+			p->country, p->organization_identifier);
+	if (p->validation == VALIDATION_MAILBOX || p->validation == VALIDATION_PRIVATE || c->directory.urls.n > 0)
+		return true;
+	if (p->validation == VALIDATION_ORGANIZATION && known)
+		return true;
+	return BAD_AT(at, "validation",
+		"names of people and organizations in certificates come from the directory: set directory.urls, or choose "
+		"\"mailbox\", or \"organization\" with certificate.organization and organization-identifier");
+}
+
 static bool rules_ca(const struct place *at, const struct config *c, const struct ca_config *ca)
 {
 	if (place_written(at, "eab") && (!ca->eab_kid || !ca->eab_key_file))
@@ -292,15 +321,13 @@ static bool rules_certificate(const struct place *at, const struct config *c, st
 			"mail encrypted to these certificates?");
 	if (p->ca && !config_ca(c, p->ca))
 		return BAD_AT(at, "ca", "there is no CA \"%s\": see ca.name and cas", p->ca);
+	if (!rules_subject(at, c, p))
+		return false;
 	if (p->validation != VALIDATION_PRIVATE) {
 		if (p->policy_oids.n > 0 || p->ekus.n > 0 || p->max_days != 0)
 			return BAD_AT(at, "validation",
 				"policy-oids, ekus and max-days only have a meaning with \"private\"; here they would check "
 				"nothing");
-		if (p->validation != VALIDATION_MAILBOX && c->directory.urls.n == 0)
-			return BAD_AT(at, "validation",
-				"names of people and organizations in certificates come from the directory: set "
-				"directory.urls, or choose \"mailbox\"");
 	} else {
 		if (p->max_days == 0)
 			p->max_days = 825;

@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include "policy/config_table.h"
+#include "policy/subject.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -280,6 +281,34 @@ bool shape_kind(const char *text, struct buf *canonical, const char **expected)
 	(void)canonical;
 	*expected = "\"person\", \"shared\" or \"resource\"";
 	return strcmp(text, "person") == 0 || strcmp(text, "shared") == 0 || strcmp(text, "resource") == 0;
+}
+
+bool shape_organization(const char *text, struct buf *canonical, const char **expected)
+{
+	*expected = "the name of an organization of at most 64 characters";
+	return !subject_says_nothing(text, strlen(text)) && subject_characters(text, strlen(text)) <= subject_bound(NID_organizationName);
+}
+
+bool shape_organization_identifier(const char *text, struct buf *canonical, const char **expected)
+{
+	struct organization_id id;
+
+	*expected = "scheme (NTR, VAT, PSD, LEI, GOV, INT), country, hyphen and reference, such as \"NTRDE-DEK1101R.HRB116737\" or "
+		"\"VATDE-123456789\"";
+	if (!organization_id_parse(&id, text, strlen(text)))
+		return false;
+	return organization_id_trouble(&id) == NULL;
+}
+
+bool shape_country(const char *text, struct buf *canonical, const char **expected)
+{
+	char code[3] = {(char)toupper((unsigned char)text[0]), (char)toupper((unsigned char)text[1]), 0};
+
+	*expected = "a country's code of two letters such as \"DE\" (ISO 3166-1)";
+	if (strlen(text) != 2 || !subject_is_country(code, 2))
+		return false;
+	buf_puts(canonical, code);
+	return true;
 }
 
 bool shape_token(const char *text, struct buf *canonical, const char **expected)

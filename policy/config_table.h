@@ -90,6 +90,9 @@ bool shape_attribute(const char *text, struct buf *canonical, const char **expec
 bool shape_dns_server(const char *text, struct buf *canonical, const char **expected);
 bool shape_dns_stub(const char *text, struct buf *canonical, const char **expected);
 bool shape_decryption(const char *text, struct buf *canonical, const char **expected);
+bool shape_organization(const char *text, struct buf *canonical, const char **expected);
+bool shape_organization_identifier(const char *text, struct buf *canonical, const char **expected);
+bool shape_country(const char *text, struct buf *canonical, const char **expected);
 bool shape_token(const char *text, struct buf *canonical, const char **expected);
 bool shape_kind(const char *text, struct buf *canonical, const char **expected);
 

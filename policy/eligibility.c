@@ -41,32 +41,25 @@ static enum eligibility later(struct err *err, const char *address, time_t when,
 	return ELIGIBLE_LATER;
 }
 
-static bool has_text(const char *s)
+/* What somebody else found wrong, as an answer about this address. */
+static enum eligibility refuse_as(struct err *err, const struct err *why, const char *address)
 {
-	return s != NULL && s[0] != 0;
+	return refuse(err, why->class, address, why->text);
 }
 
-/* What the asked-for type of certificate says about a person must be in the directory. */
+/* What the asked-for type of certificate says about a person or organization must be known. */
 static enum eligibility decide_names(const struct decision *d, const struct eligibility_facts *f, struct err *err)
 {
-	enum validation v = d->certificate->validation;
+	struct err why = ERR_INIT;
 
-	if (v == VALIDATION_MAILBOX || v == VALIDATION_PRIVATE)
+	if (profile_names(d->certificate, f->person, &why))
 		return ELIGIBLE;
 	if (!f->has_directory)
 		return refuse(err, ERR_CONFIG, f->address,
 			"this certificate type names the organization or person, which only a directory can tell; configure "
-			"directory.urls, or certificate.validation = \"mailbox\"");
-	/* a role or shared mailbox is no person: no name may be made up for it */
-	if ((v == VALIDATION_SPONSOR || v == VALIDATION_INDIVIDUAL) && !has_text(f->person->given_name) && !has_text(f->person->surname))
-		return refuse(err, ERR_POLICY, f->address,
-			"its directory entry has neither givenName nor sn, and the certificate would have to name a person; "
-			"add them there, or use certificate.validation = \"mailbox\" for role and shared mailboxes");
-	if ((v == VALIDATION_SPONSOR || v == VALIDATION_ORGANIZATION) && !has_text(f->person->organization))
-		return refuse(err, ERR_POLICY, f->address,
-			"its directory entry has no organization (o), and the certificate would have to name it; add it there "
-			"exactly as the CA knows it");
-	return ELIGIBLE;
+			"directory.urls, or certificate.validation = \"mailbox\", or, for validation = \"organization\", "
+			"certificate.organization and certificate.organization-identifier");
+	return refuse_as(err, &why, f->address);
 }
 
 static enum eligibility decide_owner(const struct decision *d, const struct eligibility_facts *f, struct err *err)
@@ -118,10 +111,13 @@ static enum eligibility excluded(const struct decision *d, const struct eligibil
 enum eligibility eligibility_decide(const struct config *c, const struct decision *d, const struct eligibility_facts *f, struct err *err)
 {
 	struct address address;
+	struct err why = ERR_INIT;
 	enum eligibility owner;
 
 	if (!address_parse(&address, f->address, err))
 		return NOT_ELIGIBLE;
+	if (!profile_address(&address, &why))
+		return refuse_as(err, &why, f->address);
 	if (!config_serves(c, address.domain))
 		return refuse(err, ERR_CONFIG, f->address,
 			"its domain is none that we serve; add it to `domains` in the configuration if it is yours");

@@ -4,7 +4,7 @@ libpolicy_a_CFLAGS = $(AM_CFLAGS) $(CONFIG_CFLAGS) $(JANSSON_CFLAGS)
 POLICY_LIBS = libpolicy.a $(DNS_LIBS) $(STORE_LIBS) $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS)
 
 # Decisions: who may, what to ask for, what came back.
-libpolicy_a_SOURCES += policy/rules.c policy/eligibility.c policy/profile.c policy/caa.c policy/caa_value.c policy/caa_value.h \
+libpolicy_a_SOURCES += policy/rules.c policy/eligibility.c policy/profile.c policy/subject.h policy/subject.c policy/caa.c policy/caa_value.c policy/caa_value.h \
 	policy/certcheck.c policy/certcheck_rows.h policy/certcheck_parts.c policy/certcheck_chain.c policy/certcheck_rows_own.c \
 	policy/certcheck_rows_frame.c policy/certcheck_rows_extensions.c policy/certcheck_rows_names.c
 
@@ -13,8 +13,9 @@ check_PROGRAMS += tests/unit/test_caa tests/unit/test_profile tests/unit/test_el
 tests_unit_test_caa_SOURCES = tests/unit/test_caa.c
 tests_unit_test_caa_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_caa_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
-tests_unit_test_profile_SOURCES = tests/unit/test_profile.c
-tests_unit_test_profile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_profile_SOURCES = tests/unit/test_profile.c tests/unit/nasty_names.h tests/unit/nasty_names.c tests/unit/certificates.h \
+	tests/unit/certificates.c
+tests_unit_test_profile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LDAP_CFLAGS)
 tests_unit_test_profile_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 tests_unit_test_eligibility_SOURCES = tests/unit/test_eligibility.c
 tests_unit_test_eligibility_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

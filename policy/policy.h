@@ -100,6 +100,7 @@ enum generation { GENERATION_LEGACY = 1, GENERATION_MULTIPURPOSE, GENERATION_STR
  * ENCRYPT (profile_for). */
 enum usage { USAGE_SIGN, USAGE_ENCRYPT, USAGE_DUAL, USAGE_SPLIT };
 enum addresses { ADDRESSES_ONE, ADDRESSES_ALL };
+enum subject_form { SUBJECT_IS_ADDRESS, SUBJECT_IS_EMPTY };
 
 /* One kind of certificate: the group `certificate`, or an entry of `certificates`. */
 struct certificate_profile {
@@ -111,6 +112,10 @@ struct certificate_profile {
 	enum generation generation;     /* of no meaning for private */
 	enum usage usage;
 	char *key_type;                 /* "rsa:2048" "rsa:3072" "ec:p256" "ec:p384"; default rsa:2048 */
+	enum subject_form subject;      /* of mailbox validation */
+	char *organization;             /* of everybody whose entry names no other; NULL = as the directory says, as with the next two */
+	char *organization_identifier;  /* goes with `organization` */
+	char *country;                  /* two upper-case letters */
 	struct strlist policy_oids;     /* private: one of them must be there; empty = any */
 	struct strlist ekus;            /* private: OIDs that must be there; default emailProtection */
 	unsigned max_days;              /* private: longest life; 0 = 825 */
@@ -296,10 +301,22 @@ enum caa_decision caa_decide(const struct dns_rdata *records, size_t n, const st
 struct certificate_profile profile_for(const struct certificate_profile *p, const char *usage);
 /* A new key of p->key_type. */
 EVP_PKEY *profile_key_new(const struct certificate_profile *p, struct err *err);
-/* PKCS#10 (RFC 2986) for these addresses: SAN rfc822Name (SmtpUTF8Mailbox, RFC 9598, for non-ASCII local parts), keyUsage request
- * by usage, EKU emailProtection, empty subject for mailbox validation, the directory's attributes otherwise. DER. */
+/* PKCS#10 (RFC 2986) for these addresses, in this order and spelling: SAN rfc822Name (SmtpUTF8Mailbox, RFC 9598, for non-ASCII local
+ * parts), keyUsage request by usage, EKU emailProtection.  The subject is the first address or empty for mailbox validation, names from
+ * the directory and the configuration otherwise.  `person` may be NULL where profile_names allows that.  DER. */
 bool profile_csr(struct buf *der, const struct certificate_profile *p, EVP_PKEY *key, const struct strlist *addresses,
 	const struct directory_person *person, struct err *err) BASE_MUST_CHECK;
+/* The subject that profile_csr would ask for, without a key: RFC 2253 text with UTF-8 as it is, "" for an empty one.  False: profile_csr would
+ * refuse, with the same error. */
+bool profile_describe(const struct certificate_profile *p, const struct strlist *addresses, const struct directory_person *person,
+	struct buf *subject_text, struct err *err) BASE_MUST_CHECK;
+/* Do this entry (NULL: none) and the configuration say all that such a certificate has to name, in a form that certcheck will accept?
+ * Otherwise ERR_POLICY with a sentence about what is missing and where it belongs; the error's subject is the entry.  Role and shared
+ * mailboxes, rooms and equipment are nobody that a certificate could name. */
+bool profile_names(const struct certificate_profile *p, const struct directory_person *person, struct err *err) BASE_MUST_CHECK;
+/* May an address of ours go into a certificate?  64 octets before the @ and 254 in all are the most (RFC 5321 section 4.5.3.1); longer ones
+ * of strangers are read all the same.  ERR_POLICY. */
+bool profile_address(const struct address *a, struct err *err) BASE_MUST_CHECK;
 /* "mailbox-strict" ... */
 const char *validation_name(enum validation v);
 const char *generation_name(enum generation g);

@@ -4,7 +4,10 @@
  * The request asks for no more than the profile needs: key usage by what the key will be used for, e-mail protection and nothing else
  * (from July 2027 hardly anything may stand beside it), names from the directory's attributes as they are.  A display name is
  * never split into given name and surname: that goes wrong for every third country.  CAs take most of this from their own
- * records; certcheck looks at what came of it.
+ * records; certcheck looks at what came of it, by the same rules for values (subject.h).
+ *
+ * One path for all questions: subject_plan says which attributes with which values, or why not; a request, a description for the admin and
+ * eligibility's question all go through it.
  */
 #include "config.h"
 
@@ -16,10 +19,13 @@
 #include <openssl/x509v3.h>
 
 #include "policy/policy.h"
+#include "policy/subject.h"
 
 #define OP "build certificate request"
-/* RFC 5280 appendix A.1: characters in commonName, organizationName, organizationalUnitName. */
-#define UB_NAME 64
+#define SUBJECT_MAX 12
+/* RFC 5321 section 4.5.3.1: a local part; a path without its angle brackets. */
+#define LOCAL_MAX 64
+#define MAILBOX_MAX 254
 
 static const char *const validation_names[] = {[VALIDATION_MAILBOX] = "mailbox",
 	[VALIDATION_ORGANIZATION] = "organization",
@@ -107,83 +113,278 @@ EVP_PKEY *profile_key_new(const struct certificate_profile *p, struct err *err)
 	return key;
 }
 
-/* ---- subject ----------------------------------------------------------------------------------------------------- */
+/* ---- subject: what the entry and the configuration say ------------------------------------------------------------ */
 
-static size_t utf8_characters(const char *s)
+/* The attributes to ask for, in order; values are borrowed. */
+struct subject {
+	struct {
+		int nid;
+		const char *value;
+	} v[SUBJECT_MAX];
+	size_t n;
+	char country[3];
+	char address[ADDRESS_MAX];
+};
+
+static void subject_add(struct subject *s, int nid, const char *value)
 {
-	size_t n = 0;
-
-	for (; *s != 0; s++)
-		n += ((unsigned char)*s & 0xc0) != 0x80;
-	return n;
+	if (value == NULL)
+		return;
+	s->v[s->n].nid = nid;
+	s->v[s->n++].value = value;
 }
 
-/* Add one attribute; an empty or missing value adds nothing. */
-static bool name_add(X509_NAME *name, int nid, const char *value, struct err *err)
+/* Schemas demand a value (sn) where there is none, and people write "-". */
+static const char *name_of(const char *s)
 {
-	if (value == NULL || value[0] == 0)
-		return true;
-	if (!text_is_one_line(value) || !text_is_utf8(value, strlen(value)))
-		return err_set(err, ERR_POLICY, OP, OBJ_nid2sn(nid), "the directory's value is no single line of UTF-8; correct the entry");
-	if (utf8_characters(value) > UB_NAME)
-		return err_set(err, ERR_POLICY, OP, OBJ_nid2sn(nid), "the directory's value is longer than %d characters; shorten it there",
-			UB_NAME);
-	if (X509_NAME_add_entry_by_NID(name, nid, MBSTRING_UTF8, (const unsigned char *)value, -1, -1, 0) != 1)
-		return err_openssl(err, ERR_BUG, OP, OBJ_nid2sn(nid));
-	return true;
+	return s != NULL && s[0] != 0 && !subject_is_filler(s, strlen(s)) ? s : NULL;
 }
 
-static bool has_text(const char *s)
+static const char *value_of(const char *s)
 {
-	return s != NULL && s[0] != 0;
+	return s != NULL && s[0] != 0 && !subject_says_nothing(s, strlen(s)) ? s : NULL;
 }
 
-/* commonName is optional everywhere: a display name too long for it is left out, not cut. */
+static bool names_organization(enum validation v)
+{
+	return v == VALIDATION_ORGANIZATION || v == VALIDATION_SPONSOR || v == VALIDATION_PRIVATE;
+}
+
+/* Everybody is of the configured organization but those whose entry names another: its identifier and country are not theirs. */
+static bool of_another(const struct certificate_profile *p, const struct directory_person *person)
+{
+	return names_organization(p->validation) && p->organization != NULL && person != NULL && value_of(person->organization) != NULL &&
+	       strcmp(person->organization, p->organization) != 0;
+}
+
+static const char *organization_of(const struct certificate_profile *p, const struct directory_person *person)
+{
+	const char *own = person != NULL ? value_of(person->organization) : NULL;
+
+	return own != NULL ? own : p->organization;
+}
+
+static const char *identifier_of(const struct certificate_profile *p, const struct directory_person *person)
+{
+	const char *own = person != NULL ? value_of(person->organization_identifier) : NULL;
+
+	return own != NULL || of_another(p, person) ? own : p->organization_identifier;
+}
+
+static const char *country_of(const struct certificate_profile *p, const struct directory_person *person)
+{
+	const char *own = person != NULL ? value_of(person->country) : NULL;
+
+	return own != NULL || of_another(p, person) ? own : p->country;
+}
+
+/* commonName is optional everywhere: a display name too long for it is left out, not cut; and an address there would have to be one of the
+ * alternative name. */
 static const char *common_name(const struct directory_person *person)
 {
-	const char *name = person->display_name;
+	const char *name = value_of(person->display_name);
+	struct address a;
 
-	return has_text(name) && utf8_characters(name) <= UB_NAME ? name : NULL;
+	if (name == NULL || subject_characters(name, strlen(name)) > subject_bound(NID_commonName) || address_parse(&a, name, NULL))
+		return NULL;
+	return name;
 }
 
-static bool person_needed(const struct certificate_profile *p, const struct directory_person *person, struct err *err)
-{
-	bool organization = p->validation == VALIDATION_ORGANIZATION || p->validation == VALIDATION_SPONSOR;
-	bool natural = p->validation == VALIDATION_SPONSOR || p->validation == VALIDATION_INDIVIDUAL;
+/* ---- subject: what is missing or wrong ---------------------------------------------------------------------------- */
 
+static const char *entry_of(const struct directory_person *person)
+{
+	return person != NULL && person->dn != NULL ? person->dn : "";
+}
+
+static bool lacks(struct err *err, const struct directory_person *person, const char *text)
+{
+	return err_set(err, ERR_POLICY, OP, entry_of(person), "%s", text);
+}
+
+static bool check_natural(const struct directory_person *person, struct err *err)
+{
 	if (person == NULL)
-		return err_set(err, ERR_POLICY, OP, validation_name(p->validation),
-			"a %s-validated certificate needs the directory entry of the user", validation_name(p->validation));
-	if (natural && !has_text(person->given_name) && !has_text(person->surname))
-		return err_set(err, ERR_POLICY, OP, person->dn != NULL ? person->dn : "",
-			"the directory entry has neither givenName nor sn, which a "
-			"%s-validated certificate needs; add them, or use mailbox validation for this address",
-			validation_name(p->validation));
-	if (organization && !has_text(person->organization))
-		return err_set(err, ERR_POLICY, OP, person->dn != NULL ? person->dn : "",
-			"the directory entry has no organization (o), which a "
-			"%s-validated certificate needs exactly as the CA knows it",
-			validation_name(p->validation));
+		return lacks(err, person, "the certificate would have to name a person, whom only a directory entry can tell");
+	if (person->kind == DIRECTORY_SHARED)
+		return lacks(err, person,
+			"it is a role or shared mailbox (directory.shared-filter, directory.shared-attributes), and the certificate "
+			"would have to name a person; use mailbox or organization validation for role and shared mailboxes");
+	if (person->kind == DIRECTORY_RESOURCE)
+		return lacks(err, person,
+			"it is a room or equipment (directory.resource-filter), and the certificate would have to name a person; use "
+			"mailbox or organization validation for it, if it sends mail at all");
+	if (name_of(person->given_name) == NULL && name_of(person->surname) == NULL)
+		return lacks(err, person,
+			"its directory entry has neither given name nor surname (givenName and sn, unless "
+			"directory.given-name-attribute and surname-attribute say otherwise), and the certificate would have to name a "
+			"person; add them there, or use mailbox or organization validation for role and shared mailboxes");
 	return true;
 }
 
-static bool subject_fill(X509_NAME *name, const struct certificate_profile *p, const struct strlist *addresses,
+static bool check_identifier(const char *identifier, const char *country, const struct directory_person *person, struct err *err)
+{
+	struct organization_id id;
+	const char *trouble;
+
+	if (!organization_id_parse(&id, identifier, strlen(identifier)))
+		return err_set(err, ERR_POLICY, OP, entry_of(person),
+			"its organizationIdentifier has not the form of scheme, country, hyphen and reference, as in "
+			"\"NTRDE-DEK1101R.HRB116737\"; correct it in the directory: \"%s\"",
+			identifier);
+	trouble = organization_id_trouble(&id);
+	if (trouble != NULL)
+		return err_set(err, ERR_POLICY, OP, entry_of(person),
+			"its organizationIdentifier is wrong, %s; correct it in the directory: \"%s\"", trouble, identifier);
+	if (country != NULL && !organization_id_fits(&id, country, strlen(country)))
+		return err_set(err, ERR_POLICY, OP, entry_of(person),
+			"its organizationIdentifier is of the country %s, and the country beside it in the certificate would be %s; both have to be "
+			"the same (directory.country-attribute, certificate.country): \"%s\"",
+			id.country, country, identifier);
+	return true;
+}
+
+static bool check_organization(
+	const struct certificate_profile *p, const struct directory_person *person, const char *country, struct err *err)
+{
+	const char *identifier = identifier_of(p, person);
+
+	if (organization_of(p, person) == NULL)
+		return lacks(err, person,
+			"the certificate would have to name its organization, exactly as the CA knows it: set "
+			"certificate.organization, or add it to the directory entry (o, unless directory.organization-attribute says otherwise)");
+	if (identifier == NULL && of_another(p, person) && p->organization_identifier != NULL)
+		return lacks(err, person,
+			"its directory entry names another organization than certificate.organization, so that "
+			"certificate.organization-identifier is not its; add its own organizationIdentifier to the entry (see "
+			"directory.organization-identifier-attribute)");
+	if (identifier == NULL)
+		return lacks(err, person,
+			"the certificate would have to hold the organizationIdentifier (register and number, as in "
+			"\"NTRDE-DEK1101R.HRB116737\"), exactly as the CA knows it: set certificate.organization-identifier, or add it to the "
+			"directory entry (see directory.organization-identifier-attribute)");
+	return check_identifier(identifier, country, person, err);
+}
+
+static bool check_value(int nid, const char *value, const struct directory_person *person, struct err *err)
+{
+	size_t max = subject_bound(nid);
+
+	if (!text_is_one_line(value) || !text_is_utf8(value, strlen(value)))
+		return err_set(err, ERR_POLICY, OP, entry_of(person), "its %s is no single line of UTF-8; correct the directory entry", OBJ_nid2ln(nid));
+	if (max > 0 && subject_characters(value, strlen(value)) > max)
+		return err_set(err, ERR_POLICY, OP, entry_of(person), "its %s is longer than %zu characters, the most that fit; shorten it: \"%s\"",
+			OBJ_nid2ln(nid), max, value);
+	return true;
+}
+
+/* ---- subject: the plan -------------------------------------------------------------------------------------------- */
+
+/* The country's code in upper case, "" when none is known. */
+static bool plan_country(struct subject *s, const struct certificate_profile *p, const struct directory_person *person, struct err *err)
+{
+	const char *country = country_of(p, person);
+
+	if (country == NULL)
+		return true;
+	for (size_t i = 0; i < 2 && country[i] != 0; i++)
+		s->country[i] = country[i] >= 'a' && country[i] <= 'z' ? (char)(country[i] - ('a' - 'A')) : country[i];
+	if (strlen(country) == 2 && subject_is_country(s->country, 2))
+		return true;
+	return err_set(err, ERR_POLICY, OP, entry_of(person),
+		"its country is no assigned code of two letters such as DE (directory.country-attribute): \"%s\"", country);
+}
+
+/* The address as commonName, which the profile allows, rather than no subject at all: gpgsm refuses signatures with a certificate whose
+ * subject is empty.  One that is too long for it is in the alternative name alone. */
+static bool plan_address(struct subject *s, const struct strlist *addresses, struct err *err)
+{
+	struct address a;
+
+	if (addresses == NULL)
+		return true;
+	if (!address_parse(&a, addresses->v[0], err))
+		return false;
+	address_text(&a, s->address);
+	if (subject_characters(s->address, strlen(s->address)) <= subject_bound(NID_commonName))
+		subject_add(s, NID_commonName, s->address);
+	return true;
+}
+
+/* No names of people in the certificate of an organization, no organization in one of an individual. */
+static void plan_names(struct subject *s, const struct certificate_profile *p, const struct directory_person *person)
+{
+	bool natural = p->validation != VALIDATION_ORGANIZATION;
+	const char *organization = names_organization(p->validation) ? organization_of(p, person) : NULL;
+
+	subject_add(s, NID_countryName, s->country[0] != 0 ? s->country : NULL);
+	if (person != NULL) {
+		subject_add(s, NID_stateOrProvinceName, value_of(person->state));
+		subject_add(s, NID_localityName, value_of(person->locality));
+	}
+	if (organization != NULL) {
+		subject_add(s, NID_organizationName, organization);
+		subject_add(s, NID_organizationIdentifier, identifier_of(p, person));
+		subject_add(s, NID_organizationalUnitName, person != NULL ? value_of(person->organizational_unit) : NULL);
+	}
+	if (natural && person != NULL) {
+		subject_add(s, NID_title, value_of(person->title));
+		subject_add(s, NID_givenName, name_of(person->given_name));
+		subject_add(s, NID_surname, name_of(person->surname));
+		subject_add(s, NID_commonName, common_name(person));
+	} else if (!natural) {
+		subject_add(s, NID_commonName, organization);
+	}
+}
+
+/* `addresses` NULL: the question is only whether the names suffice. */
+static bool subject_plan(struct subject *s, const struct certificate_profile *p, const struct strlist *addresses,
 	const struct directory_person *person, struct err *err)
 {
-	/* The address as commonName, which the profile allows, rather than no subject at all: gpgsm refuses signatures with a certificate whose
-	 * subject is empty. */
-	if (p->validation == VALIDATION_MAILBOX || (p->validation == VALIDATION_PRIVATE && person == NULL))
-		return utf8_characters(addresses->v[0]) > UB_NAME || name_add(name, NID_commonName, addresses->v[0], err);
-	if (p->validation != VALIDATION_PRIVATE && !person_needed(p, person, err))
+	enum validation v = p->validation;
+
+	memset(s, 0, sizeof *s);
+	if (v == VALIDATION_MAILBOX)
+		return p->subject == SUBJECT_IS_EMPTY || plan_address(s, addresses, err);
+	if ((v == VALIDATION_SPONSOR || v == VALIDATION_INDIVIDUAL) && !check_natural(person, err))
 		return false;
-	/* no names of people in the certificate of an organization, no organization in one of an individual */
-	if (p->validation == VALIDATION_ORGANIZATION)
-		return name_add(name, NID_organizationName, person->organization, err) &&
-		       name_add(name, NID_commonName, person->organization, err);
-	if (p->validation != VALIDATION_INDIVIDUAL && !name_add(name, NID_organizationName, person->organization, err))
+	if (!plan_country(s, p, person, err))
 		return false;
-	return name_add(name, NID_givenName, person->given_name, err) && name_add(name, NID_surname, person->surname, err) &&
-	       name_add(name, NID_commonName, common_name(person), err);
+	if ((v == VALIDATION_SPONSOR || v == VALIDATION_ORGANIZATION) &&
+		!check_organization(p, person, s->country[0] != 0 ? s->country : NULL, err))
+		return false;
+	if (v != VALIDATION_PRIVATE && s->country[0] == 0 && person != NULL &&
+		(value_of(person->locality) != NULL || value_of(person->state) != NULL))
+		return lacks(err, person,
+			"a locality or state in a certificate needs the country beside it: set certificate.country or "
+			"directory.country-attribute, or ask for neither (directory.locality-attribute, directory.state-attribute)");
+	plan_names(s, p, person);
+	for (size_t i = 0; i < s->n; i++)
+		if (!check_value(s->v[i].nid, s->v[i].value, person, err))
+			return false;
+	return v != VALIDATION_PRIVATE || person != NULL || plan_address(s, addresses, err);
+}
+
+bool profile_names(const struct certificate_profile *p, const struct directory_person *person, struct err *err)
+{
+	struct subject s;
+
+	return subject_plan(&s, p, NULL, person, err);
+}
+
+static bool subject_write(X509_NAME *name, const struct certificate_profile *p, const struct strlist *addresses,
+	const struct directory_person *person, struct err *err)
+{
+	struct subject s;
+
+	if (addresses->n == 0)
+		return err_set(err, ERR_BUG, OP, "", "no address to ask a certificate for");
+	if (!subject_plan(&s, p, addresses, person, err))
+		return false;
+	for (size_t i = 0; i < s.n; i++)
+		if (X509_NAME_add_entry_by_NID(name, s.v[i].nid, MBSTRING_UTF8, (const unsigned char *)s.v[i].value, -1, -1, 0) != 1)
+			return err_openssl(err, ERR_BUG, OP, OBJ_nid2sn(s.v[i].nid));
+	return true;
 }
 
 /* ---- extensions -------------------------------------------------------------------------------------------------- */
@@ -193,6 +394,22 @@ static bool is_ascii(const char *s)
 	for (; *s != 0; s++)
 		if ((unsigned char)*s >= 0x80)
 			return false;
+	return true;
+}
+
+bool profile_address(const struct address *a, struct err *err)
+{
+	char text[ADDRESS_MAX];
+
+	address_text(a, text);
+	if (strlen(a->local) > LOCAL_MAX)
+		return err_set(err, ERR_POLICY, OP, text, "it has more than %d octets before the @, which no certificate may hold (RFC 5321)",
+			LOCAL_MAX);
+	if (strlen(text) > MAILBOX_MAX)
+		return err_set(err, ERR_POLICY, OP, text, "it has more than %d octets, which no certificate may hold (RFC 5321)", MAILBOX_MAX);
+	/* RFC 9598 section 3 */
+	if (strncmp(a->local, "\xef\xbb\xbf", 3) == 0)
+		return err_set(err, ERR_POLICY, OP, text, "it begins with a byte order mark, which no certificate may hold");
 	return true;
 }
 
@@ -241,7 +458,7 @@ static GENERAL_NAMES *alternative_names(const struct strlist *addresses, struct 
 		GENERAL_NAME *name = NULL;
 		bool set = false;
 
-		if (!address_parse(&parsed, addresses->v[i], err))
+		if (!address_parse(&parsed, addresses->v[i], err) || !profile_address(&parsed, err))
 			goto fail;
 		name = GENERAL_NAME_new();
 		address_text(&parsed, text);
@@ -337,15 +554,13 @@ bool profile_csr(struct buf *der, const struct certificate_profile *p, EVP_PKEY 
 		err_nomem(err, OP);
 		goto out;
 	}
-	if (addresses->n == 0) {
-		err_set(err, ERR_BUG, OP, "", "no address to ask a certificate for");
+	if (!subject_write(X509_REQ_get_subject_name(req), p, addresses, person, err))
 		goto out;
-	}
 	if (X509_REQ_set_version(req, X509_REQ_VERSION_1) != 1 || X509_REQ_set_pubkey(req, key) != 1) {
 		err_openssl(err, ERR_BUG, OP, addresses->v[0]);
 		goto out;
 	}
-	if (!subject_fill(X509_REQ_get_subject_name(req), p, addresses, person, err) || !add_extensions(req, p, key, addresses, err))
+	if (!add_extensions(req, p, key, addresses, err))
 		goto out;
 	if (X509_REQ_sign(req, key, EVP_get_digestbyname(type != NULL ? type->digest : "SHA256")) <= 0) {
 		err_openssl(err, ERR_BUG, OP, addresses->v[0]);
@@ -360,5 +575,40 @@ bool profile_csr(struct buf *der, const struct certificate_profile *p, EVP_PKEY 
 out:
 	OPENSSL_free(out);
 	X509_REQ_free(req);
+	return ok;
+}
+
+bool profile_describe(const struct certificate_profile *p, const struct strlist *addresses, const struct directory_person *person,
+	struct buf *subject_text, struct err *err)
+{
+	GENERAL_NAMES *names = NULL;
+	X509_NAME *name = X509_NAME_new();
+	BIO *bio = BIO_new(BIO_s_mem());
+	bool ok = false;
+	char *text;
+	long len;
+
+	if (name == NULL || bio == NULL) {
+		err_nomem(err, OP);
+		goto out;
+	}
+	if (!subject_write(name, p, addresses, person, err))
+		goto out;
+	/* an address that no request can hold is refused here as there */
+	names = alternative_names(addresses, err);
+	if (names == NULL)
+		goto out;
+	if (X509_NAME_entry_count(name) > 0 && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) < 0) {
+		err_openssl(err, ERR_BUG, OP, addresses->v[0]);
+		goto out;
+	}
+	len = BIO_get_mem_data(bio, &text);
+	if (len > 0)
+		buf_append(subject_text, text, (size_t)len);
+	ok = !subject_text->failed || err_nomem(err, OP);
+out:
+	GENERAL_NAMES_free(names);
+	X509_NAME_free(name);
+	BIO_free(bio);
 	return ok;
 }

@@ -26,12 +26,6 @@ struct asking {
 	char detail[300];
 };
 
-static const char *kind_name(const struct directory_person *p)
-{
-	(void)p;
-	return "person";
-}
-
 static enum answer no(struct asking *a, const char *condition, const char *detail)
 {
 	a->failed = condition;
@@ -71,7 +65,7 @@ static enum answer ask_entry(struct asking *a, const struct rule *r, struct err 
 		return ANSWER_UNKNOWN;
 	if (!a->facts->person)
 		return no(a, r->kinds.n ? "kinds" : r->filter ? "filter" : "groups", "no directory entry has this address");
-	kind = kind_name(a->facts->person);
+	kind = directory_kind_name(a->facts->person->kind);
 	if (r->kinds.n > 0 && !strlist_has(&r->kinds, kind))
 		return no(a, "kinds", kind);
 	if (r->filter) {

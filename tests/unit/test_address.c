@@ -16,11 +16,19 @@
 
 /* ---- addresses ----------------------------------------------------------------------------------------------------- */
 
+#define LOCAL_64 "a123456789b123456789c123456789d123456789e123456789f123456789g123"
+
 static const struct {
 	const char *sentence, *text, *canonical, *key; /* canonical NULL: refused */
 } addresses[] = {
 	{"a plain address stays as it is", "alice@example.org", "alice@example.org", "alice@example.org"},
 	{"case goes from the domain, and from the local part only in the key", "Alice@EXAMPLE.Org", "Alice@example.org", "alice@example.org"},
+	{"an apostrophe and a plus need no quotes", "o'brien+tag@EXAMPLE.ORG", "o'brien+tag@example.org", "o'brien+tag@example.org"},
+	{"a top-level domain may be long", "a@example.INTERNATIONAL", "a@example.international", "a@example.international"},
+	{"and internationalized, too", "a@example.verm\xc3\xb6gensberatung", "a@example.xn--vermgensberatung-pwb", "a@example.xn--vermgensberatung-pwb"},
+	{"64 octets before the @, the most of RFC 5321", LOCAL_64 "@example.org", LOCAL_64 "@example.org", LOCAL_64 "@example.org"},
+	{"strangers write longer ones: policy refuses them for certificates", LOCAL_64 "4@example.org", LOCAL_64 "4@example.org", LOCAL_64 "4@example.org"},
+	{"case of a local part that is not ASCII stays in the key", "J\xc3\x96RG@example.org", "J\xc3\x96RG@example.org", "j\xc3\x96rg@example.org"},
 	{"plus tags are part of the local part", "alice+x@example.org", "alice+x@example.org", "alice+x@example.org"},
 	{"quotes that nobody needs are dropped", "\"alice\"@example.org", "alice@example.org", "alice@example.org"},
 	{"a backslash that nobody needs is dropped", "\"al\\ice\"@example.org", "alice@example.org", "alice@example.org"},

@@ -169,6 +169,19 @@ static const struct bad {
 	{"Legacy certificates", BASE "certificate = { generation = \"legacy\"; };\n", "t.conf:3: certificate.generation: expected \"strict\" or \"multipurpose\", found \"legacy\": Legacy certificates ended"},
 	{"private rules for a public profile", BASE "certificate = { max-days = 90; };\n", "only have a meaning with \"private\""},
 	{"an OID that is none", BASE "certificate = { validation = \"private\"; policy-oids = [ \"emailProtection\" ]; };\n", "t.conf:3: certificate.policy-oids: expected an object identifier"},
+	{"an organization for certificates that name none", BASE "certificate = { organization = \"Example AG\"; };\n", "t.conf:3: certificate.organization: mailbox- and individual-validated certificates name no organization"},
+	{"its identifier for such", BASE DIRECTORY("") "certificate = { validation = \"individual\"; organization-identifier = \"VATDE-1\"; };\n", "certificate.organization-identifier: mailbox- and individual-validated"},
+	{"a country for certificates that name none", BASE "certificate = { country = \"DE\"; };\n", "t.conf:3: certificate.country: mailbox-validated certificates name no country"},
+	{"a country that is none", BASE "certificate = { country = \"QQ\"; };\n", "t.conf:3: certificate.country: expected a country's code of two letters"},
+	{"a country by its name", BASE "certificate = { country = \"Germany\"; };\n", "t.conf:3: certificate.country: expected a country's code of two letters"},
+	{"an identifier without its hyphen", BASE "certificate = { organization-identifier = \"VATDE123456789\"; };\n", "t.conf:3: certificate.organization-identifier: expected scheme"},
+	{"an identifier of an unknown scheme", BASE "certificate = { organization-identifier = \"ABCDE-1\"; };\n", "t.conf:3: certificate.organization-identifier: expected scheme"},
+	{"an organization with too long a name", BASE "certificate = { organization = \"A very long name of an organization that nobody wants to write in full\"; };\n", "t.conf:3: certificate.organization: expected the name of an organization of at most 64 characters"},
+	{"an organization that says that there is none", BASE "certificate = { organization = \"n/a\"; };\n", "t.conf:3: certificate.organization: expected the name of an organization"},
+	{"an identifier of another country", BASE "certificate = { validation = \"organization\"; organization = \"Example AG\"; organization-identifier = \"VATAT-U1\"; country = \"DE\"; };\n", "t.conf:3: certificate.country: \"DE\" is not the country in organization-identifier"},
+	{"an empty subject for a person", BASE DIRECTORY("") "certificate = { validation = \"sponsor\"; subject = \"empty\"; };\n", "certificate.subject: \"empty\" only has a meaning with validation = \"mailbox\""},
+	{"an organization without directory and identifier", BASE "certificate = { validation = \"organization\"; organization = \"Example AG\"; };\n", "certificate.validation: names of people and organizations"},
+	{"a filter for shared mailboxes that is none", BASE "directory = { shared-filter = \"msExchRecipientTypeDetails=4\"; };\n", "t.conf:3: directory.shared-filter: expected an LDAP filter"},
 	{"a sponsor without a directory", BASE "certificate = { validation = \"sponsor\"; };\n", "t.conf:3: certificate.validation: names of people and organizations in certificates come from the directory"},
 	{"publishing without a directory", BASE "directory = { publish = \"required\"; };\n", "t.conf:3: directory.publish: \"required\" needs a directory"},
 	{"a directory in the clear", BASE "directory = { urls = [ \"ldap://l.example\" ]; base = \"dc=x\"; bind-dn = \"cn=x\"; password-file = \"/p\";\nstarttls = false; };\n", "t.conf:4: directory.starttls: false would send the password"},
@@ -263,6 +276,14 @@ static const struct good {
 	{"a directory over ldapi with SASL EXTERNAL", BASE "directory = { urls = [ \"ldapi://%2Frun%2Fldapi\" ]; base = \"dc=x\"; bind = \"external\"; };\n"},
 	{"a directory in the clear, said so", BASE "directory = { urls = [ \"ldap://127.0.0.1:3890\" ]; base = \"dc=x\"; bind-dn = \"cn=x\"; password-file = \"/p\"; starttls = false; allow-cleartext = true; };\n"},
 	{"proxyAddresses with a filter that looks there", BASE DIRECTORY("address-attributes = [ \"mail\", \"proxyAddresses\" ]; address-filter = \"(|(mail=%s)(proxyAddresses=smtp:%s))\"; ")},
+	{"names of people and their organization from everywhere", BASE DIRECTORY("given-name-attribute = \"gn\"; surname-attribute = \"surname;lang-de\"; "
+		"display-name-attribute = \"cn\"; organization-attribute = \"company\"; organization-identifier-attribute = \"extensionAttribute1\"; "
+		"country-attribute = \"c\"; organizational-unit-attribute = \"department\"; title-attribute = \"title\"; locality-attribute = \"l\"; "
+		"state-attribute = \"st\"; shared-filter = \"(msExchRecipientTypeDetails=4)\"; "
+		"resource-filter = \"(|(msExchRecipientTypeDetails=16)(msExchRecipientTypeDetails=32))\"; ")
+		"certificate = { validation = \"sponsor\"; organization = \"\\\"B\xc3\xbc" "cher\\\" & Co\"; organization-identifier = \"NTRDE-DEK1101R.HRB116737\"; "
+		"country = \"de\"; };\n"},
+	{"an empty subject", BASE "certificate = { subject = \"empty\"; };\n"},
 	{"dual use with exported keys", BASE "decryption = \"exported-keys\";\ncertificate = { usage = \"dual\"; };\n"},
 	{"a private profile without anything to check", BASE "certificate = { validation = \"private\"; };\n"},
 	{"an inet socket with peers", BASE "milter = { outbound-socket = \"inet:8891@127.0.0.1\"; tcp-peers = [ \"127.0.0.1/32\" ]; };\n"},
@@ -337,12 +358,36 @@ START_TEST(defaults_are_those_of_the_headers)
 	ck_assert_str_eq(c->directory.address_filter, d.address_filter);
 	ck_assert_str_eq(c->directory.certificate_attribute, d.certificate_attribute);
 	ck_assert_str_eq(c->directory.address_attributes.v[0], d.address_attributes.v[0]);
+	ck_assert_str_eq(c->directory.given_name_attribute, d.given_name_attribute);
+	ck_assert_str_eq(c->directory.surname_attribute, d.surname_attribute);
+	ck_assert_str_eq(c->directory.display_name_attribute, d.display_name_attribute);
+	ck_assert_str_eq(c->directory.organization_attribute, d.organization_attribute);
+	ck_assert_str_eq(c->directory.organization_identifier_attribute, d.organization_identifier_attribute);
+	/* what is asked for only when it is configured */
+	ck_assert(!c->directory.country_attribute && !d.country_attribute && !c->directory.title_attribute && !d.title_attribute);
+	ck_assert(!c->directory.organizational_unit_attribute && !d.organizational_unit_attribute);
+	ck_assert(!c->directory.locality_attribute && !d.locality_attribute && !c->directory.state_attribute && !d.state_attribute);
+	ck_assert(!c->directory.shared_filter && !d.shared_filter && !c->directory.resource_filter && !d.resource_filter);
+	ck_assert_int_eq(c->certificate.subject, SUBJECT_IS_ADDRESS);
 	ck_assert_uint_eq(c->directory.deadline_ms, d.deadline_ms);
 	ck_assert_uint_eq(c->directory.connect_ms, d.connect_ms);
 	ck_assert_uint_eq(c->directory.cache_seconds, d.cache_seconds);
 	ck_assert_uint_eq(c->directory.stale_seconds, d.stale_seconds);
 	ck_assert(c->directory.starttls == d.starttls && c->directory.allow_cleartext == d.allow_cleartext);
 	directory_settings_clear(&d);
+	config_unref(c);
+}
+END_TEST
+
+START_TEST(an_organization_needs_no_directory_when_all_is_said)
+{
+	struct config *c = load_good(BASE "certificate = { validation = \"organization\"; organization = \"B\xc3\xbc" "cher & S\xc3\xb6hne\"; "
+		"organization-identifier = \"VATEL-123456789\"; country = \"gr\"; };\n");
+
+	ck_assert_str_eq(c->certificate.name, "organization-strict");
+	ck_assert_str_eq(c->certificate.organization, "B\xc3\xbc" "cher & S\xc3\xb6hne");
+	ck_assert_str_eq(c->certificate.organization_identifier, "VATEL-123456789");
+	ck_assert_str_eq(c->certificate.country, "GR");
 	config_unref(c);
 }
 END_TEST
@@ -613,6 +658,7 @@ int main(void)
 	tcase_add_test(t, a_mistake_in_an_included_file_names_that_file);
 	tcase_add_loop_test(t, what_is_shown_loads_to_the_same, 0, (int)(sizeof(good) / sizeof(good[0])));
 	tcase_add_test(t, defaults_are_those_of_the_headers);
+	tcase_add_test(t, an_organization_needs_no_directory_when_all_is_said);
 	tcase_add_test(t, values_arrive_in_canonical_spelling);
 	tcase_add_test(t, references_are_counted_across_threads);
 	tcase_add_test(t, the_example_loads_and_its_check_misses_only_files);

@@ -26,6 +26,7 @@
 
 #include "ldap/cache.h"
 #include "ldap/directory.h"
+#include "tests/unit/nasty_names.h"
 
 #define SLAPD "/usr/sbin/slapd"
 #define SLAPADD "/usr/sbin/slapadd"
@@ -151,8 +152,11 @@ static const char schema[] =
 	"include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/inetorgperson.schema\n"
 	"attributetype ( 1.3.6.1.4.1.99999.1.1 NAME 'proxyAddresses' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )\n"
 	"attributetype ( 1.3.6.1.4.1.99999.1.2 NAME 'sendAs' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )\n"
+	/* in the schema of no Debian package */
+	"attributetype ( 2.5.4.97 NAME 'organizationIdentifier' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )\n"
+	"attributetype ( 1.3.6.1.4.1.99999.1.4 NAME 'company' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )\n"
 	"attributetype ( 1.3.6.1.4.1.99999.1.3 NAME 'memberOf' EQUALITY distinguishedNameMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.12 )\n"
-	"objectclass ( 1.3.6.1.4.1.99999.2.1 NAME 'mailThing' SUP top AUXILIARY MAY ( proxyAddresses $ sendAs $ memberOf ) )\n";
+	"objectclass ( 1.3.6.1.4.1.99999.2.1 NAME 'mailThing' SUP top AUXILIARY MAY ( proxyAddresses $ sendAs $ memberOf $ organizationIdentifier $ company $ c ) )\n";
 
 #define PERSON(uid, more) "dn: uid=" uid "," PEOPLE "\nobjectClass: inetOrgPerson\nobjectClass: mailThing\nuid: " uid "\ncn: " uid " X\nsn: X\n" more "\n"
 
@@ -172,6 +176,12 @@ static const char data[] =
 	PERSON("team", "mail: team@example.org\nmanager: UID=Alice, OU=People, DC=example\nsendAs: bob\n")
 	PERSON("carol", "mail: carol@xn--bcher-kva.example\nmemberOf: cn=byentry," SUFFIX "\n")
 	PERSON("quirky", "mail: (star*)@example.org\n")
+	PERSON("names", "mail: names@example.org\nmail: N.Ames@EXAMPLE.org\ngivenName: Nora\no: Example AG\norganizationIdentifier: VATDE-123456789\n"
+		"company: Example Company\nc: DE\nl: Berlin\nst: Berlin\nou: Sales\ntitle: Dr.\ndisplayName: Ames, Nora\n")
+	PERSON("broken", "mail: broken@example.org\ngivenName:: Q29uCm5v\no:: Q29uCm5v\n") /* with a line feed */
+	PERSON("room", "mail: room@example.org\nemployeeType: room\nsendAs: bob\n")
+	PERSON("role", "mail: role@example.org\nemployeeType: role\n")
+	PERSON("boss", "mail: boss@example.org\nsendAs: alice\n")
 	PERSON("pub1", "mail: pub1@example.org\n")
 	PERSON("pub2", "mail: pub2@example.org\n")
 	PERSON("pub3", "mail: pub3@example.org\n")
@@ -180,6 +190,45 @@ static const char data[] =
 	"dn: uid=twin,ou=more," SUFFIX "\nobjectClass: inetOrgPerson\nuid: twin\ncn: t\nsn: t\nmail: twin@example.org\n\n"
 	PERSON("twin", "mail: twin2@example.org\n")
 	"dn: cn=pilot," SUFFIX "\nobjectClass: groupOfNames\ncn: pilot\nmember: uid=alice," PEOPLE "\nmember: uid=dup1," PEOPLE "\n\n";
+
+/* An entry for each nasty name: its DN, its login and its addresses are nasty too.  Every octet of the DN's value is written as \XX, which
+ * RFC 4514 allows and which shares nothing with the code under test. */
+static void put_nasty(struct buf *ldif, const struct nasty *n)
+{
+	const struct {
+		const char *attribute, *value;
+	} values[] = {{"uid", n->display}, {"cn", n->display}, {"displayName", n->display}, {"givenName", n->given}, {"sn", n->surname},
+		{"o", n->organization}};
+
+	buf_puts(ldif, "dn: cn=");
+	for (const char *p = n->display; *p; p++)
+		buf_printf(ldif, "\\%02x", (unsigned char)*p);
+	buf_puts(ldif, "," PEOPLE "\nobjectClass: inetOrgPerson\nobjectClass: mailThing\nmemberOf: cn=byentry," SUFFIX "\n");
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		buf_printf(ldif, "%s:: ", values[i].attribute);
+		base64_encode(ldif, values[i].value, strlen(values[i].value), 0, NULL);
+		buf_puts(ldif, "\n");
+	}
+	buf_printf(ldif, "proxyAddresses: smtp:%s\n\n", n->address);
+}
+
+static void write_data(void)
+{
+	struct buf ldif = BUF_INIT;
+
+	buf_puts(&ldif, data);
+	for (int i = 0; i < nasty_names_n; i++)
+		put_nasty(&ldif, &nasty_names[i]);
+	buf_puts(&ldif, "dn: cn=nasty," SUFFIX "\nobjectClass: groupOfNames\ncn: nasty\n");
+	for (int i = 0; i < nasty_names_n; i++) {
+		buf_puts(&ldif, "member: cn=");
+		for (const char *p = nasty_names[i].display; *p; p++)
+			buf_printf(&ldif, "\\%02x", (unsigned char)*p);
+		buf_puts(&ldif, "," PEOPLE "\n");
+	}
+	write_file("data.ldif", ldif.data, ldif.len, 0600);
+	buf_clear(&ldif);
+}
 
 static int free_port(void)
 {
@@ -271,7 +320,7 @@ static void start_slapd(void)
 
 	make_folder();
 	write_conf();
-	write_file("data.ldif", data, strlen(data), 0600);
+	write_data();
 	path_of("slapd.conf", conf);
 	path_of("data.ldif", ldif);
 	ck_assert_int_gt(waitpid(start(add), &status, 0), 0);
@@ -407,6 +456,109 @@ START_TEST(a_person_is_filled_from_the_entry)
 }
 END_TEST
 
+START_TEST(names_come_from_the_attributes_that_are_configured)
+{
+	struct directory_settings s = usual();
+	struct directory *d = open_directory(&s);
+	struct directory_person p;
+
+	ck_assert_int_eq(find(d, "names@example.org", &p), DIRECTORY_ONE);
+	ck_assert_str_eq(p.display_name, "Ames, Nora");
+	ck_assert_str_eq(p.organization, "Example AG");
+	ck_assert_str_eq(p.organization_identifier, "VATDE-123456789");
+	/* what nobody asked for is not read */
+	ck_assert(!p.country && !p.organizational_unit && !p.title && !p.locality && !p.state);
+	directory_person_clear(&p);
+	directory_free(d);
+	s = usual();
+	set(&s.organization_attribute, "company");
+	set(&s.given_name_attribute, "noSuchAttribute");
+	set(&s.display_name_attribute, "noSuchAttribute");
+	set(&s.country_attribute, "c");
+	set(&s.organizational_unit_attribute, "ou");
+	set(&s.title_attribute, "title");
+	set(&s.locality_attribute, "l");
+	set(&s.state_attribute, "st");
+	d = open_directory(&s);
+	ck_assert_int_eq(find(d, "names@example.org", &p), DIRECTORY_ONE);
+	ck_assert_str_eq(p.organization, "Example Company");
+	ck_assert_ptr_null(p.given_name);
+	ck_assert_str_eq(p.display_name, "names X"); /* cn */
+	ck_assert_str_eq(p.country, "DE");
+	ck_assert_str_eq(p.organizational_unit, "Sales");
+	ck_assert_str_eq(p.title, "Dr.");
+	ck_assert_str_eq(p.locality, "Berlin");
+	ck_assert_str_eq(p.state, "Berlin");
+	directory_person_clear(&p);
+	directory_free(d);
+}
+END_TEST
+
+START_TEST(a_value_that_is_no_single_line_is_none)
+{
+	struct directory *d = open_usual();
+	struct directory_person p;
+
+	ck_assert_int_eq(find(d, "broken@example.org", &p), DIRECTORY_ONE);
+	ck_assert_ptr_null(p.given_name);
+	ck_assert_ptr_null(p.organization);
+	directory_person_clear(&p);
+	directory_free(d);
+}
+END_TEST
+
+START_TEST(addresses_keep_their_spelling)
+{
+	struct directory *d = open_usual();
+	struct directory_person p;
+
+	ck_assert_int_eq(find(d, "n.ames@example.org", &p), DIRECTORY_ONE);
+	ck_assert_uint_eq(p.addresses.n, 2);
+	ck_assert_uint_eq(p.spellings.n, 2);
+	ck_assert(strlist_has(&p.addresses, "n.ames@example.org"));
+	ck_assert_str_eq(directory_person_spelling(&p, "N.AMES@example.ORG"), "N.Ames@example.org");
+	ck_assert_str_eq(directory_person_spelling(&p, "names@example.org"), "names@example.org");
+	ck_assert_ptr_null(directory_person_spelling(&p, "alice@example.org"));
+	ck_assert_ptr_null(directory_person_spelling(&p, "no address"));
+	directory_person_clear(&p);
+	directory_free(d);
+}
+END_TEST
+
+static const struct {
+	const char *name, *address, *shared_attribute, *shared_filter, *resource_filter;
+	enum directory_kind kind;
+} kinds[] = {
+	{"a person", "alice@example.org", "sendAs", NULL, "(employeeType=room)", DIRECTORY_PERSON},
+	{"others may send as it", "team@example.org", "sendAs", NULL, NULL, DIRECTORY_SHARED},
+	{"no attribute is configured", "team@example.org", NULL, NULL, NULL, DIRECTORY_PERSON},
+	{"a filter says so", "role@example.org", NULL, "(employeeType=role)", NULL, DIRECTORY_SHARED},
+	{"a filter decides alone: the boss has a deputy", "boss@example.org", "sendAs", "(employeeType=role)", NULL, DIRECTORY_PERSON},
+	{"without the filter, the boss is taken for a role", "boss@example.org", "sendAs", NULL, NULL, DIRECTORY_SHARED},
+	{"a room", "room@example.org", NULL, NULL, "(employeeType=room)", DIRECTORY_RESOURCE},
+	{"a room that others may send as", "room@example.org", "sendAs", "(sendAs=*)", "(employeeType=room)", DIRECTORY_RESOURCE},
+	{"a filter for an attribute that the schema does not know", "alice@example.org", NULL, "(msExchRecipientTypeDetails=4)",
+		"(msExchRecipientTypeDetails=16)", DIRECTORY_PERSON},
+};
+
+START_TEST(kinds_of_mailboxes)
+{
+	struct directory_settings s = usual();
+	struct directory *d;
+	struct directory_person p;
+
+	if (kinds[_i].shared_attribute)
+		ck_assert(strlist_add(&s.shared_attributes, kinds[_i].shared_attribute));
+	set(&s.shared_filter, kinds[_i].shared_filter);
+	set(&s.resource_filter, kinds[_i].resource_filter);
+	d = open_directory(&s);
+	ck_assert_int_eq(find(d, kinds[_i].address, &p), DIRECTORY_ONE);
+	ck_assert_msg(p.kind == kinds[_i].kind, "%s: %d", kinds[_i].name, (int)p.kind);
+	directory_person_clear(&p);
+	directory_free(d);
+}
+END_TEST
+
 START_TEST(a_bad_address_is_a_policy_error)
 {
 	struct directory *d = open_usual();
@@ -479,6 +631,38 @@ START_TEST(login_owns_address)
 
 	ck_assert_msg(directory_owns(d, owns[_i].login, owns[_i].address, &owned, &why, &err), "%s: %s", owns[_i].name, err.text);
 	ck_assert_msg(owned == owns[_i].owned && strcmp(why, owns[_i].why) == 0, "%s: %s", owns[_i].name, why);
+	directory_free(d);
+}
+END_TEST
+
+/* Found by address and by login, by DN in a group, written to, and asked a certificate for. */
+START_TEST(nasty_names_go_through_everything)
+{
+	const struct nasty *n = &nasty_names[_i];
+	struct directory_settings s = with_everything();
+	struct directory *d = open_directory(&s);
+	struct directory_person p;
+	struct err err = ERR_INIT;
+	const char *why;
+	char *dn = NULL;
+	bool yes = false;
+	size_t len;
+	unsigned char *der = user_der("nasty", 77, &len);
+
+	ck_assert_msg(find(d, n->address, &p) == DIRECTORY_ONE, "%s: not found", n->what);
+	ck_assert_msg(strcmp(p.given_name, n->given) == 0 && strcmp(p.surname, n->surname) == 0, "%s", n->what);
+	ck_assert_msg(strcmp(p.display_name, n->display) == 0 && strcmp(p.organization, n->organization) == 0, "%s", n->what);
+	ck_assert_str_eq(p.login, n->display);
+	ck_assert_str_eq(directory_person_spelling(&p, n->address), n->canonical);
+	ck_assert_msg(directory_owns(d, n->display, n->address, &yes, &why, &err) && yes, "%s: %s %s", n->what, why, err.text);
+	ck_assert_msg(directory_in_group(d, n->address, "cn=nasty," SUFFIX, &yes, &err) && yes, "%s: %s", n->what, err.text);
+	ck_assert_msg(directory_publish(d, n->address, der, len, &dn, &err), "%s: %s", n->what, err.text);
+	ck_assert_str_eq(dn, p.dn);
+	ck_assert_msg(directory_unpublish(d, dn, der, len, &err), "%s: %s", n->what, err.text);
+	nasty_check(n, &p);
+	free(dn);
+	OPENSSL_free(der);
+	directory_person_clear(&p);
 	directory_free(d);
 }
 END_TEST
@@ -1149,6 +1333,11 @@ static TCase *with_slapd(void)
 	tcase_add_checked_fixture(t, wake_slapd, wake_slapd);
 	tcase_add_loop_test(t, find_by_address, 0, COUNT(finds));
 	tcase_add_test(t, a_person_is_filled_from_the_entry);
+	tcase_add_test(t, names_come_from_the_attributes_that_are_configured);
+	tcase_add_test(t, a_value_that_is_no_single_line_is_none);
+	tcase_add_test(t, addresses_keep_their_spelling);
+	tcase_add_loop_test(t, kinds_of_mailboxes, 0, COUNT(kinds));
+	tcase_add_loop_test(t, nasty_names_go_through_everything, 0, nasty_names_n);
 	tcase_add_test(t, a_bad_address_is_a_policy_error);
 	tcase_add_loop_test(t, login_owns_address, 0, COUNT(owns));
 	tcase_add_loop_test(t, group_membership, 0, COUNT(members));

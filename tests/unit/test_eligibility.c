@@ -20,7 +20,7 @@ struct given {
 	struct directory_person person;
 	bool excluded; /* by a rule */
 	char *domains[1], *pilots[1];
-	char group[32], given_name[16], surname[16], organization[16], domain[16], pilot[32];
+	char group[32], given_name[16], surname[16], organization[16], identifier[32], domain[16], pilot[32];
 };
 
 static void given_init(struct given *g)
@@ -32,6 +32,7 @@ static void given_init(struct given *g)
 	snprintf(g->given_name, sizeof g->given_name, "Alice");
 	snprintf(g->surname, sizeof g->surname, "Doe");
 	snprintf(g->organization, sizeof g->organization, "Example AG");
+	snprintf(g->identifier, sizeof g->identifier, "VATDE-123456789");
 	g->domains[0] = g->domain;
 	g->pilots[0] = g->pilot;
 	g->c.mode = MODE_ENROLL;
@@ -39,7 +40,8 @@ static void given_init(struct given *g)
 	g->c.cap_per_day = 50;
 	g->c.certificate.validation = VALIDATION_MAILBOX;
 	g->c.certificate.generation = GENERATION_STRICT;
-	g->person = (struct directory_person){.given_name = g->given_name, .surname = g->surname, .organization = g->organization};
+	g->person = (struct directory_person){.given_name = g->given_name, .surname = g->surname, .organization = g->organization,
+		.organization_identifier = g->identifier};
 	g->f = (struct eligibility_facts){
 		.address = "alice@example.org", .person = &g->person, .found = DIRECTORY_ONE, .has_directory = true, .now = NOW};
 }
@@ -176,6 +178,60 @@ static void sponsor_without_directory(struct given *g)
 	sponsor(g);
 	no_directory(g);
 }
+static void sponsor_without_identifier(struct given *g)
+{
+	sponsor(g);
+	g->person.organization_identifier = NULL;
+}
+static void sponsor_with_broken_identifier(struct given *g)
+{
+	sponsor(g);
+	snprintf(g->identifier, sizeof g->identifier, "HRB 4711");
+}
+static void sponsor_by_configuration(struct given *g)
+{
+	sponsor_without_organization(g);
+	g->person.organization_identifier = NULL;
+	g->c.certificate.organization = g->organization;
+	g->c.certificate.organization_identifier = g->identifier;
+}
+static void shared_as_sponsor(struct given *g)
+{
+	sponsor(g);
+	g->person.kind = DIRECTORY_SHARED;
+}
+static void room_as_individual(struct given *g)
+{
+	g->c.certificate.validation = VALIDATION_INDIVIDUAL;
+	g->person.kind = DIRECTORY_RESOURCE;
+}
+static void shared_as_mailbox(struct given *g)
+{
+	g->person.kind = DIRECTORY_SHARED;
+}
+static void shared_as_organization(struct given *g)
+{
+	g->c.certificate.validation = VALIDATION_ORGANIZATION;
+	g->person.kind = DIRECTORY_SHARED;
+}
+static void organization_without_directory(struct given *g)
+{
+	no_directory(g);
+	g->c.certificate.validation = VALIDATION_ORGANIZATION;
+}
+static void organization_by_configuration(struct given *g)
+{
+	sponsor_by_configuration(g);
+	organization_without_directory(g);
+}
+static void longest_local_part(struct given *g)
+{
+	g->f.address = "a123456789b123456789c123456789d123456789e123456789f123456789g123@example.org";
+}
+static void too_long_local_part(struct given *g)
+{
+	g->f.address = "a123456789b123456789c123456789d123456789e123456789f123456789g1234@example.org";
+}
 static void disabled_and_paused(struct given *g)
 {
 	disabled(g);
@@ -217,7 +273,18 @@ static const struct {
 	{"a person by name", sponsor, ELIGIBLE, ERR_NONE, 0, NULL},
 	{"a role mailbox gets no certificate of a person", role_as_sponsor, NOT_ELIGIBLE, ERR_POLICY, 0, "role and shared mailboxes"},
 	{"a role mailbox gets one of a mailbox", role_as_mailbox, ELIGIBLE, ERR_NONE, 0, NULL},
-	{"a sponsor that the directory does not name", sponsor_without_organization, NOT_ELIGIBLE, ERR_POLICY, 0, "organization"},
+	{"a sponsor that nobody names", sponsor_without_organization, NOT_ELIGIBLE, ERR_POLICY, 0, "certificate.organization"},
+	{"a sponsor without an identifier", sponsor_without_identifier, NOT_ELIGIBLE, ERR_POLICY, 0, "certificate.organization-identifier"},
+	{"a sponsor whose identifier is none", sponsor_with_broken_identifier, NOT_ELIGIBLE, ERR_POLICY, 0, "has not the form"},
+	{"a sponsor that the configuration names", sponsor_by_configuration, ELIGIBLE, ERR_NONE, 0, NULL},
+	{"a shared mailbox with the names of a person", shared_as_sponsor, NOT_ELIGIBLE, ERR_POLICY, 0, "role or shared mailbox"},
+	{"a room with the names of a person", room_as_individual, NOT_ELIGIBLE, ERR_POLICY, 0, "room or equipment"},
+	{"a shared mailbox gets one of a mailbox", shared_as_mailbox, ELIGIBLE, ERR_NONE, 0, NULL},
+	{"a shared mailbox gets one of its organization", shared_as_organization, ELIGIBLE, ERR_NONE, 0, NULL},
+	{"an organization that nobody names", organization_without_directory, NOT_ELIGIBLE, ERR_CONFIG, 0, "certificate.organization"},
+	{"an organization that the configuration names needs no directory", organization_by_configuration, ELIGIBLE, ERR_NONE, 0, NULL},
+	{"64 octets before the @", longest_local_part, ELIGIBLE, ERR_NONE, 0, NULL},
+	{"65 octets before the @", too_long_local_part, NOT_ELIGIBLE, ERR_POLICY, 0, "more than 64 octets"},
 	{"a person's certificate without a directory", sponsor_without_directory, NOT_ELIGIBLE, ERR_CONFIG, 0, "directory.urls"},
 	{"what will not pass by itself is said first", disabled_and_paused, NOT_ELIGIBLE, ERR_POLICY, 0, "disabled"},
 };
