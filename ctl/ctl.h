@@ -20,6 +20,7 @@ struct ctl {
 	/* options that several commands know */
 	const char *state, *after, *reason, *ca;
 	long limit;
+	struct strlist to;       /* --to, several */
 	bool observed, with_keys, no_account, yes;
 	json_t *done;            /* what ctl_say has to tell, with --json */
 };
@@ -75,6 +76,9 @@ bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *e
 /* account.c */
 int ctl_ca(struct ctl *c, int argc, char **argv);
 int ctl_account(struct ctl *c, int argc, char **argv);
+
+/* policy.c */
+int ctl_policy(struct ctl *c, int argc, char **argv);
 
 /* asuser.c: run `act` in a child process as this user and group when we are root, directly otherwise. The child's error comes back in err. */
 bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;

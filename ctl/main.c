@@ -22,6 +22,7 @@ static const struct command {
 	{"ca", "check [--ca NAME]", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits", ctl_ca},
 	{"account", "show | register | rotate-key | deactivate [--yes] [--ca NAME]", "help desk for show, root for the others",
 		"the ACME account: see it, make it, give it a new key, give it up for good", ctl_account},
+	{"policy", "explain ADDRESS [--to RECIPIENT]...", "help desk", "which rule is about an address, and what follows; changes nothing", ctl_policy},
 	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail", ctl_enroll},
 	{"retry", "ADDRESS", "help desk", "go on now with an enrollment that waits, is blocked or failed", ctl_retry},
 	{"disable", "ADDRESS [--reason TEXT]", "admin", "stop signing and enrolling for this address", ctl_disable},
@@ -117,12 +118,12 @@ static bool parse_limit(const char *text, long *out)
 	return true;
 }
 
-enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA };
+enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
 	{"with-keys", no_argument, NULL, OPT_WITH_KEYS}, {"no-account", no_argument, NULL, OPT_NO_ACCOUNT},
-	{"yes", no_argument, NULL, OPT_YES}, {"ca", required_argument, NULL, OPT_CA}, {NULL, 0, NULL, 0}};
+	{"yes", no_argument, NULL, OPT_YES}, {"ca", required_argument, NULL, OPT_CA}, {"to", required_argument, NULL, OPT_TO}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -138,6 +139,7 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_OBSERVED: c->observed = true; return -1;
 	case OPT_WITH_KEYS: c->with_keys = true; return -1;
 	case OPT_NO_ACCOUNT: c->no_account = true; return -1;
+	case OPT_TO: return strlist_add(&c->to, optarg) ? -1 : ctl_usage(c, "out of memory");
 	case OPT_CA: c->ca = optarg; return -1;
 	case OPT_YES: c->yes = true; return -1;
 	case OPT_LIMIT:
@@ -177,5 +179,6 @@ int main(int argc, char **argv)
 	log_open("enrollctl", LOG_TARGET_STDERR, "user", LOG_LEVEL_WARNING);
 	rc = command->run(&c, argc - optind - 1, argv + optind + 1);
 	config_unref(c.config);
+	strlist_clear(&c.to);
 	return rc;
 }

@@ -182,6 +182,8 @@ static void print_enrollment(json_t *e)
 	ctl_line(e, "next_at", "next step at");
 	ctl_line(e, "resumes_in", "goes on in");
 	ctl_line(e, "profile", "profile");
+	ctl_line(e, "usage", "usage");
+	ctl_line(e, "rule", "rule");
 	ctl_line(e, "ca", "CA");
 	ctl_line(e, "requested_by", "requested by");
 	ctl_line(e, "requested_at", "requested at");
@@ -238,12 +240,18 @@ static void print_reports(json_t *list)
 
 static void print_show(const struct ctl *c, json_t *r)
 {
+	json_t *beside = json_object_get(r, "encryption");
+
 	print_enrollment(json_object_get(r, "enrollment"));
 	print_certificates(json_object_get(r, "certificates"));
 	print_challenges(json_object_get(r, "challenges"));
 	print_reports(json_object_get(r, "reports"));
 	puts("history");
 	print_events(json_object_get(r, "events"));
+	if (beside) {
+		puts("\nthe certificate for encryption beside it");
+		print_show(c, beside);
+	}
 }
 
 int ctl_show(struct ctl *c, int argc, char **argv)

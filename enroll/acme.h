@@ -186,6 +186,8 @@ bool acme_blame(const struct acme_answer *answer, struct err *err);
 bool acme_ready(struct acme *a, struct err *err) BASE_MUST_CHECK;
 /* A copy of one of the directory's URLs, fetching the directory when needed. */
 bool acme_resource(struct acme *a, enum acme_resource which, char **out, struct err *err) BASE_MUST_CHECK;
+/* Does the directory of acme_ready list this profile?  ERR_CONFIG that lists those it has. */
+bool acme_profile_offered(struct acme *a, const char *name, struct err *err) BASE_MUST_CHECK;
 bool acme_prepare(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 bool acme_discover(struct acme *a, struct ca_info *out, struct err *err) BASE_MUST_CHECK;
 /* acme_probe.c: as ca_probe. */

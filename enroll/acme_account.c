@@ -313,16 +313,18 @@ static bool account_make(struct acme *a, struct err *err)
 
 /* ---- is the CA what the configuration says it is ----------------------------------------------------------------- */
 
-static bool profile_offered(struct acme *a, struct err *err)
+/* Under the lock. */
+static bool profile_offered(struct acme *a, const char *name, const char *key, struct err *err)
 {
 	struct buf offers = BUF_INIT;
 
-	if (!a->set.profile || strlist_has(&a->directory.profiles, a->set.profile))
+	if (!name || strlist_has(&a->directory.profiles, name))
 		return true;
 	for (size_t i = 0; i < a->directory.profiles.n && offers.len < 600; i++)
 		buf_printf(&offers, "%s\"%s\"", i ? ", " : "", a->directory.profiles.v[i]);
-	err_set(err, ERR_CONFIG, "choose profile", a->set.directory_url, "the CA has no profile \"%s\" (ca.profile); it offers %s", a->set.profile,
-		offers.len ? buf_str(&offers) : "none at all: leave ca.profile out");
+	if (!offers.len)
+		buf_printf(&offers, "none at all: leave %s out", key);
+	err_set(err, ERR_CONFIG, "choose profile", a->set.directory_url, "the CA has no profile \"%s\" (%s); it offers %s", name, key, buf_str(&offers));
 	buf_clear(&offers);
 	return false;
 }
@@ -341,8 +343,18 @@ static bool offer_good(struct acme *a, bool *eab_required, struct err *err)
 	bool ok;
 
 	pthread_mutex_lock(&a->lock);
-	ok = profile_offered(a, err) && terms_accepted(a, err);
+	ok = profile_offered(a, a->set.profile, "ca.profile", err) && terms_accepted(a, err);
 	*eab_required = a->directory.eab_required;
+	pthread_mutex_unlock(&a->lock);
+	return ok;
+}
+
+bool acme_profile_offered(struct acme *a, const char *name, struct err *err)
+{
+	bool ok;
+
+	pthread_mutex_lock(&a->lock);
+	ok = profile_offered(a, name, "certificate.ca-profile", err);
 	pthread_mutex_unlock(&a->lock);
 	return ok;
 }

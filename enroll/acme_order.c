@@ -109,8 +109,9 @@ static bool post_as_get(struct acme *a, const char *op, const char *url, struct 
 
 /* ---- new order --------------------------------------------------------------------------------------------------- */
 
-static json_t *new_order_payload(const struct acme *a, const struct strlist *addresses, const char *replaces)
+static json_t *new_order_payload(const struct acme *a, const struct ca_request *request, const char *replaces)
 {
+	const struct strlist *addresses = request->addresses;
 	json_t *identifiers = json_array();
 	int bad = 0;
 
@@ -120,7 +121,8 @@ static json_t *new_order_payload(const struct acme *a, const struct strlist *add
 		json_decref(identifiers);
 		return NULL;
 	}
-	return json_pack("{s:o, s:s*, s:s*}", "identifiers", identifiers, "profile", a->set.profile, "replaces", replaces);
+	return json_pack("{s:o, s:s*, s:s*}", "identifiers", identifiers, "profile",
+		request->ca_profile ? request->ca_profile : a->set.profile, "replaces", replaces);
 }
 
 /* The predecessor as RFC 9773 section 5 names it; NULL without one, or when this CA knows no such word. */
@@ -200,7 +202,7 @@ static bool opened(struct acme *a, const struct acme_answer *answer, const char 
 static bool order_post(struct acme *a, const char *url, const struct ca_request *request, const char *replaces, struct acme_answer *answer,
 	struct ca_order *out, struct err *err)
 {
-	json_t *payload = new_order_payload(a, request->addresses, replaces);
+	json_t *payload = new_order_payload(a, request, replaces);
 	struct acme_call call = {.op = "new order", .url = url, .payload = payload, .once = true};
 	bool taken;
 
@@ -222,7 +224,8 @@ bool acme_open(struct acme *a, const struct ca_request *request, struct ca_order
 	bool ok = false;
 
 	activity(out, "opening an order at", a->set.directory_url);
-	if (acme_ready(a, &own) && acme_resource(a, ACME_NEW_ORDER, &url, &own)) {
+	if (acme_ready(a, &own) && (!request->ca_profile || acme_profile_offered(a, request->ca_profile, &own)) &&
+		acme_resource(a, ACME_NEW_ORDER, &url, &own)) {
 		activity(out, "opening an order at", url);
 		replaces = replaces_of(a, request);
 		ok = order_post(a, url, request, replaces, &answer, out, &own);

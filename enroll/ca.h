@@ -59,6 +59,7 @@ void ca_account_clear(struct ca_account *a);
 struct ca_request {
 	const struct strlist *addresses;
 	const char *profile, *usage;  /* ours: "mailbox-strict", "sign" */
+	const char *ca_profile;       /* the CA's name for this kind (draft-ietf-acme-profiles); NULL = as ca.profile says */
 	const void *replaces;         /* DER of the certificate that this one takes over from (RFC 9773 section 5); NULL = none */
 	size_t replaces_len;
 };

@@ -379,6 +379,22 @@ static json_t *show_once(const struct call *c, const struct enrollment *e, struc
 	return NULL;
 }
 
+/* The row of the certificate for encryption beside it, if there is one. */
+static bool show_companion(const struct call *c, int64_t id, json_t *o, struct err *err)
+{
+	struct enrollment e = {0};
+	bool found, ok = store_enrollment_companion(c->parts->store, id, &e, &found, err);
+
+	if (ok && found) {
+		json_t *beside = show_once(c, &e, err);
+
+		ok = beside != NULL;
+		set(o, "encryption", beside);
+	}
+	enrollment_clear(&e);
+	return ok;
+}
+
 /* Row, certificates and events are read one after the other while a worker may commit: the answer is given when the row was the same
  * before and after, or a reader would see an event of a state that the row beside it is not in.  A row that never rests is shown as
  * it was last. */
@@ -393,7 +409,7 @@ static json_t *do_show(const struct call *c, struct err *err)
 	for (int tries = 0; tries < SHOW_TRIES && !same; tries++) {
 		json_decref(o);
 		o = show_once(c, &e, err);
-		if (!o || !find(c, &after, err))
+		if (!o || !show_companion(c, e.id, o, err) || !find(c, &after, err))
 			break;
 		same = after.version == e.version && after.id == e.id;
 		enrollment_clear(&e);
@@ -496,6 +512,26 @@ static json_t *do_account(const struct call *c, struct err *err)
 	return config ? account_show(config, ca, err) : NULL;
 }
 
+static json_t *do_policy_explain(const struct call *c, struct err *err)
+{
+	const char *address = text_argument(c, "address");
+	json_t *one, *o = NULL;
+	struct strlist to = {0};
+	bool ok = true;
+	size_t i;
+
+	json_array_foreach(json_object_get(c->arguments, "to"), i, one)
+		ok = ok && strlist_add(&to, json_string_value(one) ? json_string_value(one) : "");
+	if (!address)
+		err_set(err, ERR_CONFIG, "explain policy", NULL, "an address is needed");
+	else if (!ok)
+		err_nomem(err, "explain policy");
+	else
+		o = policy_explain(c->parts, address, &to, err);
+	strlist_clear(&to);
+	return o;
+}
+
 /* ---- changing commands ------------------------------------------------------------------------------------------------------------ */
 
 /* Whether what the address has is of another kind than what it should have; then it is renewed. */
@@ -545,13 +581,27 @@ static json_t *do_enroll(const struct call *c, struct err *err)
 	return json_pack("{s:s, s:b, s:b, s:I}", "address", address, "created", created, "renewed", renewed, "id", (json_int_t)id);
 }
 
+/* Who says "try again" of an address means all of it. */
+static bool retry_companion(const struct call *c, int64_t id, bool *changed, struct err *err)
+{
+	struct enrollment e = {0};
+	bool found, also = false, ok = store_enrollment_companion(c->parts->store, id, &e, &found, err);
+
+	if (ok && found)
+		ok = store_enrollment_admin(c->parts->store, e.id, ENROLLMENT_ADMIN_RETRY, c->peer->name, text_argument(c, "reason"), &also, err);
+	*changed = *changed || also;
+	enrollment_clear(&e);
+	return ok;
+}
+
 static json_t *admin_act(const struct call *c, enum enrollment_admin what, struct err *err)
 {
 	struct enrollment e = {0};
 	bool changed = false;
 	json_t *o = NULL;
 
-	if (find(c, &e, err) && store_enrollment_admin(c->parts->store, e.id, what, c->peer->name, text_argument(c, "reason"), &changed, err))
+	if (find(c, &e, err) && store_enrollment_admin(c->parts->store, e.id, what, c->peer->name, text_argument(c, "reason"), &changed, err) &&
+		(what != ENROLLMENT_ADMIN_RETRY || retry_companion(c, e.id, &changed, err)))
 		o = json_pack("{s:s, s:b, s:s}", "address", e.addresses.n ? e.addresses.v[0] : "", "changed", changed, "state_before",
 			enrollment_state_name(e.state));
 	enrollment_clear(&e);
@@ -604,6 +654,7 @@ static const struct command {
 	{"status", CONTROL_HELPDESK, do_status}, {"list", CONTROL_HELPDESK, do_list}, {"show", CONTROL_HELPDESK, do_show},
 	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"config", CONTROL_HELPDESK, do_config},
 	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
+	{"policy-explain", CONTROL_HELPDESK, do_policy_explain},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},

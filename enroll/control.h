@@ -30,6 +30,9 @@ void check_add(json_t *checks, const char *check, const char *verdict, const cha
 /* `doctor`: an array of {"check", "verdict": ok|warning|error, "text"} (doctor.c). */
 json_t *doctor_run(struct enroll_parts *parts, struct err *err);
 
+/* `policy explain` (explain.c): what would be decided about this address now, and whether mail to these recipients would be signed. */
+json_t *policy_explain(struct enroll_parts *parts, const char *address, const struct strlist *to, struct err *err);
+
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);
 
