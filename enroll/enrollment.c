@@ -550,7 +550,8 @@ static bool begin_order(struct step *s, struct err *err)
 /* A renewal tells the CA which certificate it takes over from (RFC 9773 section 5): the one that still signs. */
 static bool open_order(struct step *s, struct ca_order *o, struct err *err)
 {
-	struct ca_request request = {.addresses = &s->row.addresses, .profile = s->row.profile, .usage = s->row.usage,
+	char standard[PROFILE_STANDARD_SIZE];
+	struct ca_request request = {.addresses = &s->row.addresses, .profile = profile_standard(&s->profile, standard), .usage = s->row.usage,
 		.ca_profile = s->profile.ca_profile};
 	struct store_certificate_list list = {0};
 	bool ok;

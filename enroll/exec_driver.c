@@ -120,8 +120,9 @@ static bool state_save(struct ca_order *o, const json_t *s, struct err *err)
 /* What the program is told of the order, whatever the question. */
 static json_t *question_of(const json_t *s)
 {
-	return json_pack("{s:O, s:O, s:O, s:O, s:O?}", "id", json_object_get(s, "id"), "addresses", json_object_get(s, "addresses"), "profile",
-		json_object_get(s, "profile"), "usage", json_object_get(s, "usage"), "state", json_object_get(s, "state"));
+	return json_pack("{s:O, s:O, s:O, s:O, s:O?, s:O*}", "id", json_object_get(s, "id"), "addresses", json_object_get(s, "addresses"), "profile",
+		json_object_get(s, "profile"), "usage", json_object_get(s, "usage"), "state", json_object_get(s, "state"),
+		"ca_profile", json_object_get(s, "ca_profile"));
 }
 
 static void activity(struct ca_order *o, const struct exec *x, enum exec_action action)
@@ -183,8 +184,8 @@ static bool exec_open(void *self, const struct ca_request *request, struct ca_or
 	if (ok && request->replaces)
 		ok = (replaces = certificate_json(request->replaces, request->replaces_len, err)) != NULL;
 	if (ok) {
-		s = json_pack("{s:s, s:O, s:s, s:s, s:O*}", "id", buf_str(&id), "addresses", addresses, "profile", request->profile, "usage", request->usage,
-			"replaces", replaces);
+		s = json_pack("{s:s, s:O, s:s, s:s, s:O*, s:s*}", "id", buf_str(&id), "addresses", addresses, "profile", request->profile, "usage",
+			request->usage, "replaces", replaces, "ca_profile", request->ca_profile);
 		ok = state_save(out, s, err);
 	}
 	if (ok)

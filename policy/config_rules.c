@@ -302,14 +302,11 @@ static bool rules_cas(struct config_source *src)
 
 static bool name_certificate(struct config_source *src, struct certificate_profile *p)
 {
-	bool private = p->validation == VALIDATION_PRIVATE;
-	char name[64];
+	char name[PROFILE_STANDARD_SIZE];
 
 	if (p->name)
 		return true;
-	snprintf(name, sizeof(name), "%s%s%s", config_word_name(config_key_find("certificate.validation")->words, (int)p->validation),
-		private ? "" : "-", private ? "" : config_word_name(config_key_find("certificate.generation")->words, (int)p->generation));
-	p->name = str_dup(name);
+	p->name = str_dup(profile_standard(p, name));
 	return p->name || err_nomem(src->err, "load configuration");
 }
 

@@ -317,7 +317,9 @@ bool profile_names(const struct certificate_profile *p, const struct directory_p
 /* May an address of ours go into a certificate?  64 octets before the @ and 254 in all are the most (RFC 5321 section 4.5.3.1); longer ones
  * of strangers are read all the same.  ERR_POLICY. */
 bool profile_address(const struct address *a, struct err *err) BASE_MUST_CHECK;
-/* "mailbox-strict" ... */
+/* "mailbox-strict", "private": what the certificate is to comply with, whatever the configuration calls this kind. */
+#define PROFILE_STANDARD_SIZE 64
+const char *profile_standard(const struct certificate_profile *p, char out[PROFILE_STANDARD_SIZE]);
 const char *validation_name(enum validation v);
 const char *generation_name(enum generation g);
 const char *usage_name(enum usage u);

@@ -51,6 +51,14 @@ const char *usage_name(enum usage u)
 	return u <= USAGE_SPLIT ? usage_names[u] : "unknown";
 }
 
+const char *profile_standard(const struct certificate_profile *p, char out[PROFILE_STANDARD_SIZE])
+{
+	bool private = p->validation == VALIDATION_PRIVATE;
+
+	snprintf(out, PROFILE_STANDARD_SIZE, "%s%s%s", validation_name(p->validation), private ? "" : "-", private ? "" : generation_name(p->generation));
+	return out;
+}
+
 struct certificate_profile profile_for(const struct certificate_profile *p, const char *usage)
 {
 	struct certificate_profile one = *p;

@@ -1,0 +1,188 @@
+/*
+ * enroll/explain.c - `policy explain`: what rules, directory and configuration say of an address, as enrolld would decide it now.  Nothing is
+ * written and nobody outside is asked but the directory.
+ */
+#include "config.h"
+
+#include "enroll/control.h"
+#include "enroll/decide.h"
+
+#include <string.h>
+
+static void set(json_t *o, const char *key, json_t *value)
+{
+	if (value)
+		json_object_set_new(o, key, value);
+}
+
+static json_t *text_json(const char *s)
+{
+	return s ? json_string(s) : NULL;
+}
+
+static json_t *texts_json(const struct strlist *l)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < l->n; i++)
+		json_array_append_new(a, json_string(l->v[i]));
+	return a;
+}
+
+/* The lines of `why`, one text each. */
+static json_t *lines_json(const struct buf *why)
+{
+	json_t *a = json_array();
+
+	for (const char *p = buf_str(why), *end; *p; p = end + (*end == '\n')) {
+		end = strchrnul(p, '\n');
+		json_array_append_new(a, json_stringn(p, (size_t)(end - p)));
+	}
+	return a;
+}
+
+static json_t *usages_json(const struct certificate_profile *p)
+{
+	if (p->usage == USAGE_SPLIT)
+		return json_pack("[s, s]", usage_name(USAGE_SIGN), usage_name(USAGE_ENCRYPT));
+	return json_pack("[s]", usage_name(p->usage));
+}
+
+static json_t *certificate_json(const struct verdict *v)
+{
+	const struct certificate_profile *p = v->decision.certificate;
+	const struct directory_person *person = v->found == DIRECTORY_ONE ? &v->person : NULL;
+	struct buf subject = BUF_INIT;
+	struct err err = ERR_INIT;
+	json_t *o = json_object();
+
+	set(o, "name", json_string(p->name));
+	set(o, "validation", json_string(validation_name(p->validation)));
+	set(o, "generation", p->validation == VALIDATION_PRIVATE ? NULL : json_string(generation_name(p->generation)));
+	set(o, "policy_oid", text_json(profile_policy_oid(p)));
+	set(o, "usages", usages_json(p));
+	set(o, "key_type", text_json(p->key_type));
+	set(o, "ca", text_json(v->decision.ca->name));
+	set(o, "ca_profile", text_json(p->ca_profile ? p->ca_profile : v->decision.ca->profile));
+	set(o, "addresses", texts_json(&v->addresses));
+	/* What is missing for a subject is among the reasons for not being eligible. */
+	if (profile_describe(p, &v->addresses, person, &subject, &err))
+		set(o, "subject", json_string(buf_str(&subject)));
+	buf_clear(&subject);
+	return o;
+}
+
+static json_t *entry_json(const struct verdict *v)
+{
+	json_t *o = json_object();
+
+	set(o, "found", json_string(v->found == DIRECTORY_ONE ? "one" : v->found == DIRECTORY_SEVERAL ? "several" : "none"));
+	if (v->found == DIRECTORY_ONE) {
+		set(o, "dn", text_json(v->person.dn));
+		set(o, "kind", json_string(directory_kind_name(v->person.kind)));
+		set(o, "disabled", json_boolean(v->person.disabled));
+	}
+	return o;
+}
+
+static const char *no_certificate_name(enum no_certificate n)
+{
+	static const char *const names[] = {[NO_CERTIFICATE_AS_CONFIGURED] = "pass", [NO_CERTIFICATE_PASS] = "pass", [NO_CERTIFICATE_REJECT] = "reject",
+		[NO_CERTIFICATE_HOLD] = "hold", [NO_CERTIFICATE_TEMPFAIL] = "tempfail"};
+
+	return names[n];
+}
+
+/* Is mail to these recipients signed, once there is a certificate? */
+static json_t *mail_json(const struct config *c, const struct verdict *v, const struct strlist *to)
+{
+	const char *why = NULL;
+	bool is = v->decision.certificate && rules_sign(c, v->decision.rule, to, &why);
+	json_t *o = json_pack("{s:o, s:b}", "to", texts_json(to), "signed", is);
+
+	if (!v->decision.certificate)
+		why = "the rule says: no certificate";
+	else if (is && c->mode != MODE_SIGN)
+		why = "as soon as mode = \"sign\"";
+	set(o, "why", text_json(why));
+	if (v->decision.rule && v->decision.rule->unsigned_header)
+		set(o, "unsigned_header", json_string(v->decision.rule->unsigned_header));
+	return o;
+}
+
+/* What the address has, and whether that is something else than what it would get. */
+static json_t *now_json(const struct enrollment *e, const struct decision *d)
+{
+	json_t *o = json_pack("{s:I, s:s, s:s, s:s, s:s}", "id", (json_int_t)e->id, "state", enrollment_state_name(e->state), "profile", e->profile, "usage",
+		e->usage, "ca", e->ca ? e->ca : "");
+	struct certificate_profile p;
+
+	set(o, "rule", text_json(e->rule));
+	set(o, "disabled", json_boolean(e->disabled));
+	if (e->state == ENROLLMENT_ACTIVE && d->certificate) {
+		p = profile_for(d->certificate, NULL);
+		set(o, "other_kind", json_boolean(strcmp(p.name, e->profile) != 0 || strcmp(usage_name(p.usage), e->usage) != 0));
+	}
+	return o;
+}
+
+static json_t *eligible_json(struct enroll_parts *p, const char *address, const struct verdict *v, bool has, struct err *err)
+{
+	static const char *const words[] = {[ELIGIBLE] = "yes", [ELIGIBLE_LATER] = "later", [NOT_ELIGIBLE] = "no"};
+	struct err why = ERR_INIT;
+	enum eligibility answer;
+	json_t *o;
+
+	if (!decide_eligible(p, address, v, has, time(NULL), &answer, &why)) {
+		if (err)
+			*err = why;
+		return NULL;
+	}
+	o = json_pack("{s:s}", "now", words[answer]);
+	if (answer != ELIGIBLE) {
+		set(o, "class", json_string(err_class_name(why.class)));
+		set(o, "why", json_string(why.text));
+	}
+	return o;
+}
+
+static json_t *explanation(struct enroll_parts *p, const char *address, const struct verdict *v, const struct buf *passed, const struct enrollment *row,
+	const struct strlist *to, struct err *err)
+{
+	const struct decision *d = &v->decision;
+	json_t *eligible = eligible_json(p, address, v, row && row->certificate_id, err), *o;
+
+	if (!eligible)
+		return NULL;
+	o = json_pack("{s:s, s:o, s:o}", "address", v->addresses.v[0], "passed_by", lines_json(passed), "eligible", eligible);
+	set(o, "rule", text_json(d->rule ? d->rule->name : NULL));
+	set(o, "entry", p->directory ? entry_json(v) : NULL);
+	set(o, "certificate", d->certificate ? certificate_json(v) : NULL);
+	set(o, "covered_by", v->covered_by ? json_integer((json_int_t)v->covered_by) : NULL);
+	set(o, "publish", d->certificate ? text_json(d->publish) : NULL);
+	set(o, "no_certificate", json_string(no_certificate_name(d->no_certificate)));
+	set(o, "mail", to->n ? mail_json(p->config, v, to) : NULL);
+	set(o, "has", row ? now_json(row, d) : NULL);
+	return o;
+}
+
+json_t *policy_explain(struct enroll_parts *p, const char *address, const struct strlist *to, struct err *err)
+{
+	struct enrollment row = {0};
+	struct buf passed = BUF_INIT;
+	struct address parsed;
+	struct verdict v = {0};
+	char canonical[ADDRESS_MAX];
+	bool found = false;
+	json_t *o = NULL;
+
+	if (!address_parse(&parsed, address, err))
+		return NULL;
+	address_text(&parsed, canonical);
+	if (store_enrollment_find(p->store, canonical, &row, &found, err) && decide(p, canonical, found ? row.id : 0, &v, &passed, err))
+		o = explanation(p, canonical, &v, &passed, found ? &row : NULL, to, err);
+	verdict_clear(&v);
+	enrollment_clear(&row);
+	buf_clear(&passed);
+	return o;
+}
