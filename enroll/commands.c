@@ -226,6 +226,11 @@ static json_t *do_status(const struct call *c, struct err *err)
 	set(o, "cap_total", c->parts->config->cap_total ? json_integer((json_int_t)c->parts->config->cap_total) : NULL);
 	set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
 	set(o, "ca", text_json(c->parts->config->ca.directory_url ? c->parts->config->ca.directory_url : c->parts->config->ca.exec.program));
+	for (size_t i = 0; c->parts->config->n_more_cas && i < config_cas(c->parts->config); i++) {
+		if (i == 0)
+			set(o, "cas", json_array());
+		json_array_append_new(json_object_get(o, "cas"), json_string(config_ca_at(c->parts->config, i)->name));
+	}
 	set(o, "profile", text_json(c->parts->config->certificate.name));
 	set(o, "pilot", json_boolean(c->parts->config->pilot_addresses.n || c->parts->config->pilot_group));
 	free(paused);

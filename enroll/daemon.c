@@ -231,23 +231,42 @@ static bool release_leases(struct enroll_parts *p, struct err *err)
 	return store_leases_release(p->store, prefix, err);
 }
 
-/* What decides who gets which certificate, as a digest of its text: when it changed, who has one is looked at again. */
-static bool review_when_changed(struct enroll_parts *p, struct err *err)
+/* The part of the configuration that says who gets which certificate, as a digest. */
+static bool policy_digest(const struct config *c, struct buf *digest, struct err *err)
 {
-	struct buf text = BUF_INIT, digest = BUF_INIT;
+	static const char *const keys[] = {"domains", "certificate", "certificates", "rules", "directory"};
+	struct buf text = BUF_INIT;
 	unsigned char md[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
-	char *last = NULL;
-	bool ok = config_show(p->config, false, &text, err) && store_flag_get(p->store, REVIEWED_FLAG, &last, err);
+	json_t *all = config_show(c, true, &text, err) ? json_loadb(text.data, text.len, 0, NULL) : NULL;
 
-	if (ok && !EVP_Digest(text.data, text.len, md, &n, EVP_sha256(), NULL))
-		ok = err_openssl(err, ERR_BUG, "review configuration", NULL);
-	hex_encode(&digest, md, n);
+	buf_reset(&text);
+	for (size_t i = 0; all && i < sizeof keys / sizeof *keys; i++) {
+		char *one = json_dumps(json_object_get(all, keys[i]), JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+
+		buf_puts(&text, one ? one : "");
+		free(one);
+	}
+	if (all && EVP_Digest(text.data, text.len, md, &n, EVP_sha256(), NULL))
+		hex_encode(digest, md, n);
+	else if (all)
+		err_openssl(err, ERR_BUG, "review configuration", NULL);
+	json_decref(all);
+	buf_clear(&text);
+	return n > 0;
+}
+
+/* When it changed, who has a certificate is looked at again. */
+static bool review_when_changed(struct enroll_parts *p, struct err *err)
+{
+	struct buf digest = BUF_INIT;
+	char *last = NULL;
+	bool ok = policy_digest(p->config, &digest, err) && store_flag_get(p->store, REVIEWED_FLAG, &last, err);
+
 
 	if (ok && (!last || strcmp(last, buf_str(&digest)) != 0))
 		ok = (!last || store_enrollments_review(p->store, err)) && store_flag_set(p->store, REVIEWED_FLAG, buf_str(&digest), "enrolld", err);
 	free(last);
-	buf_clear(&text);
 	buf_clear(&digest);
 	return ok;
 }

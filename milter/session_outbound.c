@@ -232,13 +232,30 @@ static bool begin_signing(struct session *s)
 	return ok;
 }
 
+/* The rule that enrolld found for this author, whose name is beside the credential.  Of somebody new only what can be told without the
+ * directory, which the mail path does not ask for this. */
+static void follow_rule(struct session *s, const char *name)
+{
+	struct mail *m = s->mail;
+	const struct config *c = s->snapshot->config;
+	const struct rule *rule = config_rule(c, *name ? name : NULL);
+	struct rules_facts facts = {.address = m->facts.from};
+
+	if (!rule && !rules_find(c, &facts, NULL, &rule, NULL, &m->error))
+		err_clear(&m->error);
+	rules_follow(c, rule, &m->decision);
+}
+
 static sfsistat observe(SMFICTX *ctx, struct session *s)
 {
 	struct enrollment e = {0};
 	bool found = false;
 	const char *what = "would be enrolled, then signed";
 
-	if (s->snapshot->config->mode == MODE_OBSERVE && store_enrollment_find(s->service->store, s->mail->facts.from, &e, &found, NULL) && found &&
+	follow_rule(s, "");
+	if (!s->mail->decision.certificate)
+		what = "would get no certificate, by a rule";
+	else if (s->snapshot->config->mode == MODE_OBSERVE && store_enrollment_find(s->service->store, s->mail->facts.from, &e, &found, NULL) && found &&
 		e.state == ENROLLMENT_ACTIVE)
 		what = "would be signed";
 	enrollment_clear(&e);
@@ -264,20 +281,6 @@ static sfsistat without_signer(SMFICTX *ctx, struct session *s, const char *why)
 	if (s->snapshot->config->mode == MODE_ENROLL)
 		return let_go(ctx, s, VERDICT_NO_CERTIFICATE, "mode is enroll: nothing is signed yet");
 	return by_no_certificate(ctx, s, why);
-}
-
-/* The rule that enrolld found for this author, whose name is beside the credential.  Of somebody new only what can be told without the
- * directory, which the mail path does not ask for this. */
-static void follow_rule(struct session *s, const char *name)
-{
-	struct mail *m = s->mail;
-	const struct config *c = s->snapshot->config;
-	const struct rule *rule = config_rule(c, *name ? name : NULL);
-	struct rules_facts facts = {.address = m->facts.from};
-
-	if (!rule && !rules_find(c, &facts, NULL, &rule, NULL, &m->error))
-		err_clear(&m->error);
-	rules_follow(c, rule, &m->decision);
 }
 
 /* Is this mail one that the author's rule signs?  Asked of mail that would be signed. */
