@@ -567,7 +567,7 @@ bool store_enrollments_review(struct store *store, struct err *err)
 		  tx_number(&tx, &n, 0, "SELECT COUNT(*) FROM enrollments WHERE state IN ('active','blocked')", NO_VALUES) &&
 		  tx_run(&tx, NULL,
 			  "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1"
-			  " WHERE (state = 'active' OR (state = 'blocked' AND resume = 'requested')) AND lease_owner IS NULL",
+			  " WHERE (state = 'active' OR (state = 'blocked' AND resume = 'requested' AND next_at > 0)) AND lease_owner IS NULL",
 			  VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1))) &&
 		  tx_commit(&tx);
 

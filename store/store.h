@@ -218,7 +218,7 @@ bool store_enrollment_list(struct store *store, int state, const char *after, si
 	struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
 void enrollment_list_clear(struct enrollment_list *l);
 bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATES], size_t *disabled, struct err *err) BASE_MUST_CHECK;
-/* The configuration has other rules, or other certificates: rows that are active, or blocked before an order, are looked at again, a few each
+/* The configuration has other rules, or other certificates: rows that are active, or blocked and looked at again by themselves, are now, a few each
  * second. */
 bool store_enrollments_review(struct store *store, struct err *err) BASE_MUST_CHECK;
 /* Earliest next_at of any row that waits for a step; 0 = none. */
