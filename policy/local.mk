@@ -5,7 +5,7 @@ POLICY_LIBS = libpolicy.a $(DNS_LIBS) $(STORE_LIBS) $(DIRECTORY_LIBS) $(CONFIG_L
 
 # Decisions: who may, what to ask for, what came back.
 libpolicy_a_SOURCES += policy/rules.c policy/eligibility.c policy/profile.c policy/subject.h policy/subject.c policy/caa.c policy/caa_value.c policy/caa_value.h \
-	policy/certcheck.c policy/certcheck_rows.h policy/certcheck_parts.c policy/certcheck_chain.c policy/certcheck_rows_own.c \
+	policy/certcheck.c policy/certcheck_table.c policy/certcheck_revocation.c policy/certcheck_rows.h policy/certcheck_parts.c policy/certcheck_chain.c policy/certcheck_rows_own.c \
 	policy/certcheck_rows_frame.c policy/certcheck_rows_extensions.c policy/certcheck_rows_names.c
 
 if HAVE_CHECK
@@ -26,12 +26,14 @@ tests_unit_test_certcheck_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 endif
 
 # Each harness is linked with a small main that runs its corpus as a plain test; fuzz_main.c says how to fuzz.
-check_PROGRAMS += tests/fuzz/fuzz_caa tests/fuzz/fuzz_certcheck
+check_PROGRAMS += tests/fuzz/fuzz_caa tests/fuzz/fuzz_caa_value tests/fuzz/fuzz_certcheck
 tests_fuzz_fuzz_caa_SOURCES = tests/fuzz/fuzz_caa.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_caa_LDADD = $(POLICY_LIBS)
+tests_fuzz_fuzz_caa_value_SOURCES = tests/fuzz/fuzz_caa_value.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_caa_value_LDADD = $(POLICY_LIBS)
 tests_fuzz_fuzz_certcheck_SOURCES = tests/fuzz/fuzz_certcheck.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_certcheck_LDADD = $(POLICY_LIBS)
-EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/certcheck
+EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/caa_value tests/fuzz/corpus/certcheck
 
 # configuration
 libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \
