@@ -135,7 +135,8 @@ struct certcheck {
 
 #define TYPE(v) (1u << (v))
 #define TYPES_ALL (TYPE(VALIDATION_MAILBOX) | TYPE(VALIDATION_ORGANIZATION) | TYPE(VALIDATION_SPONSOR) | TYPE(VALIDATION_INDIVIDUAL))
-#define GENERATIONS_ALL ((1u << GENERATION_LEGACY) | (1u << GENERATION_MULTIPURPOSE) | (1u << GENERATION_STRICT))
+#define GENERATIONS_ALL (LEGACY | MULTIPURPOSE | STRICT)
+#define LEGACY (1u << GENERATION_LEGACY)
 #define MULTIPURPOSE (1u << GENERATION_MULTIPURPOSE)
 #define STRICT (1u << GENERATION_STRICT)
 
@@ -194,12 +195,15 @@ void row_pol_4(struct certcheck *c);
 void row_pol_5(struct certcheck *c);
 void row_crl_1(struct certcheck *c);
 void row_crl_2(struct certcheck *c);
+void row_crl_2_legacy(struct certcheck *c);
 void row_aia_1(struct certcheck *c);
 void row_aia_2(struct certcheck *c);
+void row_aia_2_legacy(struct certcheck *c);
 void row_bc_1(struct certcheck *c);
 void row_ku_1(struct certcheck *c);
 void row_ku_2(struct certcheck *c);
 void row_ku_3_strict(struct certcheck *c);
+void row_ku_3_purposes(struct certcheck *c);
 void row_ku_3_multipurpose(struct certcheck *c);
 void row_ku_4(struct certcheck *c);
 void row_ku_5(struct certcheck *c);
@@ -220,6 +224,7 @@ void row_flg_1_empty_subject(struct certcheck *c);
 void row_flg_2(struct certcheck *c);
 /* certcheck_rows_names.c */
 void row_san_1(struct certcheck *c);
+void row_san_1_empty_subject(struct certcheck *c);
 void row_san_2(struct certcheck *c);
 void row_san_3(struct certcheck *c);
 void row_san_4(struct certcheck *c);

@@ -126,10 +126,14 @@ void row_pol_5(struct certcheck *c)
 
 /* ---- where to ask ------------------------------------------------------------------------------------------------ */
 
-/* Counts the URIs among the full names of all distribution points, and judges their scheme when told so. */
-static size_t crl_uris(struct certcheck *c, bool judge)
+struct crl_uris {
+	size_t n, http; /* URIs among the full names of all distribution points; of scheme http */
+};
+
+/* Counts, and names what is not http when told so. */
+static struct crl_uris crl_uris(struct certcheck *c, bool report)
 {
-	size_t n = 0;
+	struct crl_uris found = {0};
 
 	for (int i = 0; i < sk_DIST_POINT_num(c->crl); i++) {
 		const DIST_POINT *point = sk_DIST_POINT_value(c->crl, i);
@@ -141,27 +145,37 @@ static size_t crl_uris(struct certcheck *c, bool judge)
 
 			if (name->type != GEN_URI)
 				continue;
-			n++;
-			if (judge && !is_http(name->d.uniformResourceIdentifier, false))
+			found.n++;
+			if (is_http(name->d.uniformResourceIdentifier, false))
+				found.http++;
+			else if (report)
 				row_report(c, "CRL address is not http: \"%s\"",
 					PRINTABLE(ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
 						(size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier)));
 		}
 	}
-	return n;
+	return found;
 }
 
 void row_crl_1(struct certcheck *c)
 {
 	if (c->crl == NULL)
 		row_report(c, "CRL distribution points are missing");
-	else if (crl_uris(c, false) == 0)
+	else if (crl_uris(c, false).n == 0)
 		row_report(c, "no CRL distribution point has a full name that is a URI");
 }
 
 void row_crl_2(struct certcheck *c)
 {
 	crl_uris(c, true);
+}
+
+void row_crl_2_legacy(struct certcheck *c)
+{
+	struct crl_uris found = crl_uris(c, false);
+
+	if (found.n > 0 && found.http == 0)
+		row_report(c, "no CRL address is http");
 }
 
 void row_aia_1(struct certcheck *c)
@@ -174,16 +188,40 @@ void row_aia_1(struct certcheck *c)
 		row_report(c, "%s", c->aia == NULL ? "authority information access is missing" : "no address of the issuer's certificate");
 }
 
+static bool is_http_location(const ACCESS_DESCRIPTION *a)
+{
+	return a->location->type == GEN_URI && is_http(a->location->d.uniformResourceIdentifier, false);
+}
+
 void row_aia_2(struct certcheck *c)
 {
 	for (int i = 0; i < sk_ACCESS_DESCRIPTION_num(c->aia); i++) {
 		const ACCESS_DESCRIPTION *a = sk_ACCESS_DESCRIPTION_value(c->aia, i);
 		int nid = OBJ_obj2nid(a->method);
 
-		if (nid != NID_ad_OCSP && nid != NID_ad_ca_issuers)
-			continue;
-		if (a->location->type != GEN_URI || !is_http(a->location->d.uniformResourceIdentifier, false))
+		if ((nid == NID_ad_OCSP || nid == NID_ad_ca_issuers) && !is_http_location(a))
 			row_report(c, "%s address is no http URI", nid == NID_ad_OCSP ? "OCSP" : "issuer certificate");
+	}
+}
+
+/* Of each kind that is there, one http URI is enough. */
+void row_aia_2_legacy(struct certcheck *c)
+{
+	static const int methods[] = {NID_ad_OCSP, NID_ad_ca_issuers};
+
+	for (size_t i = 0; i < COUNT(methods); i++) {
+		size_t n = 0, http = 0;
+
+		for (int j = 0; j < sk_ACCESS_DESCRIPTION_num(c->aia); j++) {
+			const ACCESS_DESCRIPTION *a = sk_ACCESS_DESCRIPTION_value(c->aia, j);
+
+			if (OBJ_obj2nid(a->method) != methods[i])
+				continue;
+			n++;
+			http += is_http_location(a);
+		}
+		if (n > 0 && http == 0)
+			row_report(c, "no %s address is an http URI", methods[i] == NID_ad_OCSP ? "OCSP" : "issuer certificate");
 	}
 }
 
@@ -234,6 +272,13 @@ void row_ku_3_multipurpose(struct certcheck *c)
 {
 	if (c->key == KEY_RSA && (c->ku & KU_BIT_DATA_ENC) && !(c->ku & KU_BIT_KEY_ENC))
 		row_report(c, "key usage has dataEncipherment without keyEncipherment");
+}
+
+/* RFC 5280 names no purpose that fits this bit; the requirements let RSA keys have it, beside keyEncipherment. */
+void row_ku_3_purposes(struct certcheck *c)
+{
+	if (c->eku != NULL && (c->ku & KU_BIT_DATA_ENC) && !(c->ku & KU_BIT_KEY_ENC))
+		row_report(c, "key usage has dataEncipherment, which fits no purpose of the extended key usage");
 }
 
 void row_ku_4(struct certcheck *c)

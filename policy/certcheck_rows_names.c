@@ -58,6 +58,12 @@ void row_san_1(struct certcheck *c)
 		row_report(c, "the alternative name has no mailbox address");
 }
 
+void row_san_1_empty_subject(struct certcheck *c)
+{
+	if (c->san == NULL && c->subject.n == 0)
+		row_report(c, "neither the subject nor an alternative name says whose it is");
+}
+
 static void san_2_name(struct certcheck *c, const struct name_view *name)
 {
 	for (size_t i = 0; i < name->n; i++) {

@@ -2,7 +2,8 @@
  * policy/certcheck_table.c - every question of certcheck, one line each: id, section of the S/MIME Baseline Requirements, first day and end
  * (both by notBefore), types, generations, how it meets a private profile, error or warning, and the function that looks.
  *
- * A rule that changed has a line for each of its versions.  Findings come in the order of this table.  To follow a new version of the
+ * A rule that changed has a line for each of its versions.  Legacy, which no new certificate may be (POL-2), is judged by the rules of
+ * Multipurpose but for two that old certificates are known to differ in.  Findings come in the order of this table.  To follow a new version of the
  * requirements: end the old line, add the new one, and a certificate for it in tests/unit/test_certcheck.c.
  */
 #include "config.h"
@@ -58,14 +59,17 @@ const struct certcheck_row certcheck_rows[] = {
 	{"POL-4", "7.1.2.3(a)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_pol_4},
 	{"POL-5", "7.1.6.4", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, row_pol_5},
 	{"CRL-1", "7.1.2.3(b)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_crl_1},
-	{"CRL-2", "7.1.2.3(b)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_crl_2},
+	{"CRL-2", "7.1.2.3(b)", BR_START, 0, TYPES_ALL, STRICT | MULTIPURPOSE, ROW_BR, FINDING_ERROR, row_crl_2},
+	{"CRL-2", "7.1.2.3(b)", BR_START, 0, TYPES_ALL, LEGACY, ROW_BR, FINDING_ERROR, row_crl_2_legacy},
 	{"AIA-1", "7.1.2.3(c)", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, row_aia_1},
-	{"AIA-2", "7.1.2.3(c)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_aia_2},
+	{"AIA-2", "7.1.2.3(c)", BR_START, 0, TYPES_ALL, STRICT | MULTIPURPOSE, ROW_BR, FINDING_ERROR, row_aia_2},
+	{"AIA-2", "7.1.2.3(c)", BR_START, 0, TYPES_ALL, LEGACY, ROW_BR, FINDING_ERROR, row_aia_2_legacy},
 	{"BC-1", "7.1.2.3(d)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_bc_1},
 	{"KU-1", "7.1.2.3(e)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_ku_1},
 	{"KU-2", "7.1.2.3(e)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_ku_2},
 	{"KU-3", "7.1.2.3(e)", BR_START, 0, TYPES_ALL, STRICT, ROW_BR, FINDING_ERROR, row_ku_3_strict},
-	{"KU-3", "7.1.2.3(e)", BR_START, 0, TYPES_ALL, GENERATIONS_ALL & ~STRICT, ROW_BR, FINDING_ERROR, row_ku_3_multipurpose},
+	{"KU-3", "RFC 5280 section 4.2.1.12", 0, BR_START, ALL, ROW_BR, FINDING_ERROR, row_ku_3_purposes},
+	{"KU-3", "7.1.2.3(e)", BR_START, 0, TYPES_ALL, LEGACY | MULTIPURPOSE, ROW_BR, FINDING_ERROR, row_ku_3_multipurpose},
 	{"KU-4", "7.1.2.3(e)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_ku_4},
 	{"KU-5", "7.1.2.3(e)", BR_START, BR_1_0_11, ALL, ROW_BR, FINDING_ERROR, row_ku_5},
 	{"KU-5", "7.1.2.3(e) (1.0.11)", BR_1_0_11, 0, ALL, ROW_BR, FINDING_ERROR, row_ku_5_post_quantum},
@@ -84,6 +88,7 @@ const struct certcheck_row certcheck_rows[] = {
 	{"FLG-1", "7.1.2.3(h), RFC 5280", 0, 0, ALL, ROW_BR, FINDING_ERROR, row_flg_1_empty_subject},
 	{"FLG-2", "7.1.2.3(c), (g), (i), (k) to (n)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_flg_2},
 	/* alternative name, subject */
+	{"SAN-1", "RFC 5280 section 4.1.2.6", 0, BR_START, ALL, ROW_BR, FINDING_ERROR, row_san_1_empty_subject},
 	{"SAN-1", "7.1.2.3(h), 7.1.4.2.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_san_1},
 	{"SAN-2", "7.1.4.2.1, 7.1.4.2.2(h)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_san_2},
 	{"SAN-3", "7.1.4.2.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, row_san_3},

@@ -23,6 +23,10 @@ tests_unit_test_eligibility_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 tests_unit_test_certcheck_SOURCES = tests/unit/test_certcheck.c tests/unit/certificates.h tests/unit/certificates.c
 tests_unit_test_certcheck_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_certcheck_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_smime_br
+tests_unit_test_smime_br_SOURCES = tests/unit/test_smime_br.c
+tests_unit_test_smime_br_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_smime_br_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 endif
 
 # Each harness is linked with a small main that runs its corpus as a plain test; fuzz_main.c says how to fuzz.
