@@ -181,6 +181,23 @@ bool certcheck_has_address(X509 *leaf, const char *address)
 	return found;
 }
 
+bool certcheck_claimed(X509 *leaf, struct certificate_profile *out)
+{
+	CERTIFICATEPOLICIES *policies = X509_get_ext_d2i(leaf, NID_certificate_policies, NULL, NULL);
+	bool found = false;
+
+	for (int i = 0; i < sk_POLICYINFO_num(policies) && !found; i++)
+		for (int type = VALIDATION_MAILBOX; type <= VALIDATION_INDIVIDUAL && !found; type++)
+			for (int g = GENERATION_LEGACY; g <= GENERATION_STRICT && !found; g++) {
+				*out = (struct certificate_profile){
+					.validation = (enum validation)type, .generation = (enum generation)g, .usage = USAGE_SIGN};
+				found = oid_is(sk_POLICYINFO_value(policies, i)->policyid, profile_policy_oid(out));
+			}
+	CERTIFICATEPOLICIES_free(policies);
+	ERR_clear_error();
+	return found;
+}
+
 void findings_clear(struct findings *f)
 {
 	free(f->v);

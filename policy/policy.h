@@ -376,6 +376,8 @@ enum revocation_status { REVOCATION_UNKNOWN, REVOCATION_GOOD, REVOCATION_REVOKED
 enum revocation_status certcheck_revocation(X509 *leaf, X509 *issuer, const struct certcheck_evidence *e, time_t now, char *why, size_t size);
 /* The verified issuer, to be freed; NULL when there is no chain to an anchor. */
 X509 *certcheck_issuer(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, time_t now);
+/* The profile whose reserved policy identifier the certificate carries first, for who knows no better; usage is "sign".  false: it claims none. */
+bool certcheck_claimed(X509 *leaf, struct certificate_profile *out);
 X509_STORE *certcheck_anchors(const char *pem_file, struct err *err);
 /* The chain to send along: intermediates in order, no root.  NULL when it cannot be built. */
 STACK_OF(X509) *certcheck_chain(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, struct err *err);

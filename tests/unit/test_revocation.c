@@ -6,8 +6,6 @@
  */
 #include "config.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -96,13 +94,11 @@ static struct buf ocsp_make(const struct ocsp_spec *s)
 static X509 *responder(const struct authority *issuer, const char *purpose)
 {
 	struct spec s = spec_clean(VALIDATION_ORGANIZATION, GENERATION_STRICT, now);
-	X509 *x;
 
 	s.issuer = issuer;
 	spec_set(&s, "extendedKeyUsage", purpose);
 	spec_set(&s, "subjectAltName", NULL);
-	x = spec_make(&s);
-	return x;
+	return spec_make(&s);
 }
 
 static void expect(const char *name, enum evidence_kind kind, const struct buf *der, enum revocation_status wanted, const char *words)
