@@ -57,3 +57,11 @@ endif
 capresetdir = $(pkgdatadir)/ca
 capreset_DATA = examples/ca/rfc.conf examples/ca/rapidmx.conf examples/ca/acme2certifier.conf examples/ca/castle.conf examples/ca/platynum.conf \
 	examples/ca/secsy-pki.conf examples/ca/akamu.conf examples/ca/step-ca.conf examples/ca/prevalidated-eab.conf
+
+# What certcheck costs, with its limit as a test.
+if HAVE_CHECK
+check_PROGRAMS += tests/bench/bench_certcheck
+tests_bench_bench_certcheck_SOURCES = tests/bench/bench_certcheck.c tests/unit/certificates.h tests/unit/certificates.c
+tests_bench_bench_certcheck_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_bench_bench_certcheck_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+endif
