@@ -30,14 +30,16 @@ tests_unit_test_smime_br_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 endif
 
 # Each harness is linked with a small main that runs its corpus as a plain test; fuzz_main.c says how to fuzz.
-check_PROGRAMS += tests/fuzz/fuzz_caa tests/fuzz/fuzz_caa_value tests/fuzz/fuzz_certcheck
+check_PROGRAMS += tests/fuzz/fuzz_caa tests/fuzz/fuzz_caa_value tests/fuzz/fuzz_certcheck tests/fuzz/fuzz_revocation
 tests_fuzz_fuzz_caa_SOURCES = tests/fuzz/fuzz_caa.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_caa_LDADD = $(POLICY_LIBS)
 tests_fuzz_fuzz_caa_value_SOURCES = tests/fuzz/fuzz_caa_value.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_caa_value_LDADD = $(POLICY_LIBS)
+tests_fuzz_fuzz_revocation_SOURCES = tests/fuzz/fuzz_revocation.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_revocation_LDADD = $(POLICY_LIBS)
 tests_fuzz_fuzz_certcheck_SOURCES = tests/fuzz/fuzz_certcheck.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_certcheck_LDADD = $(POLICY_LIBS)
-EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/caa_value tests/fuzz/corpus/certcheck
+EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/caa_value tests/fuzz/corpus/certcheck tests/fuzz/corpus/revocation
 
 # configuration
 libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \
