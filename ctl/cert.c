@@ -92,10 +92,26 @@ static bool profile_parse(const char *text, struct certificate_profile *out)
 	return false;
 }
 
+/* "configured", or "configured:NAME" for one of several kinds. */
+static bool profile_configured(struct ctl *c, struct check *k, struct err *err)
+{
+	const char *name = strchr(c->profile, ':');
+	const struct certificate_profile *found;
+
+	c->config = config_load(c->config_path, err);
+	if (!c->config)
+		return false;
+	found = name ? config_certificate(c->config, name + 1) : &c->config->certificate;
+	if (!found)
+		return err_set(err, ERR_CONFIG, "check certificate", "--profile", "the configuration has no certificate \"%s\"", name + 1);
+	k->profile = *found;
+	k->origin = "configured";
+	k->req.not_asked &= ~(unsigned)CERTCHECK_NO_USAGE;
+	return true;
+}
+
 static bool profile_choose(struct ctl *c, struct check *k, struct err *err)
 {
-	const struct config *config;
-
 	k->req.not_asked |= CERTCHECK_NO_USAGE;
 	if (!c->profile) {
 		k->origin = "claimed";
@@ -104,19 +120,12 @@ static bool profile_choose(struct ctl *c, struct check *k, struct err *err)
 				"the certificate claims no profile of the S/MIME Baseline Requirements: say which one it is to have, with --profile");
 	}
 	k->origin = "asked for";
-	if (strcmp(c->profile, "configured") == 0) {
-		config = config_load(c->config_path, err);
-		if (!config)
-			return false;
-		c->config = (struct config *)config;
-		k->profile = config->certificate;
-		k->origin = "configured";
-		k->req.not_asked &= ~(unsigned)CERTCHECK_NO_USAGE;
-		return true;
-	}
+	if (strcmp(c->profile, "configured") == 0 || strncmp(c->profile, "configured:", 11) == 0)
+		return profile_configured(c, k, err);
 	return profile_parse(c->profile, &k->profile) ||
 		err_set(err, ERR_CONFIG, "check certificate", "--profile",
-			"no profile \"%s\": mailbox, organization, sponsor or individual, and -strict or -multipurpose behind it; private; configured", c->profile);
+			"no profile \"%s\": mailbox, organization, sponsor or individual, and -strict or -multipurpose behind it; private; configured; "
+			"configured:NAME", c->profile);
 }
 
 static bool untrusted_add(struct check *k, STACK_OF(X509) *from, int first)

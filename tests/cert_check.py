@@ -152,6 +152,8 @@ class Clean(Case):
         dual = self.leaf('dual', keyUsage='critical,digitalSignature,keyAgreement')
         self.assertEqual(self.result(0, dual, '--at', AT)['findings'], [])
         self.assertEqual(self.ids(self.result(1, dual, *asked)), ['OWN-USE'])
+        self.assertEqual(self.result(0, self.path('leaf.pem'), '--config', config, '--at', AT, '--profile', 'configured:mailbox-strict')['errors'], 0)
+        self.assertEqual(self.run_check(dual, '--config', config, '--profile', 'configured:none').returncode, 2)
 
 
 class Broken(Case):

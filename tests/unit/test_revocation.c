@@ -439,11 +439,6 @@ static void put_file(const char *name, const void *data, size_t len)
 	ck_assert_msg(file_write(path, data, len, 0600, -1, &err), "%s", err.text);
 }
 
-static void put_text(const char *name, const char *text)
-{
-	put_file(name, text, strlen(text));
-}
-
 static void put_authority(void)
 {
 	char path[200];
@@ -581,7 +576,7 @@ static void put_index(char status)
 	char text[300];
 
 	snprintf(text, sizeof text, "%c\t491231000000Z\t%s\t" SERIAL "\tunknown\t/CN=x\n", status, status == 'R' ? "260101000000Z,keyCompromise" : "");
-	put_text("index.txt", status == '-' ? "" : text);
+	put_file("index.txt", text, status == '-' ? 0 : strlen(text));
 }
 
 START_TEST(a_certificate_is_asked_about)
@@ -592,7 +587,7 @@ START_TEST(a_certificate_is_asked_about)
 	char why[200];
 	enum revocation_status status;
 
-	put_text("log", "");
+	put_file("log", "", 0);
 	put_index(places[_i].index);
 	put_crl(places[_i].in_crl);
 	x = certificate_at(places[_i].ocsp, places[_i].crl);
@@ -698,7 +693,7 @@ START_TEST(a_new_certificate_is_judged_as_configured)
 	struct buf text = BUF_INIT;
 	struct err err = ERR_INIT;
 
-	put_text("log", "");
+	put_file("log", "", 0);
 	put_index(judgements[_i].index);
 	enrolled_init(&e, x, judgements[_i].check, judgements[_i].nobody ? NULL : r);
 	ck_assert_msg(certificate_judge(&e.certificate, &e.row, &e.profile, &e.ca, now, &f, &err), "%s", err.text);
@@ -724,7 +719,7 @@ START_TEST(a_wrong_certificate_sends_us_nowhere)
 	struct findings f;
 	struct err err = ERR_INIT;
 
-	put_text("log", "");
+	put_file("log", "", 0);
 	put_index('V');
 	enrolled_init(&e, x, REVOCATION_REQUIRED, r);
 	strlist_clear(&e.row.addresses);
