@@ -14,3 +14,9 @@ tests_unit_test_address_SOURCES = tests/unit/test_address.c
 tests_unit_test_address_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_address_LDADD = $(BASE_LIBS) $(CHECK_LIBS)
 endif
+
+# The corpus of the fuzz harness as a plain test; fuzz_main.c says how to fuzz.
+check_PROGRAMS += tests/fuzz/fuzz_address
+tests_fuzz_fuzz_address_SOURCES = tests/fuzz/fuzz_address.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_address_LDADD = $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/address

@@ -2,7 +2,7 @@
  * ctl/ctl.h - what the files of enrollctl share.  Private to ctl/.
  *
  * Every command is one row of the table in main.c and one function here: it gets its arguments and prints to standard output; it returns the exit code
- * (0 done, 1 refused or failed, 2 wrong use).  Errors go to standard error as one sentence.
+ * (0 done, 1 refused or failed, 2 wrong use; `cert check`: 1 bad certificate, 2 nothing to check).  Errors go to standard error as one sentence.
  */
 #ifndef ENROLL_CTL_CTL_H
 #define ENROLL_CTL_CTL_H
@@ -22,6 +22,8 @@ struct ctl {
 	long limit;
 	struct strlist to;       /* --to, several */
 	bool observed, with_keys, no_account, yes;
+	const char *profile, *anchors, *chain, *at; /* of cert check */
+	struct strlist addresses;
 	json_t *done;            /* what ctl_say has to tell, with --json */
 };
 
@@ -79,6 +81,9 @@ int ctl_account(struct ctl *c, int argc, char **argv);
 
 /* policy.c */
 int ctl_policy(struct ctl *c, int argc, char **argv);
+
+/* cert.c */
+int ctl_cert(struct ctl *c, int argc, char **argv);
 
 /* asuser.c: run `act` in a child process as this user and group when we are root, directly otherwise. The child's error comes back in err. */
 bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;

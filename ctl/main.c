@@ -29,6 +29,8 @@ static const struct command {
 	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable", ctl_enable},
 	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds", ctl_pause},
 	{"resume", "", "admin", "undo pause", ctl_resume},
+	{"cert", "check FILE [--profile PROFILE] [--anchors FILE] [--chain FILE] [--address A]... [--at TIME]", "anybody who can read the file",
+		"hold a certificate against a profile: mailbox-strict and the like, private, configured; default: the one it claims", ctl_cert},
 	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with", ctl_config_command},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder", ctl_backup},
@@ -118,12 +120,16 @@ static bool parse_limit(const char *text, long *out)
 	return true;
 }
 
-enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO };
+enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
 	{"with-keys", no_argument, NULL, OPT_WITH_KEYS}, {"no-account", no_argument, NULL, OPT_NO_ACCOUNT},
-	{"yes", no_argument, NULL, OPT_YES}, {"ca", required_argument, NULL, OPT_CA}, {"to", required_argument, NULL, OPT_TO}, {NULL, 0, NULL, 0}};
+	{"yes", no_argument, NULL, OPT_YES}, {"ca", required_argument, NULL, OPT_CA}, {"to", required_argument, NULL, OPT_TO},
+	{"profile", required_argument, NULL, OPT_PROFILE}, {"anchors", required_argument, NULL, OPT_ANCHORS},
+	{"chain", required_argument, NULL, OPT_CHAIN}, {"address", required_argument, NULL, OPT_ADDRESS}, {"at", required_argument, NULL, OPT_AT},
+	{NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -142,6 +148,11 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_TO: return strlist_add(&c->to, optarg) ? -1 : ctl_usage(c, "out of memory");
 	case OPT_CA: c->ca = optarg; return -1;
 	case OPT_YES: c->yes = true; return -1;
+	case OPT_PROFILE: c->profile = optarg; return -1;
+	case OPT_ANCHORS: c->anchors = optarg; return -1;
+	case OPT_CHAIN: c->chain = optarg; return -1;
+	case OPT_AT: c->at = optarg; return -1;
+	case OPT_ADDRESS: return strlist_add(&c->addresses, optarg) ? -1 : ctl_usage(c, "out of memory");
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:
@@ -180,5 +191,6 @@ int main(int argc, char **argv)
 	rc = command->run(&c, argc - optind - 1, argv + optind + 1);
 	config_unref(c.config);
 	strlist_clear(&c.to);
+	strlist_clear(&c.addresses);
 	return rc;
 }

@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "enroll/certificate.h"
+#include "enroll/enrollment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -154,17 +155,38 @@ static bool requested_key(const struct enrollment *row, char out[65], struct err
 	return ok;
 }
 
-bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct certificate_profile *profile, X509_STORE *anchors,
-	time_t now, struct findings *out, struct err *err)
+/* The addresses to ask at are the certificate's own: it has to be good in all other respects before anybody is asked. */
+static bool judge_revocation(X509 *leaf, struct certcheck_request *req, const struct enroll_ca *ca, struct findings *out, struct err *err)
+{
+	struct revocation_answer answer = {0};
+	X509 *issuer;
+	bool ok;
+
+	if (ca->config->revocation == REVOCATION_OFF || out->errors > 0)
+		return true;
+	issuer = certcheck_issuer(leaf, req->anchors, req->untrusted, req->now);
+	if (issuer && ca->revocation)
+		revocation_ask(ca->revocation, leaf, issuer, req->now, &answer);
+	req->revocation = ca->config->revocation;
+	req->evidence = &answer.evidence;
+	findings_clear(out);
+	ok = certcheck(leaf, req, out, err);
+	X509_free(issuer);
+	revocation_answer_clear(&answer);
+	return ok;
+}
+
+bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct certificate_profile *profile,
+	const struct enroll_ca *ca, time_t now, struct findings *out, struct err *err)
 {
 	const unsigned char *p = c->der;
 	struct buf pem = {.data = (char *)c->chain, .len = c->chain_len};
 	X509 *leaf = d2i_X509(NULL, &p, (long)c->der_len);
 	STACK_OF(X509) *chain = pem.len ? read_pem_chain(&pem, NULL) : NULL;
 	char spki[65];
-	struct certcheck_request req = {.profile = profile, .addresses = &row->addresses, .spki_sha256 = spki, .anchors = anchors,
+	struct certcheck_request req = {.profile = profile, .addresses = &row->addresses, .spki_sha256 = spki, .anchors = ca->anchors,
 		.untrusted = chain, .now = now};
-	bool ok = leaf ? requested_key(row, spki, err) && certcheck(leaf, &req, out, err)
+	bool ok = leaf ? requested_key(row, spki, err) && certcheck(leaf, &req, out, err) && judge_revocation(leaf, &req, ca, out, err)
 		       : err_openssl(err, ERR_BUG, "read stored certificate", row->addresses.n ? row->addresses.v[0] : NULL);
 
 	sk_X509_pop_free(chain, X509_free);

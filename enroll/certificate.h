@@ -11,8 +11,10 @@
  * store_certificate_clear.  ERR_CA when it is no certificate. */
 bool certificate_read(struct store_certificate *out, const struct enrollment *row, const struct buf *pem, X509_STORE *anchors, struct err *err) BASE_MUST_CHECK;
 
-/* certcheck for the profile that was asked for, the row's addresses and the key of its stored request. */
-bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct certificate_profile *profile, X509_STORE *anchors, time_t now,
-	struct findings *out, struct err *err) BASE_MUST_CHECK;
+struct enroll_ca;
+/* certcheck for the profile that was asked for, the row's addresses, the key of its stored request and this CA's anchors.  Where its
+ * revocation-check wants it and all else is good, ca->revocation asks over the network; NULL there asks nobody, which then is a finding. */
+bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct certificate_profile *profile,
+	const struct enroll_ca *ca, time_t now, struct findings *out, struct err *err) BASE_MUST_CHECK;
 
 #endif

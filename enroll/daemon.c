@@ -43,6 +43,7 @@ static void parts_clear(struct enroll_parts *p)
 {
 	for (size_t i = 0; i < p->n_cas; i++) {
 		ca_free(p->cas[i].ca);
+		revocation_free(p->cas[i].revocation);
 		X509_STORE_free(p->cas[i].anchors);
 	}
 	free(p->cas);
@@ -65,7 +66,10 @@ static bool ca_parts(struct enroll_parts *p, const struct config *c, struct err 
 		one->config = config_ca_at(c, p->n_cas);
 		one->anchors = certcheck_anchors(one->config->anchor_file, err);
 		one->ca = one->anchors ? ca_new(one->config, err) : NULL;
-		if (!one->ca) {
+		if (one->ca && one->config->revocation != REVOCATION_OFF)
+			one->revocation = revocation_new(one->config, err);
+		if (!one->ca || (one->config->revocation != REVOCATION_OFF && !one->revocation)) {
+			ca_free(one->ca);
 			X509_STORE_free(one->anchors);
 			return false;
 		}
@@ -166,8 +170,11 @@ static void end_workers(struct daemon *d)
 	for (unsigned i = 0; i < d->n_workers; i++) {
 		if (pthread_timedjoin_np(d->workers[i], NULL, &until) == 0)
 			continue;
-		for (size_t k = 0; k < d->parts.n_cas; k++)
+		for (size_t k = 0; k < d->parts.n_cas; k++) {
 			ca_stop(d->parts.cas[k].ca);
+			if (d->parts.cas[k].revocation)
+				revocation_stop(d->parts.cas[k].revocation);
+		}
 		pthread_join(d->workers[i], NULL);
 	}
 	d->n_workers = 0;

@@ -1114,9 +1114,13 @@ static enum step_result run_issued(struct step *s, struct err *err)
 	struct buf text = BUF_INIT;
 	enum step_result r = STEP_FAIL;
 
-	if (!load_certificate(s, err) || !certificate_judge(&s->certificate, &s->row, &s->profile, s->ca->anchors, s->now, &findings, err))
+	if (!load_certificate(s, err) || !certificate_judge(&s->certificate, &s->row, &s->profile, s->ca, s->now, &findings, err))
 		goto out;
 	findings_text(&findings, &text);
+	if (findings.errors > 0 && findings.errors == findings.passing) {
+		err_set(err, ERR_TEMPORARY, "check certificate", address_of(s), "%.900s", buf_str(&text));
+		goto out;
+	}
 	if (!set_text(&s->certificate.why, findings.n ? buf_str(&text) : NULL, err) ||
 		!set_text(&s->certificate.status, findings.errors ? "refused" : "checked", err))
 		goto out;

@@ -12,6 +12,7 @@
 
 #include "dns/dns.h"
 #include "enroll/ca.h"
+#include "enroll/revocation.h"
 #include "ldap/directory.h"
 #include "policy/policy.h"
 #include "store/store.h"
@@ -21,6 +22,7 @@ struct enroll_ca {
 	const struct ca_config *config;
 	struct ca *ca;
 	X509_STORE *anchors;
+	struct revocation *revocation; /* NULL when its revocation-check is off */
 };
 
 /* What the steps work with; everything is borrowed and thread safe. */

@@ -1,5 +1,5 @@
 /*
- * enroll/http.c - HTTPS by libcurl.
+ * enroll/http.c - HTTPS, and plain HTTP for what is signed, by libcurl.
  *
  * The hard idea is the fate of a request that failed.  newOrder is not idempotent, so its caller must know whether the CA may have
  * seen it.  libcurl tells (CURLOPT_PREREQFUNCTION) when name, connection and TLS are done and the first octet of the request is
@@ -42,6 +42,7 @@ struct http {
 	/* never changed after http_new */
 	size_t idle_max, busy_max; /* busy_max 0 = any number */
 	char *ca_file, *user_agent, *proxy;
+	bool plain;
 	long connect_ms, total_ms;
 };
 
@@ -108,6 +109,7 @@ static bool settings_take(struct http *http, const struct http_settings *setting
 	http->idle_max = settings->connections ? settings->connections : IDLE_DEFAULT;
 	if (http->idle_max > IDLE_MAX)
 		http->idle_max = IDLE_MAX;
+	http->plain = settings->plain;
 	http->ca_file = str_dup(settings->ca_file);
 	http->proxy = str_dup(settings->proxy);
 	http->user_agent = user_agent_new(settings->contact);
@@ -356,12 +358,70 @@ static int on_sending(void *arg, char *remote, char *local, int remote_port, int
 	return CURL_PREREQFUNC_ABORT;
 }
 
+/* ---- URLs -------------------------------------------------------------------------------------------------------- */
+
+static bool part_present(CURLU *u, CURLUPart part)
+{
+	char *s = NULL;
+	bool present = curl_url_get(u, part, &s, 0) == CURLUE_OK;
+
+	curl_free(s);
+	return present;
+}
+
+static bool parsed_url_good(CURLU *u, const char *wanted)
+{
+	char *scheme = NULL;
+	bool good = curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK && strcmp(scheme, wanted) == 0 &&
+		part_present(u, CURLUPART_HOST) && !part_present(u, CURLUPART_USER) && !part_present(u, CURLUPART_FRAGMENT);
+
+	curl_free(scheme);
+	return good;
+}
+
+static bool url_octets_good(const char *url)
+{
+	size_t n = 0;
+
+	if (!url)
+		return false;
+	for (; url[n]; n++)
+		if (url[n] <= ' ' || url[n] >= 127 || n >= URL_MAX)
+			return false;
+	return n > 0;
+}
+
+static bool url_good(const char *url, const char *scheme)
+{
+	size_t len = strlen(scheme);
+	CURLU *u;
+	bool good;
+
+	/* curl_url would guess a scheme for "www.example.org" and pass over a third slash; nothing is guessed here. */
+	if (!url_octets_good(url) || strncasecmp(url, scheme, len) != 0 || strncmp(url + len, "://", 3) != 0 || url[len + 3] == '/')
+		return false;
+	u = curl_url();
+	good = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && parsed_url_good(u, scheme);
+	curl_url_cleanup(u);
+	return good;
+}
+
+bool http_url_good(const char *url)
+{
+	return url_good(url, "https");
+}
+
+bool http_plain_url_good(const char *url)
+{
+	return url_good(url, "http");
+}
+
 /* ---- one request ------------------------------------------------------------------------------------------------- */
 
 static void set_security(CURL *c, const struct http *http)
 {
-	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https");
-	curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, http->plain ? "http" : "https");
+	curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, http->plain ? "http" : "https");
 	curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
@@ -508,8 +568,8 @@ enum http_fate http_perform(struct http *http, const struct http_request *q, str
 	CURL *c;
 
 	*r = (struct http_response)HTTP_RESPONSE_INIT;
-	if (!http_url_good(q->url)) {
-		err_set(err, ERR_CONFIG, "ask the CA", q->url, "\"%s\" is no https URL", q->url ? q->url : "");
+	if (!url_good(q->url, http->plain ? "http" : "https")) {
+		err_set(err, ERR_CONFIG, "ask the CA", q->url, "\"%s\" is no %s URL", q->url ? q->url : "", http->plain ? "http" : "https");
 		return HTTP_UNSENT;
 	}
 	if (!turn_take(http)) {
@@ -532,51 +592,6 @@ enum http_fate http_perform(struct http *http, const struct http_request *q, str
 
 /* ---- URLs and times ---------------------------------------------------------------------------------------------- */
 
-static bool part_present(CURLU *u, CURLUPart part)
-{
-	char *s = NULL;
-	bool present = curl_url_get(u, part, &s, 0) == CURLUE_OK;
-
-	curl_free(s);
-	return present;
-}
-
-static bool parsed_url_good(CURLU *u)
-{
-	char *scheme = NULL;
-	bool good = curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK && strcmp(scheme, "https") == 0 &&
-		part_present(u, CURLUPART_HOST) && !part_present(u, CURLUPART_USER) && !part_present(u, CURLUPART_FRAGMENT);
-
-	curl_free(scheme);
-	return good;
-}
-
-static bool url_octets_good(const char *url)
-{
-	size_t n = 0;
-
-	if (!url)
-		return false;
-	for (; url[n]; n++)
-		if (url[n] <= ' ' || url[n] >= 127 || n >= URL_MAX)
-			return false;
-	return n > 0;
-}
-
-bool http_url_good(const char *url)
-{
-	CURLU *u;
-	bool good;
-
-	/* curl_url would guess a scheme for "www.example.org" and pass over a third slash; nothing is guessed here. */
-	if (!url_octets_good(url) || strncasecmp(url, "https://", 8) != 0 || url[8] == '/')
-		return false;
-	u = curl_url();
-	good = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && parsed_url_good(u);
-	curl_url_cleanup(u);
-	return good;
-}
-
 char *http_url_resolve(const char *base, const char *reference)
 {
 	CURLU *u = NULL;
@@ -586,7 +601,7 @@ char *http_url_resolve(const char *base, const char *reference)
 		return NULL;
 	u = curl_url();
 	if (u && curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK && curl_url_set(u, CURLUPART_URL, reference, 0) == CURLUE_OK &&
-		parsed_url_good(u) && curl_url_get(u, CURLUPART_URL, &whole, 0) == CURLUE_OK && http_url_good(whole))
+		parsed_url_good(u, "https") && curl_url_get(u, CURLUPART_URL, &whole, 0) == CURLUE_OK && http_url_good(whole))
 		result = str_dup(whole);
 	curl_free(whole);
 	curl_url_cleanup(u);

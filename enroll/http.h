@@ -1,8 +1,8 @@
 /*
- * enroll/http.h - HTTPS requests to a CA.  Private to enroll/.
+ * enroll/http.h - HTTPS requests to a CA, and plain HTTP where what comes is signed in itself.  Private to enroll/.
  *
  * http_new once, http_perform from any thread, http_free when no request is under way.  Requests block until there is an answer
- * or the time is up.  What may not happen here, whatever a CA sends: plain http, a certificate that is not verified, a redirected
+ * or the time is up.  What may not happen here, whatever a CA sends: plain http that was not asked for, a certificate that is not verified, a redirected
  * POST, an answer larger than its cap, a wait longer than the time limit.
  */
 #ifndef ENROLL_ENROLL_HTTP_H
@@ -18,6 +18,7 @@ struct http_settings {
 	unsigned total_seconds;  /* of one request, connecting included; 0 = 30 */
 	unsigned connect_seconds; /* 0 = 10; never more than total_seconds */
 	const char *proxy;       /* "http://host:port", "direct", NULL = what the environment says (https_proxy, no_proxy) */
+	bool plain;              /* http URLs and no others: OCSP responses and CRLs are signed, and come this way (RFC 6960, RFC 5280) */
 	unsigned connections;    /* requests at one time; further ones wait their turn, which is not part of their time; 0 = any number */
 };
 
@@ -67,11 +68,13 @@ enum http_fate {
 	HTTP_LOST      /* it may have been acted upon.  Status and header fields are filled as far as they came */
 };
 /* `r` is empty on entry and cleared by the caller in every case.  err is filled unless HTTP_ANSWERED; its type is then "unsent" or
- * "lost", its class ERR_TEMPORARY (ERR_CONFIG for what is no https URL). */
+ * "lost", its class ERR_TEMPORARY (ERR_CONFIG for what is no https URL, or no http URL where `plain` was set). */
 enum http_fate http_perform(struct http *http, const struct http_request *q, struct http_response *r, struct err *err);
 
 /* An absolute https URL, at most 2,048 octets of printable ASCII, without user name or fragment? */
 bool http_url_good(const char *url);
+/* The same for http. */
+bool http_plain_url_good(const char *url);
 /* `reference` (absolute or relative) as seen from `base`; NULL when no good URL comes out. Freed by the caller. */
 char *http_url_resolve(const char *base, const char *reference);
 

@@ -1,7 +1,7 @@
 /*
  * policy/certcheck.c - is what the CA sent what was asked for?
  *
- * Every check is a row of a table (certcheck_rows_*.c): id, section of the S/MIME Baseline Requirements, the days it applies (by
+ * Every check is a row of one table (certcheck_table.c): id, section of the S/MIME Baseline Requirements, the days it applies (by
  * notBefore), types and generations, severity, function.  The profile that was asked for decides which rows run, never what the certificate
  * says about itself: a CA that sends a Multipurpose certificate for a Strict order is told by POL-3, and all other rows still judge it as
  * Strict.  With a `private` profile the admin's own rows (PRV-*) are errors and the Baseline Requirements' rows are advice.  The gateway's
@@ -11,7 +11,6 @@
 
 #include "policy/certcheck_rows.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,27 +60,15 @@ void row_report_as(struct certcheck *c, enum severity severity, const char *fmt,
 	va_end(ap);
 }
 
-/* The day as YYYYMMDD; the last of all days when notBefore cannot be read, so that no dated row is missed. */
-static unsigned not_before_day(const struct certcheck *c)
-{
-	struct tm tm;
-
-	if (!c->times || gmtime_r(&c->not_before, &tm) == NULL || tm.tm_year < 0 || tm.tm_year > 8099)
-		return UINT_MAX;
-	return (unsigned)((tm.tm_year + 1900) * 10000 + (tm.tm_mon + 1) * 100 + tm.tm_mday);
-}
-
 bool row_applies(const struct certcheck *c, const struct certcheck_row *row)
 {
 	const struct certificate_profile *p = c->req->profile;
-	unsigned day;
 
 	if (row->scope == ROW_OWN)
 		return true;
 	if (row->scope == ROW_PRIVATE)
 		return c->private_profile;
-	day = not_before_day(c);
-	if (day < row->first || (row->end != 0 && day >= row->end))
+	if (c->day < row->first || (row->end != 0 && c->day >= row->end))
 		return false;
 	if (c->private_profile)
 		return row->scope != ROW_BR_ONLY && row->types == TYPES_ALL && (row->generations & MULTIPURPOSE);
@@ -93,8 +80,8 @@ void row_run_names(struct certcheck *c, const struct name_view *name)
 	const struct certcheck_row *self = c->row;
 
 	c->name = name;
-	for (size_t i = 0; i < certcheck_rows_names_n; i++) {
-		const struct certcheck_row *row = &certcheck_rows_names[i];
+	for (size_t i = 0; i < certcheck_rows_n; i++) {
+		const struct certcheck_row *row = &certcheck_rows[i];
 
 		/* reported as SAN-5, with SAN-5's severity: c->row stays */
 		if (row->scope == ROW_BR_NAME && row->severity == FINDING_ERROR && row_applies(c, row))
@@ -104,14 +91,14 @@ void row_run_names(struct certcheck *c, const struct name_view *name)
 	c->row = self;
 }
 
-static void run(struct certcheck *c, const struct certcheck_row *rows, size_t n)
+static void run(struct certcheck *c)
 {
-	for (size_t i = 0; i < n && !c->nomem; i++) {
-		if (!row_applies(c, &rows[i]))
+	for (size_t i = 0; i < certcheck_rows_n && !c->nomem; i++) {
+		if (!row_applies(c, &certcheck_rows[i]))
 			continue;
-		c->row = &rows[i];
+		c->row = &certcheck_rows[i];
 		c->reported = 0;
-		rows[i].check(c);
+		c->row->check(c);
 	}
 }
 
@@ -127,17 +114,25 @@ static bool is_oversized(struct certcheck *c)
 	return c->out->n > 0;
 }
 
+/* Without anchors there is no chain to believe.  Who does not ask for one still wants to hear about the issuer that was handed over. */
+static void unverified_chain(struct certcheck *c)
+{
+	X509_STORE *none = c->req->not_asked & CERTCHECK_NO_ANCHORS ? X509_STORE_new() : NULL;
+
+	if (none != NULL)
+		certcheck_verify(c->leaf, none, c->req->untrusted, c->req->profile->usage, c->req->now, &c->chain, c->chain_error, sizeof c->chain_error);
+	X509_STORE_free(none);
+	snprintf(c->chain_error, sizeof c->chain_error, "no anchors are configured");
+}
+
 static void judge(struct certcheck *c)
 {
 	if (c->req->anchors == NULL)
-		snprintf(c->chain_error, sizeof c->chain_error, "no anchors are configured");
+		unverified_chain(c);
 	else
 		certcheck_verify(c->leaf, c->req->anchors, c->req->untrusted, c->req->profile->usage, c->req->now, &c->chain,
 			c->chain_error, sizeof c->chain_error);
-	run(c, certcheck_rows_own, certcheck_rows_own_n);
-	run(c, certcheck_rows_frame, certcheck_rows_frame_n);
-	run(c, certcheck_rows_extensions, certcheck_rows_extensions_n);
-	run(c, certcheck_rows_names, certcheck_rows_names_n);
+	run(c);
 }
 
 bool certcheck(X509 *leaf, const struct certcheck_request *req, struct findings *out, struct err *err)
@@ -182,6 +177,23 @@ bool certcheck_has_address(X509 *leaf, const char *address)
 		for (size_t i = 0; i < c.n_mailboxes && !found; i++)
 			found = c.mailboxes[i].valid && address_equal(&wanted, &c.mailboxes[i].parsed);
 	certcheck_parts_clear(&c);
+	ERR_clear_error();
+	return found;
+}
+
+bool certcheck_claimed(X509 *leaf, struct certificate_profile *out)
+{
+	CERTIFICATEPOLICIES *policies = X509_get_ext_d2i(leaf, NID_certificate_policies, NULL, NULL);
+	bool found = false;
+
+	for (int i = 0; i < sk_POLICYINFO_num(policies) && !found; i++)
+		for (int type = VALIDATION_MAILBOX; type <= VALIDATION_INDIVIDUAL && !found; type++)
+			for (int g = GENERATION_LEGACY; g <= GENERATION_STRICT && !found; g++) {
+				*out = (struct certificate_profile){
+					.validation = (enum validation)type, .generation = (enum generation)g, .usage = USAGE_SIGN};
+				found = oid_is(sk_POLICYINFO_value(policies, i)->policyid, profile_policy_oid(out));
+			}
+	CERTIFICATEPOLICIES_free(policies);
 	ERR_clear_error();
 	return found;
 }

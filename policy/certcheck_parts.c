@@ -10,6 +10,7 @@
 
 #include "policy/certcheck_rows.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,53 +124,58 @@ bool der_is_strict(const unsigned char *p, size_t len, bool false_allowed)
 
 /* ---- key --------------------------------------------------------------------------------------------------------- */
 
-/* "…17" with the last number between low and high. */
-static bool oid_in_range(const ASN1_OBJECT *object, const char *prefix, int low, int high)
+/* The last number of an object identifier below this prefix, when it is between low and high; 0 otherwise. */
+static int oid_last(const ASN1_OBJECT *object, const char *prefix, int low, int high)
 {
 	char text[128];
-	int n = OBJ_obj2txt(text, sizeof text, object, 1);
+	int n = OBJ_obj2txt(text, sizeof text, object, 1), last;
 	size_t skip = strlen(prefix);
 
 	if (n <= 0 || (size_t)n >= sizeof text || strncmp(text, prefix, skip) != 0 || strchr(text + skip, '.') != NULL)
-		return false;
-	return atoi(text + skip) >= low && atoi(text + skip) <= high;
+		return 0;
+	last = atoi(text + skip);
+	return last >= low && last <= high ? last : 0;
+}
+
+enum key_kind certcheck_key_kind(X509_PUBKEY *key, int *curve)
+{
+	ASN1_OBJECT *object = NULL;
+	X509_ALGOR *algorithm = NULL;
+	const void *parameter = NULL;
+	int type = 0;
+
+	*curve = 0;
+	if (key == NULL || X509_PUBKEY_get0_param(&object, NULL, NULL, &algorithm, key) != 1)
+		return KEY_UNKNOWN;
+	switch (OBJ_obj2nid(object)) {
+	case NID_rsaEncryption:
+		return KEY_RSA;
+	case NID_X9_62_id_ecPublicKey:
+		X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
+		*curve = type == V_ASN1_OBJECT ? OBJ_obj2nid(parameter) : 0;
+		return KEY_EC;
+	case NID_ED25519:
+		return KEY_ED25519;
+	case NID_ED448:
+		return KEY_ED448;
+	default:
+		if ((*curve = oid_last(object, OID_ML_DSA_PREFIX, 17, 19)) != 0)
+			return KEY_ML_DSA;
+		return (*curve = oid_last(object, OID_ML_KEM_PREFIX, 1, 3)) != 0 ? KEY_ML_KEM : KEY_UNKNOWN;
+	}
 }
 
 static void parts_key(struct certcheck *c)
 {
 	X509_PUBKEY *pubkey = X509_get_X509_PUBKEY(c->leaf);
-	ASN1_OBJECT *object = NULL;
-	const void *parameter;
 	X509_ALGOR *algorithm = NULL;
-	int type, len = 0;
+	int len = 0;
 
-	if (pubkey == NULL || X509_PUBKEY_get0_param(&object, &c->key_bits, &len, &algorithm, pubkey) != 1)
+	if (pubkey == NULL || X509_PUBKEY_get0_param(NULL, &c->key_bits, &len, &algorithm, pubkey) != 1)
 		return;
 	c->key_bits_len = len > 0 ? (size_t)len : 0;
 	c->key_algorithm = algorithm;
-	switch (OBJ_obj2nid(object)) {
-	case NID_rsaEncryption:
-		c->key = KEY_RSA;
-		break;
-	case NID_X9_62_id_ecPublicKey:
-		c->key = KEY_EC;
-		X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
-		if (type == V_ASN1_OBJECT)
-			c->curve = OBJ_obj2nid(parameter);
-		break;
-	case NID_ED25519:
-		c->key = KEY_ED25519;
-		break;
-	case NID_ED448:
-		c->key = KEY_ED448;
-		break;
-	default:
-		/* by OID alone: OpenSSL 3.0 cannot load these keys */
-		if (oid_in_range(object, OID_ML_DSA_PREFIX, 17, 19))
-			c->key = KEY_ML_DSA;
-		else if (oid_in_range(object, OID_ML_KEM_PREFIX, 1, 3))
-			c->key = KEY_ML_KEM;
-	}
+	c->key = certcheck_key_kind(pubkey, &c->curve);
 }
 
 /* ---- extensions -------------------------------------------------------------------------------------------------- */
@@ -364,6 +370,15 @@ static bool time_of(const ASN1_TIME *t, time_t *out)
 	return true;
 }
 
+unsigned certcheck_day(const ASN1_TIME *t)
+{
+	struct tm tm;
+
+	if (t == NULL || ASN1_TIME_to_tm(t, &tm) != 1 || tm.tm_year < 0 || tm.tm_year > 8099)
+		return UINT_MAX;
+	return (unsigned)((tm.tm_year + 1900) * 10000 + (tm.tm_mon + 1) * 100 + tm.tm_mday);
+}
+
 bool certcheck_parts_init(struct certcheck *c, X509 *leaf, const struct certcheck_request *req)
 {
 	bool ok;
@@ -372,6 +387,7 @@ bool certcheck_parts_init(struct certcheck *c, X509 *leaf, const struct certchec
 	c->req = req;
 	c->private_profile = req->profile->validation == VALIDATION_PRIVATE;
 	c->times = time_of(X509_get0_notBefore(leaf), &c->not_before) && time_of(X509_get0_notAfter(leaf), &c->not_after);
+	c->day = c->times ? certcheck_day(X509_get0_notBefore(leaf)) : UINT_MAX;
 	parts_key(c);
 	parts_extensions(c);
 	c->name = &c->subject;

@@ -1,7 +1,7 @@
 /*
  * policy/certcheck_rows.h - private to certcheck: the certificate taken apart once, and the table of rows that judge it.
  *
- * certcheck.c fills a struct certcheck (certcheck_parts.c does the taking apart), runs every row of the tables below that applies
+ * certcheck.c fills a struct certcheck (certcheck_parts.c does the taking apart), runs every row of the table that applies
  * to the profile asked for and to the day of notBefore, and collects findings.  A row's function looks and calls
  * row_report; it never fails.  Nothing in here may trust the certificate: every length is checked, every text that goes
  * into a finding passes `printable`.
@@ -91,10 +91,11 @@ struct certcheck {
 	size_t der_len;
 	time_t not_before, not_after;
 	bool times; /* both could be read */
+	unsigned day; /* of notBefore, YYYYMMDD; the last of all days when it cannot be read, so that no dated row is missed */
 
 	/* key */
 	enum key_kind key;
-	int curve; /* NID; 0 = none or not named */
+	int curve; /* EC: NID, 0 = none or not named; ML-DSA, ML-KEM: last number of the object identifier */
 	const X509_ALGOR *key_algorithm;
 	const unsigned char *key_bits;
 	size_t key_bits_len;
@@ -134,7 +135,8 @@ struct certcheck {
 
 #define TYPE(v) (1u << (v))
 #define TYPES_ALL (TYPE(VALIDATION_MAILBOX) | TYPE(VALIDATION_ORGANIZATION) | TYPE(VALIDATION_SPONSOR) | TYPE(VALIDATION_INDIVIDUAL))
-#define GENERATIONS_ALL ((1u << GENERATION_LEGACY) | (1u << GENERATION_MULTIPURPOSE) | (1u << GENERATION_STRICT))
+#define GENERATIONS_ALL (LEGACY | MULTIPURPOSE | STRICT)
+#define LEGACY (1u << GENERATION_LEGACY)
 #define MULTIPURPOSE (1u << GENERATION_MULTIPURPOSE)
 #define STRICT (1u << GENERATION_STRICT)
 
@@ -157,12 +159,99 @@ struct certcheck_row {
 	void (*check)(struct certcheck *c);
 };
 
-/* The requirements' first day.  Rows that say what RFC 5280 says have no first day. */
+/* The table, in policy/certcheck_table.c, and its functions. */
+extern const struct certcheck_row certcheck_rows[];
+extern const size_t certcheck_rows_n;
+/* certcheck_rows_own.c */
+void row_own_key(struct certcheck *c);
+void row_own_addr(struct certcheck *c);
+void row_own_time(struct certcheck *c);
+void row_own_chain(struct certcheck *c);
+void row_own_use(struct certcheck *c);
+void row_own_rev(struct certcheck *c);
+void row_prv_pol(struct certcheck *c);
+void row_prv_eku(struct certcheck *c);
+void row_prv_days(struct certcheck *c);
+/* certcheck_rows_frame.c */
+void row_frm_1(struct certcheck *c);
+void row_frm_2(struct certcheck *c);
+void row_frm_3(struct certcheck *c);
+void row_frm_4(struct certcheck *c);
+void row_frm_5(struct certcheck *c);
+void row_val_1(struct certcheck *c);
+void row_key_1(struct certcheck *c);
+void row_key_2(struct certcheck *c);
+void row_key_3(struct certcheck *c);
+void row_key_4(struct certcheck *c);
+void row_key_5(struct certcheck *c);
+void row_key_6(struct certcheck *c);
+void row_iss_1(struct certcheck *c);
+void row_iss_2(struct certcheck *c);
+/* certcheck_rows_extensions.c */
+void row_pol_1(struct certcheck *c);
+void row_pol_2(struct certcheck *c);
+void row_pol_3(struct certcheck *c);
+void row_pol_4(struct certcheck *c);
+void row_pol_5(struct certcheck *c);
+void row_crl_1(struct certcheck *c);
+void row_crl_2(struct certcheck *c);
+void row_crl_2_legacy(struct certcheck *c);
+void row_aia_1(struct certcheck *c);
+void row_aia_2(struct certcheck *c);
+void row_aia_2_legacy(struct certcheck *c);
+void row_bc_1(struct certcheck *c);
+void row_ku_1(struct certcheck *c);
+void row_ku_2(struct certcheck *c);
+void row_ku_3_strict(struct certcheck *c);
+void row_ku_3_purposes(struct certcheck *c);
+void row_ku_3_multipurpose(struct certcheck *c);
+void row_ku_4(struct certcheck *c);
+void row_ku_5(struct certcheck *c);
+void row_ku_5_post_quantum(struct certcheck *c);
+void row_eku_1(struct certcheck *c);
+void row_eku_2_strict(struct certcheck *c);
+void row_eku_2_multipurpose(struct certcheck *c);
+void row_eku_3(struct certcheck *c);
+void row_aki_1(struct certcheck *c);
+void row_ski_1(struct certcheck *c);
+void row_sda_1(struct certcheck *c);
+void row_lei_1(struct certcheck *c);
+void row_lei_1_role(struct certcheck *c);
+void row_lei_2(struct certcheck *c);
+void row_adb_1(struct certcheck *c);
+void row_flg_1(struct certcheck *c);
+void row_flg_1_empty_subject(struct certcheck *c);
+void row_flg_2(struct certcheck *c);
+/* certcheck_rows_names.c */
+void row_san_1(struct certcheck *c);
+void row_san_1_empty_subject(struct certcheck *c);
+void row_san_2(struct certcheck *c);
+void row_san_3(struct certcheck *c);
+void row_san_4(struct certcheck *c);
+void row_san_5(struct certcheck *c);
+void row_san_6(struct certcheck *c);
+void row_dn_1(struct certcheck *c);
+void row_dn_2(struct certcheck *c);
+void row_dn_3(struct certcheck *c);
+void row_dn_4(struct certcheck *c);
+void row_dn_5(struct certcheck *c);
+void row_dn_6(struct certcheck *c);
+void row_dn_7(struct certcheck *c);
+void row_dn_8(struct certcheck *c);
+void row_dn_9(struct certcheck *c);
+void row_dn_10(struct certcheck *c);
+void row_dn_11(struct certcheck *c);
+void row_cn_1(struct certcheck *c);
+void row_cn_2(struct certcheck *c);
+void row_cn_3(struct certcheck *c);
+void row_org_1(struct certcheck *c);
+void row_org_2(struct certcheck *c);
+void row_org_3(struct certcheck *c);
+void row_org_4(struct certcheck *c);
+
+/* Days as YYYYMMDD.  The requirements' first day; that of ML-DSA and ML-KEM (version 1.0.11): rows from then on know them. */
 #define BR_START 20230901u
 #define BR_1_0_11 20250822u
-
-extern const struct certcheck_row certcheck_rows_frame[], certcheck_rows_extensions[], certcheck_rows_names[], certcheck_rows_own[];
-extern const size_t certcheck_rows_frame_n, certcheck_rows_extensions_n, certcheck_rows_names_n, certcheck_rows_own_n;
 
 /* Add a finding under the running row's id, with its severity or (row_report_as) another. */
 void row_report(struct certcheck *c, const char *fmt, ...) BASE_PRINTF(2, 3);
@@ -187,6 +276,11 @@ const char *printable_oid(struct printable *where, const ASN1_OBJECT *object);
 #define PRINTABLE(data, len) printable_text(&(struct printable){{0}}, (data), (len))
 #define PRINTABLE_OID(object) printable_oid(&(struct printable){{0}}, (object))
 
+/* What kind of key, by object identifier alone: OpenSSL 3.0 cannot load post-quantum keys.  `curve` as in struct certcheck. */
+enum key_kind certcheck_key_kind(X509_PUBKEY *key, int *curve);
+
+/* The day as YYYYMMDD; UINT_MAX when it cannot be read. */
+unsigned certcheck_day(const ASN1_TIME *t);
 bool oid_is(const ASN1_OBJECT *object, const char *dotted);
 /* Build and verify the chain to an anchor, times of the leaf and purposes of the leaf left to the rows.  *chain (freed by the caller) holds
  * what could be built, the leaf first, also on failure; `why` gets the reason. */

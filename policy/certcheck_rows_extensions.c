@@ -51,7 +51,7 @@ static size_t reserved_policies(const struct certcheck *c, char text[32], bool *
 	return n;
 }
 
-static void pol_1(struct certcheck *c)
+void row_pol_1(struct certcheck *c)
 {
 	char text[32];
 	bool legacy;
@@ -63,7 +63,7 @@ static void pol_1(struct certcheck *c)
 		row_report(c, "%zu of the reserved policy identifiers " RESERVED_PREFIX "x.y instead of one", n);
 }
 
-static void pol_2(struct certcheck *c)
+void row_pol_2(struct certcheck *c)
 {
 	char text[32];
 	bool legacy;
@@ -72,7 +72,7 @@ static void pol_2(struct certcheck *c)
 		row_report(c, "it is of a Legacy generation, which is closed since 15 July 2025");
 }
 
-static void pol_3(struct certcheck *c)
+void row_pol_3(struct certcheck *c)
 {
 	const char *wanted = profile_policy_oid(c->req->profile);
 	char text[32] = "none";
@@ -97,7 +97,7 @@ static bool is_http(const ASN1_STRING *uri, bool secure)
 	return (len > 7 && strncasecmp(s, "http://", 7) == 0) || (secure && len > 8 && strncasecmp(s, "https://", 8) == 0);
 }
 
-static void pol_4(struct certcheck *c)
+void row_pol_4(struct certcheck *c)
 {
 	for (int i = 0; i < sk_POLICYINFO_num(c->policies); i++) {
 		STACK_OF(POLICYQUALINFO) *qualifiers = sk_POLICYINFO_value(c->policies, i)->qualifiers;
@@ -117,7 +117,7 @@ static void pol_4(struct certcheck *c)
 	}
 }
 
-static void pol_5(struct certcheck *c)
+void row_pol_5(struct certcheck *c)
 {
 	for (int i = 0; i < sk_POLICYINFO_num(c->policies); i++)
 		if (OBJ_obj2nid(sk_POLICYINFO_value(c->policies, i)->policyid) == NID_any_policy)
@@ -126,10 +126,14 @@ static void pol_5(struct certcheck *c)
 
 /* ---- where to ask ------------------------------------------------------------------------------------------------ */
 
-/* Counts the URIs among the full names of all distribution points, and judges their scheme when told so. */
-static size_t crl_uris(struct certcheck *c, bool judge)
+struct crl_uris {
+	size_t n, http; /* URIs among the full names of all distribution points; of scheme http */
+};
+
+/* Counts, and names what is not http when told so. */
+static struct crl_uris crl_uris(struct certcheck *c, bool report)
 {
-	size_t n = 0;
+	struct crl_uris found = {0};
 
 	for (int i = 0; i < sk_DIST_POINT_num(c->crl); i++) {
 		const DIST_POINT *point = sk_DIST_POINT_value(c->crl, i);
@@ -141,30 +145,40 @@ static size_t crl_uris(struct certcheck *c, bool judge)
 
 			if (name->type != GEN_URI)
 				continue;
-			n++;
-			if (judge && !is_http(name->d.uniformResourceIdentifier, false))
+			found.n++;
+			if (is_http(name->d.uniformResourceIdentifier, false))
+				found.http++;
+			else if (report)
 				row_report(c, "CRL address is not http: \"%s\"",
 					PRINTABLE(ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
 						(size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier)));
 		}
 	}
-	return n;
+	return found;
 }
 
-static void crl_1(struct certcheck *c)
+void row_crl_1(struct certcheck *c)
 {
 	if (c->crl == NULL)
 		row_report(c, "CRL distribution points are missing");
-	else if (crl_uris(c, false) == 0)
+	else if (crl_uris(c, false).n == 0)
 		row_report(c, "no CRL distribution point has a full name that is a URI");
 }
 
-static void crl_2(struct certcheck *c)
+void row_crl_2(struct certcheck *c)
 {
 	crl_uris(c, true);
 }
 
-static void aia_1(struct certcheck *c)
+void row_crl_2_legacy(struct certcheck *c)
+{
+	struct crl_uris found = crl_uris(c, false);
+
+	if (found.n > 0 && found.http == 0)
+		row_report(c, "no CRL address is http");
+}
+
+void row_aia_1(struct certcheck *c)
 {
 	bool issuer = false;
 
@@ -174,22 +188,46 @@ static void aia_1(struct certcheck *c)
 		row_report(c, "%s", c->aia == NULL ? "authority information access is missing" : "no address of the issuer's certificate");
 }
 
-static void aia_2(struct certcheck *c)
+static bool is_http_location(const ACCESS_DESCRIPTION *a)
+{
+	return a->location->type == GEN_URI && is_http(a->location->d.uniformResourceIdentifier, false);
+}
+
+void row_aia_2(struct certcheck *c)
 {
 	for (int i = 0; i < sk_ACCESS_DESCRIPTION_num(c->aia); i++) {
 		const ACCESS_DESCRIPTION *a = sk_ACCESS_DESCRIPTION_value(c->aia, i);
 		int nid = OBJ_obj2nid(a->method);
 
-		if (nid != NID_ad_OCSP && nid != NID_ad_ca_issuers)
-			continue;
-		if (a->location->type != GEN_URI || !is_http(a->location->d.uniformResourceIdentifier, false))
+		if ((nid == NID_ad_OCSP || nid == NID_ad_ca_issuers) && !is_http_location(a))
 			row_report(c, "%s address is no http URI", nid == NID_ad_OCSP ? "OCSP" : "issuer certificate");
+	}
+}
+
+/* Of each kind that is there, one http URI is enough. */
+void row_aia_2_legacy(struct certcheck *c)
+{
+	static const int methods[] = {NID_ad_OCSP, NID_ad_ca_issuers};
+
+	for (size_t i = 0; i < COUNT(methods); i++) {
+		size_t n = 0, http = 0;
+
+		for (int j = 0; j < sk_ACCESS_DESCRIPTION_num(c->aia); j++) {
+			const ACCESS_DESCRIPTION *a = sk_ACCESS_DESCRIPTION_value(c->aia, j);
+
+			if (OBJ_obj2nid(a->method) != methods[i])
+				continue;
+			n++;
+			http += is_http_location(a);
+		}
+		if (n > 0 && http == 0)
+			row_report(c, "no %s address is an http URI", methods[i] == NID_ad_OCSP ? "OCSP" : "issuer certificate");
 	}
 }
 
 /* ---- usage ------------------------------------------------------------------------------------------------------- */
 
-static void bc_1(struct certcheck *c)
+void row_bc_1(struct certcheck *c)
 {
 	if (c->basic != NULL && c->basic->ca)
 		row_report(c, "basic constraints say that it is a CA");
@@ -197,7 +235,7 @@ static void bc_1(struct certcheck *c)
 		row_report(c, "basic constraints have a path length");
 }
 
-static void ku_1(struct certcheck *c)
+void row_ku_1(struct certcheck *c)
 {
 	if (c->ext[EXT_KU] == NULL)
 		row_report(c, "key usage is missing");
@@ -218,25 +256,32 @@ static void ku_bits(struct certcheck *c, unsigned main_bits, unsigned more, cons
 		row_report(c, "key usage has a bit beyond those allowed: %s", words);
 }
 
-static void ku_2(struct certcheck *c)
+void row_ku_2(struct certcheck *c)
 {
 	if (c->key == KEY_RSA)
 		ku_bits(c, KU_BIT_SIGN | KU_BIT_KEY_ENC, KU_BIT_COMMIT | KU_BIT_DATA_ENC, "an RSA key signs or enciphers keys");
 }
 
-static void ku_3_strict(struct certcheck *c)
+void row_ku_3_strict(struct certcheck *c)
 {
 	if (c->key == KEY_RSA && (c->ku & KU_BIT_DATA_ENC))
 		row_report(c, "key usage has dataEncipherment");
 }
 
-static void ku_3_multipurpose(struct certcheck *c)
+void row_ku_3_multipurpose(struct certcheck *c)
 {
 	if (c->key == KEY_RSA && (c->ku & KU_BIT_DATA_ENC) && !(c->ku & KU_BIT_KEY_ENC))
 		row_report(c, "key usage has dataEncipherment without keyEncipherment");
 }
 
-static void ku_4(struct certcheck *c)
+/* RFC 5280 names no purpose that fits this bit; the requirements let RSA keys have it, beside keyEncipherment. */
+void row_ku_3_purposes(struct certcheck *c)
+{
+	if (c->eku != NULL && (c->ku & KU_BIT_DATA_ENC) && !(c->ku & KU_BIT_KEY_ENC))
+		row_report(c, "key usage has dataEncipherment, which fits no purpose of the extended key usage");
+}
+
+void row_ku_4(struct certcheck *c)
 {
 	unsigned only = c->ku & (KU_BIT_ENC_ONLY | KU_BIT_DEC_ONLY);
 
@@ -247,15 +292,15 @@ static void ku_4(struct certcheck *c)
 		row_report(c, "key usage has encipherOnly and decipherOnly, or one of them without keyAgreement");
 }
 
-static void ku_5(struct certcheck *c)
+void row_ku_5(struct certcheck *c)
 {
 	if (c->key == KEY_ED25519 || c->key == KEY_ED448)
 		ku_bits(c, KU_BIT_SIGN, KU_BIT_COMMIT, "an Edwards key only signs");
 }
 
-static void ku_5_post_quantum(struct certcheck *c)
+void row_ku_5_post_quantum(struct certcheck *c)
 {
-	ku_5(c);
+	row_ku_5(c);
 	if (c->key == KEY_ML_DSA)
 		ku_bits(c, KU_BIT_SIGN, KU_BIT_COMMIT, "an ML-DSA key only signs");
 	else if (c->key == KEY_ML_KEM)
@@ -270,7 +315,7 @@ static bool eku_has(const struct certcheck *c, int nid)
 	return false;
 }
 
-static void eku_1(struct certcheck *c)
+void row_eku_1(struct certcheck *c)
 {
 	if (c->eku == NULL)
 		row_report(c, "extended key usage is missing");
@@ -289,17 +334,17 @@ static void eku_others(struct certcheck *c, int allowed)
 	}
 }
 
-static void eku_2_strict(struct certcheck *c)
+void row_eku_2_strict(struct certcheck *c)
 {
 	eku_others(c, NID_undef);
 }
 
-static void eku_2_multipurpose(struct certcheck *c)
+void row_eku_2_multipurpose(struct certcheck *c)
 {
 	eku_others(c, NID_client_auth);
 }
 
-static void eku_3(struct certcheck *c)
+void row_eku_3(struct certcheck *c)
 {
 	static const struct {
 		int nid;
@@ -314,7 +359,7 @@ static void eku_3(struct certcheck *c)
 
 /* ---- identifiers ------------------------------------------------------------------------------------------------- */
 
-static void aki_1(struct certcheck *c)
+void row_aki_1(struct certcheck *c)
 {
 	if (c->aki == NULL)
 		row_report(c, "authority key identifier is missing");
@@ -351,7 +396,7 @@ static bool ski_is_derived(const struct certcheck *c)
 	return derived;
 }
 
-static void ski_1(struct certcheck *c)
+void row_ski_1(struct certcheck *c)
 {
 	if (c->ski == NULL)
 		row_report(c, "subject key identifier is missing");
@@ -362,13 +407,13 @@ static void ski_1(struct certcheck *c)
 
 /* ---- special extensions ------------------------------------------------------------------------------------------ */
 
-static void sda_1(struct certcheck *c)
+void row_sda_1(struct certcheck *c)
 {
 	if (c->ext[EXT_SDA] != NULL)
 		row_report(c, "it has subject directory attributes");
 }
 
-static void lei_1(struct certcheck *c)
+void row_lei_1(struct certcheck *c)
 {
 	if (c->ext[EXT_LEI] != NULL)
 		row_report(c, "it has an LEI extension");
@@ -376,13 +421,13 @@ static void lei_1(struct certcheck *c)
 		row_report(c, "it has an LEI role extension");
 }
 
-static void lei_1_role(struct certcheck *c)
+void row_lei_1_role(struct certcheck *c)
 {
 	if (c->ext[EXT_LEI_ROLE] != NULL)
 		row_report(c, "it has an LEI role extension");
 }
 
-static void lei_2(struct certcheck *c)
+void row_lei_2(struct certcheck *c)
 {
 	const ASN1_OCTET_STRING *value = c->ext[EXT_LEI] != NULL ? X509_EXTENSION_get_data(c->ext[EXT_LEI]) : NULL;
 	const unsigned char *p = value != NULL ? ASN1_STRING_get0_data(value) : NULL;
@@ -393,13 +438,13 @@ static void lei_2(struct certcheck *c)
 		row_report(c, "the LEI is not 20 letters and digits with right check digits");
 }
 
-static void adb_1(struct certcheck *c)
+void row_adb_1(struct certcheck *c)
 {
 	if (c->ext[EXT_ADOBE_TIME] != NULL || c->ext[EXT_ADOBE_ARCHIVE] != NULL)
 		row_report(c, "it has an Adobe extension");
 }
 
-static void flg_1(struct certcheck *c)
+void row_flg_1(struct certcheck *c)
 {
 	if (c->ext_critical[EXT_POLICIES])
 		row_report(c, "certificate policies are critical");
@@ -411,13 +456,13 @@ static void flg_1(struct certcheck *c)
 		row_report(c, "key usage is not critical");
 }
 
-static void flg_1_empty_subject(struct certcheck *c)
+void row_flg_1_empty_subject(struct certcheck *c)
 {
 	if (c->subject.n == 0 && c->ext[EXT_SAN] != NULL && !c->ext_critical[EXT_SAN])
 		row_report(c, "the subject is empty and the alternative name is not critical");
 }
 
-static void flg_2(struct certcheck *c)
+void row_flg_2(struct certcheck *c)
 {
 	static const struct {
 		enum ext ext;
@@ -430,45 +475,3 @@ static void flg_2(struct certcheck *c)
 		if (c->ext_critical[plain[i].ext])
 			row_report(c, "critical flag on %s", plain[i].name);
 }
-
-#define ALL TYPES_ALL, GENERATIONS_ALL
-#define MV TYPE(VALIDATION_MAILBOX)
-#define OV TYPE(VALIDATION_ORGANIZATION)
-#define SV TYPE(VALIDATION_SPONSOR)
-#define IV TYPE(VALIDATION_INDIVIDUAL)
-#define EKU_1_0_16 20270701u
-
-const struct certcheck_row certcheck_rows_extensions[] = {
-	{"POL-1", "7.1.2.3(a), 7.1.6.1, 7.1.6.4", BR_START, 0, ALL, ROW_BR_ONLY, FINDING_ERROR, pol_1},
-	{"POL-2", "7.1.6.1", 20250715, 0, ALL, ROW_BR_ONLY, FINDING_ERROR, pol_2},
-	{"POL-3", "profile asked for", 0, 0, ALL, ROW_BR_ONLY, FINDING_ERROR, pol_3},
-	{"POL-4", "7.1.2.3(a)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, pol_4},
-	{"POL-5", "7.1.6.4", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, pol_5},
-	{"CRL-1", "7.1.2.3(b)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, crl_1},
-	{"CRL-2", "7.1.2.3(b)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, crl_2},
-	{"AIA-1", "7.1.2.3(c)", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, aia_1},
-	{"AIA-2", "7.1.2.3(c)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, aia_2},
-	{"BC-1", "7.1.2.3(d)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, bc_1},
-	{"KU-1", "7.1.2.3(e)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, ku_1},
-	{"KU-2", "7.1.2.3(e)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, ku_2},
-	{"KU-3", "7.1.2.3(e)", BR_START, 0, TYPES_ALL, STRICT, ROW_BR, FINDING_ERROR, ku_3_strict},
-	{"KU-3", "7.1.2.3(e)", BR_START, 0, TYPES_ALL, GENERATIONS_ALL & ~STRICT, ROW_BR, FINDING_ERROR, ku_3_multipurpose},
-	{"KU-4", "7.1.2.3(e)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, ku_4},
-	{"KU-5", "7.1.2.3(e)", BR_START, BR_1_0_11, ALL, ROW_BR, FINDING_ERROR, ku_5},
-	{"KU-5", "7.1.2.3(e) (1.0.11)", BR_1_0_11, 0, ALL, ROW_BR, FINDING_ERROR, ku_5_post_quantum},
-	{"EKU-1", "7.1.2.3(f)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, eku_1},
-	{"EKU-2", "7.1.2.3(f)", BR_START, 0, TYPES_ALL, STRICT, ROW_BR, FINDING_ERROR, eku_2_strict},
-	{"EKU-2", "7.1.2.3(f) (1.0.16)", EKU_1_0_16, 0, TYPES_ALL, MULTIPURPOSE, ROW_BR, FINDING_ERROR, eku_2_multipurpose},
-	{"EKU-3", "7.1.2.3(f)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, eku_3},
-	{"AKI-1", "7.1.2.3(g)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, aki_1},
-	{"SKI-1", "7.1.2.3(n)", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, ski_1},
-	{"SDA-1", "7.1.2.3(j)", BR_START, 0, TYPES_ALL, STRICT | MULTIPURPOSE, ROW_BR, FINDING_ERROR, sda_1},
-	{"LEI-1", "7.1.2.3(l)", BR_START, 0, MV | IV, GENERATIONS_ALL, ROW_BR, FINDING_ERROR, lei_1},
-	{"LEI-1", "7.1.2.3(l)", BR_START, 0, OV, GENERATIONS_ALL, ROW_BR, FINDING_ERROR, lei_1_role},
-	{"LEI-2", "7.1.2.3(l)", BR_START, 0, OV | SV, GENERATIONS_ALL, ROW_BR, FINDING_ERROR, lei_2},
-	{"ADB-1", "7.1.2.3(m)", BR_START, 0, TYPES_ALL, STRICT, ROW_BR, FINDING_ERROR, adb_1},
-	{"FLG-1", "7.1.2.3(a), (b), (e), (h)", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, flg_1},
-	{"FLG-1", "7.1.2.3(h), RFC 5280", 0, 0, ALL, ROW_BR, FINDING_ERROR, flg_1_empty_subject},
-	{"FLG-2", "7.1.2.3(c), (g), (i), (k) to (n)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, flg_2},
-};
-const size_t certcheck_rows_extensions_n = COUNT(certcheck_rows_extensions);

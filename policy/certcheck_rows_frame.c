@@ -20,7 +20,7 @@ struct octets {
 	const char *data;
 	size_t len;
 	enum key_kind key; /* whose key may make this signature; KEY_UNKNOWN: nobody's */
-	int curve;
+	int curve; /* as in struct certcheck */
 };
 /* clang-format off */
 #define OCTETS(text, key, curve) {text, sizeof(text) - 1, key, curve}
@@ -47,9 +47,9 @@ static const struct octets signature_algorithms[] = {
 	OCTETS("\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04", KEY_EC, NID_secp521r1),
 	OCTETS(ED25519_ID, KEY_ED25519, 0),
 	OCTETS(ED448_ID, KEY_ED448, 0),
-	OCTETS(ML_DSA("\x11"), KEY_ML_DSA, 0),
-	OCTETS(ML_DSA("\x12"), KEY_ML_DSA, 0),
-	OCTETS(ML_DSA("\x13"), KEY_ML_DSA, 0),
+	OCTETS(ML_DSA("\x11"), KEY_ML_DSA, 0x11),
+	OCTETS(ML_DSA("\x12"), KEY_ML_DSA, 0x12),
+	OCTETS(ML_DSA("\x13"), KEY_ML_DSA, 0x13),
 };
 
 /* Section 7.1.3.1. */
@@ -60,9 +60,9 @@ static const struct octets key_algorithms[] = {
 	OCTETS("\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23", KEY_EC, NID_secp521r1),
 	OCTETS(ED25519_ID, KEY_ED25519, 0),
 	OCTETS(ED448_ID, KEY_ED448, 0),
-	OCTETS(ML_DSA("\x11"), KEY_ML_DSA, 0),
-	OCTETS(ML_DSA("\x12"), KEY_ML_DSA, 0),
-	OCTETS(ML_DSA("\x13"), KEY_ML_DSA, 0),
+	OCTETS(ML_DSA("\x11"), KEY_ML_DSA, 0x11),
+	OCTETS(ML_DSA("\x12"), KEY_ML_DSA, 0x12),
+	OCTETS(ML_DSA("\x13"), KEY_ML_DSA, 0x13),
 	OCTETS(ML_KEM("\x01"), KEY_ML_KEM, 0),
 	OCTETS(ML_KEM("\x02"), KEY_ML_KEM, 0),
 	OCTETS(ML_KEM("\x03"), KEY_ML_KEM, 0),
@@ -95,7 +95,7 @@ static const char *algorithm_name(const X509_ALGOR *algorithm, char out[100])
 
 /* ---- frame ------------------------------------------------------------------------------------------------------- */
 
-static void frm_1(struct certcheck *c)
+void row_frm_1(struct certcheck *c)
 {
 	const ASN1_INTEGER *serial = X509_get0_serialNumber(c->leaf);
 	BIGNUM *n = serial != NULL ? ASN1_INTEGER_to_BN(serial, NULL) : NULL;
@@ -157,7 +157,7 @@ static void frm_2_extensions(struct certcheck *c)
 	}
 }
 
-static void frm_2(struct certcheck *c)
+void row_frm_2(struct certcheck *c)
 {
 	const ASN1_BIT_STRING *issuer_id = NULL, *subject_id = NULL;
 	const X509_ALGOR *outer = NULL;
@@ -175,7 +175,7 @@ static void frm_2(struct certcheck *c)
 	frm_2_time(c, X509_get0_notAfter(c->leaf), "notAfter");
 }
 
-static void frm_3(struct certcheck *c)
+void row_frm_3(struct certcheck *c)
 {
 	const X509_ALGOR *algorithm = X509_get0_tbs_sigalg(c->leaf);
 	const struct octets *found = octets_find(signature_algorithms, COUNT(signature_algorithms), algorithm);
@@ -185,33 +185,7 @@ static void frm_3(struct certcheck *c)
 		row_report(c, "signature algorithm %s is none of those that are listed", algorithm_name(algorithm, name));
 }
 
-static enum key_kind issuer_key(X509 *issuer, int *curve)
-{
-	ASN1_OBJECT *object = NULL;
-	X509_ALGOR *algorithm = NULL;
-	const void *parameter = NULL;
-	int type = 0;
-
-	*curve = 0;
-	if (X509_PUBKEY_get0_param(&object, NULL, NULL, &algorithm, X509_get_X509_PUBKEY(issuer)) != 1)
-		return KEY_UNKNOWN;
-	switch (OBJ_obj2nid(object)) {
-	case NID_rsaEncryption:
-		return KEY_RSA;
-	case NID_X9_62_id_ecPublicKey:
-		X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
-		*curve = type == V_ASN1_OBJECT ? OBJ_obj2nid(parameter) : 0;
-		return KEY_EC;
-	case NID_ED25519:
-		return KEY_ED25519;
-	case NID_ED448:
-		return KEY_ED448;
-	default:
-		return KEY_UNKNOWN;
-	}
-}
-
-static void frm_4(struct certcheck *c)
+void row_frm_4(struct certcheck *c)
 {
 	const struct octets *algorithm = octets_find(signature_algorithms, COUNT(signature_algorithms), X509_get0_tbs_sigalg(c->leaf));
 	X509 *issuer = sk_X509_num(c->chain) > 1 ? sk_X509_value(c->chain, 1) : NULL;
@@ -222,7 +196,7 @@ static void frm_4(struct certcheck *c)
 
 	if (issuer == NULL)
 		return; /* OWN-CHAIN says that there is none */
-	key = issuer_key(issuer, &curve);
+	key = certcheck_key_kind(X509_get_X509_PUBKEY(issuer), &curve);
 	if (algorithm != NULL && key != KEY_UNKNOWN && (algorithm->key != key || algorithm->curve != curve))
 		row_report(c, "signature algorithm does not fit the issuer's key");
 	X509_NAME_get0_der(X509_get_issuer_name(c->leaf), &a, &a_len);
@@ -231,14 +205,14 @@ static void frm_4(struct certcheck *c)
 		row_report(c, "issuer name is not byte for byte the issuer's subject");
 }
 
-static void frm_5(struct certcheck *c)
+void row_frm_5(struct certcheck *c)
 {
 	if (c->ext_count[EXT_OTHER] > 0)
 		row_report(c, "%u extension%s that the profile does not name, such as %s", c->ext_count[EXT_OTHER],
 			c->ext_count[EXT_OTHER] > 1 ? "s" : "", PRINTABLE_OID(X509_EXTENSION_get_object(c->ext[EXT_OTHER])));
 }
 
-static void val_1(struct certcheck *c)
+void row_val_1(struct certcheck *c)
 {
 	long long seconds, days;
 
@@ -274,7 +248,7 @@ static bool key_is_listed(const struct certcheck *c, bool post_quantum)
 	}
 }
 
-static void key_1(struct certcheck *c)
+void row_key_1(struct certcheck *c)
 {
 	char name[100];
 
@@ -284,7 +258,7 @@ static void key_1(struct certcheck *c)
 			c->key == KEY_EC ? " on another curve" : "");
 }
 
-static void key_6(struct certcheck *c)
+void row_key_6(struct certcheck *c)
 {
 	const struct octets *found = octets_find(key_algorithms, COUNT(key_algorithms), c->key_algorithm);
 
@@ -303,7 +277,7 @@ static BIGNUM *rsa_number(struct certcheck *c, const char *name)
 	return n;
 }
 
-static void key_2(struct certcheck *c)
+void row_key_2(struct certcheck *c)
 {
 	BIGNUM *n = rsa_number(c, OSSL_PKEY_PARAM_RSA_N);
 	int bits = n != NULL ? BN_num_bits(n) : 0;
@@ -317,7 +291,7 @@ static void key_2(struct certcheck *c)
 	BN_free(n);
 }
 
-static void key_3(struct certcheck *c)
+void row_key_3(struct certcheck *c)
 {
 	BIGNUM *e = rsa_number(c, OSSL_PKEY_PARAM_RSA_E);
 
@@ -454,7 +428,7 @@ static void key_4_modulus(struct certcheck *c, const BIGNUM *n)
 	}
 }
 
-static void key_4(struct certcheck *c)
+void row_key_4(struct certcheck *c)
 {
 	BIGNUM *n = rsa_number(c, OSSL_PKEY_PARAM_RSA_N), *e = rsa_number(c, OSSL_PKEY_PARAM_RSA_E);
 
@@ -501,7 +475,7 @@ out:
 #define P448 "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"
 #define D448 "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF6756"
 
-static void key_5(struct certcheck *c)
+void row_key_5(struct certcheck *c)
 {
 	bool valid = true;
 
@@ -517,37 +491,31 @@ static void key_5(struct certcheck *c)
 	ERR_clear_error();
 }
 
-/* Version 1.0.15: from 15 September 2027 no certificates are issued from RSA keys below 3072 bits. */
-static void iss_1(struct certcheck *c)
+static int rsa_bits(X509 *x)
 {
-	for (int i = 1; i < sk_X509_num(c->chain); i++) {
-		EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(c->chain, i));
+	EVP_PKEY *key = X509_get0_pubkey(x);
 
-		if (key != NULL && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) < 3072) {
-			row_report(c, "an issuer in the chain has an RSA key of %d bits, and may not issue from 15 September 2027 on",
-				EVP_PKEY_get_bits(key));
-			return;
-		}
-	}
+	return key != NULL && EVP_PKEY_is_a(key, "RSA") ? EVP_PKEY_get_bits(key) : 0;
 }
 
-#define ALL TYPES_ALL, GENERATIONS_ALL
-const struct certcheck_row certcheck_rows_frame[] = {
-	{"FRM-1", "7.1, 7.1.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, frm_1},
-	{"FRM-2", "7.1.2.4, RFC 5280", 0, 0, ALL, ROW_BR, FINDING_ERROR, frm_2},
-	{"FRM-3", "7.1.3.2", BR_START, BR_1_0_11, ALL, ROW_BR, FINDING_ERROR, frm_3},
-	{"FRM-3", "7.1.3.2", BR_1_0_11, 0, ALL, ROW_BR, FINDING_ERROR, frm_3},
-	{"FRM-4", "7.1.3.2.2, 7.1.3.2.3, 7.1.4.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, frm_4},
-	{"FRM-5", "7.1.2.4", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, frm_5},
-	{"VAL-1", "6.3.2, 1.6.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, val_1},
-	{"KEY-1", "6.1.5, 7.1.3.1", BR_START, BR_1_0_11, ALL, ROW_BR, FINDING_ERROR, key_1},
-	{"KEY-1", "6.1.5, 7.1.3.1", BR_1_0_11, 0, ALL, ROW_BR, FINDING_ERROR, key_1},
-	{"KEY-2", "6.1.5", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, key_2},
-	{"KEY-3", "6.1.6", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, key_3},
-	{"KEY-4", "6.1.6", BR_START, 0, ALL, ROW_BR, FINDING_WARNING, key_4},
-	{"KEY-5", "6.1.5, 6.1.6", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, key_5},
-	{"KEY-6", "7.1.3.1.1 to .3", BR_START, BR_1_0_11, ALL, ROW_BR, FINDING_ERROR, key_6},
-	{"KEY-6", "7.1.3.1.1 to .3", BR_1_0_11, 0, ALL, ROW_BR, FINDING_ERROR, key_6},
-	{"ISS-1", "6.1.5 (1.0.15)", 0, 0, ALL, ROW_BR_ONLY, FINDING_WARNING, iss_1},
-};
-const size_t certcheck_rows_frame_n = COUNT(certcheck_rows_frame);
+/* From 15 September 2027 no CA issues mail certificates with an RSA key below 3072 bits; before, its users shall know what is coming. */
+void row_iss_1(struct certcheck *c)
+{
+	int bits = sk_X509_num(c->chain) > 1 ? rsa_bits(sk_X509_value(c->chain, 1)) : 0;
+
+	if (bits > 0 && bits < 3072)
+		row_report(c, "its issuer has an RSA key of %d bits, and may not issue from 15 September 2027 on", bits);
+}
+
+/* The rule is for the CA's certificate, and counts from that one's own first day on. */
+void row_iss_2(struct certcheck *c)
+{
+	for (int i = 1; i < sk_X509_num(c->chain); i++) {
+		X509 *ca = sk_X509_value(c->chain, i);
+		int bits = rsa_bits(ca);
+
+		if (bits > 0 && bits < 4096 && certcheck_day(X509_get0_notBefore(ca)) >= c->row->first)
+			row_report(c, "certificate %d of the chain was made for a CA after 15 September 2026, with an RSA key of %d bits; 4096 are needed",
+				i, bits);
+	}
+}

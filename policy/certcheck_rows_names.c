@@ -50,12 +50,18 @@ static const char *attribute_name(const struct name_attribute *a, struct printab
 
 /* ---- alternative name -------------------------------------------------------------------------------------------- */
 
-static void san_1(struct certcheck *c)
+void row_san_1(struct certcheck *c)
 {
 	if (c->san == NULL)
 		row_report(c, "the alternative name is missing");
 	else if (c->n_mailboxes == 0)
 		row_report(c, "the alternative name has no mailbox address");
+}
+
+void row_san_1_empty_subject(struct certcheck *c)
+{
+	if (c->san == NULL && c->subject.n == 0)
+		row_report(c, "neither the subject nor an alternative name says whose it is");
 }
 
 static void san_2_name(struct certcheck *c, const struct name_view *name)
@@ -71,14 +77,14 @@ static void san_2_name(struct certcheck *c, const struct name_view *name)
 	}
 }
 
-static void san_2(struct certcheck *c)
+void row_san_2(struct certcheck *c)
 {
 	san_2_name(c, &c->subject);
 	for (size_t i = 0; i < c->n_directory_names; i++)
 		san_2_name(c, &c->directory_names[i]);
 }
 
-static void san_3(struct certcheck *c)
+void row_san_3(struct certcheck *c)
 {
 	static const char *const kinds[] = {[GEN_DNS] = "a DNS name",
 		[GEN_X400] = "an X.400 address",
@@ -95,7 +101,7 @@ static void san_3(struct certcheck *c)
 	}
 }
 
-static void san_4(struct certcheck *c)
+void row_san_4(struct certcheck *c)
 {
 	for (int i = 0; i < sk_GENERAL_NAME_num(c->san); i++) {
 		const GENERAL_NAME *name = sk_GENERAL_NAME_value(c->san, i);
@@ -105,7 +111,7 @@ static void san_4(struct certcheck *c)
 	}
 }
 
-static void san_5(struct certcheck *c)
+void row_san_5(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->n_directory_names; i++)
 		row_run_names(c, &c->directory_names[i]);
@@ -119,7 +125,7 @@ static bool is_ascii(const char *s, size_t len)
 	return true;
 }
 
-static void san_6(struct certcheck *c)
+void row_san_6(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->n_mailboxes; i++) {
 		const struct mailbox *m = &c->mailboxes[i];
@@ -159,7 +165,7 @@ static bool string_type_fits(const struct name_attribute *a)
 	}
 }
 
-static void dn_1(struct certcheck *c)
+void row_dn_1(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -176,7 +182,7 @@ static void dn_1(struct certcheck *c)
 	}
 }
 
-static void dn_2(struct certcheck *c)
+void row_dn_2(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -208,14 +214,14 @@ static void none_of(struct certcheck *c, const int *banned, size_t n)
 			row_report(c, "attribute %s is banned", OBJ_nid2ln(banned[i]));
 }
 
-static void dn_3(struct certcheck *c)
+void row_dn_3(struct certcheck *c)
 {
 	static const int allowed[] = {NID_commonName, NID_serialNumber, NID_pkcs9_emailAddress};
 
 	only(c, allowed, COUNT(allowed));
 }
 
-static void dn_4(struct certcheck *c)
+void row_dn_4(struct certcheck *c)
 {
 	if (!has(c, NID_organizationName))
 		row_report(c, "organizationName is missing");
@@ -223,28 +229,28 @@ static void dn_4(struct certcheck *c)
 		row_report(c, "organizationIdentifier is missing");
 }
 
-static void dn_5(struct certcheck *c)
+void row_dn_5(struct certcheck *c)
 {
 	static const int banned[] = {NID_givenName, NID_surname, NID_pseudonym, NID_title};
 
 	none_of(c, banned, COUNT(banned));
 }
 
-static void dn_6(struct certcheck *c)
+void row_dn_6(struct certcheck *c)
 {
 	static const int banned[] = {NID_organizationName, NID_organizationalUnitName, NID_organizationIdentifier};
 
 	none_of(c, banned, COUNT(banned));
 }
 
-static void dn_7(struct certcheck *c)
+void row_dn_7(struct certcheck *c)
 {
 	static const int banned[] = {NID_streetAddress, NID_postalCode};
 
 	none_of(c, banned, COUNT(banned));
 }
 
-static void dn_8(struct certcheck *c)
+void row_dn_8(struct certcheck *c)
 {
 	/* attributes banned for one type or generation alone are here too: DN-5, DN-6 and DN-7 report them */
 	static const int allowed[] = {NID_commonName, NID_organizationName, NID_organizationalUnitName, NID_organizationIdentifier,
@@ -254,7 +260,7 @@ static void dn_8(struct certcheck *c)
 	only(c, allowed, COUNT(allowed));
 }
 
-static void dn_9(struct certcheck *c)
+void row_dn_9(struct certcheck *c)
 {
 	bool name = has(c, NID_givenName) || has(c, NID_surname), pseudonym = has(c, NID_pseudonym);
 
@@ -264,7 +270,7 @@ static void dn_9(struct certcheck *c)
 		row_report(c, "a pseudonym stands next to a name");
 }
 
-static void dn_10(struct certcheck *c)
+void row_dn_10(struct certcheck *c)
 {
 	bool place = has(c, NID_localityName) || has(c, NID_stateOrProvinceName);
 
@@ -274,7 +280,7 @@ static void dn_10(struct certcheck *c)
 		row_report(c, "localityName, stateOrProvinceName or postalCode without countryName");
 }
 
-static void dn_11(struct certcheck *c)
+void row_dn_11(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -286,7 +292,7 @@ static void dn_11(struct certcheck *c)
 
 /* ---- common name ------------------------------------------------------------------------------------------------- */
 
-static void cn_1(struct certcheck *c)
+void row_cn_1(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -296,7 +302,7 @@ static void cn_1(struct certcheck *c)
 	}
 }
 
-static void cn_2(struct certcheck *c)
+void row_cn_2(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -310,7 +316,7 @@ static void cn_2(struct certcheck *c)
 	}
 }
 
-static void cn_3(struct certcheck *c)
+void row_cn_3(struct certcheck *c)
 {
 	const struct name_attribute *pseudonym = attribute(c, NID_pseudonym);
 
@@ -329,7 +335,7 @@ static void cn_3(struct certcheck *c)
 
 /* ---- organizationIdentifier -------------------------------------------------------------------------------------- */
 
-static void org_1(struct certcheck *c)
+void row_org_1(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -346,7 +352,7 @@ static void org_1(struct certcheck *c)
 	}
 }
 
-static void org_2(struct certcheck *c)
+void row_org_2(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -361,7 +367,7 @@ static void org_2(struct certcheck *c)
 	}
 }
 
-static void org_3(struct certcheck *c)
+void row_org_3(struct certcheck *c)
 {
 	const struct name_attribute *country = attribute(c, NID_countryName);
 
@@ -376,7 +382,7 @@ static void org_3(struct certcheck *c)
 	}
 }
 
-static void org_4(struct certcheck *c)
+void row_org_4(struct certcheck *c)
 {
 	for (size_t i = 0; i < c->name->n; i++) {
 		const struct name_attribute *a = &c->name->v[i];
@@ -386,37 +392,3 @@ static void org_4(struct certcheck *c)
 			row_report(c, "the reference of a German register entry is no EUID: \"%s\"", PRINTABLE(a->text, a->len));
 	}
 }
-
-#define ALL TYPES_ALL, GENERATIONS_ALL
-#define MV TYPE(VALIDATION_MAILBOX)
-#define OV TYPE(VALIDATION_ORGANIZATION)
-#define SV TYPE(VALIDATION_SPONSOR)
-#define IV TYPE(VALIDATION_INDIVIDUAL)
-
-const struct certcheck_row certcheck_rows_names[] = {
-	{"SAN-1", "7.1.2.3(h), 7.1.4.2.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, san_1},
-	{"SAN-2", "7.1.4.2.1, 7.1.4.2.2(h)", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, san_2},
-	{"SAN-3", "7.1.4.2.1", BR_START, 0, ALL, ROW_BR, FINDING_ERROR, san_3},
-	{"SAN-4", "7.1.4.2.1", BR_START, 0, TYPES_ALL, STRICT, ROW_BR, FINDING_ERROR, san_4},
-	{"SAN-5", "7.1.4.2.1", BR_START, 0, ALL, ROW_BR_ONLY, FINDING_ERROR, san_5},
-	{"SAN-6", "1.6.1, RFC 5280, RFC 9598", 0, 0, ALL, ROW_BR, FINDING_ERROR, san_6},
-	{"DN-1", "7.1.4, RFC 5280", 0, 0, ALL, ROW_BR_NAME, FINDING_ERROR, dn_1},
-	{"DN-2", "7.1.4.2", BR_START, 0, ALL, ROW_BR_NAME, FINDING_ERROR, dn_2},
-	{"DN-3", "7.1.4.2.3", BR_START, 0, MV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, dn_3},
-	{"DN-4", "7.1.4.2.4, 7.1.4.2.5", BR_START, 0, OV | SV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, dn_4},
-	{"DN-5", "7.1.4.2.4", BR_START, 0, OV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, dn_5},
-	{"DN-6", "7.1.4.2.6", BR_START, 0, IV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, dn_6},
-	{"DN-7", "7.1.4.2.4 to .6", BR_START, 0, OV | SV | IV, STRICT, ROW_BR_NAME, FINDING_ERROR, dn_7},
-	{"DN-8", "7.1.4.2.4 to .6", BR_START, 0, OV | SV | IV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, dn_8},
-	{"DN-9", "7.1.4.2.5, 7.1.4.2.6, 7.1.4.2.2(e), (f)", BR_START, 0, SV | IV, STRICT | MULTIPURPOSE, ROW_BR_NAME, FINDING_ERROR, dn_9},
-	{"DN-10", "7.1.4.2.2(j) to (m)", BR_START, 0, ALL, ROW_BR_NAME, FINDING_ERROR, dn_10},
-	{"DN-11", "7.1.4.2.2(n)", BR_START, 0, ALL, ROW_BR_NAME, FINDING_ERROR, dn_11},
-	{"CN-1", "7.1.4.2.2(a)", BR_START, 0, MV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, cn_1},
-	{"CN-2", "7.1.4.2.2(a)", BR_START, 0, OV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, cn_2},
-	{"CN-3", "7.1.4.2.2(a)", BR_START, 0, SV | IV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, cn_3},
-	{"ORG-1", "7.1.4.2.2(d)", BR_START, 0, OV | SV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, org_1},
-	{"ORG-2", "7.1.4.2.2(d), appendix A.1", BR_START, 0, OV | SV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, org_2},
-	{"ORG-3", "7.1.4.2.2(d) note 1", BR_START, 0, OV | SV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_ERROR, org_3},
-	{"ORG-4", "7.1.4.2.2(d) note 3", BR_START, 0, OV | SV, GENERATIONS_ALL, ROW_BR_NAME, FINDING_WARNING, org_4},
-};
-const size_t certcheck_rows_names_n = COUNT(certcheck_rows_names);

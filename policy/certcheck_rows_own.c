@@ -13,13 +13,22 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static void own_key(struct certcheck *c)
+/* Left out only when nothing was given and the caller said that nothing would be. */
+static bool not_asked(const struct certcheck *c, unsigned flag, const void *given)
+{
+	return given == NULL && (c->req->not_asked & flag) != 0;
+}
+
+void row_own_key(struct certcheck *c)
 {
 	unsigned char *spki = NULL, md[EVP_MAX_MD_SIZE];
 	struct buf hex = BUF_INIT;
 	size_t md_len = 0;
-	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(c->leaf), &spki);
+	int len;
 
+	if (not_asked(c, CERTCHECK_NO_KEY, c->req->spki_sha256))
+		return;
+	len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(c->leaf), &spki);
 	if (len > 0 && EVP_Q_digest(NULL, "SHA256", NULL, spki, (size_t)len, md, &md_len) == 1)
 		hex_encode(&hex, md, md_len);
 	OPENSSL_free(spki);
@@ -88,8 +97,10 @@ static void own_addr_name(struct certcheck *c, const struct name_view *name)
 	}
 }
 
-static void own_addr(struct certcheck *c)
+void row_own_addr(struct certcheck *c)
 {
+	if (not_asked(c, CERTCHECK_NO_ADDRESSES, c->req->addresses))
+		return;
 	if (c->req->addresses == NULL || c->req->addresses->n == 0) {
 		row_report(c, "it was not said which addresses are ours");
 		return;
@@ -106,7 +117,7 @@ static void own_addr(struct certcheck *c)
 		own_addr_name(c, &c->directory_names[i]);
 }
 
-static void own_time(struct certcheck *c)
+void row_own_time(struct certcheck *c)
 {
 	struct tm tm = {.tm_year = BR_START / 10000 - 1900, .tm_mon = BR_START / 100 % 100 - 1, .tm_mday = BR_START % 100};
 	char text[32];
@@ -122,19 +133,21 @@ static void own_time(struct certcheck *c)
 		row_report(c, "it begins at %s, before the S/MIME Baseline Requirements took effect", time_text(c->not_before, text));
 }
 
-static void own_chain(struct certcheck *c)
+void row_own_chain(struct certcheck *c)
 {
-	if (c->chain_error[0] != 0)
+	if (c->chain_error[0] != 0 && !not_asked(c, CERTCHECK_NO_ANCHORS, c->req->anchors))
 		row_report(c, "no chain to a configured anchor: %s", c->chain_error);
 }
 
 /* What the key may be used for must be what we want, and no invitation to encrypt where nobody reads such mail. */
-static void own_use(struct certcheck *c)
+void row_own_use(struct certcheck *c)
 {
 	unsigned encrypting = KU_BIT_KEY_ENC | KU_BIT_DATA_ENC | KU_BIT_AGREE;
 	enum usage usage = c->req->profile->usage;
 	unsigned ku = c->ext[EXT_KU] != NULL ? c->ku : ~0u;
 
+	if (not_asked(c, CERTCHECK_NO_USAGE, NULL))
+		return;
 	if (usage != USAGE_ENCRYPT && !(ku & KU_BIT_SIGN))
 		row_report(c, "key usage does not allow signing");
 	if (usage != USAGE_SIGN && !(ku & (c->key == KEY_EC ? KU_BIT_AGREE : KU_BIT_KEY_ENC)))
@@ -150,7 +163,7 @@ static void own_use(struct certcheck *c)
 
 /* ---- private profile --------------------------------------------------------------------------------------------- */
 
-static void prv_pol(struct certcheck *c)
+void row_prv_pol(struct certcheck *c)
 {
 	const struct strlist *wanted = &c->req->profile->policy_oids;
 	bool found = wanted->n == 0;
@@ -170,7 +183,7 @@ static void prv_pol(struct certcheck *c)
 		row_report(c, "none of the policies in policy-oids is there");
 }
 
-static void prv_eku(struct certcheck *c)
+void row_prv_eku(struct certcheck *c)
 {
 	static char email_protection[] = "1.3.6.1.5.5.7.3.4";
 	static char *defaults[] = {email_protection};
@@ -187,7 +200,7 @@ static void prv_eku(struct certcheck *c)
 	}
 }
 
-static void prv_days(struct certcheck *c)
+void row_prv_days(struct certcheck *c)
 {
 	unsigned max = c->req->profile->max_days > 0 ? c->req->profile->max_days : 825;
 	long long seconds = (long long)c->not_after - (long long)c->not_before + 1;
@@ -195,16 +208,3 @@ static void prv_days(struct certcheck *c)
 	if (c->times && (seconds + 86399) / 86400 > max)
 		row_report(c, "valid for %lld days, more than max-days %u", (seconds + 86399) / 86400, max);
 }
-
-#define ALL TYPES_ALL, GENERATIONS_ALL
-const struct certcheck_row certcheck_rows_own[] = {
-	{"OWN-KEY", "our key", 0, 0, ALL, ROW_OWN, FINDING_ERROR, own_key},
-	{"OWN-ADDR", "our addresses", 0, 0, ALL, ROW_OWN, FINDING_ERROR, own_addr},
-	{"OWN-TIME", "valid now", 0, 0, ALL, ROW_OWN, FINDING_ERROR, own_time},
-	{"OWN-CHAIN", "configured anchors", 0, 0, ALL, ROW_OWN, FINDING_ERROR, own_chain},
-	{"OWN-USE", "usage asked for", 0, 0, ALL, ROW_OWN, FINDING_ERROR, own_use},
-	{"PRV-POL", "certificate.policy-oids", 0, 0, ALL, ROW_PRIVATE, FINDING_ERROR, prv_pol},
-	{"PRV-EKU", "certificate.ekus", 0, 0, ALL, ROW_PRIVATE, FINDING_ERROR, prv_eku},
-	{"PRV-DAYS", "certificate.max-days", 0, 0, ALL, ROW_PRIVATE, FINDING_ERROR, prv_days},
-};
-const size_t certcheck_rows_own_n = COUNT(certcheck_rows_own);

@@ -42,6 +42,7 @@ enum token_join { JOIN_STRINGS, JOIN_DECODED };
 enum challenge_trigger { TRIGGER_AUTO, TRIGGER_MAIL_FIRST, TRIGGER_POST_FIRST };
 enum challenge_authentication { CHALLENGE_DKIM_OR_SMIME, CHALLENGE_NONE_FROM_NETWORK, CHALLENGE_AUTHSERV_ID };
 enum caa_mode { CAA_ENFORCE, CAA_REPORT, CAA_OFF };
+enum revocation_check { REVOCATION_OFF, REVOCATION_BEST_EFFORT, REVOCATION_REQUIRED };
 
 struct ca_config {
 	char *name;
@@ -87,6 +88,7 @@ struct ca_config {
 	enum caa_mode caa;
 	struct strlist caa_identities;  /* NULL/empty: meta.caaIdentities */
 	char *caa_method;               /* default email-reply-00 */
+	enum revocation_check revocation; /* is a new certificate asked about at its OCSP responder or CRL; default off */
 	unsigned max_orders;            /* for one need before it is blocked; default 5 */
 	unsigned addresses_per_order;   /* default 1 */
 	unsigned orders_per_hour;       /* 0 = no limit, the default */
@@ -330,8 +332,30 @@ const char *profile_policy_oid(const struct certificate_profile *p);
 
 enum severity { FINDING_WARNING, FINDING_ERROR };
 struct finding { const char *id; const char *section; enum severity severity; char text[256]; };
-struct findings { struct finding *v; size_t n; size_t errors; };
+struct findings {
+	struct finding *v;
+	size_t n;
+	size_t errors;
+	size_t passing; /* of the errors: those that may pass by themselves, as nobody could say yet whether it is revoked */
+};
 void findings_clear(struct findings *f);
+
+/* What was fetched about the revocation of a certificate, as it came; certcheck believes of it what is signed, current and about this one. */
+enum evidence_kind { EVIDENCE_NONE, EVIDENCE_OCSP, EVIDENCE_CRL };
+struct certcheck_evidence {
+	enum evidence_kind kind;
+	const void *der; size_t len;
+	const char *why;                           /* EVIDENCE_NONE: a sentence, printable, why there is nothing; may be NULL */
+};
+
+/* Questions that are not asked when their member is NULL, for who looks at a certificate that is none of ours.  Without the flag NULL is an
+ * error finding; and what is not NULL is asked whatever the flag says. */
+enum {
+	CERTCHECK_NO_KEY = 1 << 0,                 /* spki_sha256 */
+	CERTCHECK_NO_ADDRESSES = 1 << 1,           /* addresses */
+	CERTCHECK_NO_ANCHORS = 1 << 2,             /* anchors; rows about the issuer then take the one in `untrusted` by its word */
+	CERTCHECK_NO_USAGE = 1 << 3                /* profile->usage, which has no NULL */
+};
 
 struct certcheck_request {
 	const struct certificate_profile *profile; /* asked for; never what the certificate claims */
@@ -340,9 +364,20 @@ struct certcheck_request {
 	X509_STORE *anchors;                       /* certcheck_anchors; NULL = chain not judged (then an error finding) */
 	STACK_OF(X509) *untrusted;                 /* what the CA sent, without the leaf */
 	time_t now;
+	unsigned not_asked;                        /* CERTCHECK_NO_...; 0 = all is asked */
+	enum revocation_check revocation;          /* REVOCATION_OFF = not asked */
+	const struct certcheck_evidence *evidence; /* NULL = nobody was asked, which is not "good" */
 };
 /* All rows; findings in `out` (cleared by the caller).  false only when checking itself failed; a bad certificate is true with errors > 0. */
 bool certcheck(X509 *leaf, const struct certcheck_request *req, struct findings *out, struct err *err) BASE_MUST_CHECK;
+enum revocation_status { REVOCATION_UNKNOWN, REVOCATION_GOOD, REVOCATION_REVOKED };
+/* What the evidence (NULL = none) proves about `leaf`, whose issuer was verified.  Forged, stale, of another certificate: unknown.  `why` gets
+ * a few words in any case. */
+enum revocation_status certcheck_revocation(X509 *leaf, X509 *issuer, const struct certcheck_evidence *e, time_t now, char *why, size_t size);
+/* The verified issuer, to be freed; NULL when there is no chain to an anchor. */
+X509 *certcheck_issuer(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, time_t now);
+/* The profile whose reserved policy identifier the certificate carries first, for who knows no better; usage is "sign".  false: it claims none. */
+bool certcheck_claimed(X509 *leaf, struct certificate_profile *out);
 X509_STORE *certcheck_anchors(const char *pem_file, struct err *err);
 /* The chain to send along: intermediates in order, no root.  NULL when it cannot be built. */
 STACK_OF(X509) *certcheck_chain(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) *untrusted, struct err *err);

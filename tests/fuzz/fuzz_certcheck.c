@@ -35,6 +35,31 @@ static void judge(X509 *leaf, enum validation v, enum generation g)
 	X509_STORE_free(anchors);
 }
 
+/* As `enrollctl cert check` does: for the profile it claims, without our own questions, and with itself for an issuer. */
+static void judge_stranger(X509 *leaf)
+{
+	STACK_OF(X509) *untrusted = sk_X509_new_null();
+	struct certificate_profile profile;
+	struct certcheck_request req = {.profile = &profile,
+		.untrusted = untrusted,
+		.now = 1795305600,
+		.not_asked = CERTCHECK_NO_KEY | CERTCHECK_NO_ADDRESSES | CERTCHECK_NO_ANCHORS | CERTCHECK_NO_USAGE};
+	struct findings f = {0};
+	struct err err = ERR_INIT;
+
+	if (untrusted != NULL && sk_X509_push(untrusted, leaf) > 0 && certcheck_claimed(leaf, &profile)) {
+		if (!certcheck(leaf, &req, &f, &err) || ERR_peek_error() != 0)
+			abort();
+		/* nobody was asked: the answer is not "good" */
+		findings_clear(&f);
+		req.revocation = REVOCATION_REQUIRED;
+		if (!certcheck(leaf, &req, &f, &err) || f.errors == 0)
+			abort();
+	}
+	findings_clear(&f);
+	sk_X509_free(untrusted);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const unsigned char *p = data;
@@ -47,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	judge(leaf, VALIDATION_SPONSOR, GENERATION_MULTIPURPOSE);
 	judge(leaf, VALIDATION_ORGANIZATION, GENERATION_STRICT);
 	judge(leaf, VALIDATION_PRIVATE, GENERATION_STRICT);
+	judge_stranger(leaf);
 	certcheck_has_address(leaf, "alice@example.org");
 	X509_free(leaf);
 	return 0;

@@ -16,10 +16,11 @@
 #include <openssl/param_build.h>
 #include <openssl/rsa.h>
 
-struct authority authority_root, authority_ca, authority_rsa, authority_ended, authority_tls, authority_other;
+struct authority authority_root, authority_ca, authority_rsa, authority_ended, authority_tls, authority_small, authority_other;
 EVP_PKEY *user_key, *user_rsa;
 
 #define FROM 1577836800	 /* 2020-01-01 */
+#define LATE 1790812800	 /* 2026-10-01 */
 #define UNTIL 2493072000 /* 2049-01-01 */
 #define ENDED 1704067200 /* 2024-01-01 */
 
@@ -72,7 +73,8 @@ static void add_extensions(X509 *x, X509 *issuer, const char *text)
 	NCONF_free(conf);
 }
 
-static struct authority authority_make(const char *name, EVP_PKEY *key, const struct authority *issuer, time_t until, const char *more)
+static struct authority authority_from(
+	const char *name, EVP_PKEY *key, const struct authority *issuer, time_t from, time_t until, const char *more)
 {
 	X509 *x = X509_new();
 	X509_NAME *subject = X509_get_subject_name(x);
@@ -83,7 +85,7 @@ static struct authority authority_make(const char *name, EVP_PKEY *key, const st
 	X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_UTF8, (const unsigned char *)"Test CA", -1, -1, 0);
 	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0);
 	X509_set_issuer_name(x, issuer != NULL ? X509_get_subject_name(issuer->certificate) : subject);
-	ASN1_TIME_set(X509_getm_notBefore(x), FROM);
+	ASN1_TIME_set(X509_getm_notBefore(x), from);
 	ASN1_TIME_set(X509_getm_notAfter(x), until);
 	X509_set_pubkey(x, key);
 	snprintf(extensions, sizeof extensions,
@@ -95,6 +97,11 @@ static struct authority authority_make(const char *name, EVP_PKEY *key, const st
 	return (struct authority){x, key};
 }
 
+static struct authority authority_make(const char *name, EVP_PKEY *key, const struct authority *issuer, time_t until, const char *more)
+{
+	return authority_from(name, key, issuer, FROM, until, more);
+}
+
 void certificates_setup(void)
 {
 	authority_root = authority_make("Root", key_of("EC", "P-256"), NULL, UNTIL, "");
@@ -102,6 +109,7 @@ void certificates_setup(void)
 	authority_rsa = authority_make("RSA Intermediate", key_of("RSA", "2048"), &authority_root, UNTIL, "");
 	authority_ended = authority_make("Ended Intermediate", key_of("EC", "P-256"), &authority_root, ENDED, "");
 	authority_tls = authority_make("TLS Intermediate", key_of("EC", "P-256"), &authority_root, UNTIL, "extendedKeyUsage=serverAuth\n");
+	authority_small = authority_from("Small Intermediate", key_of("RSA", "3072"), &authority_root, LATE, UNTIL, "");
 	authority_other = authority_make("Other Root", key_of("EC", "P-256"), NULL, UNTIL, "");
 	user_key = key_of("EC", "P-256");
 	user_rsa = key_of("RSA", "2048");
@@ -120,6 +128,7 @@ void certificates_teardown(void)
 	authority_free(&authority_rsa);
 	authority_free(&authority_ended);
 	authority_free(&authority_tls);
+	authority_free(&authority_small);
 	authority_free(&authority_other);
 	EVP_PKEY_free(user_key);
 	EVP_PKEY_free(user_rsa);

@@ -52,8 +52,9 @@ struct authority {
 	EVP_PKEY *key;
 };
 
-/* Root with intermediate; an intermediate with an RSA key; one that ended in 2024; one for TLS servers only; another root. */
-extern struct authority authority_root, authority_ca, authority_rsa, authority_ended, authority_tls, authority_other;
+/* Root with intermediate; an intermediate with an RSA key; one that ended in 2024; one for TLS servers only; one with an RSA key of 3072 bits made in
+ * October 2026; another root. */
+extern struct authority authority_root, authority_ca, authority_rsa, authority_ended, authority_tls, authority_small, authority_other;
 extern EVP_PKEY *user_key, *user_rsa;
 void certificates_setup(void);
 void certificates_teardown(void);
