@@ -103,7 +103,7 @@ class Presets(StageCase):
 
     def test_the_running_configuration_tells_where_values_come_from(self):
         said = self.p.json('config', 'running')['text']
-        self.assertIn('# from preset %s/prevalidated-eab.conf: ' % FOLDER, said)
+        self.assertIn('# CA example-ca, from preset %s/prevalidated-eab.conf: ' % FOLDER, said)
         self.assertRegex(said, r'challenge-age = 3600')
 
     def test_a_wrong_preset_leaves_the_old_configuration_in_force(self):
