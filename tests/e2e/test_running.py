@@ -72,8 +72,8 @@ class Running(StageCase):
             self.p.wait_log(mark=mark, name='outbound', event='reloaded')
             for _ in range(5):
                 self.mail(PEOPLE[2])
-            shown = self.until(lambda: self.p.show(PEOPLE[2]), what='it is requested')
             # Which certificate it will be is for enrolld to say, which was not told to reload.
+            shown = self.p.wait_state(PEOPLE[2], 'active')
             self.assertEqual(shown['enrollment']['profile'], 'mailbox-strict')
             self.until(lambda: len(self.p.json('mail')['mail']) == 3, what='three mail events are kept')
         finally:
