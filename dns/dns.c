@@ -110,8 +110,6 @@ static bool set_options(struct ub_ctx *ctx, struct err *err)
 		{"infra-host-ttl:", "60"},
 		/* CAA and DKIM records are not remembered for longer than an admin who changes them expects. */
 		{"cache-max-ttl:", "3600"},
-		/* Nor is a zone whose signatures were mended: by itself libunbound gives up on it for a minute. */
-		{"val-bogus-ttl:", "0"},
 	};
 	int code;
 

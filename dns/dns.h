@@ -44,7 +44,7 @@ struct dns_answer {
 };
 
 /* What was answered is kept by libunbound, in each struct dns of its own, as long as its TTL says but an hour at most; a refusal to answer
- * (SERVFAIL, timeout) some seconds, a bogus answer not at all.
+ * (SERVFAIL, timeout) some seconds; a bogus answer not at all, but a zone whose keys do not fit its parent's DS is given up for a minute.
  *
  * NULL with ERR_CONFIG when an anchor file or server cannot be used.  With dnssec and without any anchor file there is no resolver:
  * answers would silently be taken for insecure.  Every pending query is freed before dns_free. */

@@ -224,12 +224,14 @@ const char *caa_security_text(enum dns_security s)
 	return s == DNS_SECURE ? "DNSSEC secure" : s == DNS_BOGUS ? "DNSSEC bogus" : "without DNSSEC";
 }
 
-static int compare_texts(const void *a, const void *b)
+static int compare_rdata(const void *a, const void *b)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	const struct dns_rdata *x = a, *y = b;
+	int order = memcmp(x->data, y->data, x->len < y->len ? x->len : y->len);
+
+	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-/* Name servers give the records of a set in any order. */
 static bool keep_records(struct caa_view *view, const struct dns_answer *answer)
 {
 	struct buf text = BUF_INIT;
@@ -252,14 +254,14 @@ static bool keep_records(struct caa_view *view, const struct dns_answer *answer)
 		ok = !text.failed && strlist_add(&view->iodef, buf_str(&text));
 	}
 	buf_clear(&text);
-	if (view->records.n > 1)
-		qsort(view->records.v, view->records.n, sizeof *view->records.v, compare_texts);
 	return ok;
 }
 
+/* Name servers give the records of a set in any order, by turns; what is told of them stays the same. */
 static void decide_at(
-	const char *name, const struct dns_answer *answer, const struct caa_request *req, struct caa_view *view, struct buf *text)
+	const char *name, struct dns_answer *answer, const struct caa_request *req, struct caa_view *view, struct buf *text)
 {
+	qsort(answer->rdata, answer->n, sizeof *answer->rdata, compare_rdata);
 	snprintf(view->found_at, sizeof view->found_at, "%s", name);
 	snprintf(view->owner, sizeof view->owner, "%s", answer->canonical ? answer->canonical : name);
 	if (view->owner[0] && view->owner[strlen(view->owner) - 1] == '.')

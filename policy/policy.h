@@ -292,7 +292,7 @@ struct caa_view {
 	char owner[256];             /* where the records stand: found_at, or what it is an alias of */
 	enum dns_security security;
 	unsigned ttl;                /* seconds until what was seen may be another */
-	struct strlist records;      /* the RRset as in a zone file, "0 issuemail \"ca.example\"", sorted */
+	struct strlist records;      /* the RRset as in a zone file, "0 issuemail \"ca.example\"", in order */
 	struct strlist iodef;        /* where the domain takes reports: mailto:, https: or http: URLs.  Nothing is sent there */
 	char text[1280];             /* why, and every record read */
 };

@@ -344,6 +344,20 @@ START_TEST(a_difference_is_told_by_name_and_what_each_saw)
 }
 END_TEST
 
+START_TEST(the_words_do_not_depend_on_the_order_of_records)
+{
+	static const char iodef[] = "example.org 0 iodef \"mailto:a@b\"";
+	char one[300], other[300], first[sizeof r.text];
+
+	snprintf(one, sizeof one, "%s | %s", FORBIDS, iodef);
+	snprintf(other, sizeof other, "%s | %s", iodef, FORBIDS);
+	check("a@example.org", one, "ca.example", ACCOUNT, "email-reply-00");
+	memcpy(first, r.text, sizeof first);
+	check("a@example.org", other, "ca.example", ACCOUNT, "email-reply-00");
+	ck_assert_str_eq(r.text, first);
+}
+END_TEST
+
 START_TEST(a_perspective_without_an_answer_is_neither_yes_nor_no)
 {
 	zones[1].failing = "example.org";
@@ -428,7 +442,7 @@ START_TEST(iodef_is_shown)
 	check("a@example.org",
 		FORBIDS " | example.org 0 iodef \"mailto:sec@example.org\" | example.org 0 IODEF \"https://example.org/caa\" | example.org 0 iodef \"javascript:x\"",
 		"ca.example", ACCOUNT, "email-reply-00");
-	ck_assert_msg(strstr(r.text, "mailto:sec@example.org, https://example.org/caa\n") != NULL, "%s", r.text);
+	ck_assert_msg(strstr(r.text, "https://example.org/caa, mailto:sec@example.org\n") != NULL, "%s", r.text);
 	ck_assert_msg(strstr(r.text, "0 iodef \"javascript:x\": no mailto: or https: URL") != NULL, "%s", r.text);
 	ck_assert_uint_eq(r.view->iodef.n, 2);
 	ck_assert_uint_eq(r.view->records.n, 4);
@@ -561,6 +575,7 @@ int main(void)
 	tcase_add_test(t, a_thousand_records_are_shown_in_part_and_judged_in_full);
 	tcase_add_loop_test(t, every_perspective_has_to_allow, 0, COUNT(views));
 	tcase_add_test(t, a_difference_is_told_by_name_and_what_each_saw);
+	tcase_add_test(t, the_words_do_not_depend_on_the_order_of_records);
 	tcase_add_test(t, a_perspective_without_an_answer_is_neither_yes_nor_no);
 	tcase_add_test(t, perspectives_are_asked_at_the_same_time);
 	tcase_add_test(t, the_shortest_ttl_of_those_who_forbid_counts);
