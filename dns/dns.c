@@ -447,6 +447,7 @@ static void failed(struct dns_answer *a, const char *fmt, ...)
 	va_list args;
 
 	a->status = DNS_FAILED;
+	a->ttl = 0;
 	va_start(args, fmt);
 	vsnprintf(a->why, sizeof(a->why), fmt, args);
 	va_end(args);

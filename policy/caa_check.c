@@ -75,17 +75,21 @@ static void look_from_all(const struct dns_perspectives *from, const char *domai
 
 /* ---- judge ------------------------------------------------------------------------------------------------------- */
 
-/* Who says why a zone is bogus names the servers it asked. */
-static bool alike(const struct caa_view *a, const struct caa_view *b)
+/* Did both find the same, or both nothing that can be told? */
+static bool same_facts(const struct caa_view *a, const struct caa_view *b)
 {
-	if (a->security == DNS_BOGUS && b->security == DNS_BOGUS)
-		return true;
 	if (a->decision != b->decision || a->security != b->security || a->records.n != b->records.n || strcasecmp(a->owner, b->owner) != 0)
 		return false;
 	for (size_t i = 0; i < a->records.n; i++)
 		if (strcmp(a->records.v[i], b->records.v[i]) != 0)
 			return false;
-	return a->records.n > 0 || strcmp(a->text, b->text) == 0;
+	return true;
+}
+
+/* Can the one's words stand for both?  Why there was no answer may differ; why a zone is bogus differs in the servers that it names. */
+static bool alike(const struct caa_view *a, const struct caa_view *b)
+{
+	return same_facts(a, b) && (a->records.n > 0 || a->security == DNS_BOGUS || strcmp(a->text, b->text) == 0);
 }
 
 static const struct caa_view *view_that(const struct caa_result *r, enum caa_decision decision)
@@ -105,7 +109,7 @@ static void judge(struct caa_result *r)
 	r->decision = r->view ? r->view->decision : CAA_UNKNOWN;
 	r->ttl = r->view ? r->view->ttl : 0;
 	for (size_t i = 0; i < r->n_views; i++) {
-		r->differ = r->differ || !alike(&r->views[0], &r->views[i]);
+		r->differ = r->differ || !same_facts(&r->views[0], &r->views[i]);
 		if (r->views[i].decision == r->decision && r->views[i].ttl < r->ttl)
 			r->ttl = r->views[i].ttl;
 	}
@@ -207,12 +211,15 @@ static void make_text(struct caa_result *r)
 		[CAA_DENY] = "The DNS perspectives did not see the same, and one that forbids it is enough: the CA may see that too",
 		[CAA_UNKNOWN] = "The DNS perspectives did not see the same, and nothing is decided while one cannot tell; it is tried again"};
 	struct buf text = BUF_INIT, end = BUF_INIT;
+	bool one_word = true;
 	size_t room;
 
+	for (size_t i = 1; i < r->n_views; i++)
+		one_word = one_word && alike(&r->views[0], &r->views[i]);
 	put_end(&end, r);
 	room = sizeof r->text - 1 - (end.len < sizeof r->text ? end.len : 0);
-	if (r->differ) {
-		buf_puts(&text, heads[r->decision]);
+	if (!one_word) {
+		buf_puts(&text, r->differ ? heads[r->decision] : "No DNS perspective had an answer");
 		put_groups(&text, r, room);
 	} else {
 		buf_puts(&text, r->view->text);

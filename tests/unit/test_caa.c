@@ -366,6 +366,12 @@ START_TEST(a_perspective_without_an_answer_is_neither_yes_nor_no)
 	ck_assert_msg(strstr(r.text, "Seen from recursion: CAA of example.org could not be looked up: timed out") != NULL, "%s", r.text);
 	see(FORBIDS, "", ALLOWS);
 	ck_assert_msg(r.decision == CAA_DENY, "what one forbids is forbidden, whatever another does not say: %s", r.text);
+	zones[0].failing = "example.org";
+	zones[2].failing = "org";
+	see("", "", "");
+	ck_assert_msg(r.decision == CAA_UNKNOWN && !r.differ && r.ttl == 0, "%s", r.text);
+	ck_assert_msg(strncmp(r.text, "No DNS perspective had an answer\nSeen from system, recursion: CAA of example.org could", 80) == 0, "%s", r.text);
+	zones[0].failing = zones[2].failing = NULL;
 	zones[1].bogus = true;
 	see(ALLOWS, "", ALLOWS);
 	ck_assert_msg(r.decision == CAA_DENY, "broken signatures as seen from one place: %s", r.text);

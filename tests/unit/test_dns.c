@@ -363,6 +363,7 @@ START_TEST(answer_table)
 	ck_assert_msg(a.security == cases[_i].security, "%s: security %d", cases[_i].sentence, (int)a.security);
 	ck_assert_msg(a.n == cases[_i].n, "%s: %zu records", cases[_i].sentence, a.n);
 	ck_assert_msg(strstr(a.why, cases[_i].why) != NULL, "%s: %s", cases[_i].sentence, a.why);
+	ck_assert_msg(a.status != DNS_FAILED || a.ttl == 0, "%s: ttl %u", cases[_i].sentence, a.ttl);
 	ck_assert_msg((a.status == DNS_FAILED) == (a.why[0] != '\0'), "%s: says why", cases[_i].sentence);
 	for (size_t i = 0; i < a.n; i++)
 		ck_assert_msg(a.rdata[i].len == 6 && (memcmp(a.rdata[i].data, "\x05hello", 6) == 0 ||
