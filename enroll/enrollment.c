@@ -393,10 +393,9 @@ static bool caa_permits(struct step *s, const struct ca_config *ca, const struct
 		return true;
 	}
 	err_set(err, caa->decision == CAA_DENY ? ERR_POLICY : ERR_TEMPORARY, "check CAA", address, "%s", caa->text);
-	if (caa->decision == CAA_DENY && err) {
-		snprintf(err->type, sizeof err->type, "%s", type);
+	snprintf(err->type, sizeof err->type, "%s", type);
+	if (caa->decision == CAA_DENY)
 		err->retry_at = s->now + (caa->ttl > CAA_RECHECK_LEAST ? (time_t)caa->ttl : CAA_RECHECK_LEAST);
-	}
 	return false;
 }
 
