@@ -43,7 +43,7 @@ struct err {
 	char op[64];       /* what was being tried: "finalize order" */
 	char subject[256]; /* on what: an address, URL, file name */
 	char type[128];    /* ACME problem type, library or system code; may be empty */
-	char text[1024];
+	char text[2048];
 	time_t retry_at;   /* not before, when somebody told us; 0 = unknown */
 	int status;        /* HTTP or SMTP status that came with it; 0 = none */
 };

@@ -1,5 +1,5 @@
 /*
- * ctl/account.c - `enrollctl ca check` and `enrollctl account`.
+ * ctl/account.c - `enrollctl ca check`, `enrollctl caa check` and `enrollctl account`.
  *
  * What only looks is asked of enrolld, so that the help desk may; when enrolld does not run (before its first start, or because of what is to
  * be found out) it is done here, in a child that is enrolld's user.  What changes the account is root's: register as `init` does it, rotate-key
@@ -21,15 +21,32 @@
 
 /* One of the questions of enroll/enroll.h, asked in the child; the answer comes through a file that has no name. */
 struct direct {
+	const struct config *config;
 	const struct ca_config *ca;
-	char *(*ask)(const struct ca_config *ca, struct err *err);
+	char *(*ask)(const struct direct *d, struct err *err);
+	const char *about;
 	int file;
 };
+
+static char *ask_ca(const struct direct *d, struct err *err)
+{
+	return enroll_ca_check(d->ca, err);
+}
+
+static char *ask_account(const struct direct *d, struct err *err)
+{
+	return enroll_account_show(d->ca, err);
+}
+
+static char *ask_caa(const struct direct *d, struct err *err)
+{
+	return enroll_caa_check(d->config, d->ca, d->about, err);
+}
 
 static bool ask_directly(void *arg, struct err *err)
 {
 	const struct direct *d = arg;
-	char *text = d->ask(d->ca, err);
+	char *text = d->ask(d, err);
 	size_t len = text ? strlen(text) : 0, done = 0;
 	ssize_t n;
 
@@ -43,9 +60,9 @@ static bool ask_directly(void *arg, struct err *err)
 	return len > 0 && (done == len || err_errno(err, errno, "answer", NULL));
 }
 
-static json_t *direct(struct ctl *c, const struct ca_config *ca, char *(*ask)(const struct ca_config *, struct err *), struct err *err)
+static json_t *direct(struct ctl *c, const struct ca_config *ca, char *(*ask)(const struct direct *, struct err *), const char *about, struct err *err)
 {
-	struct direct d = {.ca = ca, .ask = ask, .file = memfd_create("answer", MFD_CLOEXEC)};
+	struct direct d = {.config = c->config, .ca = ca, .ask = ask, .about = about, .file = memfd_create("answer", MFD_CLOEXEC)};
 	json_t *result = NULL;
 
 	if (d.file < 0) {
@@ -62,8 +79,8 @@ static json_t *direct(struct ctl *c, const struct ca_config *ca, char *(*ask)(co
 	return result;
 }
 
-/* By enrolld when it runs, by ourselves when it does not and we are root. */
-static json_t *look(struct ctl *c, const char *command, char *(*ask)(const struct ca_config *, struct err *))
+/* By enrolld when it runs, by ourselves when it does not and we are root.  Which CA an address is for enrolld knows best. */
+static json_t *look(struct ctl *c, const char *command, char *(*ask)(const struct direct *, struct err *), const char *about)
 {
 	const struct ca_config *ca;
 	struct err err = ERR_INIT;
@@ -72,9 +89,9 @@ static json_t *look(struct ctl *c, const char *command, char *(*ask)(const struc
 
 	if (!ctl_config(c) || !(ca = ctl_ca_config(c)))
 		return NULL;
-	result = ctl_try(c, command, json_pack("{s:s}", "ca", ca->name), &reached, &err);
+	result = ctl_try(c, command, about ? json_pack("{s:s, s:s*}", "about", about, "ca", c->ca) : json_pack("{s:s}", "ca", ca->name), &reached, &err);
 	if (!result && !reached && geteuid() == 0)
-		result = direct(c, ca, ask, &err);
+		result = direct(c, ca, ask, about, &err);
 	if (!result)
 		ctl_fail(c, &err);
 	return result;
@@ -84,8 +101,68 @@ int ctl_ca(struct ctl *c, int argc, char **argv)
 {
 	if (argc != 1 || strcmp(argv[0], "check") != 0)
 		return ctl_usage(c, "ca takes check");
-	return ctl_print_checks(c, look(c, "ca-check", enroll_ca_check));
+	return ctl_print_checks(c, look(c, "ca-check", ask_ca, NULL));
 }
+
+/* ---- CAA ------------------------------------------------------------------------------------------------------------------------ */
+
+static const char *member(json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static void print_view(json_t *view)
+{
+	size_t n = json_array_size(json_object_get(view, "records"));
+	const char *found = member(view, "found_at"), *owner = member(view, "owner");
+	bool alias = strcmp(found, owner) != 0;
+	json_t *o;
+
+	if (*found)
+		o = json_pack("{s:s+++++++++}", "seen", member(view, "decision"), ", ", n == 1 ? "one record" : "records", " at ", found, alias ? " (alias of " : "",
+			alias ? owner : "", alias ? ")" : "", ", DNSSEC ", member(view, "dnssec"));
+	else
+		o = json_pack("{s:s++}", "seen", member(view, "decision"), ", DNSSEC ", member(view, "dnssec"));
+	ctl_line(o, "seen", member(view, "name"));
+	json_decref(o);
+}
+
+static void print_caa(const struct ctl *c, json_t *r)
+{
+	static const char *const says[][2] = {{"allow", "allowed"}, {"deny", "forbidden"}, {"unknown", "neither allowed nor forbidden: it is not known"}};
+	json_t *views = json_object_get(r, "perspectives"), *iodef = json_object_get(r, "iodef"), *one, *o;
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		if (strcmp(member(r, "decision"), says[i][0]) == 0)
+			printf("%s: %s (CA %s, ca.caa = \"%s\")\n", member(r, "about"), says[i][1], member(r, "ca"), member(r, "mode"));
+	ctl_line(r, "text", "CAA");
+	json_array_foreach(views, i, one)
+		print_view(one);
+	json_array_foreach(iodef, i, one) {
+		o = json_pack("{s:O}", "url", one);
+		ctl_line(o, "url", "iodef");
+		json_decref(o);
+	}
+	ctl_line(r, "publish", "to publish");
+	ctl_line(r, "warning", "warning");
+}
+
+int ctl_caa(struct ctl *c, int argc, char **argv)
+{
+	json_t *r;
+	int rc;
+
+	if (argc != 2 || strcmp(argv[0], "check") != 0)
+		return ctl_usage(c, "caa takes check and an address or domain");
+	r = look(c, "caa-check", ask_caa, argv[1]);
+	rc = strcmp(member(r, "decision"), "allow") == 0 ? 0 : 1;
+	return ctl_print(c, r, print_caa) ? 1 : rc;
+}
+
+/* ---- the account, seen ------------------------------------------------------------------------------------------------------------ */
 
 static void print_account(const struct ctl *c, json_t *r)
 {
@@ -175,7 +252,7 @@ static int deactivate(struct ctl *c, const struct ca_config *ca)
 {
 	const struct config *cfg = c->config;
 	struct err err = ERR_INIT;
-	json_t *account = direct(c, ca, enroll_account_show, &err);
+	json_t *account = direct(c, ca, ask_account, NULL, &err);
 	const char *url = json_string_value(json_object_get(account, "url"));
 	bool ok = account != NULL;
 
@@ -206,7 +283,7 @@ int ctl_account(struct ctl *c, int argc, char **argv)
 	struct err err = ERR_INIT;
 
 	if (argc == 1 && strcmp(argv[0], "show") == 0)
-		return ctl_print(c, look(c, "account", enroll_account_show), print_account);
+		return ctl_print(c, look(c, "account", ask_account, NULL), print_account);
 	for (size_t i = 0; argc == 1 && i < sizeof acts / sizeof *acts; i++) {
 		if (strcmp(argv[0], acts[i].name) != 0)
 			continue;

@@ -77,6 +77,7 @@ bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *e
 
 /* account.c */
 int ctl_ca(struct ctl *c, int argc, char **argv);
+int ctl_caa(struct ctl *c, int argc, char **argv);
 int ctl_account(struct ctl *c, int argc, char **argv);
 
 /* policy.c */

@@ -20,6 +20,8 @@ static const struct command {
 	{"mail", "[ADDRESS] [--limit N]", "help desk", "what became of recent mail, newest first", ctl_mail},
 	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS", ctl_doctor},
 	{"ca", "check [--ca NAME]", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits", ctl_ca},
+	{"caa", "check ADDRESS | check DOMAIN [--ca NAME]", "help desk; root when enrolld does not run",
+		"does CAA in DNS let the CA issue: records, who sees what, the line to publish", ctl_caa},
 	{"account", "show | register | rotate-key | deactivate [--yes] [--ca NAME]", "help desk for show, root for the others",
 		"the ACME account: see it, make it, give it a new key, give it up for good", ctl_account},
 	{"policy", "explain ADDRESS [--to RECIPIENT]...", "help desk", "which rule is about an address, and what follows; changes nothing", ctl_policy},

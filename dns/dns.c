@@ -86,6 +86,7 @@ void dns_settings_clear(struct dns_settings *s)
 {
 	strlist_clear(&s->servers);
 	strlist_clear(&s->stubs);
+	strlist_clear(&s->perspectives);
 	free(s->trust_anchor_file);
 	s->trust_anchor_file = NULL;
 }
@@ -139,6 +140,17 @@ static bool set_servers(struct ub_ctx *ctx, const struct strlist *servers, struc
 			return refuse(err, servers->v[i], code, "a server is written \"address\" or \"address@port\"");
 	}
 	return true;
+}
+
+static bool recurses(const struct dns_settings *settings)
+{
+	return settings->servers.n == 1 && strcmp(settings->servers.v[0], "root") == 0;
+}
+
+/* Servers that stand in for the root's are of no use to one who asks a resolver; and two ways for the same zone do not go together. */
+static bool stub_counts(const struct dns_settings *settings, const char *stub)
+{
+	return strncmp(stub, ".=", 2) != 0 || recurses(settings);
 }
 
 static bool set_stub(struct ub_ctx *ctx, const char *stub, struct err *err)
@@ -207,7 +219,7 @@ static bool configure(struct ub_ctx *ctx, const struct dns_settings *settings, s
 	if (!set_options(ctx, err) || !set_servers(ctx, &settings->servers, err))
 		return false;
 	for (size_t i = 0; i < settings->stubs.n; i++)
-		if (!set_stub(ctx, settings->stubs.v[i], err))
+		if (stub_counts(settings, settings->stubs.v[i]) && !set_stub(ctx, settings->stubs.v[i], err))
 			return false;
 	return set_anchors(ctx, settings, err) && finish_configuration(ctx, settings, err);
 }
@@ -435,6 +447,7 @@ static void failed(struct dns_answer *a, const char *fmt, ...)
 	va_list args;
 
 	a->status = DNS_FAILED;
+	a->ttl = 0;
 	va_start(args, fmt);
 	vsnprintf(a->why, sizeof(a->why), fmt, args);
 	va_end(args);
@@ -483,6 +496,7 @@ static void fill_answer(struct dns_answer *a, int code, struct ub_result *r)
 	}
 	a->security = r->secure ? DNS_SECURE : DNS_INSECURE;
 	a->ttl = r->ttl > 0 ? (unsigned)r->ttl : 0;
+	a->canonical = r->canonname;
 	if (r->rcode == 0 && r->havedata && r->data)
 		fill_data(a, r);
 	else if (r->rcode == RCODE_NXDOMAIN || (r->rcode == 0 && r->nxdomain))

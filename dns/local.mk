@@ -1,5 +1,5 @@
 noinst_LIBRARIES += libdns.a
-libdns_a_SOURCES = dns/dns.h dns/dns.c
+libdns_a_SOURCES = dns/dns.h dns/dns.c dns/perspectives.c
 libdns_a_CFLAGS = $(AM_CFLAGS) $(UNBOUND_CFLAGS)
 DNS_LIBS = libdns.a $(UNBOUND_LIBS)
 

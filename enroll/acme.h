@@ -72,6 +72,7 @@ struct acme_authorization {
 	bool has_challenge;
 	enum acme_status challenge_status;
 	char *challenge, *token, *from;
+	char *validated;              /* type of the challenge that is valid; NULL = none */
 	char *offered;                /* types of the challenges there are, for an error */
 	json_t *error;                /* of the challenge, or of whichever challenge failed; NULL = none */
 };
@@ -230,6 +231,7 @@ bool acme_account_deactivate(struct acme *a, struct err *err) BASE_MUST_CHECK;
 
 bool acme_open(struct acme *a, const struct ca_request *request, struct ca_order *out, struct err *err) BASE_MUST_CHECK;
 bool acme_look(struct acme *a, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
+bool acme_methods(struct acme *a, struct ca_order *o, const struct strlist *addresses, struct strlist *methods, struct err *err) BASE_MUST_CHECK;
 bool acme_answer_for(struct acme *a, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err) BASE_MUST_CHECK;
 bool acme_challenge_ready(struct acme *a, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 bool acme_finalize(struct acme *a, struct ca_order *o, const void *csr, size_t len, struct err *err) BASE_MUST_CHECK;

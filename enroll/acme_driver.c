@@ -40,6 +40,11 @@ static bool driver_look(void *self, struct ca_order *o, struct err *err)
 	return acme_look(self, o, err);
 }
 
+static bool driver_methods(void *self, struct ca_order *o, const struct strlist *addresses, struct strlist *methods, struct err *err)
+{
+	return acme_methods(self, o, addresses, methods, err);
+}
+
 static bool driver_answer(void *self, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err)
 {
 	return acme_answer_for(self, o, token_part1, response, err);
@@ -100,6 +105,7 @@ const struct ca_driver acme_driver = {
 	.discover = driver_discover,
 	.open = driver_open,
 	.look = driver_look,
+	.methods = driver_methods,
 	.answer = driver_answer,
 	.ready = driver_ready,
 	.finalize = driver_finalize,

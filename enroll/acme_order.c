@@ -462,6 +462,64 @@ bool acme_look(struct acme *a, struct ca_order *o, struct err *err)
 	return with_state(a, o, work_look, NULL, err);
 }
 
+/* ---- what the authorizations show -------------------------------------------------------------------------------- */
+
+struct methods_wanted {
+	const struct strlist *addresses;
+	struct strlist *methods;
+};
+
+/* Is the authorization about this address?  A CA that validates domains may name the domain instead. */
+static bool is_about(const char *identifier, const char *address)
+{
+	char wanted[ADDRESS_MAX], have[ADDRESS_MAX];
+	const char *at;
+
+	if (!address_key_of(address, have, NULL))
+		return false;
+	if (address_key_of(identifier, wanted, NULL))
+		return strcmp(wanted, have) == 0;
+	at = strrchr(have, '@');
+	return at && domain_canonical(identifier, wanted) && strcmp(wanted, at + 1) == 0;
+}
+
+static const char *method_of(const struct acme_authorization *z)
+{
+	if (z->status == ACME_VALID)
+		return z->validated ? z->validated : "";
+	return z->status == ACME_PENDING && z->has_challenge ? CA_METHOD_MAIL : "";
+}
+
+static bool work_methods(struct acme *a, struct acme_state *s, struct ca_order *o, void *arg, struct err *err)
+{
+	const struct methods_wanted *w = arg;
+	struct acme_authorization z;
+	bool ok = true;
+
+	if (!s->authorizations.n && !look_state(a, s, o, err))
+		return false;
+	for (size_t i = 0; ok && i < w->addresses->n; i++)
+		ok = strlist_add(w->methods, "") || err_nomem(err, "fetch authorization");
+	for (size_t i = 0; ok && i < s->authorizations.n; i++) {
+		ok = authorization_fetch(a, s->authorizations.v[i], o, &z, err);
+		for (size_t n = 0; ok && n < w->addresses->n; n++)
+			if (is_about(z.identifier, w->addresses->v[n]))
+				replace_string(&w->methods->v[n], method_of(&z));
+		if (ok)
+			acme_authorization_clear(&z);
+	}
+	for (size_t i = 0; ok && i < w->methods->n; i++)
+		ok = w->methods->v[i] || err_nomem(err, "fetch authorization");
+	return ok;
+}
+
+bool acme_methods(struct acme *a, struct ca_order *o, const struct strlist *addresses, struct strlist *methods, struct err *err)
+{
+	struct methods_wanted wanted = {addresses, methods};
+
+	return with_state(a, o, work_methods, &wanted, err);
+}
+
 /* ---- the challenge ----------------------------------------------------------------------------------------------- */
 
 bool acme_answer_for(struct acme *a, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err)

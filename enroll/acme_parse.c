@@ -187,6 +187,7 @@ void acme_authorization_clear(struct acme_authorization *a)
 	free(a->challenge);
 	free(a->token);
 	free(a->from);
+	free(a->validated);
 	free(a->offered);
 	json_decref(a->error);
 	memset(a, 0, sizeof *a);
@@ -229,6 +230,14 @@ static bool mail_challenge(const struct member_source *from, const json_t *c, st
 	       copy_string(from, sender ? address_text(&a, text) : NULL, &out->from);
 }
 
+/* Of types that are not ours nothing else is looked at. */
+static bool is_valid(const json_t *challenge)
+{
+	const char *status = json_string_value(json_object_get(challenge, "status"));
+
+	return status && strcmp(status, "valid") == 0;
+}
+
 static bool challenges_of(const struct member_source *from, const json_t *list, struct acme_authorization *out)
 {
 	struct buf offered = BUF_INIT;
@@ -240,8 +249,10 @@ static bool challenges_of(const struct member_source *from, const json_t *list, 
 		c = json_array_get(list, i);
 		ok = json_is_object(c) ? member_string(from, c, "type", MEMBER_REQUIRED, &type) :
 					 member_wrong(from, "\"challenges\" holds something that is no object");
-		if (ok && strcmp(type, "email-reply-00") == 0)
+		if (ok && strcmp(type, CA_METHOD_MAIL) == 0)
 			ok = mail_challenge(from, c, out);
+		if (ok && !out->validated && is_valid(c))
+			ok = copy_string(from, type, &out->validated);
 		if (ok && offered.len < 200)
 			buf_printf(&offered, "%s%.40s", offered.len ? ", " : "", type);
 		if (ok && !out->error)

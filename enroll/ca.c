@@ -120,6 +120,11 @@ bool ca_look(struct ca *ca, struct ca_order *o, struct err *err)
 	return ca->driver->look(ca->self, o, err);
 }
 
+bool ca_methods(struct ca *ca, struct ca_order *o, const struct strlist *addresses, struct strlist *methods, struct err *err)
+{
+	return !ca->driver->methods || ca->driver->methods(ca->self, o, addresses, methods, err);
+}
+
 bool ca_answer(struct ca *ca, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err)
 {
 	return ca->driver->answer(ca->self, o, token_part1, response, err);

@@ -122,6 +122,10 @@ bool ca_open(struct ca *ca, const struct ca_request *request, struct ca_order *o
 bool ca_look(struct ca *ca, struct ca_order *o, struct err *err) BASE_MUST_CHECK;
 /* What the reply mail must say for this token-part1 (RFC 8823 section 3.1): the base64url digest. ERR_POLICY for a token that cannot be one. */
 bool ca_answer(struct ca *ca, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err) BASE_MUST_CHECK;
+/* By which method each of these addresses was or will be validated, as its authorization shows (RFC 8555 section 7.1.4: the challenge that was
+ * validated): methods->v[i] is that of addresses->v[i], "" when it shows none; an empty list when this CA has no authorizations. */
+#define CA_METHOD_MAIL "email-reply-00"
+bool ca_methods(struct ca *ca, struct ca_order *o, const struct strlist *addresses, struct strlist *methods, struct err *err) BASE_MUST_CHECK;
 /* Tell the CA to validate (POST {} to the challenge URL). Safe to repeat. True also when the validation turns out
  * to be over already: see progress. */
 bool ca_ready(struct ca *ca, struct ca_order *o, struct err *err) BASE_MUST_CHECK;

@@ -15,6 +15,7 @@ struct ca_driver {
 	bool (*discover)(void *self, struct ca_info *out, struct err *err);
 	bool (*open)(void *self, const struct ca_request *request, struct ca_order *out, struct err *err);
 	bool (*look)(void *self, struct ca_order *o, struct err *err);
+	bool (*methods)(void *self, struct ca_order *o, const struct strlist *addresses, struct strlist *methods, struct err *err); /* NULL: none */
 	bool (*answer)(void *self, const struct ca_order *o, const char *token_part1, struct buf *response, struct err *err);
 	bool (*ready)(void *self, struct ca_order *o, struct err *err);
 	bool (*finalize)(void *self, struct ca_order *o, const void *csr, size_t len, struct err *err);

@@ -509,6 +509,33 @@ static json_t *do_ca_check(const struct call *c, struct err *err)
 	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
 }
 
+/* Which CA's certificate an address is to get is a matter of rules, where there are several. */
+static const struct ca_config *ca_of_address(const struct call *c, const char *address, struct ca **ca, struct err *err)
+{
+	const struct ca_config *config = NULL;
+	const struct enroll_ca *one;
+	struct verdict v = {0};
+
+	if (decide(c->parts, address, 0, &v, NULL, err))
+		config = v.decision.ca ? v.decision.ca : &c->parts->config->ca;
+	verdict_clear(&v);
+	one = config ? enroll_ca_find(c->parts, config->name) : NULL;
+	*ca = one ? one->ca : NULL;
+	return config;
+}
+
+static json_t *do_caa_check(const struct call *c, struct err *err)
+{
+	const char *about = text_argument(c, "about");
+	struct address a;
+	bool ours = about && address_parse(&a, about, NULL) && config_serves(c->parts->config, a.domain);
+	bool by_rules = ours && !text_argument(c, "ca") && c->parts->config->n_more_cas;
+	struct ca *ca;
+	const struct ca_config *config = by_rules ? ca_of_address(c, about, &ca, err) : ca_argument(c, &ca, err);
+
+	return config ? caa_look_at(config, ca, &c->parts->perspectives, about, err) : NULL;
+}
+
 static json_t *do_account(const struct call *c, struct err *err)
 {
 	struct ca *ca;
@@ -659,7 +686,7 @@ static const struct command {
 	{"status", CONTROL_HELPDESK, do_status}, {"list", CONTROL_HELPDESK, do_list}, {"show", CONTROL_HELPDESK, do_show},
 	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"config", CONTROL_HELPDESK, do_config},
 	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
-	{"policy-explain", CONTROL_HELPDESK, do_policy_explain},
+	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},

@@ -36,6 +36,9 @@ json_t *policy_explain(struct enroll_parts *parts, const char *address, const st
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);
 
+/* `caa check`: what CAA says to an address, or to a domain, about this CA (caa_look.c).  `ca` may be NULL.  Nothing is registered or ordered. */
+json_t *caa_look_at(const struct ca_config *config, struct ca *ca, const struct dns_perspectives *perspectives, const char *about, struct err *err);
+
 /* `account show`: our account as the CA has it (account_look.c).  `ca` may be NULL. */
 json_t *account_show(const struct ca_config *config, struct ca *ca, struct err *err);
 

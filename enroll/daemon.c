@@ -48,6 +48,7 @@ static void parts_clear(struct enroll_parts *p)
 	}
 	free(p->cas);
 	directory_free(p->directory);
+	dns_perspectives_close(&p->perspectives, p->dns);
 	dns_free(p->dns);
 	X509_free(p->master_certificate);
 	store_close(p->store);
@@ -94,6 +95,7 @@ static bool parts_init(struct enroll_parts *p, const struct config *c, struct er
 	if (gethostname(p->host, sizeof p->host - 1) != 0)
 		snprintf(p->host, sizeof p->host, "localhost");
 	return (p->store = store_open(&c->store, STORE_ROLE_ENROLLD, err)) != NULL && (p->dns = dns_new(&c->dns, err)) != NULL &&
+		dns_perspectives_open(&p->perspectives, &c->dns, p->dns, err) &&
 		(!c->directory.urls.n || (p->directory = directory_new(&c->directory, err)) != NULL) && enrolling_parts(p, c, err);
 }
 

@@ -133,15 +133,15 @@ static void check_caa(json_t *checks, struct enroll_parts *p, const struct ca_co
 {
 
 	for (size_t i = 0; ca->caa != CAA_OFF && i < p->config->domains.n; i++) {
-		struct caa_request req = {.identities = ca->caa_identities.n ? &ca->caa_identities : &info->caa_identities,
-			.account_uri = info->account_uri, .method = ca->caa_method};
+		struct caa_request req = caa_request_of(ca, info);
 		struct caa_result r;
 		char address[300];
 
 		snprintf(address, sizeof address, "postmaster@%.255s", p->config->domains.v[i]);
 		req.address = address;
-		caa_check(p->dns, &req, &r);
+		caa_check(&p->perspectives, &req, &r);
 		check_add(checks, "caa", r.decision == CAA_ALLOW ? "ok" : ca->caa == CAA_REPORT ? "warning" : "error", "%s: %s", p->config->domains.v[i], r.text);
+		caa_result_clear(&r);
 	}
 }
 

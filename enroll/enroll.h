@@ -15,7 +15,7 @@
 
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
-/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, config (show), doctor, ca-check, account (show): help desk;
+/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, config (show), doctor, ca-check, caa-check, account (show): help desk;
  * enroll, retry: help desk; disable, enable, pause, resume: admin. */
 enum control_role control_required_role(const char *command);
 
@@ -38,6 +38,8 @@ bool enroll_account_deactivate(const struct ca_config *ca, struct err *err) BASE
 
 /* What the control commands ca-check and account answer, when there is no enrolld to ask: JSON, freed by the caller; NULL with an error. */
 char *enroll_ca_check(const struct ca_config *ca, struct err *err);
+/* caa-check */
+char *enroll_caa_check(const struct config *config, const struct ca_config *ca, const char *about, struct err *err);
 char *enroll_account_show(const struct ca_config *ca, struct err *err);
 
 #endif

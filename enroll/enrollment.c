@@ -38,6 +38,7 @@
 #define BOUNCE_PATIENCE 900      /* a refused reply does not come again; if the refusal is forged, the CA's word is due within many polls */
 #define COMMIT_TRIES 5
 #define RETRY_MOST (2 * 86400)   /* a server that names a later time is asked again before */
+#define CAA_RECHECK_LEAST 60     /* a record with a shorter TTL, or none: seconds until CAA that forbids is looked at again */
 #define FINALIZED_TRIES 6        /* refusals in a row before an order whose certificate may be there is given up */
 
 enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
@@ -51,11 +52,12 @@ struct step {
 	struct store_certificate certificate;
 	time_t now;
 	enum enrollment_state began;  /* the state whose function runs */
-	char text[2048];              /* what happened, for event and log */
+	char text[2560];              /* what happened, for event and log */
 	char event[32];
 	bool stale;                   /* somebody else has the row now */
 	char *limited;                /* addresses or domains that the CA named when it refused as rateLimited; NULL = the account */
 	bool order_dead;              /* this failure ends the order: the next try opens a new one */
+	bool caa_first;               /* and before that CAA is looked at again */
 };
 
 struct state_rule {
@@ -138,10 +140,21 @@ static void move_aside(struct step *s, enum enrollment_state aside, enum enrollm
 	s->row.next_at = next_at;
 }
 
+/* "caa", or "caa:" and the method that the CA's authorizations showed: what the next look at CAA goes by. */
+#define CAA_REFUSED "caa"
+#define CAA_REFUSED_METHOD "caa:"
+
+/* Is it looked at again and again by itself, and in vain mostly? */
+static bool repeats(const struct err *err)
+{
+	return strcmp(err->type, BUDGET_HELD) == 0 || strcmp(err->type, CAA_REFUSED) == 0 ||
+	       strncmp(err->type, CAA_REFUSED_METHOD, strlen(CAA_REFUSED_METHOD)) == 0;
+}
+
 /* False when the row is held back for the reason it was held back for already: once in the history is enough. */
 static bool tell_trouble(struct step *s, const struct err *err)
 {
-	bool news = strcmp(err->type, BUDGET_HELD) != 0 || !s->row.why || strcmp(s->row.why, err->text) != 0;
+	bool news = !repeats(err) || !s->row.why || strcmp(s->row.why, err->text) != 0;
 
 	forget_why(s);
 	s->row.why_class = err->class;
@@ -372,48 +385,58 @@ out:
 
 /* ---- eligible: does CAA allow our CA (RFC 9495) -------------------------------------------------------------------- */
 
-static enum step_result judge_caa(struct step *s, const struct caa_result *caa, struct err *err)
+/* True when the order may be; a refusal is looked at again when the record may have changed. */
+static bool caa_permits(struct step *s, const struct ca_config *ca, const struct caa_result *caa, const char *address, const char *type, struct err *err)
 {
-	if (s->ca->config->caa == CAA_REPORT || caa->decision == CAA_ALLOW) {
+	if (ca->caa == CAA_REPORT || caa->decision == CAA_ALLOW) {
 		note(s, "state", "CAA%s: %s", caa->decision == CAA_ALLOW ? "" : " (reported only)", caa->text);
-		return to(s, ENROLLMENT_CAA_CHECKED);
+		return true;
 	}
-	err_set(err, caa->decision == CAA_DENY ? ERR_POLICY : ERR_TEMPORARY, "check CAA", address_of(s), "%s", caa->text);
-	/* A refusal is looked at again when the record may have changed. */
+	err_set(err, caa->decision == CAA_DENY ? ERR_POLICY : ERR_TEMPORARY, "check CAA", address, "%s", caa->text);
+	snprintf(err->type, sizeof err->type, "%s", type);
 	if (caa->decision == CAA_DENY)
-		err->retry_at = s->now + (caa->ttl > 300 ? (time_t)caa->ttl : 300);
-	return STEP_FAIL;
+		err->retry_at = s->now + (caa->ttl > CAA_RECHECK_LEAST ? (time_t)caa->ttl : CAA_RECHECK_LEAST);
+	return false;
+}
+
+/* The account comes first: a record may name its URL (RFC 8657 accounturi). */
+static bool caa_facts(struct step *s, struct ca_info *info, struct err *err)
+{
+	if (!ca_prepare(s->ca->ca, info, err))
+		return false;
+	if (info->warning)
+		log_event(LOG_LEVEL_WARNING, "ca_warning", "text", info->warning, NULL);
+	return true;
 }
 
 static enum step_result run_eligible(struct step *s, struct err *err)
 {
 	const struct ca_config *ca = s->ca->config;
+	bool shown = s->row.why_type && strncmp(s->row.why_type, CAA_REFUSED_METHOD, strlen(CAA_REFUSED_METHOD)) == 0;
+	char type[128] = CAA_REFUSED, *method = type + strlen(CAA_REFUSED_METHOD);
 	struct ca_info info = {0};
 	struct caa_result result;
-	struct caa_request req = {.method = ca->caa_method};
-	enum step_result r = STEP_FAIL;
+	struct caa_request req;
+	bool ok;
 
 	if (ca->caa == CAA_OFF) {
 		note(s, "state", "CAA is not checked (ca.caa = \"off\")");
 		return to(s, ENROLLMENT_CAA_CHECKED);
 	}
-	/* The account comes first: a record may name its URL (RFC 8657 accounturi). */
-	if (!ca_prepare(s->ca->ca, &info, err))
-		goto out;
-	if (info.warning)
-		log_event(LOG_LEVEL_WARNING, "ca_warning", "text", info.warning, NULL);
-	req.identities = ca->caa_identities.n ? &ca->caa_identities : &info.caa_identities;
-	req.account_uri = info.account_uri;
-	for (size_t i = 0; i < s->row.addresses.n; i++) {
+	if (shown)
+		snprintf(type, sizeof type, "%s", s->row.why_type);
+	ok = caa_facts(s, &info, err);
+	req = caa_request_of(ca, &info);
+	if (shown)
+		req.method = method;
+	for (size_t i = 0; ok && i < s->row.addresses.n; i++) {
 		req.address = s->row.addresses.v[i];
-		caa_check(s->p->dns, &req, &result);
-		r = judge_caa(s, &result, err);
-		if (r == STEP_FAIL)
-			break;
+		caa_check(&s->p->perspectives, &req, &result);
+		ok = caa_permits(s, ca, &result, req.address, type, err);
+		caa_result_clear(&result);
 	}
-out:
 	ca_info_clear(&info);
-	return r;
+	return ok ? to(s, ENROLLMENT_CAA_CHECKED) : STEP_FAIL;
 }
 
 /* ---- caa-checked: key and CSR, stored together before the CSR leaves ------------------------------------------------ */
@@ -615,12 +638,75 @@ static bool next_address(const struct step *s, const struct ca_order *o)
 	return o->progress == CA_PENDING && o->challenge_address && o->challenge_from && strcmp(o->challenge_address, challenged(s)) != 0;
 }
 
+/* The method that an address's authorization shows, when it is another one than CAA was asked about before. */
+static bool method_permitted(struct step *s, const struct ca_config *ca, struct caa_request *req, const char *method, struct err *err)
+{
+	struct caa_result result;
+	char type[128];
+	bool ok;
+
+	req->method = method;
+	snprintf(type, sizeof type, CAA_REFUSED_METHOD "%.100s", method);
+	caa_check(&s->p->perspectives, req, &result);
+	ok = caa_permits(s, ca, &result, req->address, type, err);
+	if (!ok && result.decision == CAA_DENY)
+		s->order_dead = s->caa_first = true;
+	if (ok && result.decision != CAA_ALLOW)
+		ok = commit_keep(s, "caa_reported", s->text, err);
+	caa_result_clear(&result);
+	return ok;
+}
+
+/* Does CAA allow it whatever the method? */
+static bool any_method_permitted(struct step *s, struct caa_request *req)
+{
+	struct caa_result result;
+	bool all = true;
+
+	req->method = NULL;
+	for (size_t i = 0; all && i < s->row.addresses.n; i++) {
+		req->address = s->row.addresses.v[i];
+		caa_check(&s->p->perspectives, req, &result);
+		all = result.decision == CAA_ALLOW;
+		caa_result_clear(&result);
+	}
+	return all;
+}
+
+/* RFC 8657 validationmethods: a CA may hold an address for validated by another method than the one that CAA was asked about.  It must not
+ * issue then, so the request for the certificate is not sent.  The CA is asked only where a record makes a difference between methods. */
+static bool methods_permitted(struct step *s, struct ca_order *o, struct err *err)
+{
+	const struct ca_config *ca = s->ca->config;
+	struct strlist methods = {0};
+	struct ca_info info = {0};
+	struct caa_request req;
+	bool ok;
+
+	if (ca->caa == CAA_OFF || (o->challenge_from && s->row.addresses.n == 1 && strcmp(ca->caa_method, CA_METHOD_MAIL) == 0))
+		return true;
+	ok = caa_facts(s, &info, err);
+	req = caa_request_of(ca, &info);
+	if (ok && !any_method_permitted(s, &req)) {
+		ok = order_lives(s, o, ca_methods(s->ca->ca, o, &s->row.addresses, &methods, err), err);
+		for (size_t i = 0; ok && i < methods.n; i++) {
+			req.address = s->row.addresses.v[i];
+			ok = !*methods.v[i] || strcmp(methods.v[i], ca->caa_method) == 0 || method_permitted(s, ca, &req, methods.v[i], err);
+		}
+	}
+	strlist_clear(&methods);
+	ca_info_clear(&info);
+	return ok;
+}
+
 static enum step_result run_ordered(struct step *s, struct err *err)
 {
 	struct ca_order o;
 	enum step_result r = STEP_FAIL;
 
 	if (!look(s, &o, err))
+		goto out;
+	if ((o.progress == CA_READY || o.challenge_from) && !methods_permitted(s, &o, err))
 		goto out;
 	if (o.progress == CA_READY) {
 		note(s, "state", "the CA holds every address for validated: no challenge mail needed");
@@ -1319,7 +1405,7 @@ static void tell(struct step *s, const struct err *err)
 
 static void fail(struct step *s, const struct err *err)
 {
-	enum enrollment_state resume = s->order_dead ? ENROLLMENT_REQUESTED : s->began;
+	enum enrollment_state resume = s->caa_first ? ENROLLMENT_ELIGIBLE : s->order_dead ? ENROLLMENT_REQUESTED : s->began;
 	time_t again;
 	bool news;
 
@@ -1375,7 +1461,7 @@ static void log_step(const struct step *s, const struct err *err)
 	enum log_level level = trouble ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	char until[32];
 
-	if (!s->event[0] && (s->row.state == s->began || s->row.state == ENROLLMENT_WAITING))
+	if (!s->event[0] && (s->row.state == s->began || s->row.state == ENROLLMENT_WAITING || s->row.state == ENROLLMENT_BLOCKED))
 		return; /* neither polls are news, nor what is held back still */
 	log_event(level, "enrollment", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "from", enrollment_state_name(s->began), "state",
 		enrollment_state_name(s->row.state), "what", s->event, "class", err->class == ERR_NONE ? NULL : err_class_name(err->class), "type",

@@ -33,6 +33,7 @@ struct enroll_parts {
 	size_t n_cas;
 	struct directory *directory;   /* NULL when none is configured */
 	struct dns *dns;
+	struct dns_perspectives perspectives; /* for CAA */
 	X509 *master_certificate;
 	char host[256];                /* first half of the lease owner's name */
 	pthread_mutex_t cap_lock;      /* counting today's orders and opening one more is one act */
@@ -42,6 +43,9 @@ struct enroll_parts {
 
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */
 const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char *name);
+
+/* What a CA goes by, `address` left to the caller; `info` is what it told (ca_prepare), borrowed. */
+struct caa_request caa_request_of(const struct ca_config *config, const struct ca_info *info);
 
 /* One step of one due row.  *did is false when nothing was due.  false only when the store failed. */
 bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struct err *err) BASE_MUST_CHECK;

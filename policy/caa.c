@@ -1,5 +1,5 @@
 /*
- * policy/caa.c - does the domain let our CA issue for mail?  (RFC 8659, 9495, 8657)
+ * policy/caa.c - does the domain let our CA issue for mail, as seen from one place?  (RFC 8659, 9495, 8657)
  *
  * The CA must check the same before it issues; we check first, so that no order is opened that must fail and the admin reads why,
  * with every record that was read and the line to publish.  Only `issuemail` speaks about mail.  The record set that counts is
@@ -11,22 +11,24 @@
  */
 #include "config.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "policy/caa_value.h"
 
 #define RR_TYPE_CAA 257
-/* For all queries of one climb together; a single query has the deadline of dns_settings. */
-#define CLIMB_DEADLINE_MS 30000
-/* How much of the records is shown; the line to publish needs the rest of caa_result.text. */
+/* How much of the records is shown; caa_view.text has to hold the rest too. */
 #define LIST_MAX 900
+#define SHOWN_MAX 200   /* of one value, in a text for people */
+#define WHOLE_MAX 65535
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 /* DNS bytes as they would stand in a zone file, capped. */
-static void put_text(struct buf *out, const struct caa_text *t)
+static void put_text(struct buf *out, const struct caa_text *t, size_t most)
 {
-	size_t shown = t->len > 200 ? 200 : t->len;
+	size_t shown = t->len > most ? most : t->len;
 
 	for (size_t i = 0; i < shown; i++) {
 		unsigned char ch = (unsigned char)t->data[i];
@@ -42,13 +44,13 @@ static void put_text(struct buf *out, const struct caa_text *t)
 		buf_puts(out, "...");
 }
 
-static void put_record(struct buf *why, const struct caa_record *r, const char *verdict)
+static void put_record(struct buf *out, const struct caa_record *r, size_t most)
 {
-	buf_printf(why, "\n  %u ", r->flags);
-	put_text(why, &r->tag);
-	buf_puts(why, " \"");
-	put_text(why, &r->value);
-	buf_printf(why, "\": %s", verdict);
+	buf_printf(out, "%u ", r->flags);
+	put_text(out, &r->tag, most);
+	buf_puts(out, " \"");
+	put_text(out, &r->value, most);
+	buf_putc(out, '"');
 }
 
 static void put_identities(struct buf *out, const struct strlist *identities)
@@ -131,6 +133,17 @@ struct tally {
 	size_t issuemail, authorized, unknown, forbidding;
 };
 
+/* RFC 8659 section 4.4. */
+static bool is_report_url(const struct caa_text *value)
+{
+	static const char *const schemes[] = {"mailto:", "https:", "http:"};
+
+	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+		if (value->len > strlen(schemes[i]) && strncasecmp(value->data, schemes[i], strlen(schemes[i])) == 0)
+			return true;
+	return false;
+}
+
 static void judge_record(const struct dns_rdata *rdata, const struct caa_request *req, struct tally *t, struct buf *why)
 {
 	const char *verdict = "does not speak about mail";
@@ -152,9 +165,11 @@ static void judge_record(const struct dns_rdata *rdata, const struct caa_request
 		t->forbidding++;
 		verdict = "unknown and critical, so it forbids";
 	} else if (caa_text_is_nocase(&r.tag, "iodef")) {
-		verdict = "where a CA may report";
+		verdict = is_report_url(&r.value) ? "where a CA may report" : "no mailto: or https: URL, so nobody can report there";
 	}
-	put_record(why, &r, verdict);
+	buf_puts(why, "\n  ");
+	put_record(why, &r, SHOWN_MAX);
+	buf_printf(why, ": %s", verdict);
 }
 
 enum caa_decision caa_decide(const struct dns_rdata *records, size_t n, const struct caa_request *req, struct buf *why)
@@ -204,39 +219,69 @@ enum caa_decision caa_decide(const struct dns_rdata *records, size_t n, const st
 
 /* ---- look-up ----------------------------------------------------------------------------------------------------- */
 
-static void put_line_to_publish(struct buf *out, const char *name, const struct caa_request *req)
-{
-	buf_printf(out, "\nTo allow it, publish: %s. IN CAA 0 issuemail \"%.100s", name,
-		req->identities->n > 0 ? req->identities->v[0] : "ca.example");
-	if (req->account_uri != NULL)
-		buf_printf(out, "; accounturi=%.300s", req->account_uri);
-	if (req->method != NULL)
-		buf_printf(out, "; validationmethods=%.60s", req->method);
-	buf_putc(out, '"');
-}
-
-static const char *security_text(enum dns_security s)
+const char *caa_security_text(enum dns_security s)
 {
 	return s == DNS_SECURE ? "DNSSEC secure" : s == DNS_BOGUS ? "DNSSEC bogus" : "without DNSSEC";
 }
 
-static void decide_at(
-	const char *name, const struct dns_answer *answer, const struct caa_request *req, struct caa_result *out, struct buf *text)
+static int compare_rdata(const void *a, const void *b)
 {
-	snprintf(out->found_at, sizeof out->found_at, "%s", name);
-	out->security = answer->security;
-	buf_printf(text, "CAA of %s (%s): ", name, security_text(answer->security));
-	out->decision = caa_decide(answer->rdata, answer->n, req, text);
-	if (out->decision == CAA_DENY)
-		put_line_to_publish(text, name, req);
+	const struct dns_rdata *x = a, *y = b;
+	int order = memcmp(x->data, y->data, x->len < y->len ? x->len : y->len);
+
+	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-static void decide_failed(const char *name, const struct dns_answer *answer, struct caa_result *out, struct buf *text)
+static bool keep_records(struct caa_view *view, const struct dns_answer *answer)
 {
-	out->security = answer->security;
-	out->decision = answer->security == DNS_BOGUS ? CAA_DENY : CAA_UNKNOWN;
+	struct buf text = BUF_INIT;
+	struct caa_record r;
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < answer->n; i++) {
+		bool readable = caa_record_parse(&answer->rdata[i], &r);
+
+		buf_reset(&text);
+		if (readable)
+			put_record(&text, &r, WHOLE_MAX);
+		else
+			buf_puts(&text, "(unreadable record)");
+		ok = !text.failed && strlist_add(&view->records, buf_str(&text));
+		if (!ok || !readable || !caa_text_is_nocase(&r.tag, "iodef") || !is_report_url(&r.value))
+			continue;
+		buf_reset(&text);
+		put_text(&text, &r.value, SHOWN_MAX);
+		ok = !text.failed && strlist_add(&view->iodef, buf_str(&text));
+	}
+	buf_clear(&text);
+	return ok;
+}
+
+/* Name servers give the records of a set in any order, by turns; what is told of them stays the same. */
+static void decide_at(
+	const char *name, struct dns_answer *answer, const struct caa_request *req, struct caa_view *view, struct buf *text)
+{
+	qsort(answer->rdata, answer->n, sizeof *answer->rdata, compare_rdata);
+	snprintf(view->found_at, sizeof view->found_at, "%s", name);
+	snprintf(view->owner, sizeof view->owner, "%s", answer->canonical ? answer->canonical : name);
+	if (view->owner[0] && view->owner[strlen(view->owner) - 1] == '.')
+		view->owner[strlen(view->owner) - 1] = '\0';
+	view->security = answer->security;
+	buf_printf(text, "CAA of %s (", name);
+	if (strcasecmp(view->owner, name) != 0)
+		buf_printf(text, "an alias of %s; ", view->owner);
+	buf_printf(text, "%s): ", caa_security_text(answer->security));
+	view->decision = caa_decide(answer->rdata, answer->n, req, text);
+	if (!keep_records(view, answer))
+		view->decision = CAA_UNKNOWN;
+}
+
+static void decide_failed(const char *name, const struct dns_answer *answer, struct caa_view *view, struct buf *text)
+{
+	view->security = answer->security;
+	view->decision = answer->security == DNS_BOGUS ? CAA_DENY : CAA_UNKNOWN;
 	if (answer->security == DNS_BOGUS)
-		buf_printf(text, "CAA of %s: its DNSSEC signatures are broken, and CAs must refuse then; repair the zone's signatures (%s)",
+		buf_printf(text, "CAA of %s: its DNSSEC signatures are broken (DNSSEC bogus), and CAs must refuse then; repair the zone's signatures (%s)",
 			name, answer->why);
 	else
 		buf_printf(text,
@@ -247,12 +292,11 @@ static void decide_failed(const char *name, const struct dns_answer *answer, str
 }
 
 /* From the name up to its top-level domain; true when a decision was made on the way. */
-static bool climb(struct dns *dns, const char *domain, const struct caa_request *req, struct caa_result *out, struct buf *text)
+static bool climb(struct dns *dns, const char *domain, int64_t deadline, const struct caa_request *req, struct caa_view *view, struct buf *text)
 {
-	int64_t deadline = mono_ms() + CLIMB_DEADLINE_MS;
 	const char *next;
 
-	out->security = DNS_SECURE;
+	view->security = DNS_SECURE;
 	for (const char *name = domain; name != NULL; name = next) {
 		struct dns_answer answer;
 		bool decided = true;
@@ -261,46 +305,36 @@ static bool climb(struct dns *dns, const char *domain, const struct caa_request 
 		next = strchr(name, '.');
 		next = next != NULL && next[1] != 0 ? next + 1 : NULL;
 		dns_query(dns, name, RR_TYPE_CAA, 0, &answer);
-		if (name == domain || answer.ttl < out->ttl)
-			out->ttl = answer.ttl;
+		if (name == domain || answer.ttl < view->ttl)
+			view->ttl = answer.ttl;
 		if (answer.security != DNS_SECURE)
-			out->security = DNS_INSECURE;
+			view->security = DNS_INSECURE;
 		if (answer.status == DNS_FAILED)
-			decide_failed(name, &answer, out, text);
+			decide_failed(name, &answer, view, text);
 		else if (answer.status == DNS_FOUND && answer.n > 0)
-			decide_at(name, &answer, req, out, text);
+			decide_at(name, &answer, req, view, text);
 		else
 			decided = false;
 		dns_answer_clear(&answer);
 		if (decided)
 			return true;
 		if (next != NULL && mono_ms() > deadline) {
-			out->decision = CAA_UNKNOWN;
-			buf_printf(text, "CAA of %s: no answer within %d seconds while going up from %s; it is tried again", next,
-				CLIMB_DEADLINE_MS / 1000, domain);
+			view->decision = CAA_UNKNOWN;
+			buf_printf(text, "CAA of %s: no answer in time while going up from %s; it is tried again", next, domain);
 			return true;
 		}
 	}
 	return false;
 }
 
-void caa_check(struct dns *dns, const struct caa_request *req, struct caa_result *out)
+void caa_look(struct dns *dns, const char *domain, int64_t deadline, const struct caa_request *req, struct caa_view *view)
 {
 	struct buf text = BUF_INIT;
-	struct address address;
-	struct err err = ERR_INIT;
 
-	memset(out, 0, sizeof *out);
-	if (!address_parse(&address, req->address, &err)) {
-		out->decision = CAA_DENY;
-		snprintf(out->text, sizeof out->text, "no domain name whose CAA could be asked: %s", err.text);
-		return;
+	if (!climb(dns, domain, deadline, req, view, &text)) {
+		view->decision = CAA_ALLOW;
+		buf_printf(&text, "no CAA record at %s or above (%s), so any CA may issue for mail", domain, caa_security_text(view->security));
 	}
-	if (!climb(dns, address.domain, req, out, &text)) {
-		out->decision = CAA_ALLOW;
-		buf_printf(&text, "no CAA record at %s or above (%s), so any CA may issue for mail", address.domain,
-			security_text(out->security));
-	}
-	snprintf(out->text, sizeof out->text, "%s", buf_str(&text));
+	snprintf(view->text, sizeof view->text, "%s", buf_str(&text));
 	buf_clear(&text);
 }

@@ -1,5 +1,5 @@
 /*
- * policy/caa_value.h - private to caa: one CAA record and one issuemail value, taken apart strictly.
+ * policy/caa_value.h - private to caa: one CAA record and one issuemail value, taken apart strictly; and the look from one place.
  *
  * Both are what strangers put into DNS: bytes with a length, nothing is copied, nothing is longer than what came in.
  */
@@ -39,5 +39,10 @@ bool caa_issue_parse(const struct caa_text *value, struct caa_issue *out);
 bool caa_methods_include(const struct caa_text *list, const char *method, bool *included);
 /* Does it begin like a URI (RFC 3986 section 3.1: scheme and colon)? */
 bool caa_text_is_uri(const struct caa_text *t);
+
+/* caa.c: the look from one place, without a word on what to publish.  `view` is all zeros but for its name; `deadline` is by mono_ms, and
+ * may be passed by one query's. */
+void caa_look(struct dns *dns, const char *domain, int64_t deadline, const struct caa_request *req, struct caa_view *view);
+const char *caa_security_text(enum dns_security s);
 
 #endif

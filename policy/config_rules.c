@@ -529,6 +529,12 @@ static bool rules_dns(struct config_source *src)
 
 	if (d->servers.n > 1 && strlist_has(&d->servers, "root"))
 		return BAD("dns.servers", "\"root\" stands alone: either ask servers or start from the root");
+	if (d->perspectives.n > DNS_PERSPECTIVES_MAX)
+		return BAD("dns.perspectives", "expected at most %d, found %zu", DNS_PERSPECTIVES_MAX, d->perspectives.n);
+	for (size_t i = 1; i < d->perspectives.n; i++)
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(d->perspectives.v[i], d->perspectives.v[j]) == 0)
+				return BAD("dns.perspectives", "\"%s\" stands there twice", d->perspectives.v[i]);
 	return true;
 }
 

@@ -257,6 +257,14 @@ bool shape_dns_server(const char *text, struct buf *canonical, const char **expe
 	return is_ip(addr) && is_port(at + 1);
 }
 
+bool shape_dns_perspective(const char *text, struct buf *canonical, const char **expected)
+{
+	*expected = "\"" DNS_SYSTEM "\", \"" DNS_RECURSION "\", an IP address or \"addr@port\"";
+	if (strcmp(text, DNS_SYSTEM) == 0 || strcmp(text, DNS_RECURSION) == 0)
+		return true;
+	return strcmp(text, "root") != 0 && shape_dns_server(text, canonical, &(const char *){NULL});
+}
+
 bool shape_dns_stub(const char *text, struct buf *canonical, const char **expected)
 {
 	const char *eq = strchr(text, '=');

@@ -276,6 +276,8 @@ const struct config_key config_keys[] = {
 		.help = "\"addr\" or \"addr@port\"; empty: /etc/resolv.conf; \"root\": ask from the root"},
 	{"dns.trust-anchor-file", CONFIG_TEXT, AT(dns.trust_anchor_file), .shape = shape_path, .help = "DNSSEC anchors; default: Debian's"},
 	{"dns.stubs", CONFIG_TEXTS, AT(dns.stubs), .shape = shape_dns_stub, .help = "\"zone=addr@port\": ask this server for this zone"},
+	{"dns.perspectives", CONFIG_TEXTS, AT(dns.perspectives), .shape = shape_dns_perspective,
+		.help = "where CAA is asked: \"system\", \"recursion\", \"addr@port\"; empty: \"system\""},
 	{"dns.dnssec", CONFIG_FLAG, AT(dns.dnssec), NULL, "true", .help = "validate"},
 	{"dns.deadline-ms", CONFIG_NUMBER, AT(dns.deadline_ms), NULL, "5000", 50, 60000, .help = "of one question"},
 

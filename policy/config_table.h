@@ -88,6 +88,7 @@ bool shape_filter(const char *text, struct buf *canonical, const char **expected
 bool shape_filter_template(const char *text, struct buf *canonical, const char **expected);
 bool shape_attribute(const char *text, struct buf *canonical, const char **expected);
 bool shape_dns_server(const char *text, struct buf *canonical, const char **expected);
+bool shape_dns_perspective(const char *text, struct buf *canonical, const char **expected);
 bool shape_dns_stub(const char *text, struct buf *canonical, const char **expected);
 bool shape_decryption(const char *text, struct buf *canonical, const char **expected);
 bool shape_organization(const char *text, struct buf *canonical, const char **expected);

@@ -4,7 +4,7 @@ libpolicy_a_CFLAGS = $(AM_CFLAGS) $(CONFIG_CFLAGS) $(JANSSON_CFLAGS)
 POLICY_LIBS = libpolicy.a $(DNS_LIBS) $(STORE_LIBS) $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS)
 
 # Decisions: who may, what to ask for, what came back.
-libpolicy_a_SOURCES += policy/rules.c policy/eligibility.c policy/profile.c policy/subject.h policy/subject.c policy/caa.c policy/caa_value.c policy/caa_value.h \
+libpolicy_a_SOURCES += policy/rules.c policy/eligibility.c policy/profile.c policy/subject.h policy/subject.c policy/caa.c policy/caa_check.c policy/caa_value.c policy/caa_value.h \
 	policy/certcheck.c policy/certcheck_table.c policy/certcheck_revocation.c policy/certcheck_rows.h policy/certcheck_parts.c policy/certcheck_chain.c policy/certcheck_rows_own.c \
 	policy/certcheck_rows_frame.c policy/certcheck_rows_extensions.c policy/certcheck_rows_names.c
 

@@ -284,16 +284,34 @@ struct caa_request {
 	const char *address;
 	const struct strlist *identities;  /* the CA's issuer domains */
 	const char *account_uri;           /* NULL = unknown */
-	const char *method;                /* email-reply-00 */
+	const char *method;                /* email-reply-00; NULL = unknown */
 };
-struct caa_result {
+/* What was seen from one perspective. */
+struct caa_view {
+	const char *perspective;     /* its name, borrowed from the perspectives */
 	enum caa_decision decision;
 	char found_at[256];          /* "" when there is no CAA up to the root */
+	char owner[256];             /* where the records stand: found_at, or what it is an alias of */
 	enum dns_security security;
-	unsigned ttl;
-	char text[2048];             /* why, every record read, and on refusal the line to publish */
+	unsigned ttl;                /* seconds until what was seen may be another */
+	struct strlist records;      /* the RRset as in a zone file, "0 issuemail \"ca.example\"", in order */
+	struct strlist iodef;        /* where the domain takes reports: mailto:, https: or http: URLs.  Nothing is sent there */
+	char text[1280];             /* why, and every record read */
 };
-void caa_check(struct dns *dns, const struct caa_request *req, struct caa_result *out);
+struct caa_result {
+	enum caa_decision decision;  /* one perspective that denies is enough; one that cannot tell is too, otherwise */
+	bool differ;                 /* the perspectives did not see the same */
+	const struct caa_view *view; /* one of those that the decision is due to; NULL: the address has no domain that could be asked */
+	unsigned ttl;                /* when the decision may become another */
+	char publish[768];           /* the line that lets the CA issue, for a zone file; "" without a domain */
+	char text[sizeof(((struct err *)0)->text)]; /* why, every record read, who saw what, and unless it is allowed the line to publish */
+	struct caa_view views[DNS_PERSPECTIVES_MAX];
+	size_t n_views;
+};
+/* All perspectives at once.  `out` is cleared by caa_result_clear. */
+void caa_check(const struct dns_perspectives *from, const struct caa_request *req, struct caa_result *out);
+void caa_result_clear(struct caa_result *r);
+const char *caa_decision_name(enum caa_decision d); /* "allow", "deny", "unknown" */
 /* The decision on one RRset alone: `records` are RDATA in wire form.  For caa_check and its tests. */
 enum caa_decision caa_decide(const struct dns_rdata *records, size_t n, const struct caa_request *req, struct buf *why);
 

@@ -205,6 +205,23 @@ class Exchange(Case):
         first = self.client_of_ours().good("prepare")["account"]
         self.assertEqual(self.client_of_ours(**{"accept-terms": "true"}).good("prepare")["account"], first)
 
+    def test_authorizations_show_the_method(self):
+        client = self.client_of_ours()
+        other = "o" + self.address
+        for method in ("dns-01", ""):
+            self.switch(authz_valid=[self.address], authz_method=method)
+            client.good("open", self.address, other)
+            self.assertEqual(client.good("methods", other, self.address.upper(), "nobody@example.net")["methods"],
+                             ["email-reply-00", method, ""])
+        self.switch(authz_valid=True, authz_method="dns-01")
+        client.good("open", self.address)
+        client.good("look")
+        mark = self.admin.post("/mark")["n"]
+        self.assertEqual(client.good("methods", self.address)["methods"], ["dns-01"])
+        client.good("finalize", self.csr_file()[1])
+        sent = [r["endpoint"] for r in self.requests(since=mark)]
+        self.assertEqual(sent, ["authz", "finalize"], "what was seen before still counts")
+
     def test_valid_authorization_needs_no_mail(self):
         self.switch(authz_valid=True)
         client = self.client_of_ours()

@@ -12,11 +12,11 @@ top=$PWD
 
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
-all_groups='structure unit ca e2e acme sanitizers'
+all_groups='structure unit ca e2e acme policy sanitizers'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
 # unit tests with threads, which are all that is run with the thread sanitizer otherwise.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput'
-threaded_tests='test_store_parallel test_directory test_dns test_http test_acme test_exec test_sign test_mime test_inbound test_smime test_jws test_config'
+threaded_tests='test_store_parallel test_directory test_dns test_http test_acme test_exec test_sign test_mime test_inbound test_smime test_jws test_config test_caa'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
 long=0 groups='' passed=0 failed=0 skipped=0
@@ -34,6 +34,7 @@ list() {
 		e2e         Postfix, OpenDKIM, slapd, DNS, the CA and the product together (tests/e2e/run.py); root
 		acme        the same with CAs of every behaviour, faults of every kind, Pebble, the exec driver, hundreds of orders; root
 		            --long: every combination
+		policy      the same for what is asked before and judged after: CAA against name servers of every kind; root
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -181,6 +182,10 @@ group_acme() (
 	say "$passed $failed $skipped"
 )
 
+group_policy() {
+	modules_of policy
+}
+
 # sanitized NAME SANITIZERS make-argument...
 sanitized() {
 	name=$1 kind=$2
@@ -260,15 +265,15 @@ for argument; do
 	--list) list ;;
 	--force) ENROLL_FORCE=1 ;;
 	--help | -h) usage 0 ;;
-	structure | unit | ca | e2e | acme | sanitizers) groups="$groups $argument" ;;
+	structure | unit | ca | e2e | acme | policy | sanitizers) groups="$groups $argument" ;;
 	*) complain "tests/run.sh: no group or option '$argument'"; usage 2 >&2 ;;
 	esac
 done
 : "${groups:=$all_groups}"
 
 sections=''
-case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' sanitizers '*) sections='build' ;; esac
-case " $groups " in *' ca '* | *' e2e '* | *' acme '*) sections="$sections test" ;; esac
+case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sanitizers '*) sections='build' ;; esac
+case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '*) sections="$sections test" ;; esac
 case "$long $groups " in 1*' sanitizers '*) sections="$sections test long" ;; esac
 if [ -n "$sections" ] && ! install_packages $sections; then
 	# Somebody else than root may have enough for what can run: the build and the groups say what is missing.

@@ -145,6 +145,8 @@ SWITCHES = (
     ("max_identifiers", 10, number(1), "identifiers allowed in one order"),
     ("reject_identifiers", [], addresses, "newOrder refuses these with rejectedIdentifier and subproblems"),
     ("authz_valid", False, flag_or_addresses, "authorizations are valid from the start, no mail needed"),
+    ("authz_method", "email-reply-00", text,
+     "type of the challenge shown by authorizations that are valid from the start; empty: none is shown"),
     ("authz_reuse", False, boolean, "a valid authorization of the account is put into its later orders"),
     ("authz_lifetime", 86400, number(1), "seconds a pending authorization and its tokens live"),
     ("order_lifetime", 604800, number(1), "seconds an unfinished order lives"),

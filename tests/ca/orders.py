@@ -122,6 +122,7 @@ class Orders:
             result.status = result.challenge_status = "valid"
             result.validated = now
             result.expires = now + VALID_AUTHORIZATION_LIFETIME
+            result.method = self.behaviour["authz_method"]
         self.store.authorizations[result.id] = result
         return result
 
@@ -212,7 +213,7 @@ class Orders:
             self.journal.event("authz_deactivated", authz=authorization.id)
 
     def authorization_response(self, authorization):
-        challenges = [self.challenge_object(authorization)]
+        challenges = [self.challenge_object(authorization)] if authorization.method else []
         if self.behaviour["extra_challenge"]:
             challenges.insert(0, {"type": "carrier-pigeon-01", "status": "pending",
                                   "url": self.challenge_url(authorization) + "/other",
@@ -227,9 +228,10 @@ class Orders:
         return self.acme.url(f"/acme/challenge/{authorization.id}")
 
     def challenge_object(self, authorization):
-        body = {"type": "email-reply-00", "url": self.challenge_url(authorization),
-                "status": authorization.challenge_status, "token": authorization.token_part2,
-                "from": self.behaviour["challenge_from"] or authorization.sender}
+        body = {"type": authorization.method, "url": self.challenge_url(authorization),
+                "status": authorization.challenge_status, "token": authorization.token_part2}
+        if authorization.method == "email-reply-00":
+            body["from"] = self.behaviour["challenge_from"] or authorization.sender
         if authorization.validated:
             body["validated"] = rfc3339(authorization.validated)
         if authorization.challenge_error:

@@ -310,6 +310,13 @@ class Misbehaviour(Case):
         self.assertEqual(self.client.fetch(order["authorizations"][0])["status"], "valid")
         self.assertEqual(self.client.order("user@example.net")[1]["status"], "pending")
 
+    def test_authorizations_valid_by_another_method(self):
+        for method in ("dns-01", ""):
+            self.switch(authz_valid=True, authz_method=method)
+            order = self.client.order(self.address)[1]
+            challenges = self.client.fetch(order["authorizations"][0])["challenges"]
+            self.assertEqual([(c["type"], c["status"]) for c in challenges], [(method, "valid")] if method else [])
+
 
 class Load(Case):
     def test_many_orders_at_once(self):

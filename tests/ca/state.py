@@ -64,6 +64,7 @@ class Authorization:
     reply_reasons: list = field(default_factory=list)
     mails: list = field(default_factory=list)
     orders: list = field(default_factory=list)
+    method: str = "email-reply-00"
 
     @property
     def address(self):

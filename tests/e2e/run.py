@@ -3,7 +3,7 @@
 
     run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--group G | module ...]
 
-Group acme is the modules test_acme_*, group e2e all others; without either: all.
+Group acme is the modules test_acme_*, policy is test_policy_*, group e2e all others; without one: all.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage.
 ENROLL_TEST_KEEP=folder keeps what failing modules left behind.
@@ -26,6 +26,7 @@ sys.dont_write_bytecode = True
 import namespace  # noqa: E402
 
 FINAL = '##'
+OWN_GROUPS = ('acme', 'policy')
 
 
 class Lines(unittest.TestResult):
@@ -115,7 +116,7 @@ class Lines(unittest.TestResult):
 def modules(group=None):
     names = sorted(n[:-3] for n in os.listdir(HERE)
                    if n.startswith('test_') and n.endswith('.py'))
-    return [n for n in names if group is None or n.startswith('test_acme_') == (group == 'acme')]
+    return [n for n in names if group in (None, next((g for g in OWN_GROUPS if n.startswith('test_%s_' % g)), 'e2e'))]
 
 
 def load(name, patterns):
@@ -207,7 +208,7 @@ def main():
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--repeat', type=int, default=1)
     parser.add_argument('--jobs', type=int, default=1)
-    parser.add_argument('--group', choices=['e2e', 'acme'])
+    parser.add_argument('--group', choices=['e2e', *OWN_GROUPS])
     parser.add_argument('--inside', help=argparse.SUPPRESS)
     parser.add_argument('modules', nargs='*')
     args = parser.parse_args()

@@ -284,6 +284,21 @@ static bool account(struct ca *ca, json_t *out, struct err *err)
 	return ok;
 }
 
+static bool methods(struct ca *ca, char *words, struct ca_order *o, json_t *out, struct err *err)
+{
+	struct strlist addresses = {0}, found = {0};
+	bool ok;
+
+	for (char *w = strtok(words, " "); w; w = strtok(NULL, " "))
+		strlist_add(&addresses, w);
+	ok = ca_methods(ca, o, &addresses, &found, err);
+	if (ok)
+		json_object_set_new(out, "methods", list(&found));
+	strlist_clear(&addresses);
+	strlist_clear(&found);
+	return ok;
+}
+
 static bool finalize(struct ca *ca, const char *file, struct ca_order *o, struct err *err)
 {
 	struct buf csr = BUF_INIT;
@@ -320,6 +335,8 @@ static bool run(struct ca **ca, const char *command, char *rest, struct ca_order
 		ok = ca_account_deactivate(*ca, err);
 	} else if (strcmp(command, "look") == 0) {
 		ok = ca_look(*ca, o, err);
+	} else if (strcmp(command, "methods") == 0) {
+		ok = methods(*ca, rest, o, out, err);
 	} else if (strcmp(command, "answer") == 0) {
 		ok = ca_answer(*ca, o, rest, &text, err);
 		set(out, "response", buf_str(&text));

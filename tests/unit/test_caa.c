@@ -2,12 +2,14 @@
  * tests/unit/test_caa.c - CAA decisions over a made-up DNS.
  *
  * dns_query is replaced by a table of records written as "name flags tag "value" | ...", so that no network is needed; what the
- * resolver itself does (CNAME, DNSSEC) is its own test's business.
+ * resolver itself does (CNAME, DNSSEC) is its own test's business.  A struct dns is such a table in disguise: one for each perspective.
  */
 #include "config.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #include <check.h>
 
@@ -24,8 +26,13 @@ static struct zone {
 	bool bogus;	     /* ... because its signatures are broken */
 	enum dns_security security;
 	unsigned negative_ttl, positive_ttl;
+	const char *canonical;
+	unsigned slow_ms; /* so long it thinks about each question */
 	char asked[1024]; /* names in the order they were asked for, blank separated */
-} zone;
+} zones[3];
+static size_t perspectives = 1;
+static struct caa_result r; /* of the last check */
+static const char *const names[] = {"system", "recursion", "192.0.2.53"};
 
 struct rrset {
 	struct dns_rdata rdata[16];
@@ -61,25 +68,28 @@ static void take_record(const char **p, const char *name, struct rrset *set)
 
 void dns_query(struct dns *dns, const char *name, int type, unsigned deadline_ms, struct dns_answer *out)
 {
-	const char *p = zone.records != NULL ? zone.records : "";
+	struct zone *z = (struct zone *)(void *)dns;
+	const char *p = z->records != NULL ? z->records : "";
 	struct rrset *set = calloc(1, sizeof *set);
 
 	ck_assert_int_eq(type, 257);
 	ck_assert_ptr_nonnull(set);
-	snprintf(zone.asked + strlen(zone.asked), sizeof zone.asked - strlen(zone.asked), "%s%s", zone.asked[0] ? " " : "", name);
+	usleep(z->slow_ms * 1000);
+	snprintf(z->asked + strlen(z->asked), sizeof z->asked - strlen(z->asked), "%s%s", z->asked[0] ? " " : "", name);
 	memset(out, 0, sizeof *out);
 	out->impl = set;
-	out->security = zone.security;
-	if (zone.failing != NULL && strcmp(zone.failing, name) == 0) {
+	out->security = z->security;
+	out->canonical = z->canonical;
+	if (z->failing != NULL && strcmp(z->failing, name) == 0) {
 		out->status = DNS_FAILED;
-		out->security = zone.bogus ? DNS_BOGUS : DNS_INSECURE;
-		snprintf(out->why, sizeof out->why, "%s", zone.bogus ? "signature expired" : "timed out after 5000 ms");
+		out->security = z->bogus ? DNS_BOGUS : DNS_INSECURE;
+		snprintf(out->why, sizeof out->why, "%s", z->bogus ? "signature expired" : "timed out after 5000 ms");
 		return;
 	}
 	while (*p != 0)
 		take_record(&p, name, set);
 	out->status = set->n > 0 ? DNS_FOUND : DNS_NXDOMAIN;
-	out->ttl = set->n > 0 ? zone.positive_ttl : zone.negative_ttl;
+	out->ttl = set->n > 0 ? z->positive_ttl : z->negative_ttl;
 	out->rdata = set->rdata;
 	out->n = set->n;
 }
@@ -91,23 +101,34 @@ void dns_answer_clear(struct dns_answer *answer)
 }
 
 static void check(
-	const char *address, const char *records, const char *identities, const char *account, const char *method, struct caa_result *out)
+	const char *address, const char *records, const char *identities, const char *account, const char *method)
 {
 	struct strlist ids = {0};
 	struct caa_request req = {.address = address, .identities = &ids, .account_uri = account, .method = method};
+	struct dns_perspectives from = {.n = perspectives};
 	char copy[256], *save = NULL;
 
 	snprintf(copy, sizeof copy, "%s", identities);
 	for (char *id = strtok_r(copy, ",", &save); id != NULL; id = strtok_r(NULL, ",", &save))
 		ck_assert(strlist_add(&ids, id));
-	zone.records = records;
-	caa_check(NULL, &req, out);
+	for (size_t i = 0; i < perspectives; i++)
+		from.v[i] = (struct dns_perspective){names[i], (struct dns *)(void *)&zones[i]};
+	zones[0].records = records;
+	caa_result_clear(&r);
+	caa_check(&from, &req, &r);
 	strlist_clear(&ids);
+}
+
+static void teardown(void)
+{
+	caa_result_clear(&r);
 }
 
 static void setup(void)
 {
-	zone = (struct zone){.security = DNS_SECURE, .negative_ttl = 3600, .positive_ttl = 3600};
+	for (int i = 0; i < COUNT(zones); i++)
+		zones[i] = (struct zone){.security = DNS_SECURE, .negative_ttl = 3600, .positive_ttl = 3600};
+	perspectives = 1;
 }
 
 /* ---- decisions --------------------------------------------------------------------------------------------------- */
@@ -191,9 +212,8 @@ static const struct vector {
 START_TEST(decides)
 {
 	const struct vector *v = &vectors[_i];
-	struct caa_result r;
 
-	check(v->address, v->records, v->identities, ACCOUNT, "email-reply-00", &r);
+	check(v->address, v->records, v->identities, ACCOUNT, "email-reply-00");
 	ck_assert_msg(r.decision == v->decision, "%s: %d instead of %d: %s", v->name, r.decision, v->decision, r.text);
 	ck_assert_msg(r.text[0] != 0, "%s: no text", v->name);
 }
@@ -201,64 +221,59 @@ END_TEST
 
 START_TEST(climbs_by_the_original_name_and_stops_at_the_first_record_set)
 {
-	struct caa_result r;
 
 	check("a@Mail.Dept.Example.org", "example.org 0 issuemail \"ca.example\" | org 0 issuemail \";\"", "ca.example", ACCOUNT,
-		"email-reply-00", &r);
-	ck_assert_str_eq(zone.asked, "mail.dept.example.org dept.example.org example.org");
-	ck_assert_str_eq(r.found_at, "example.org");
-	zone.asked[0] = 0;
-	check("a@example.org", "", "ca.example", ACCOUNT, "email-reply-00", &r);
-	ck_assert_str_eq(zone.asked, "example.org org");
-	ck_assert_str_eq(r.found_at, "");
+		"email-reply-00");
+	ck_assert_str_eq(zones[0].asked, "mail.dept.example.org dept.example.org example.org");
+	ck_assert_str_eq(r.view->found_at, "example.org");
+	zones[0].asked[0] = 0;
+	check("a@example.org", "", "ca.example", ACCOUNT, "email-reply-00");
+	ck_assert_str_eq(zones[0].asked, "example.org org");
+	ck_assert_str_eq(r.view->found_at, "");
 }
 END_TEST
 
 START_TEST(a_silent_server_is_neither_yes_nor_no)
 {
-	struct caa_result r;
 
-	zone.failing = "example.org";
-	check("a@mail.example.org", "org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	zones[0].failing = "example.org";
+	check("a@mail.example.org", "org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00");
 	ck_assert_int_eq(r.decision, CAA_UNKNOWN);
 	ck_assert_ptr_nonnull(strstr(r.text, "timed out"));
-	ck_assert_str_eq(zone.asked, "mail.example.org example.org");
+	ck_assert_str_eq(zones[0].asked, "mail.example.org example.org");
 }
 END_TEST
 
 START_TEST(broken_signatures_are_a_refusal_and_not_no_record)
 {
-	struct caa_result r;
 
-	zone.failing = "example.org";
-	zone.bogus = true;
-	check("a@example.org", "org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	zones[0].failing = "example.org";
+	zones[0].bogus = true;
+	check("a@example.org", "org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00");
 	ck_assert_int_eq(r.decision, CAA_DENY);
-	ck_assert_int_eq(r.security, DNS_BOGUS);
+	ck_assert_int_eq(r.view->security, DNS_BOGUS);
 	ck_assert_ptr_nonnull(strstr(r.text, "signature"));
 }
 END_TEST
 
 START_TEST(an_answer_is_kept_no_longer_than_the_shortest_ttl_on_the_way)
 {
-	struct caa_result r;
 
-	zone.negative_ttl = 60;
-	check("a@mail.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	zones[0].negative_ttl = 60;
+	check("a@mail.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00");
 	ck_assert_uint_eq(r.ttl, 60);
-	zone.positive_ttl = 5;
-	check("a@mail.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00", &r);
+	zones[0].positive_ttl = 5;
+	check("a@mail.example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", ACCOUNT, "email-reply-00");
 	ck_assert_uint_eq(r.ttl, 5);
 }
 END_TEST
 
 START_TEST(a_refusal_shows_every_record_and_the_line_to_publish)
 {
-	struct caa_result r;
 
 	check("a@mail.example.org",
 		"example.org 0 issuemail \"other.example\" | example.org 0 issue \"tls.example\" | example.org 0 iodef \"mailto:x@y\"",
-		"ca.example", ACCOUNT, "email-reply-00", &r);
+		"ca.example", ACCOUNT, "email-reply-00");
 	ck_assert_ptr_nonnull(strstr(r.text, "0 issuemail \"other.example\""));
 	ck_assert_ptr_nonnull(strstr(r.text, "0 issue \"tls.example\""));
 	ck_assert_ptr_nonnull(strstr(r.text, "0 iodef \"mailto:x@y\""));
@@ -269,14 +284,174 @@ END_TEST
 
 START_TEST(an_account_or_method_that_is_not_known_yet_gives_no_answer)
 {
-	struct caa_result r;
 
-	check("a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "\"", "ca.example", NULL, "email-reply-00", &r);
+	check("a@example.org", "example.org 0 issuemail \"ca.example; accounturi=" ACCOUNT "\"", "ca.example", NULL, "email-reply-00");
 	ck_assert_int_eq(r.decision, CAA_UNKNOWN);
-	check("a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-00\"", "ca.example", ACCOUNT, NULL, &r);
+	check("a@example.org", "example.org 0 issuemail \"ca.example; validationmethods=email-reply-00\"", "ca.example", ACCOUNT, NULL);
 	ck_assert_int_eq(r.decision, CAA_UNKNOWN);
-	check("a@example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", NULL, NULL, &r);
+	check("a@example.org", "example.org 0 issuemail \"ca.example\"", "ca.example", NULL, NULL);
 	ck_assert_int_eq(r.decision, CAA_ALLOW);
+}
+END_TEST
+
+/* ---- perspectives ------------------------------------------------------------------------------------------------ */
+
+#define FORBIDS "example.org 0 issuemail \"other.example\""
+#define ALLOWS "example.org 0 issuemail \"ca.example\""
+
+static void see(const char *first, const char *second, const char *third)
+{
+	perspectives = third != NULL ? 3 : 2;
+	zones[1].records = second;
+	zones[2].records = third;
+	check("a@example.org", first, "ca.example", ACCOUNT, "email-reply-00");
+}
+
+static const struct {
+	const char *name, *seen[3];
+	enum caa_decision decision;
+	bool differ;
+} views[] = {
+	{"all allow", {ALLOWS, ALLOWS, ALLOWS}, CAA_ALLOW, false},
+	{"all forbid", {FORBIDS, FORBIDS, FORBIDS}, CAA_DENY, false},
+	{"one forbids", {ALLOWS, FORBIDS, ALLOWS}, CAA_DENY, true},
+	{"the last one forbids", {ALLOWS, "", FORBIDS}, CAA_DENY, true},
+	{"all allow for different reasons", {ALLOWS, "", ALLOWS}, CAA_ALLOW, true},
+	{"the order of records is no difference", {FORBIDS " | " ALLOWS, ALLOWS " | " FORBIDS, NULL}, CAA_ALLOW, false},
+};
+
+START_TEST(every_perspective_has_to_allow)
+{
+	see(views[_i].seen[0], views[_i].seen[1], views[_i].seen[2]);
+	ck_assert_msg(r.decision == views[_i].decision && r.differ == views[_i].differ, "%s: %d: %s", views[_i].name, r.decision, r.text);
+	ck_assert_uint_eq(r.n_views, perspectives);
+}
+END_TEST
+
+START_TEST(a_difference_is_told_by_name_and_what_each_saw)
+{
+	const char *refused, *allowed;
+
+	see(ALLOWS, FORBIDS, ALLOWS);
+	refused = strstr(r.text, "Seen from recursion: CAA of example.org (DNSSEC secure): no issuemail record authorizes ca.example");
+	allowed = strstr(r.text, "Seen from system, 192.0.2.53: CAA of example.org (DNSSEC secure): an issuemail record authorizes ca.example");
+	ck_assert_msg(refused != NULL && allowed != NULL && refused < allowed, "%s", r.text);
+	ck_assert_ptr_nonnull(strstr(refused, "0 issuemail \"other.example\""));
+	ck_assert_ptr_nonnull(strstr(r.text, "To allow it, publish: example.org. IN CAA 0 issuemail"));
+	ck_assert_str_eq(r.view->perspective, "recursion");
+	see(FORBIDS, FORBIDS, NULL);
+	ck_assert_ptr_nonnull(strstr(r.text, "Seen alike from system, recursion"));
+}
+END_TEST
+
+START_TEST(the_words_do_not_depend_on_the_order_of_records)
+{
+	static const char iodef[] = "example.org 0 iodef \"mailto:a@b\"";
+	char one[300], other[300], first[sizeof r.text];
+
+	snprintf(one, sizeof one, "%s | %s", FORBIDS, iodef);
+	snprintf(other, sizeof other, "%s | %s", iodef, FORBIDS);
+	check("a@example.org", one, "ca.example", ACCOUNT, "email-reply-00");
+	memcpy(first, r.text, sizeof first);
+	check("a@example.org", other, "ca.example", ACCOUNT, "email-reply-00");
+	ck_assert_str_eq(r.text, first);
+}
+END_TEST
+
+START_TEST(a_perspective_without_an_answer_is_neither_yes_nor_no)
+{
+	zones[1].failing = "example.org";
+	see(ALLOWS, "", ALLOWS);
+	ck_assert_int_eq(r.decision, CAA_UNKNOWN);
+	ck_assert_msg(strstr(r.text, "Seen from recursion: CAA of example.org could not be looked up: timed out") != NULL, "%s", r.text);
+	see(FORBIDS, "", ALLOWS);
+	ck_assert_msg(r.decision == CAA_DENY, "what one forbids is forbidden, whatever another does not say: %s", r.text);
+	zones[0].failing = "example.org";
+	zones[2].failing = "org";
+	see("", "", "");
+	ck_assert_msg(r.decision == CAA_UNKNOWN && !r.differ && r.ttl == 0, "%s", r.text);
+	ck_assert_msg(strncmp(r.text, "No DNS perspective had an answer\nSeen from system, recursion: CAA of example.org could", 80) == 0, "%s", r.text);
+	zones[0].failing = zones[2].failing = NULL;
+	zones[1].bogus = true;
+	see(ALLOWS, "", ALLOWS);
+	ck_assert_msg(r.decision == CAA_DENY, "broken signatures as seen from one place: %s", r.text);
+}
+END_TEST
+
+START_TEST(perspectives_are_asked_at_the_same_time)
+{
+	int64_t began = mono_ms();
+
+	for (int i = 0; i < 3; i++)
+		zones[i].slow_ms = 2000;
+	see("com 0 issue \"x\"", "", "");
+	ck_assert_int_eq(r.decision, CAA_ALLOW);
+	/* Two labels: four seconds if at once, twelve if one after the other. */
+	ck_assert_int_lt(mono_ms() - began, 11000);
+	for (int i = 0; i < 3; i++)
+		ck_assert_str_eq(zones[i].asked, "example.org org");
+}
+END_TEST
+
+START_TEST(the_shortest_ttl_of_those_who_forbid_counts)
+{
+	zones[0].positive_ttl = 5;
+	zones[1].positive_ttl = 60;
+	zones[2].positive_ttl = 90;
+	see(ALLOWS, FORBIDS, FORBIDS);
+	ck_assert_uint_eq(r.ttl, 60);
+}
+END_TEST
+
+START_TEST(long_stories_fit_and_the_line_to_publish_is_whole)
+{
+	char longest[3][2048] = {"", "", ""};
+	size_t len;
+
+	for (int i = 0; i < 3; i++)
+		for (int n = 0; n < 12; n++) {
+			len = strlen(longest[i]);
+			snprintf(longest[i] + len, sizeof longest[i] - len, "%sexample.org 0 issuemail \"other%d-%d.%0120d.example\"", n ? " | " : "", i, n, 0);
+		}
+	see(longest[0], longest[1], longest[2]);
+	ck_assert_int_eq(r.decision, CAA_DENY);
+	len = strlen(r.text);
+	ck_assert_uint_lt(len, sizeof r.text);
+	ck_assert_uint_gt(len, sizeof r.text - 200);
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_ptr_nonnull(strstr(r.text, names[i]));
+	ck_assert_str_eq(r.text + len - strlen(r.publish), r.publish);
+}
+END_TEST
+
+/* ---- where to publish -------------------------------------------------------------------------------------------- */
+
+START_TEST(the_line_stands_where_a_record_may_stand)
+{
+	check("a@mail.dept.example.org", FORBIDS, "ca.example", ACCOUNT, "email-reply-00");
+	ck_assert_msg(strncmp(r.publish, "example.org. IN CAA", 19) == 0, "the records there are joined by one: %s", r.publish);
+	check("a@mail.dept.example.org", "org 0 issuemail \";\"", "ca.example", ACCOUNT, "email-reply-00");
+	ck_assert_msg(strncmp(r.publish, "example.org. IN CAA", 19) == 0, "a top-level domain is not ours: %s", r.publish);
+	check("a@mail.example.org", "", "ca.example", NULL, "email-reply-00");
+	ck_assert_str_eq(r.publish, "mail.example.org. IN CAA 0 issuemail \"ca.example; validationmethods=email-reply-00\"");
+	zones[0].canonical = "target.example.net.";
+	check("a@example.org", FORBIDS, "ca.example", NULL, NULL);
+	ck_assert_str_eq(r.publish, "target.example.net. IN CAA 0 issuemail \"ca.example\"");
+	ck_assert_msg(strstr(r.text, "an alias of target.example.net;") != NULL, "%s", r.text);
+	ck_assert_str_eq(r.view->found_at, "example.org");
+	ck_assert_str_eq(r.view->owner, "target.example.net");
+}
+END_TEST
+
+START_TEST(iodef_is_shown)
+{
+	check("a@example.org",
+		FORBIDS " | example.org 0 iodef \"mailto:sec@example.org\" | example.org 0 IODEF \"https://example.org/caa\" | example.org 0 iodef \"javascript:x\"",
+		"ca.example", ACCOUNT, "email-reply-00");
+	ck_assert_msg(strstr(r.text, "https://example.org/caa, mailto:sec@example.org\n") != NULL, "%s", r.text);
+	ck_assert_msg(strstr(r.text, "0 iodef \"javascript:x\": no mailto: or https: URL") != NULL, "%s", r.text);
+	ck_assert_uint_eq(r.view->iodef.n, 2);
+	ck_assert_uint_eq(r.view->records.n, 4);
 }
 END_TEST
 
@@ -369,7 +544,6 @@ START_TEST(shared_vectors)
 	}
 	while (getline(&line, &size, f) > 0) {
 		char *p = line, *field[7];
-		struct caa_result r;
 
 		if (line[0] == '#')
 			continue;
@@ -377,7 +551,7 @@ START_TEST(shared_vectors)
 			field[i] = strsep(&p, "\t\n");
 		if (field[6] == NULL)
 			continue;
-		check(field[1], field[2], field[3], field[4], field[5], &r);
+		check(field[1], field[2], field[3], field[4], field[5]);
 		ck_assert_msg((r.decision == CAA_ALLOW) == (strcmp(field[6], "allow") == 0) && r.decision != CAA_UNKNOWN, "%s: %s",
 			field[0], r.text);
 		rows++;
@@ -392,10 +566,10 @@ int main(void)
 {
 	Suite *s = suite_create("caa");
 	TCase *t = tcase_create("caa");
-	SRunner *r;
+	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(t, setup, NULL);
+	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, decides, 0, COUNT(vectors));
 	tcase_add_loop_test(t, hostile_records, 0, COUNT(raw));
 	tcase_add_test(t, climbs_by_the_original_name_and_stops_at_the_first_record_set);
@@ -405,11 +579,21 @@ int main(void)
 	tcase_add_test(t, a_refusal_shows_every_record_and_the_line_to_publish);
 	tcase_add_test(t, an_account_or_method_that_is_not_known_yet_gives_no_answer);
 	tcase_add_test(t, a_thousand_records_are_shown_in_part_and_judged_in_full);
+	tcase_add_loop_test(t, every_perspective_has_to_allow, 0, COUNT(views));
+	tcase_add_test(t, a_difference_is_told_by_name_and_what_each_saw);
+	tcase_add_test(t, the_words_do_not_depend_on_the_order_of_records);
+	tcase_add_test(t, a_perspective_without_an_answer_is_neither_yes_nor_no);
+	tcase_add_test(t, perspectives_are_asked_at_the_same_time);
+	tcase_add_test(t, the_shortest_ttl_of_those_who_forbid_counts);
+	tcase_add_test(t, long_stories_fit_and_the_line_to_publish_is_whole);
+	tcase_add_test(t, the_line_stands_where_a_record_may_stand);
+	tcase_add_test(t, iodef_is_shown);
 	tcase_add_test(t, shared_vectors);
+	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -2,7 +2,8 @@
  * tests/unit/test_dns.c - dns/: what comes back, and when, from a server that answers, lies, refuses or says nothing.
  *
  * The server is a thread with one UDP socket on a loopback port.  It knows what to do from the first label of the question.  The
- * zone signed.example has one Ed25519 key, made anew for each test, which is also the trust anchor.
+ * zone signed.example has one Ed25519 key, made anew for each test, which is also the trust anchor.  This file is over 800 lines because every
+ * case needs that server.
  */
 #include "config.h"
 
@@ -30,6 +31,7 @@
 #define TYPE_DNSKEY 48
 #define ED25519 15
 #define TTL 300
+#define SHORT_TTL 4
 #define OUTAGE_MS 20000 /* long enough for libunbound to ask a silent server hardly any more */
 #define SILENT_FREE_MS 2000 /* what dns_free may take, whatever is under way */
 
@@ -41,6 +43,7 @@ static unsigned server_port;
 static pthread_t server_thread;
 static atomic_int questions;
 static atomic_bool mute; /* the server says nothing at all */
+static atomic_bool changed; /* what "short", "gone" and "mended" are has become another */
 static EVP_PKEY *zone_key;
 static unsigned char dnskey[36]; /* RDATA */
 static char anchor_path[64];
@@ -59,14 +62,19 @@ static void put32(struct buf *b, unsigned long v)
 	put16(b, (unsigned)v & 0xffff);
 }
 
-static void put_rr(struct buf *b, const void *owner, size_t owner_len, unsigned type, const void *rdata, size_t len)
+static void put_rr_for(unsigned ttl, struct buf *b, const void *owner, size_t owner_len, unsigned type, const void *rdata, size_t len)
 {
 	buf_append(b, owner, owner_len);
 	put16(b, type);
 	put16(b, 1);
-	put32(b, TTL);
+	put32(b, ttl);
 	put16(b, (unsigned)len);
 	buf_append(b, rdata, len);
+}
+
+static void put_rr(struct buf *b, const void *owner, size_t owner_len, unsigned type, const void *rdata, size_t len)
+{
+	put_rr_for(TTL, b, owner, owner_len, type, rdata, len);
 }
 
 static unsigned key_tag(void)
@@ -175,6 +183,19 @@ static unsigned put_answer(struct buf *b, const struct question *q)
 		put_rrsig(b, q->name, q->name_len, TYPE_TXT, hello, 6, starts(q, "spoiled."));
 		return 2;
 	}
+	if (starts(q, "mended.")) {
+		put_rr(b, q->name, q->name_len, TYPE_TXT, hello, 6);
+		put_rrsig(b, q->name, q->name_len, TYPE_TXT, hello, 6, !atomic_load(&changed));
+		return 2;
+	}
+	if (starts(q, "short")) {
+		put_rr_for(SHORT_TTL, b, q->name, q->name_len, TYPE_TXT, atomic_load(&changed) ? world : hello, 6);
+		return 1;
+	}
+	if (starts(q, "gone") && atomic_load(&changed)) {
+		put_rr(b, q->name, q->name_len, TYPE_TXT, hello, 6);
+		return 1;
+	}
 	if (starts(q, "data") || starts(q, "slow") || starts(q, "bare")) {
 		put_rr(b, q->name, q->name_len, TYPE_TXT, hello, 6);
 		return 1;
@@ -182,11 +203,28 @@ static unsigned put_answer(struct buf *b, const struct question *q)
 	return 0;
 }
 
+/* RFC 2308 section 5: a negative answer lives as long as the last number of the SOA says. */
+static unsigned put_authority(struct buf *b, const struct question *q)
+{
+	static const unsigned char zone[] = "\x07" "example";
+	struct buf soa = BUF_INIT;
+
+	if (!starts(q, "gone") || atomic_load(&changed))
+		return 0;
+	buf_append(&soa, "\0\0", 2); /* both names are the root */
+	for (int i = 0; i < 4; i++)
+		put32(&soa, 3600);
+	put32(&soa, SHORT_TTL);
+	put_rr(b, zone, sizeof(zone), TYPE_SOA, soa.data, soa.len);
+	buf_clear(&soa);
+	return 1;
+}
+
 static void answer(int fd, const struct question *q, const struct sockaddr_in *from)
 {
 	static const unsigned char opt[] = {0, 0, TYPE_OPT, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0};
 	struct buf answers = BUF_INIT, packet = BUF_INIT;
-	unsigned n = put_answer(&answers, q);
+	unsigned n = put_answer(&answers, q), authorities = put_authority(&answers, q);
 	unsigned rcode = starts(q, "nx") ? 3 : starts(q, "servfail") ? 2 : starts(q, "refused") ? 5 : 0;
 
 	if (starts(q, "slow"))
@@ -195,7 +233,7 @@ static void answer(int fd, const struct question *q, const struct sockaddr_in *f
 	put16(&packet, 0x8580 | rcode);
 	put16(&packet, 1);
 	put16(&packet, n);
-	put16(&packet, 0);
+	put16(&packet, authorities);
 	put16(&packet, 1);
 	buf_append(&packet, q->name, q->question_len);
 	buf_append(&packet, answers.data, answers.len);
@@ -325,6 +363,7 @@ START_TEST(answer_table)
 	ck_assert_msg(a.security == cases[_i].security, "%s: security %d", cases[_i].sentence, (int)a.security);
 	ck_assert_msg(a.n == cases[_i].n, "%s: %zu records", cases[_i].sentence, a.n);
 	ck_assert_msg(strstr(a.why, cases[_i].why) != NULL, "%s: %s", cases[_i].sentence, a.why);
+	ck_assert_msg(a.status != DNS_FAILED || a.ttl == 0, "%s: ttl %u", cases[_i].sentence, a.ttl);
 	ck_assert_msg((a.status == DNS_FAILED) == (a.why[0] != '\0'), "%s: says why", cases[_i].sentence);
 	for (size_t i = 0; i < a.n; i++)
 		ck_assert_msg(a.rdata[i].len == 6 && (memcmp(a.rdata[i].data, "\x05hello", 6) == 0 ||
@@ -350,6 +389,155 @@ START_TEST(an_answer_is_remembered)
 	ck_assert_int_eq(a.status, DNS_FOUND);
 	ck_assert_int_eq(atomic_load(&questions), before);
 	dns_answer_clear(&a);
+	dns_free(dns);
+}
+END_TEST
+
+static unsigned ask(struct dns *dns, const char *name, struct dns_answer *a)
+{
+	int before = atomic_load(&questions);
+
+	dns_query(dns, name, TYPE_TXT, 10000, a);
+	return (unsigned)(atomic_load(&questions) - before);
+}
+
+/* What it was before is kept for SHORT_TTL seconds, and then is what it has become. */
+static void outlives_its_ttl(const char *name, enum dns_status first, const char *then)
+{
+	struct dns *dns = resolver(false);
+	struct dns_answer a;
+	int64_t asked;
+
+	ck_assert_uint_gt(ask(dns, name, &a), 0);
+	asked = mono_ms();
+	ck_assert_int_eq(a.status, first);
+	ck_assert_msg(a.ttl >= SHORT_TTL - 1 && a.ttl <= SHORT_TTL, "ttl %u", a.ttl);
+	dns_answer_clear(&a);
+	atomic_store(&changed, true);
+	while (mono_ms() < asked + 1500) {
+		unsigned packets = ask(dns, name, &a);
+
+		/* A machine that slept meanwhile has shown nothing. */
+		if (mono_ms() < asked + SHORT_TTL * 1000 - 1000) {
+			ck_assert_uint_eq(packets, 0);
+			ck_assert_int_eq(a.status, first);
+		}
+		dns_answer_clear(&a);
+		usleep(200000);
+	}
+	while (mono_ms() < asked + SHORT_TTL * 1000 + 1000)
+		usleep(100000);
+	ck_assert_uint_gt(ask(dns, name, &a), 0);
+	ck_assert_int_eq(a.status, DNS_FOUND);
+	ck_assert_int_eq(memcmp(a.rdata[0].data, then, 6), 0);
+	dns_answer_clear(&a);
+	dns_free(dns);
+}
+
+START_TEST(an_answer_is_kept_as_long_as_its_ttl)
+{
+	outlives_its_ttl("short.example", DNS_FOUND, "\x05world");
+}
+END_TEST
+
+START_TEST(a_negative_answer_is_kept_as_long_as_its_soa_says)
+{
+	outlives_its_ttl("gone.example", DNS_NODATA, "\x05hello");
+}
+END_TEST
+
+START_TEST(a_bogus_answer_is_not_kept)
+{
+	struct dns *dns = resolver(true);
+	struct dns_answer a;
+
+	ask(dns, "mended.signed.example", &a);
+	ck_assert_int_eq(a.security, DNS_BOGUS);
+	ck_assert_uint_eq(a.ttl, 0);
+	dns_answer_clear(&a);
+	atomic_store(&changed, true);
+	usleep(1100000); /* the library counts whole seconds */
+	ask(dns, "mended.signed.example", &a);
+	ck_assert_msg(a.status == DNS_FOUND && a.security == DNS_SECURE, "%s", a.why);
+	dns_answer_clear(&a);
+	dns_free(dns);
+}
+END_TEST
+
+START_TEST(an_alias_names_where_it_leads)
+{
+	struct dns *dns = resolver(false);
+	struct dns_answer a;
+
+	ask(dns, "alias.example", &a);
+	ck_assert_str_eq(a.canonical, "data.example.");
+	dns_answer_clear(&a);
+	ask(dns, "data.example", &a);
+	ck_assert_ptr_null(a.canonical);
+	dns_answer_clear(&a);
+	dns_free(dns);
+}
+END_TEST
+
+/* ---- perspectives --------------------------------------------------------------------------------------------------- */
+
+START_TEST(perspectives_are_resolvers_of_their_own)
+{
+	static const char *const wanted[] = {DNS_SYSTEM, DNS_RECURSION, "127.0.0.1@1"};
+	struct dns_perspectives p;
+	struct dns_settings s;
+	struct err err = ERR_INIT;
+	struct dns_answer a;
+	char text[64];
+	struct dns *dns;
+
+	dns_settings_init(&s);
+	s.dnssec = false;
+	snprintf(text, sizeof(text), "127.0.0.1@%u", server_port);
+	ck_assert(strlist_add(&s.servers, text));
+	snprintf(text, sizeof(text), ".=127.0.0.1@%u", server_port);
+	ck_assert(strlist_add(&s.stubs, text) && strlist_add(&s.stubs, "example=127.0.0.1@1"));
+	for (int i = 0; i < COUNT(wanted); i++)
+		ck_assert(strlist_add(&s.perspectives, wanted[i]));
+	dns = dns_new(&s, &err);
+	ck_assert_msg(dns && dns_perspectives_open(&p, &s, dns, &err), "%s", err.text);
+	ck_assert_uint_eq(p.n, 3);
+	ck_assert(p.v[0].dns == dns && p.v[1].dns != dns && p.v[2].dns != dns);
+	for (int i = 0; i < COUNT(wanted); i++)
+		ck_assert_str_eq(p.v[i].name, wanted[i]);
+	/* The system's stub for example leads nowhere, as does the third one's server; a stub for the root leaves the first alone.  (Recursion
+	 * needs a root whose servers have port 53: that is for tests/e2e/test_policy_caa.py.) */
+	dns_query(p.v[0].dns, "data.net", TYPE_TXT, 20000, &a);
+	ck_assert_msg(a.status == DNS_FOUND, "system: %s", a.why);
+	dns_answer_clear(&a);
+	for (int i = 0; i < 3; i += 2) {
+		dns_query(p.v[i].dns, "data.example", TYPE_TXT, 20000, &a);
+		ck_assert_int_eq(a.status, DNS_FAILED);
+		dns_answer_clear(&a);
+	}
+	dns_perspectives_close(&p, dns);
+	dns_free(dns);
+	dns_settings_clear(&s);
+}
+END_TEST
+
+START_TEST(without_perspectives_there_is_one_and_one_that_cannot_be_is_an_error)
+{
+	struct dns *dns = resolver(false);
+	struct dns_perspectives p;
+	struct dns_settings s;
+	struct err err = ERR_INIT;
+
+	dns_settings_init(&s);
+	s.dnssec = false;
+	ck_assert(dns_perspectives_open(&p, &s, dns, &err));
+	ck_assert(p.n == 1 && p.v[0].dns == dns && strcmp(p.v[0].name, DNS_SYSTEM) == 0);
+	dns_perspectives_close(&p, dns);
+	ck_assert(strlist_add(&s.perspectives, "127.0.0.1") && strlist_add(&s.perspectives, "somewhere"));
+	ck_assert(!dns_perspectives_open(&p, &s, dns, &err));
+	ck_assert_int_eq(err.class, ERR_CONFIG);
+	ck_assert_str_eq(err.subject, "somewhere");
+	dns_settings_clear(&s);
 	dns_free(dns);
 }
 END_TEST
@@ -616,6 +804,12 @@ static Suite *dns_suite(void)
 	tcase_add_checked_fixture(t, server_start, server_stop);
 	tcase_add_loop_test(t, answer_table, 0, COUNT(cases));
 	tcase_add_test(t, an_answer_is_remembered);
+	tcase_add_test(t, an_answer_is_kept_as_long_as_its_ttl);
+	tcase_add_test(t, a_negative_answer_is_kept_as_long_as_its_soa_says);
+	tcase_add_test(t, a_bogus_answer_is_not_kept);
+	tcase_add_test(t, an_alias_names_where_it_leads);
+	tcase_add_test(t, perspectives_are_resolvers_of_their_own);
+	tcase_add_test(t, without_perspectives_there_is_one_and_one_that_cannot_be_is_an_error);
 	tcase_add_test(t, a_stub_is_asked_for_its_zone_even_below_test);
 	tcase_add_test(t, a_silent_server_is_given_up_at_the_deadline);
 	tcase_add_test(t, a_hundred_silent_questions_do_not_stop_the_next);
