@@ -107,7 +107,7 @@ static unsigned distance(const char *a, const char *b)
 	return d[n][m];
 }
 
-/* The key that was probably meant: the nearest name, one in the same group before one elsewhere. */
+/* The key that was probably meant: the nearest name in the same group, or the very name elsewhere; one slip of the pen comes before that. */
 static const struct config_key *nearest(const char *group, const char *name)
 {
 	const struct config_key *best = NULL;
@@ -120,9 +120,11 @@ static const struct config_key *nearest(const char *group, const char *name)
 		bool same = (size_t)(own - key->path) == (len ? len + 1 : 0) && strncmp(key->path, group, len) == 0;
 		unsigned d = distance(name, own);
 
-		if (d > (same ? limit : 0) || 2 * d + !same >= best_cost)
+		unsigned cost = same ? 2 * d : 3;
+
+		if (d > (same ? limit : 0) || cost >= best_cost)
 			continue;
-		best_cost = 2 * d + !same;
+		best_cost = cost;
 		best = key;
 	}
 	return best;

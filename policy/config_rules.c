@@ -3,7 +3,8 @@
  *
  * Each rule is here because the combination would do harm quietly: sign what nobody vouched for, lose mail, send a password in the
  * clear, or ignore what the admin wrote.  Rules look at values, not at whether a key was written, so that what config_show writes
- * loads again (two exceptions, marked below, make a default follow from another key).
+ * loads again (exceptions: two, marked below, make a default follow from another key; a condition of a rule that is written has to say
+ * something, and config_show leaves out those that say nothing).
  */
 #include "config.h"
 
@@ -372,6 +373,14 @@ static const config_setting_t *rule_at(struct config_source *src, size_t i, cons
 	return setting_at(src, path);
 }
 
+static bool rule_written(struct config_source *src, size_t i, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "rules.[%zu].%s", i, name);
+	return written(src, path);
+}
+
 static bool mta_clients_alone(const struct config *c)
 {
 	for (size_t i = 0; i < c->n_submissions; i++)
@@ -408,14 +417,31 @@ static bool is_everybody(const struct rule *r)
 	return r->addresses.n == 0 && r->domains.n == 0 && !r->filter && r->groups.n == 0 && r->kinds.n == 0;
 }
 
+/* The last name taken out of a condition would make the rule one for everybody. */
+static bool rule_conditions(struct config_source *src, const struct rule *r, size_t i)
+{
+	static const char words[] = "expected at least one; with none in it the condition would hold for everybody; leave the key out if that is meant";
+
+	if (rule_written(src, i, "addresses") && r->addresses.n == 0)
+		return BAD_RULE("addresses", "%s", words);
+	if (rule_written(src, i, "domains") && r->domains.n == 0)
+		return BAD_RULE("domains", "%s", words);
+	if (rule_written(src, i, "groups") && r->groups.n == 0)
+		return BAD_RULE("groups", "%s", words);
+	if (rule_written(src, i, "kinds") && r->kinds.n == 0)
+		return BAD_RULE("kinds", "%s", words);
+	return true;
+}
+
 static bool rules_rule(struct config_source *src, const struct rule *r, size_t i)
 {
 	const struct config *c = src->config;
+	enum no_certificate without = r->no_certificate == NO_CERTIFICATE_AS_CONFIGURED ? c->no_certificate : r->no_certificate;
 	bool none = r->certificate && strcmp(r->certificate, CERTIFICATE_NONE) == 0;
 
 	if (!r->name)
 		return BAD_RULE("name", "expected a name for the log and `enrollctl policy explain`");
-	if (!rule_can_match(src, r, i))
+	if (!rule_conditions(src, r, i) || !rule_can_match(src, r, i))
 		return false;
 	if (i + 1 < c->n_rules && is_everybody(r))
 		return BAD_RULE("name", "rule \"%s\" has no condition, so the rules behind it would never be asked; put it last", r->name);
@@ -424,7 +450,7 @@ static bool rules_rule(struct config_source *src, const struct rule *r, size_t i
 	if (none && (r->publish || r->sign != SIGN_ALL || r->unsigned_to.n > 0 || r->unsigned_header))
 		return BAD_RULE("certificate", "with \"none\" there is nothing to publish or to sign with: leave publish, sign, unsigned-to and "
 			"unsigned-header out");
-	if (r->no_certificate == NO_CERTIFICATE_TEMPFAIL && (none || !mta_clients_alone(c)))
+	if (without == NO_CERTIFICATE_TEMPFAIL && (none || !mta_clients_alone(c)))
 		return BAD_RULE("no-certificate", none ? "\"tempfail\" would have mail tried again for ever, as there will be no certificate"
 			: "\"tempfail\" is only for listeners whose clients are MTAs, which try again; some submission has mta-clients = false");
 	if (r->publish && strcmp(r->publish, "none") != 0 && c->directory.urls.n == 0)

@@ -152,7 +152,8 @@ static bool gather(json_t *into, const void *base, const char *entry)
 			value = entries_json(key, where);
 		else
 			value = key->type == CONFIG_GROUP ? group_json(key, where) : value_json(key, base);
-		if (value && config_key_is_optional(key) && is_empty(value)) {
+		/* A rule's condition that is not there and one with nothing in it are not the same (config_rules.c). */
+		if (value && (config_key_is_optional(key) || strcmp(entry, "rules") == 0) && is_empty(value)) {
 			json_decref(value);
 			continue;
 		}

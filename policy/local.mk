@@ -46,11 +46,17 @@ libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/conf
 	policy/config_preset.c policy/config_rules.c policy/config_check.c policy/config_show.c
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_config tests/unit/test_preset
+check_PROGRAMS += tests/unit/test_config tests/unit/test_config_lists tests/unit/test_preset tests/unit/test_rules
 tests_unit_test_preset_SOURCES = tests/unit/test_preset.c
 tests_unit_test_preset_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_unit_test_preset_LDADD = libpolicy.a $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
-tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_rules_SOURCES = tests/unit/test_rules.c
+tests_unit_test_rules_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_rules_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+tests_unit_test_config_lists_SOURCES = tests/unit/test_config_lists.c tests/unit/test_config.h
+tests_unit_test_config_lists_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_unit_test_config_lists_LDADD = libpolicy.a $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_config_SOURCES = tests/unit/test_config.c tests/unit/test_config.h
 tests_unit_test_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(CONFIG_CFLAGS) $(JANSSON_CFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_unit_test_config_LDADD = libpolicy.a $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 endif

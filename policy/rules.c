@@ -147,10 +147,10 @@ bool rules_sign(const struct config *c, const struct rule *rule, const struct st
 {
 	size_t ours;
 
+	*why = NULL;
 	if (!rule)
 		return true;
 	ours = count_in(recipients, &c->domains);
-	*why = NULL;
 	if (rule->sign == SIGN_NONE)
 		*why = "the rule signs no mail";
 	else if (rule->sign == SIGN_OUTGOING && recipients->n > 0 && ours == recipients->n)

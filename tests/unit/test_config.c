@@ -3,74 +3,14 @@
  */
 #include "config.h"
 
-#include <check.h>
 #include <jansson.h>
 #include <libconfig.h>
 #include <pthread.h>
 #include <regex.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "policy/config_table.h"
-#include "policy/policy.h"
-
-#define D "domains = [ \"example.org\" ];\n"                                   /* line 1 */
-#define S "submission = ( { name = \"s\"; vouch = \"login\"; } );\n"           /* line 2 */
-#define BASE D S                                                               /* the next line is 3 */
-#define DIRECTORY(more) "directory = { urls = [ \"ldaps://ldap.example.org\" ]; base = \"dc=example\"; bind-dn = \"cn=x\"; " \
-	"password-file = \"/p\"; " more "};\n"
-#define CA(more) "ca = { directory-url = \"https://ca.example/d\"; anchor-file = \"/a\"; " more "};\n"
-
-static char folder[64];
-
-static void setup(void)
-{
-	strcpy(folder, "/tmp/test-config-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static void teardown(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	ck_assert_int_eq(system(command), 0);
-}
-
-static const char *path_of(const char *name)
-{
-	static char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	return path;
-}
-
-static const char *write_file(const char *name, const char *text, size_t len)
-{
-	FILE *f = fopen(path_of(name), "w");
-
-	ck_assert_ptr_nonnull(f);
-	ck_assert_uint_eq(fwrite(text, 1, len, f), len);
-	ck_assert_int_eq(fclose(f), 0);
-	return path_of(name);
-}
-
-static struct config *load(const char *text, struct err *err)
-{
-	err_clear(err);
-	return config_load(write_file("t.conf", text, strlen(text)), err);
-}
-
-static struct config *load_good(const char *text)
-{
-	struct err err = ERR_INIT;
-	struct config *c = load(text, &err);
-
-	ck_assert_msg(c != NULL, "must load: %s\n%s", err.text, text);
-	return c;
-}
+#include "tests/unit/test_config.h"
 
 static char *example_text(void)
 {
@@ -82,9 +22,7 @@ static char *example_text(void)
 
 /* ---- what is refused, and how -------------------------------------------------------------------------------------- */
 
-static const struct bad {
-	const char *name, *text, *expected;
-} bad[] = {
+static const struct bad bad[] = {
 	{"a word that is none of the words", BASE CA("\n token-join = \"string\"; "), "t.conf:4: ca.token-join: expected \"strings\" or \"decoded\", found \"string\""},
 	{"an unknown key gets the nearest name", BASE "mod = \"sign\";\n", "t.conf:3: mod: expected a known key, found \"mod\"; did you mean mode?"},
 	{"swapped letters are recognised", BASE "directory = { sratttls = true; };\n", "did you mean directory.starttls?"},
@@ -235,10 +173,7 @@ START_TEST(a_mistake_is_refused_with_its_place)
 
 		c = config_load(write_file("t.conf", nul, sizeof(nul) - 1), &err);
 	}
-	ck_assert_msg(c == NULL, "%s: was taken", b->name);
-	ck_assert_msg(err.class == ERR_CONFIG, "%s: class %s", b->name, err_class_name(err.class));
-	ck_assert_msg(strstr(err.text, b->expected) != NULL, "%s:\n  expected %s\n  found    %s", b->name, b->expected, err.text);
-	ck_assert_msg(!strstr(err.text, "hunter2"), "%s: the secret is repeated: %s", b->name, err.text);
+	check_refused(b, c, &err);
 }
 END_TEST
 
@@ -298,33 +233,6 @@ static const struct good {
 	{"quotes, backslashes and umlauts in texts", D "submission = ( { name = \"a \\\"b\\\" \\\\ \xc3\xbc\"; vouch = \"login\"; login-strip = [ \"CORP\\\\\" ]; } );\n"},
 	{"a wide character in a long list", "domains = ( \"b\xc3\xbc" "cher.example\", \"EXAMPLE.org\" );\n" S},
 };
-
-static char *shown(const struct config *c, bool json)
-{
-	struct buf out = BUF_INIT;
-	struct err err = ERR_INIT;
-
-	ck_assert_msg(config_show(c, json, &out, &err), "%s", err.text);
-	return buf_take(&out);
-}
-
-static void round_trip(const char *name, struct config *c)
-{
-	char *first = shown(c, false), *first_json = shown(c, true), *second, *second_json;
-	struct err err = ERR_INIT;
-	struct config *again = load(first, &err);
-
-	ck_assert_msg(again != NULL, "%s: what is shown does not load: %s\n%s", name, err.text, first);
-	second = shown(again, false);
-	second_json = shown(again, true);
-	ck_assert_str_eq(first, second);
-	ck_assert_str_eq(first_json, second_json);
-	config_unref(again);
-	free(first);
-	free(first_json);
-	free(second);
-	free(second_json);
-}
 
 START_TEST(what_is_shown_loads_to_the_same)
 {
