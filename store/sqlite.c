@@ -23,7 +23,7 @@
 
 #define POOL_SIZE 4
 #define WATCH_BUSY_MS 200
-#define STATEMENTS_MAX 64 /* different SQL texts a handle keeps prepared; more than there are in store/ */
+#define STATEMENTS_MAX 128 /* different SQL texts a handle keeps prepared; more than there are in store/ */
 
 struct db_rows {
 	struct db_tx *tx;

@@ -367,6 +367,98 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 }
 END_TEST
 
+/* Every column of every row that was there, as text. */
+static char *everything(const char *path, const char *const *tables)
+{
+	struct buf all = BUF_INIT;
+	sqlite3 *h;
+
+	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
+	for (size_t i = 0; tables[i] != NULL; i++) {
+		sqlite3_stmt *s;
+
+		ck_assert_msg(sqlite3_prepare_v2(h, tables[i], -1, &s, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(h));
+		while (sqlite3_step(s) == SQLITE_ROW)
+			for (int c = 0; c < sqlite3_column_count(s); c++) {
+				const char *text = (const char *)sqlite3_column_text(s, c);
+
+				buf_printf(&all, "%zu %s=%s\n", i, sqlite3_column_name(s, c), text != NULL ? text : "NULL");
+			}
+		sqlite3_finalize(s);
+	}
+	sqlite3_close(h);
+	return buf_take(&all);
+}
+
+START_TEST(a_store_of_version_2_keeps_every_value_and_learns_what_rules_need)
+{
+	static const char *const tables[] = {
+		"SELECT id, address, address_key, addresses, profile, usage, ca, state, resume, state_since, next_at, wake, version, lease_owner, lease_until,"
+		" intent, attempts, orders, abandoned, why_class, why, activity, requested_by, requested_at, disabled, ca_state, ordered_at, challenge_from,"
+		" trigger_at, answered_at, key_id, hex(csr), certificate_id, why_subject, why_type, why_status, why_at, planned_at, retry_at"
+		" FROM enrollments ORDER BY id",
+		"SELECT id, enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, received_at, state, reply_message_id,"
+		" why, report_token, report_token_at FROM challenges ORDER BY id",
+		"SELECT id, enrollment_id, hex(wrapped), spki_sha256, created_at FROM user_keys ORDER BY id",
+		"SELECT id, enrollment_id, key_id, hex(der), hex(chain), serial, issuer, fingerprint, addresses, not_before, not_after, status, why, in_directory"
+		" FROM certificates ORDER BY id",
+		"SELECT * FROM enrollment_addresses ORDER BY 1, 2", "SELECT * FROM orders ORDER BY id", "SELECT * FROM reports ORDER BY id",
+		"SELECT * FROM limits", "SELECT * FROM flags", "SELECT * FROM events ORDER BY id", "SELECT * FROM mail_events ORDER BY id", NULL};
+	char path[400], folder[400], *before, *after;
+	struct store_settings s = elsewhere(path, "old");
+	struct store_credential credential = {0};
+	struct enrollment row = {0};
+	struct challenge_list l;
+	struct awaited a;
+	struct store *admin;
+	const char *why;
+	bool found;
+
+	folder_of(folder, path);
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	load_dump(path, "store_version_2.sql");
+	before = everything(path, tables);
+	ck_assert_ptr_null(store_open(&s, STORE_ROLE_OUTBOUND, &err));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	admin = store_open(&s, STORE_ROLE_ADMIN, &err);
+	ck_assert_msg(admin != NULL, "%s", err.text);
+	after = everything(path, tables);
+	ck_assert_str_eq(before, after);
+	ck_assert_ptr_nonnull(strstr(before, "why_type=rejectedIdentifier"));
+	OK(store_check(admin, &err));
+	/* Nobody has been decided about, nobody has a companion, no challenge says whose it is. */
+	for (int64_t id = 1; id <= 4; id++) {
+		OK(store_enrollment_get(admin, id, &row, &found, &err));
+		ck_assert(found);
+		ck_assert_ptr_null(row.rule);
+		ck_assert_ptr_null(row.challenge_address);
+		ck_assert_int_eq(row.companion_of, 0);
+		enrollment_clear(&row);
+	}
+	OK(store_challenges_of(admin, 2, 0, &l, &err));
+	ck_assert_uint_eq(l.n, 1);
+	ck_assert_ptr_null(l.v[0].recipient);
+	challenge_list_clear(&l);
+	OK(store_challenge_awaited(admin, "bob@example.org", &a, &err));
+	ck_assert_int_eq(a.enrollment_id, 2);
+	ck_assert_str_eq(a.challenge_from, "acme@ca.example");
+	ck_assert_ptr_null(a.challenge_address);
+	awaited_clear(&a);
+	/* Who signed still does, and can have a companion. */
+	OK(store_credential_find(admin, "alice@example.org", &credential, &found, &why, &err));
+	ck_assert(found);
+	ck_assert_ptr_null(credential.rule);
+	store_credential_clear(&credential);
+	OK(store_enrollment_get(admin, 1, &row, &found, &err));
+	OK(store_enrollment_companion_request(admin, &row, &found, &err));
+	ck_assert(found);
+	enrollment_clear(&row);
+	store_close(admin);
+	free(before);
+	free(after);
+}
+END_TEST
+
 /* Upgraded or made anew: the same tables. */
 START_TEST(a_migrated_store_is_built_like_a_new_one)
 {
@@ -379,7 +471,7 @@ START_TEST(a_migrated_store_is_built_like_a_new_one)
 
 	folder_of(folder, path);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
-	load_dump(path, "store_version_1.sql");
+	load_dump(path, _i == 0 ? "store_version_1.sql" : "store_version_2.sql");
 	store = store_open(&s, STORE_ROLE_ENROLLD, &err);
 	ck_assert_msg(store != NULL, "%s", err.text);
 	store_close(store);
@@ -588,7 +680,8 @@ int main(void)
 	tcase_add_loop_test(tc, a_newer_schema_is_refused_by_every_role, 0, 4);
 	tcase_add_test(tc, a_schema_is_brought_forward_step_by_step_and_a_failed_step_leaves_the_one_before);
 	tcase_add_loop_test(tc, a_store_of_version_1_goes_on_with_all_its_rows, 0, 2);
-	tcase_add_test(tc, a_migrated_store_is_built_like_a_new_one);
+	tcase_add_test(tc, a_store_of_version_2_keeps_every_value_and_learns_what_rules_need);
+	tcase_add_loop_test(tc, a_migrated_store_is_built_like_a_new_one, 0, 2);
 	tcase_add_test(tc, the_schema_of_this_program_says_its_version);
 	tcase_add_loop_test(tc, a_store_that_may_only_be_read_is_a_configuration_error_with_the_remedy, 0, 2);
 	tcase_add_loop_test(tc, a_store_removed_or_replaced_under_us_is_noticed, 0, 2);

@@ -157,6 +157,49 @@ static bool orders(struct store *s, struct err *e)
 
 	return store_orders_open(s, 0, NULL, &n, e);
 }
+static bool renews(struct store *s, struct err *e)
+{
+	bool changed;
+
+	return store_enrollment_admin(s, 1, ENROLLMENT_ADMIN_RENEW, "x", NULL, &changed, e);
+}
+static bool reviews(struct store *s, struct err *e)
+{
+	return store_enrollments_review(s, e);
+}
+static bool asks_companion(struct store *s, struct err *e)
+{
+	struct enrollment row = {.id = 1};
+	bool created;
+
+	return store_enrollment_companion_request(s, &row, &created, e);
+}
+static bool finds_companion(struct store *s, struct err *e)
+{
+	struct enrollment row = {0};
+	bool found, ok = store_enrollment_companion(s, 1, &row, &found, e);
+
+	enrollment_clear(&row);
+	return ok;
+}
+static bool asks_taken(struct store *s, struct err *e)
+{
+	struct store_taken taken;
+
+	return store_address_taken(s, "alice@example.org", 0, &taken, e);
+}
+static bool asks_elsewhere(struct store *s, struct err *e)
+{
+	int64_t id;
+
+	return store_order_elsewhere(s, 1, 0, &id, e);
+}
+static bool counts_enrolled(struct store *s, struct err *e)
+{
+	size_t n;
+
+	return store_enrolled(s, &n, e);
+}
 static bool awaits(struct store *s, struct err *e)
 {
 	struct awaited a;
@@ -213,6 +256,13 @@ START_TEST(each_role_does_its_own_work_and_nothing_else)
 		{"read limits", limits, "ea"},
 		{"set a limit", sets_limit, "ea"},
 		{"count open orders", orders, "ea"},
+		{"renew", renews, "ea"},
+		{"look at all again", reviews, "ea"},
+		{"request a companion", asks_companion, "ea"},
+		{"find a companion", finds_companion, "oea"},
+		{"ask who has an address", asks_taken, "ea"},
+		{"ask for an order of another row", asks_elsewhere, "ea"},
+		{"count the enrolled", counts_enrolled, "ea"},
 		{"add mail events", mails, "oa"},
 		{"read mail events", reads_mails, "ea"},
 		{"back up", backs_up, "a"},
@@ -249,6 +299,13 @@ START_TEST(the_fence_refuses_sql_outside_the_role)
 		{STORE_ROLE_INBOUND, "SELECT ca_state FROM enrollments", false},
 		{STORE_ROLE_INBOUND, "SELECT * FROM enrollments", false},
 		{STORE_ROLE_INBOUND, "SELECT state FROM enrollments", true},
+		{STORE_ROLE_INBOUND, "SELECT challenge_address FROM enrollments", true},
+		{STORE_ROLE_INBOUND, "SELECT rule FROM enrollments", false},
+		{STORE_ROLE_INBOUND, "SELECT companion_of FROM enrollments", false},
+		{STORE_ROLE_INBOUND, "UPDATE enrollments SET challenge_address = 'evil@example.net'", false},
+		{STORE_ROLE_INBOUND, "UPDATE enrollments SET rule = NULL", false},
+		{STORE_ROLE_INBOUND, "DELETE FROM enrollment_addresses", false},
+		{STORE_ROLE_INBOUND, "UPDATE challenges SET recipient = 'x'", false},
 		{STORE_ROLE_INBOUND, "UPDATE enrollments SET next_at = 1", true},
 		{STORE_ROLE_INBOUND, "UPDATE enrollments SET state = 'active'", false},
 		{STORE_ROLE_INBOUND, "UPDATE enrollments SET challenge_from = 'evil@example.net'", false},
@@ -278,6 +335,11 @@ START_TEST(the_fence_refuses_sql_outside_the_role)
 		{STORE_ROLE_OUTBOUND, "UPDATE certificates SET status = 'active'", false},
 		{STORE_ROLE_OUTBOUND, "INSERT INTO certificates (id) VALUES (1)", false},
 		{STORE_ROLE_OUTBOUND, "UPDATE enrollments SET disabled = 0", false},
+		{STORE_ROLE_OUTBOUND, "SELECT rule FROM enrollments", true},
+		{STORE_ROLE_OUTBOUND, "UPDATE enrollments SET rule = NULL", false},
+		{STORE_ROLE_OUTBOUND, "DELETE FROM enrollment_addresses", false},
+		{STORE_ROLE_OUTBOUND, "UPDATE enrollment_addresses SET enrollment_id = 1", false},
+		{STORE_ROLE_OUTBOUND, "SELECT recipient FROM challenges", false},
 		{STORE_ROLE_OUTBOUND, "SELECT token_part1 FROM challenges", false},
 		{STORE_ROLE_OUTBOUND, "SELECT report_token FROM challenges", false},
 		{STORE_ROLE_OUTBOUND, "SELECT action FROM reports", false},
@@ -297,6 +359,11 @@ START_TEST(the_fence_refuses_sql_outside_the_role)
 		{STORE_ROLE_ENROLLD, "UPDATE certificates SET der = x'00'", false},
 		{STORE_ROLE_ENROLLD, "UPDATE challenges SET token_part1 = 'x'", false},
 		{STORE_ROLE_ENROLLD, "UPDATE challenges SET report_token = 'x'", true},
+		{STORE_ROLE_ENROLLD, "UPDATE challenges SET recipient = 'x'", false},
+		{STORE_ROLE_ENROLLD, "SELECT recipient FROM challenges", true},
+		{STORE_ROLE_ENROLLD, "UPDATE enrollments SET rule = NULL", true},
+		{STORE_ROLE_ENROLLD, "DELETE FROM enrollment_addresses", true},
+		{STORE_ROLE_ENROLLD, "UPDATE enrollment_addresses SET enrollment_id = 1", false},
 		{STORE_ROLE_ENROLLD, "INSERT INTO reports (enrollment_id, challenge_id, action, received_at) VALUES (1, 1, 'relayed', 1)", false},
 		{STORE_ROLE_ENROLLD, "UPDATE reports SET seen = 1", true},
 		{STORE_ROLE_ENROLLD, "UPDATE reports SET action = 'relayed'", false},
@@ -378,6 +445,31 @@ static void check_plan(sqlite3 *h, const char *sql)
 	sqlite3_free(text);
 }
 
+/* What rules ask. */
+static void call_for_policy(struct store *s)
+{
+	struct enrollment row = {.id = 5};
+	struct store_taken taken;
+	int64_t id;
+	size_t n;
+	bool found;
+
+	OK(store_enrollment_companion_request(s, &row, &found, &err));
+	ck_assert(found);
+	OK(store_enrollment_companion(s, 5, &row, &found, &err));
+	ck_assert(found);
+	OK(store_address_taken(s, "user5@example.org", row.id, &taken, &err));
+	ck_assert_int_eq(taken.enrollment_id, 5);
+	OK(store_order_elsewhere(s, row.id, 1, &id, &err));
+	ck_assert_int_eq(id, 5);
+	enrollment_clear(&row);
+	OK(store_enrolled(s, &n, &err));
+	ck_assert_uint_ge(n, 100000);
+	OK(store_enrollment_admin(s, 9, ENROLLMENT_ADMIN_RENEW, "x", NULL, &found, &err));
+	ck_assert(found);
+	OK(store_enrollments_review(s, &err));
+}
+
 /* Each call once, so that the handles hold each statement prepared. */
 static void call_everything(struct store *s)
 {
@@ -397,7 +489,7 @@ static void call_everything(struct store *s)
 	struct challenge challenge = {.enrollment_id = 100, .token_part1 = (char *)(uintptr_t) "t", .received_at = 1};
 	struct store_step step = {
 		.row = &row, .actor = "x", .event = "e", .order_outcome = "expired", .count_order = true, .challenge_state = "ignored",
-		.challenge_report_token = "0123456789abcdef", .reports_seen = 1};
+		.challenge_report_token = "0123456789abcdef", .reports_seen = 1, .decided = true};
 	struct awaited a;
 	size_t counts[ENROLLMENT_STATES], n;
 	time_t when;
@@ -433,6 +525,7 @@ static void call_everything(struct store *s)
 	OK(store_enrollment_counts(s, counts, &n, &err));
 	OK(store_orders_since(s, 99990, NULL, &n, &err));
 	OK(store_orders_open(s, 0, NULL, &n, &err));
+	call_for_policy(s);
 	OK(store_report_add(s, "0123456789abcdef", &report, &found, &err));
 	ck_assert(found);
 	OK(store_reports_of(s, 100, 0, &reports_list, &err));
