@@ -89,7 +89,8 @@ static const char *what_next(const struct enrollment *e)
 	case ENROLLMENT_WAITING:
 		return "goes on by itself, or now with `enrollctl retry`";
 	case ENROLLMENT_ACTIVE:
-		return "mail is signed; renewal begins by itself";
+		return e->why_type && strcmp(e->why_type, ELIGIBILITY_EXCLUDED) == 0 ? "mail is not signed, as the rule says; it is when a rule says so again"
+			: "mail is signed; renewal begins by itself";
 	case ENROLLMENT_CHALLENGE_AWAITED:
 		return "waits for the CA's challenge mail";
 	case ENROLLMENT_ANSWERED:

@@ -1298,34 +1298,53 @@ static enum step_result run_published(struct step *s, struct err *err)
 		return STEP_FAIL;
 	if (s->row.companion_of)
 		note(s, "state", "mail to %s can be encrypted with it from now on", address_of(s));
-	else
+	else if (d.certificate)
 		note(s, "state", "mail of %s is signed from now on", address_of(s));
+	else
+		note(s, "state", "rule \"%s\" says that mail of %s is not signed", s->row.rule, address_of(s));
 	to(s, ENROLLMENT_ACTIVE);
 	s->row.orders = 0;
-	/* Not before this commit: until then there is nothing to stand beside. */
-	rest(s);
-	if (!s->row.companion_of && d.certificate && d.certificate->usage == USAGE_SPLIT)
-		s->row.next_at = s->now;
+	/* The rules are asked at once: they may have changed while the CA had the order.  A companion is asked for then as well, as until this
+	 * commit there is nothing to stand beside. */
+	s->row.next_at = s->now;
 	return STEP_MOVE;
 }
 
-/* Another rule decides than before: who signs by it sees that in the row.  Another kind of certificate comes with the renewal. */
+/* Why an active row's mail is not signed: what `enrollctl show` says, and how a later look knows that it was said. */
+static bool tell_barred(struct step *s, const struct rule *rule, struct err *err)
+{
+	char text[400];
+
+	forget_why(s);
+	snprintf(text, sizeof text, "rule \"%s\" says certificate = \"" CERTIFICATE_NONE "\": its mail is not signed any more", rule->name);
+	s->row.why_class = ERR_POLICY;
+	s->row.why_at = s->now;
+	return set_text(&s->row.why, text, err) && set_text(&s->row.why_type, ELIGIBILITY_EXCLUDED, err);
+}
+
+/* Another rule decides than before, or the same one says something else: who signs by it sees its name in the row.  Another kind of certificate
+ * comes with the renewal. */
 static enum step_result follow_rules(struct step *s, const struct verdict *v, struct err *err)
 {
 	const char *was = s->row.rule ? s->row.rule : "", *is = v->decision.rule ? v->decision.rule->name : "";
+	bool barred = s->row.why_type && strcmp(s->row.why_type, ELIGIBILITY_EXCLUDED) == 0, bar = !v->decision.certificate;
+	const char *then = bar ? "; by it, its mail is not signed any more" : barred ? "; its mail is signed again" : "";
 
 	if (!companion_wanted(s, &v->decision, err))
 		return STEP_FAIL;
-	if (strcmp(was, is) != 0) {
+	if (strcmp(was, is) != 0 || bar != barred) {
 		if (!*is)
-			note(s, "rule", "no rule is about this address any more; it was \"%s\"", was);
+			note(s, "rule", "no rule is about this address any more; it was \"%s\"%s", was, then);
+		else if (strcmp(was, is) == 0)
+			note(s, "rule", "rule \"%s\" is about this address, and has changed%s", is, then);
 		else
-			note(s, "rule", "rule \"%s\" is about this address%s%s%s%s", is, *was ? " now; it was \"" : " now", was, *was ? "\"" : "",
-				v->decision.certificate ? "" : "; by it, its mail is not signed any more");
+			note(s, "rule", "rule \"%s\" is about this address%s%s%s%s", is, *was ? " now; it was \"" : " now", was, *was ? "\"" : "", then);
 		s->out.decided = true;
-		if (!set_text(&s->row.rule, *is ? is : NULL, err))
+		if (!set_text(&s->row.rule, *is ? is : NULL, err) || (bar && !tell_barred(s, v->decision.rule, err)))
 			return STEP_FAIL;
 	}
+	if (barred && !bar)
+		forget_why(s);
 	return rest(s);
 }
 

@@ -502,16 +502,19 @@ END_TEST
 START_TEST(a_review_wakes_who_is_active_or_blocked_before_an_order)
 {
 	int64_t active = activate("active@example.org"), barred = request("barred@example.org"), stuck = request("stuck@example.org"),
-		waiting = request("waiting@example.org"), asked = request("asked@example.org"), held = activate("held@example.org");
+		waiting = request("waiting@example.org"), asked = request("asked@example.org"), held = activate("held@example.org"),
+		needs_admin = request("needs@example.org");
 	struct enrollment row = {0};
 	int64_t version;
 	time_t before;
 
 	put(barred, ENROLLMENT_BLOCKED, ENROLLMENT_REQUESTED);
 	put(stuck, ENROLLMENT_BLOCKED, ENROLLMENT_VALIDATED);
+	put(needs_admin, ENROLLMENT_BLOCKED, ENROLLMENT_REQUESTED);
 	put(waiting, ENROLLMENT_WAITING, ENROLLMENT_REQUESTED);
 	run_sql(f.settings.path, "UPDATE enrollments SET next_at = 5000000000, planned_at = 5000000000;"
-				 "UPDATE enrollments SET lease_owner = 'w', lease_until = 5000000000 WHERE address = 'held@example.org'");
+				 "UPDATE enrollments SET lease_owner = 'w', lease_until = 5000000000 WHERE address = 'held@example.org';"
+				 "UPDATE enrollments SET next_at = 0 WHERE address = 'needs@example.org'");
 	row = get(active);
 	version = row.version;
 	enrollment_clear(&row);
@@ -530,6 +533,8 @@ START_TEST(a_review_wakes_who_is_active_or_blocked_before_an_order)
 	ck_assert_int_eq(next_of(waiting), FAR);
 	ck_assert_int_eq(next_of(asked), FAR);
 	ck_assert_int_eq(next_of(held), FAR);
+	/* And a row that an admin has to look at waits for him. */
+	ck_assert_int_eq(next_of(needs_admin), 0);
 }
 END_TEST
 
