@@ -17,7 +17,8 @@
 /* libmilter calls xxfi_negotiate before any context exists: the service has to be reachable from here. Set once before smfi_main. */
 static struct service *the_service;
 
-#define RECIPIENTS_MOST 1000 /* a challenge mail has one */
+#define RECIPIENTS_INBOUND 1000   /* a challenge mail has one */
+#define RECIPIENTS_OUTBOUND 10000 /* ten times what Postfix takes unless told otherwise */
 
 const char *session_queue_id(SMFICTX *ctx)
 {
@@ -195,15 +196,19 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 	return outbound_on_mail(ctx, s);
 }
 
+/* Outbound, what is not kept counts as one more recipient in no domain of ours, or a rule would judge a part of the mail. */
 static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 {
 	struct session *s = with_mail(ctx, "RCPT");
 	char address[ADDRESS_MAX];
+	bool keep, last;
 
 	if (!s)
 		return SMFIS_TEMPFAIL;
 	bare_address(argv[0], address);
-	if (s->mail->recipients.n < RECIPIENTS_MOST && !strlist_add(&s->mail->recipients, address))
+	keep = s->mail->recipients.n < (s->service->instance == INSTANCE_INBOUND ? RECIPIENTS_INBOUND : RECIPIENTS_OUTBOUND);
+	last = s->service->instance == INSTANCE_OUTBOUND && s->mail->recipients.n == RECIPIENTS_OUTBOUND;
+	if ((keep || last) && !strlist_add(&s->mail->recipients, keep ? address : ""))
 		err_nomem(&s->mail->error, "read recipients");
 	return s->no_reply_rcpt ? SMFIS_NOREPLY : SMFIS_CONTINUE;
 }
@@ -294,7 +299,7 @@ bool session_register(struct service *service, struct err *err)
 		.xxfi_flags = inbound ? SMFIF_DELRCPT | SMFIF_ADDRCPT : SMFIF_CHGHDRS | SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_QUARANTINE,
 		.xxfi_connect = on_connect,
 		.xxfi_envfrom = on_mail,
-		.xxfi_envrcpt = inbound ? on_rcpt : NULL,
+		.xxfi_envrcpt = on_rcpt, /* outbound: negotiated away unless a rule asks */
 		.xxfi_header = on_header,
 		.xxfi_eoh = on_end_of_headers,
 		.xxfi_body = on_body,

@@ -34,7 +34,7 @@ list() {
 		e2e         Postfix, OpenDKIM, slapd, DNS, the CA and the product together (tests/e2e/run.py); root
 		acme        the same with CAs of every behaviour, faults of every kind, Pebble, the exec driver, hundreds of orders; root
 		            --long: every combination
-		policy      the same for what is asked before and judged after: CAA against name servers of every kind; root
+		policy      the same for what is asked before and judged after: CAA against name servers of every kind, rules; root
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
