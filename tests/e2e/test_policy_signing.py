@@ -130,7 +130,7 @@ class Signing(StageCase):
                     raw = self.mail(user, *to)
                     self.assertEqual(mailtools.is_signed(raw), signed, self.why(user))
                     if signed:
-                        mailtools.verify_openssl(raw, self.stage.ca.root)
+                        self.assertTrue(mailtools.verify_openssl(raw, self.stage.ca.root))
 
     def test_the_log_names_the_rule_and_the_reason(self):
         for user, rule, to, reason in ((self.branch, 'branch', BOX, 'the rule signs no mail'),

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ldap.h>
@@ -36,6 +37,41 @@
 static char folder[64];
 static int port, tls_port;
 static pid_t slapd;
+
+/* The signal is on its way for a moment, in which slapd still answers. */
+static bool thread_stopped(const char *thread)
+{
+	char path[64 + sizeof(((struct dirent *)0)->d_name)], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%ld/task/%s/stat", (long)slapd, thread);
+	f = fopen(path, "r");
+	if (f) {
+		ck_assert_int_eq(fscanf(f, "%*d %*s %c", &state), 1);
+		fclose(f);
+	}
+	return !f || state == 'T';
+}
+
+static void freeze_slapd(void)
+{
+	bool all = false;
+	char path[64];
+
+	ck_assert_int_eq(kill(slapd, SIGSTOP), 0);
+	snprintf(path, sizeof(path), "/proc/%ld/task", (long)slapd);
+	while (!all) {
+		DIR *d = opendir(path);
+		struct dirent *e;
+
+		ck_assert_ptr_nonnull(d);
+		all = true;
+		while ((e = readdir(d)))
+			all = all && (e->d_name[0] == '.' || thread_stopped(e->d_name));
+		closedir(d);
+		usleep(all ? 0 : 1000);
+	}
+}
 
 /* ---- files and certificates -------------------------------------------------------------------------------------- */
 
@@ -702,6 +738,60 @@ START_TEST(a_group_that_is_not_there_is_a_configuration_error)
 }
 END_TEST
 
+static const struct {
+	const char *address, *filter;
+	bool matches;
+} filters[] = {
+	{"alice@example.org", "(uid=alice)", true},
+	{"ALICE@Example.org", "(uid=alice)", true},
+	{"alice@example.org", "(uid=bob)", false},
+	{"bob@example.org", "(uid=alice)", false},
+	{"alice@example.org", "(&(objectClass=inetOrgPerson)(!(uid=bob)))", true},
+	{"alice@example.org", "(|(uid=bob)(uid=al*))", true},
+	{"alice@example.org", "(noSuchAttribute=x)", false},
+	{"alice@example.org", "(objectClass=*)", true},
+	{"nobody@example.org", "(objectClass=*)", false},
+	{"both@example.org", "(objectClass=*)", false}, /* of two entries: of neither */
+	{"carol@xn--bcher-kva.example", "(objectClass=*)", true},
+};
+
+START_TEST(the_entry_of_an_address_matches_a_filter)
+{
+	struct directory *d = open_usual();
+	struct err err = ERR_INIT;
+	bool yes = !filters[_i].matches;
+
+	ck_assert_msg(directory_matches(d, filters[_i].address, filters[_i].filter, &yes, &err), "%s", err.text);
+	ck_assert_msg(yes == filters[_i].matches, "%s %s", filters[_i].address, filters[_i].filter);
+	directory_free(d);
+}
+END_TEST
+
+/* A rule that takes people out must not be passed by because a server was down; and a group of that name is another question. */
+START_TEST(a_filter_that_cannot_be_asked_is_an_error_and_a_known_answer_is_kept)
+{
+	struct directory_settings s = usual();
+	struct directory *d;
+	struct err err = ERR_INIT;
+	bool yes = false;
+
+	s.cache_seconds = 60;
+	s.stale_seconds = 0;
+	d = open_directory(&s);
+	ck_assert(directory_matches(d, "alice@example.org", "(uid=alice)", &yes, &err) && yes);
+	ck_assert(!directory_in_group(d, "alice@example.org", "(uid=alice)", &yes, &err));
+	err_clear(&err);
+	freeze_slapd();
+	ck_assert(directory_matches(d, "Alice@example.org", "(uid=alice)", &yes, &err) && yes);
+	ck_assert(!directory_matches(d, "alice@example.org", "(uid=al*)", &yes, &err));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	ck_assert(!yes);
+	kill(slapd, SIGCONT);
+	ck_assert(!directory_matches(d, "alice", "(uid=alice)", &yes, &err));
+	directory_free(d);
+}
+END_TEST
+
 /* ---- publishing -------------------------------------------------------------------------------------------------- */
 
 /* Values of an attribute as the administrator sees them. */
@@ -1046,7 +1136,7 @@ START_TEST(a_server_that_stops_answering_costs_one_deadline_and_stale_answers_se
 	s.stale_seconds = 12;
 	d = open_directory(&s);
 	ck_assert(ask(d, &owned, &why, &err, &ms) && owned);
-	kill(slapd, SIGSTOP);
+	freeze_slapd();
 	ck_assert(ask(d, &owned, &why, &err, &ms));
 	ck_assert_msg(owned && strcmp(why, "owned") == 0, "the last known answer serves: %s", why);
 	ck_assert_msg(ms >= 3000 && ms < 9000, "one deadline: %lld ms", (long long)ms);
@@ -1080,7 +1170,7 @@ START_TEST(answers_are_cached_negative_ones_too)
 	ck_assert(directory_owns(d, "alice", "alice@example.org", &owned, &why, &err) && owned);
 	ck_assert(directory_owns(d, "bob", "alice@example.org", &owned, &why, &err) && !owned);
 	ck_assert(directory_in_group(d, "alice@example.org", "cn=pilot," SUFFIX, &member, &err) && member);
-	kill(slapd, SIGSTOP);
+	freeze_slapd();
 	ck_assert(directory_owns(d, "alice", "ALICE@example.org", &owned, &why, &err) && owned);
 	ck_assert(directory_owns(d, "bob", "alice@example.org", &owned, &why, &err) && !owned);
 	ck_assert_str_eq(why, "address is not listed for this login");
@@ -1342,6 +1432,8 @@ static TCase *with_slapd(void)
 	tcase_add_loop_test(t, login_owns_address, 0, COUNT(owns));
 	tcase_add_loop_test(t, group_membership, 0, COUNT(members));
 	tcase_add_test(t, a_group_that_is_not_there_is_a_configuration_error);
+	tcase_add_loop_test(t, the_entry_of_an_address_matches_a_filter, 0, COUNT(filters));
+	tcase_add_test(t, a_filter_that_cannot_be_asked_is_an_error_and_a_known_answer_is_kept);
 	tcase_add_test(t, publishing_adds_once_and_keeps_foreign_values);
 	tcase_add_test(t, a_foreign_value_with_our_serial_number_is_not_removed);
 	tcase_add_test(t, the_smime_attribute_holds_the_certificate_as_cms);
