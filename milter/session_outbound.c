@@ -117,7 +117,8 @@ static sfsistat by_no_certificate(SMFICTX *ctx, struct session *s, const char *w
 	switch (what) {
 	case NO_CERTIFICATE_REJECT:
 		report(ctx, s, "reject");
-		return reply(ctx, true, "no certificate for this sender yet, please send again later");
+		return reply(ctx, true, m->decision.certificate ? "no certificate for this sender yet, please send again later"
+			: "mail of this sender has to be signed, and there is no certificate for this sender");
 	case NO_CERTIFICATE_TEMPFAIL:
 		report(ctx, s, "tempfail");
 		return reply(ctx, false, "no certificate for this sender yet, please try again");

@@ -27,6 +27,7 @@ def rules(**changes):
     mail path knows no more."""
     table = {
         'left': {'addresses': [address(Signing.left)], 'certificate': 'none', 'no-certificate': 'pass'},
+        'barred': {'addresses': [address(Signing.barred)], 'certificate': 'none', 'no-certificate': 'reject'},
         'branch': {'domains': [BRANCH], 'sign': 'none'},
         'refused': {'addresses': [address(Signing.refused)], 'no-certificate': 'reject'},
         'held': {'addresses': [address(Signing.held)], 'no-certificate': 'hold'},
@@ -44,7 +45,7 @@ class Signing(StageCase):
         require()
         stage = cls.s = Stage.current
         people = iter(['user%05d' % n for n in range(STAGE['users'])])
-        for name in ('left', 'branch', 'board', 'bonn', 'usual', 'changing', 'refused', 'held', 'sure', 'new_board', 'spare', 'colleague', 'moving', 'outage',
+        for name in ('left', 'branch', 'board', 'bonn', 'usual', 'changing', 'refused', 'held', 'sure', 'new_board', 'spare', 'barred', 'colleague', 'moving', 'outage',
                      'outage_new'):
             setattr(cls, name, next(people))
         cls.others = people
@@ -155,6 +156,13 @@ class Signing(StageCase):
         self.assertEqual((shown['why_type'], shown['rule'], shown['orders']), ('excluded', 'left', 0))
         self.assertIn('rule "left"', shown['why'])
         self.assertEqual(len(self.stage.ca.admin('/state')['certificates']), before)
+
+    def test_who_can_never_have_a_certificate_is_not_told_to_try_again(self):
+        with self.assertRaises(mailtools.Refused) as refused:
+            self.mail(self.barred, BOX)
+        self.assertEqual(refused.exception.code, 550)
+        self.assertIn('there is no certificate for this sender', refused.exception.text)
+        self.assertNotIn('again', refused.exception.text)
 
     def test_mail_to_unsigned_domains_alone_is_not_signed(self):
         inside = address(self.colleague)
