@@ -16,7 +16,6 @@ from namespace import run
 from product import Failed, Product, require
 from stage import Stage, StageCase
 
-GROUP = 'policy'
 STAGE = {'ca': True}
 CAP = 3
 MANY = 450

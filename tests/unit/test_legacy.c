@@ -81,9 +81,9 @@ static void legacy_beside_strict(struct spec *s)
 	spec_set(s, "certificatePolicies", "2.23.140.1.5.1.3,2.23.140.1.5.1.1");
 }
 
-static void after_the_end(struct spec *s)
+static void before_the_end(struct spec *s)
 {
-	s->not_before = JULY_2025;
+	s->not_before = JULY_2025 - 1;
 	s->not_after = s->not_before + 800 * DAY;
 }
 
@@ -216,9 +216,9 @@ static const struct {
 	{"Strict without fault", nothing, MV, STRICT, "", NULL},
 	{"Multipurpose without fault", nothing, SV, MULTI, "", NULL},
 	{"an RSA key of 2048 bits", rsa, MV, STRICT, "", NULL},
-	{"Legacy, mailbox", nothing, MV, LEGACY, "legacy-generation", "no CA may renew"},
+	{"Legacy, mailbox", nothing, MV, LEGACY, "legacy-generation", "it was issued after that"},
 	{"Legacy, sponsor", nothing, SV, LEGACY, "legacy-generation", "Legacy"},
-	{"Legacy, issued after its end", after_the_end, MV, LEGACY, "legacy-generation", "issued after"},
+	{"Legacy, issued before its end", before_the_end, MV, LEGACY, "legacy-generation", "no CA may renew"},
 	{"Legacy and Strict at once", legacy_beside_strict, MV, STRICT, "legacy-generation", "Legacy"},
 	{"policies of its CA alone", no_policy, MV, STRICT, "no-br-profile", "0 of the reserved"},
 	{"no policies at all", no_policies, MV, STRICT, "no-br-profile", "missing"},
