@@ -21,7 +21,7 @@ struct ctl {
 	const char *state, *after, *reason, *ca;
 	long limit;
 	struct strlist to;       /* --to, several */
-	bool observed, with_keys, no_account, yes;
+	bool observed, with_keys, no_account, yes, enroll;
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	struct strlist addresses;
 	json_t *done;            /* what ctl_say has to tell, with --json */
@@ -85,6 +85,9 @@ int ctl_policy(struct ctl *c, int argc, char **argv);
 
 /* cert.c */
 int ctl_cert(struct ctl *c, int argc, char **argv);
+
+/* report.c */
+int ctl_report(struct ctl *c, int argc, char **argv);
 
 /* asuser.c: run `act` in a child process as this user and group when we are root, directly otherwise. The child's error comes back in err. */
 bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;

@@ -25,6 +25,8 @@ static const struct command {
 	{"account", "show | register | rotate-key | deactivate [--yes] [--ca NAME]", "help desk for show, root for the others",
 		"the ACME account: see it, make it, give it a new key, give it up for good", ctl_account},
 	{"policy", "explain ADDRESS [--to RECIPIENT]...", "help desk", "which rule is about an address, and what follows; changes nothing", ctl_policy},
+	{"report", "legacy [--enroll]", "help desk; admin with --enroll",
+		"whose certificates in the directory have to be replaced, and why; --enroll asks for the replacements", ctl_report},
 	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail", ctl_enroll},
 	{"retry", "ADDRESS", "help desk", "go on now with an enrollment that waits, is blocked or failed", ctl_retry},
 	{"disable", "ADDRESS [--reason TEXT]", "admin", "stop signing and enrolling for this address", ctl_disable},
@@ -123,7 +125,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -131,7 +133,7 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"yes", no_argument, NULL, OPT_YES}, {"ca", required_argument, NULL, OPT_CA}, {"to", required_argument, NULL, OPT_TO},
 	{"profile", required_argument, NULL, OPT_PROFILE}, {"anchors", required_argument, NULL, OPT_ANCHORS},
 	{"chain", required_argument, NULL, OPT_CHAIN}, {"address", required_argument, NULL, OPT_ADDRESS}, {"at", required_argument, NULL, OPT_AT},
-	{NULL, 0, NULL, 0}};
+	{"enroll", no_argument, NULL, OPT_ENROLL}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -155,6 +157,7 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_CHAIN: c->chain = optarg; return -1;
 	case OPT_AT: c->at = optarg; return -1;
 	case OPT_ADDRESS: return strlist_add(&c->addresses, optarg) ? -1 : ctl_usage(c, "out of memory");
+	case OPT_ENROLL: c->enroll = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

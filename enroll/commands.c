@@ -565,6 +565,11 @@ static json_t *do_policy_explain(const struct call *c, struct err *err)
 	return o;
 }
 
+static json_t *do_report_legacy(const struct call *c, struct err *err)
+{
+	return legacy_report(c->parts, c->peer, c->arguments, err);
+}
+
 /* ---- changing commands ------------------------------------------------------------------------------------------------------------ */
 
 /* Whether what the address has is of another kind than what it should have; then it is renewed. */
@@ -688,6 +693,7 @@ static const struct command {
 	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"config", CONTROL_HELPDESK, do_config},
 	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
+	{"report-legacy", CONTROL_HELPDESK, do_report_legacy},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},

@@ -33,6 +33,12 @@ json_t *doctor_run(struct enroll_parts *parts, struct err *err);
 /* `policy explain` (explain.c): what would be decided about this address now, and whether mail to these recipients would be signed. */
 json_t *policy_explain(struct enroll_parts *parts, const char *address, const struct strlist *to, struct err *err);
 
+/* `report legacy` (legacy.c): certificates that have to be replaced, one page a call; enroll/enroll.h has arguments and answers.  Walks over the
+ * directory that are under way are kept in parts->walks, which ends before the directory does. */
+json_t *legacy_report(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+struct legacy_walks *legacy_walks_new(struct err *err);
+void legacy_walks_free(struct legacy_walks *w); /* accepts NULL */
+
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);
 

@@ -47,6 +47,7 @@ static void parts_clear(struct enroll_parts *p)
 		X509_STORE_free(p->cas[i].anchors);
 	}
 	free(p->cas);
+	legacy_walks_free(p->walks);
 	directory_free(p->directory);
 	dns_perspectives_close(&p->perspectives, p->dns);
 	dns_free(p->dns);
@@ -94,7 +95,8 @@ static bool parts_init(struct enroll_parts *p, const struct config *c, struct er
 	p->config = c;
 	if (gethostname(p->host, sizeof p->host - 1) != 0)
 		snprintf(p->host, sizeof p->host, "localhost");
-	return (p->store = store_open(&c->store, STORE_ROLE_ENROLLD, err)) != NULL && (p->dns = dns_new(&c->dns, err)) != NULL &&
+	return (p->walks = legacy_walks_new(err)) != NULL && (p->store = store_open(&c->store, STORE_ROLE_ENROLLD, err)) != NULL &&
+		(p->dns = dns_new(&c->dns, err)) != NULL &&
 		dns_perspectives_open(&p->perspectives, &c->dns, p->dns, err) &&
 		(!c->directory.urls.n || (p->directory = directory_new(&c->directory, err)) != NULL) && enrolling_parts(p, c, err);
 }

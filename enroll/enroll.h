@@ -6,6 +6,13 @@
  * newline, and closes.  Request: {"command": "show", "arguments": {...}}.  Answer: {"ok": true, "result": {...}} or
  * {"ok": false, "error": {"class": "policy", "text": "..."}}.  The peer's user is read by SO_PEERCRED; its groups decide the
  * role.  Requests are capped at 64 KiB, an idle client is dropped after 10 s.
+ *
+ * report-legacy is asked again and again, for a directory of 100,000 entries is no single answer; each takes seconds at most:
+ *   {}                          the first page of the directory; {"walk": "..."} the next one, as long as the answer has "walk".  A walk that
+ *                               nobody asks about is given up when another one needs its place.
+ *   {"after": ""}               certificates in the store that are active, whether published or not; next page: "after" of the answer
+ *   {"addresses": [...]}        what is to be done about these (64 at most); with "enroll": true it is done.  The answer may be about
+ *                               fewer of them: ask again for the rest.
  */
 #ifndef ENROLL_ENROLL_ENROLL_H
 #define ENROLL_ENROLL_ENROLL_H
@@ -16,7 +23,7 @@
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
 /* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, config (show), doctor, ca-check, caa-check, account (show): help desk;
- * enroll, retry: help desk; disable, enable, pause, resume: admin. */
+ * report-legacy: help desk, with "enroll" admin; enroll, retry: help desk; disable, enable, pause, resume: admin. */
 enum control_role control_required_role(const char *command);
 
 #define CONTROL_REQUEST_MAX 65536

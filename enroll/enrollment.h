@@ -32,6 +32,7 @@ struct enroll_parts {
 	struct enroll_ca *cas;         /* in the order of config_ca_at; NULL when observing */
 	size_t n_cas;
 	struct directory *directory;   /* NULL when none is configured */
+	struct legacy_walks *walks;    /* legacy.c: reports that are being read page by page */
 	struct dns *dns;
 	struct dns_perspectives perspectives; /* for CAA */
 	X509 *master_certificate;

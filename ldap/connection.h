@@ -60,6 +60,12 @@ typedef enum outcome pool_operation(LDAP *ld, int64_t end, void *arg, struct err
 /* Run it within deadline_ms.  *unreachable says whether false means that no server let us in or answered. */
 bool pool_run(struct pool *p, pool_operation *op, void *arg, bool *unreachable, struct err *err) BASE_MUST_CHECK;
 
+/* A connection of its own, which is not counted among the pool's and never repeated on: for a search in pages, whose state lives in it.  NULL
+ * on failure; closed with pool_close_own. */
+struct connection *pool_open_own(struct pool *p, struct err *err);
+enum outcome pool_run_own(struct connection *c, pool_operation *op, int64_t end, void *arg, struct err *err);
+void pool_close_own(struct connection *c); /* accepts NULL */
+
 /* Send a search, wait for its end.  *result (freed with ldap_msgfree) holds all entries.  Size limit exceeded and "no such object" are
  * no failures here but told in *code. */
 enum outcome connection_search(LDAP *ld, int64_t end, const char *base, int scope, const char *filter, char **attributes, int size_limit,

@@ -108,6 +108,35 @@ bool directory_publish(struct directory *d, const char *address, const void *der
 /* Remove exactly this value, if it is there. */
 bool directory_unpublish(struct directory *d, const char *dn, const void *der, size_t len, struct err *err) BASE_MUST_CHECK;
 
+/* ---- everybody who has a certificate ----------------------------------------------------------------------------- */
+
+/* A walk over all entries below the base that have a value in certificate_attribute, userCertificate or smime_attribute, in pages (RFC 2696).
+ * It reads only.  A walk has a connection of its own until it is freed, beside those of the other calls; one thread at a time. */
+struct directory_scan;
+struct directory_value {
+	const void *data;
+	size_t len;
+	bool smime;                     /* of smime_attribute: CMS; otherwise a certificate, if it is one */
+};
+struct directory_scanned {
+	const char *dn;
+	const struct strlist *addresses, *spellings; /* as of struct directory_person */
+	const struct directory_value *values;
+	size_t n;
+	size_t left_out;                /* values larger than 256 KiB, or beyond the first 1,000 */
+	bool more;                      /* the server kept values back (Active Directory above 1,500) */
+};
+/* `page` entries are asked for at a time; the server may send fewer. */
+struct directory_scan *directory_scan_new(struct directory *d, unsigned page, struct err *err);
+void directory_scan_free(struct directory_scan *s); /* accepts NULL */
+/* The next page: `each` is called once an entry, with what lives until it returns; false ends the page as failed.  *more is false after the
+ * last page.  Takes 15 s at most, or the settings' deadline when that is longer.  false (then the walk is over, whatever it has given so far):
+ * as with directory_find. */
+bool directory_scan_page(struct directory_scan *s, bool (*each)(void *arg, const struct directory_scanned *entry, struct err *err), void *arg,
+	bool *more, struct err *err) BASE_MUST_CHECK;
+/* After the last page: NULL, or a sentence why the server ended it before all entries were there (a size limit), and what to do about it. */
+const char *directory_scan_cut(const struct directory_scan *s);
+
 /* For doctor: connect, TLS, bind, base readable; `report` gets one line per fact. */
 bool directory_check(struct directory *d, struct buf *report, struct err *err) BASE_MUST_CHECK;
 

@@ -146,7 +146,7 @@ static bool add_values(LDAP *ld, LDAPMessage *e, const char *attribute, struct s
 }
 
 /* "SMTP:" (the main one) and "smtp:" stand before mail addresses in proxyAddresses; other kinds ("x500:", "sip:") are no addresses. */
-static bool add_addresses(LDAP *ld, LDAPMessage *e, const char *attribute, struct directory_person *p)
+bool directory_add_addresses(LDAP *ld, LDAPMessage *e, const char *attribute, struct directory_person *p)
 {
 	struct strlist values = {0};
 	bool ok = add_values(ld, e, attribute, &values);
@@ -182,7 +182,7 @@ static bool read_entry(struct directory *d, LDAP *ld, LDAPMessage *e, struct dir
 	if (!p->display_name)
 		p->display_name = first_value(ld, e, "cn");
 	for (size_t i = 0; i < s->address_attributes.n && ok; i++)
-		ok = add_addresses(ld, e, s->address_attributes.v[i], p);
+		ok = directory_add_addresses(ld, e, s->address_attributes.v[i], p);
 	for (size_t i = 0; i < s->shared_attributes.n && ok; i++)
 		ok = add_values(ld, e, s->shared_attributes.v[i], &out->shared);
 	return ok && p->dn;

@@ -318,6 +318,49 @@ bool pool_run(struct pool *p, pool_operation *op, void *arg, bool *unreachable, 
 	return ok;
 }
 
+/* ---- a connection of its own ------------------------------------------------------------------------------------- */
+
+static enum outcome nothing(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	(void)ld, (void)end, (void)arg, (void)err;
+	return OUTCOME_DONE;
+}
+
+struct connection *pool_open_own(struct pool *p, struct err *err)
+{
+	struct connection *c = NULL;
+	struct quiet quiet;
+	bool unreachable;
+
+	quiet_begin(&quiet);
+	if (run_fresh(p, nothing, NULL, mono_ms() + p->settings.deadline_ms, &c, &unreachable, err) != OUTCOME_DONE) {
+		connection_close(c);
+		c = NULL;
+	}
+	quiet_end(&quiet);
+	return c;
+}
+
+enum outcome pool_run_own(struct connection *c, pool_operation *op, int64_t end, void *arg, struct err *err)
+{
+	struct quiet quiet;
+	enum outcome o;
+
+	quiet_begin(&quiet);
+	o = op(c->ld, end, arg, err);
+	quiet_end(&quiet);
+	return o;
+}
+
+void pool_close_own(struct connection *c)
+{
+	struct quiet quiet;
+
+	quiet_begin(&quiet);
+	connection_close(c);
+	quiet_end(&quiet);
+}
+
 /* ---- for doctor -------------------------------------------------------------------------------------------------- */
 
 bool pool_check(struct pool *p, struct buf *report, struct err *err)

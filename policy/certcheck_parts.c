@@ -381,13 +381,15 @@ unsigned certcheck_day(const ASN1_TIME *t)
 
 bool certcheck_parts_init(struct certcheck *c, X509 *leaf, const struct certcheck_request *req)
 {
+	ASN1_TIME *as_of = req->as_of != 0 ? ASN1_TIME_set(NULL, req->as_of) : NULL;
 	bool ok;
 
 	c->leaf = leaf;
 	c->req = req;
 	c->private_profile = req->profile->validation == VALIDATION_PRIVATE;
 	c->times = time_of(X509_get0_notBefore(leaf), &c->not_before) && time_of(X509_get0_notAfter(leaf), &c->not_after);
-	c->day = c->times ? certcheck_day(X509_get0_notBefore(leaf)) : UINT_MAX;
+	c->day = as_of != NULL || c->times ? certcheck_day(as_of != NULL ? as_of : X509_get0_notBefore(leaf)) : UINT_MAX;
+	ASN1_TIME_free(as_of);
 	parts_key(c);
 	parts_extensions(c);
 	c->name = &c->subject;

@@ -91,7 +91,7 @@ struct certcheck {
 	size_t der_len;
 	time_t not_before, not_after;
 	bool times; /* both could be read */
-	unsigned day; /* of notBefore, YYYYMMDD; the last of all days when it cannot be read, so that no dated row is missed */
+	unsigned day; /* of notBefore or as asked, YYYYMMDD; the last of all days when it cannot be read, so that no dated row is missed */
 
 	/* key */
 	enum key_kind key;

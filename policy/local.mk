@@ -6,7 +6,7 @@ POLICY_LIBS = libpolicy.a $(DNS_LIBS) $(STORE_LIBS) $(DIRECTORY_LIBS) $(CONFIG_L
 # Decisions: who may, what to ask for, what came back.
 libpolicy_a_SOURCES += policy/rules.c policy/eligibility.c policy/profile.c policy/subject.h policy/subject.c policy/caa.c policy/caa_check.c policy/caa_value.c policy/caa_value.h \
 	policy/certcheck.c policy/certcheck_table.c policy/certcheck_revocation.c policy/certcheck_rows.h policy/certcheck_parts.c policy/certcheck_chain.c policy/certcheck_rows_own.c \
-	policy/certcheck_rows_frame.c policy/certcheck_rows_extensions.c policy/certcheck_rows_names.c
+	policy/certcheck_rows_frame.c policy/certcheck_rows_extensions.c policy/certcheck_rows_names.c policy/legacy.c
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_caa tests/unit/test_profile tests/unit/test_eligibility tests/unit/test_certcheck
@@ -27,6 +27,10 @@ check_PROGRAMS += tests/unit/test_smime_br
 tests_unit_test_smime_br_SOURCES = tests/unit/test_smime_br.c
 tests_unit_test_smime_br_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_smime_br_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_legacy
+tests_unit_test_legacy_SOURCES = tests/unit/test_legacy.c tests/unit/certificates.h tests/unit/certificates.c
+tests_unit_test_legacy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_legacy_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 endif
 
 # Each harness is linked with a small main that runs its corpus as a plain test; fuzz_main.c says how to fuzz.

@@ -382,6 +382,7 @@ struct certcheck_request {
 	X509_STORE *anchors;                       /* certcheck_anchors; NULL = chain not judged (then an error finding) */
 	STACK_OF(X509) *untrusted;                 /* what the CA sent, without the leaf */
 	time_t now;
+	time_t as_of;                              /* rules of this day, as if it were issued then; 0 = of notBefore */
 	unsigned not_asked;                        /* CERTCHECK_NO_...; 0 = all is asked */
 	enum revocation_check revocation;          /* REVOCATION_OFF = not asked */
 	const struct certcheck_evidence *evidence; /* NULL = nobody was asked, which is not "good" */
@@ -403,5 +404,35 @@ STACK_OF(X509) *certcheck_chain(X509 *leaf, X509_STORE *anchors, STACK_OF(X509) 
 bool certcheck_has_address(X509 *leaf, const char *address);
 /* One line a finding: "POL-3 7.1.6.1: ...". */
 void findings_text(const struct findings *f, struct buf *out);
+
+/* ---- certificates of other CAs: which have to be replaced -------------------------------------------------------------- */
+
+enum legacy_reason {
+	LEGACY_GENERATION,     /* of the Legacy generation */
+	LEGACY_NO_PROFILE,     /* none of the S/MIME Baseline Requirements, or several */
+	LEGACY_TOO_LONG,       /* valid for more than 825 days */
+	LEGACY_WEAK_KEY,
+	LEGACY_WEAK_SIGNATURE, /* SHA-1, MD5 and older */
+	/* it may be used to its end, but no CA may renew it as it is, for a rule is in force by then */
+	LEGACY_PURPOSES,       /* a Multipurpose one with purposes besides e-mail protection and client authentication */
+	LEGACY_ISSUER,         /* signed with an RSA key below 3072 bits */
+	LEGACY_REASONS         /* how many */
+};
+const char *legacy_reason_name(enum legacy_reason r);  /* "legacy-generation" */
+const char *legacy_reason_about(enum legacy_reason r); /* what it means, for people */
+
+enum { LEGACY_SIGNS = 1, LEGACY_ENCRYPTS = 2 };
+struct legacy_judgement {
+	bool current;          /* not expired, and begun; otherwise nothing else is said */
+	bool expired;
+	unsigned reasons;      /* bit 1 << LEGACY_...; 0 = nothing against it */
+	char text[LEGACY_REASONS][300]; /* a sentence for each reason */
+	unsigned uses;         /* LEGACY_SIGNS, LEGACY_ENCRYPTS */
+};
+/* Pure; by the rows of certcheck.  false only when judging itself failed. */
+bool legacy_judge(X509 *x, time_t now, struct legacy_judgement *out, struct err *err) BASE_MUST_CHECK;
+/* The certificate that a directory's value holds: DER of a certificate, or with `smime` CMS SignedData: that of its signer, without signer the
+ * one that is no CA's.  NULL when the value is none, or larger than any mail user's. */
+X509 *legacy_read(const void *value, size_t len, bool smime);
 
 #endif

@@ -41,7 +41,7 @@ static bool read_certificate(struct rows *r, struct store_certificate *out)
 	return !r->failed;
 }
 
-bool store_certificate_get(struct store *store, int64_t id, struct store_certificate *out, bool *found, struct err *err)
+static bool find_one(struct store *store, const char *sql, const struct db_value *v, size_t n, struct store_certificate *out, bool *found, struct err *err)
 {
 	struct tx tx;
 	struct rows r;
@@ -49,13 +49,23 @@ bool store_certificate_get(struct store *store, int64_t id, struct store_certifi
 
 	*found = false;
 	if (tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "get certificate", err)) {
-		if (rows_open(&r, &tx, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE id = $1", VALUES(V_INT(id))) &&
-			rows_next(&r))
+		if (rows_open(&r, &tx, sql, v, n) && rows_next(&r))
 			*found = read_certificate(&r, out);
 		ok = rows_close(&r);
 	}
 	tx_end(&tx);
 	return ok;
+}
+
+bool store_certificate_get(struct store *store, int64_t id, struct store_certificate *out, bool *found, struct err *err)
+{
+	return find_one(store, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE id = $1", VALUES(V_INT(id)), out, found, err);
+}
+
+bool store_certificate_find(struct store *store, const char *fingerprint, struct store_certificate *out, bool *found, struct err *err)
+{
+	return find_one(store, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE fingerprint = $1 ORDER BY id", VALUES(V_TEXT(fingerprint)), out,
+		found, err);
 }
 
 static void read_element(struct rows *r, void *element)

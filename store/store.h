@@ -260,6 +260,8 @@ bool store_enrollment_admin(struct store *store, int64_t id, enum enrollment_adm
 	struct err *err) BASE_MUST_CHECK;
 
 bool store_certificate_get(struct store *store, int64_t id, struct store_certificate *out, bool *found, struct err *err) BASE_MUST_CHECK;
+/* By the SHA-256 of its DER in hex, lower case: is it one of ours? */
+bool store_certificate_find(struct store *store, const char *fingerprint, struct store_certificate *out, bool *found, struct err *err) BASE_MUST_CHECK;
 struct store_certificate_list { struct store_certificate *v; size_t n; };
 bool store_certificates_of(struct store *store, int64_t enrollment_id, struct store_certificate_list *out,
 	struct err *err) BASE_MUST_CHECK;

@@ -201,6 +201,7 @@ static const char data[] =
 	"dn: " PEOPLE "\nobjectClass: organizationalUnit\nou: people\n\n"
 	"dn: cn=enroll," SUFFIX "\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: enroll\nuserPassword: enroll-secret\n\n"
 	"dn: cn=reader," SUFFIX "\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: reader\nuserPassword: reader-secret\n\n"
+	"dn: cn=limited," SUFFIX "\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: limited\nuserPassword: limited-secret\n\n"
 	PERSON("alice", "givenName: Alice\nmail: alice@example.org\nmail: Alice.Archer@Example.ORG\n")
 	PERSON("bob", "mail: bob@example.org\nproxyAddresses: SMTP:bob.main@example.org\nproxyAddresses: smtp:bob.alias@example.org\n"
 		"proxyAddresses: x500:bob.x500@example.org\nproxyAddresses: bob.bare@example.org\n")
@@ -317,7 +318,7 @@ static void write_conf(void)
 		"TLSCACertificateFile %s/ca.pem\nTLSCertificateFile %s/server.pem\nTLSCertificateKeyFile %s/server.key\nTLSVerifyClient never\n"
 		"authz-regexp gidNumber=%u\\\\+uidNumber=%u,cn=peercred,cn=external,cn=auth cn=admin," SUFFIX "\n"
 		"database mdb\nsuffix " SUFFIX "\nrootdn cn=admin," SUFFIX "\nrootpw admin-secret\ndirectory %s/db\ndbnosync\nmaxsize 16777216\n"
-		"index objectClass,uid,mail eq\n"
+		"index objectClass,uid,mail eq\nlimits dn.exact=cn=limited," SUFFIX " size=10\n"
 		"access to attrs=userPassword by anonymous auth by * none\n"
 		"access to attrs=userCertificate,userSMIMECertificate by dn.exact=cn=enroll," SUFFIX " write by users read\n"
 		"access to * by users read by * auth\n", folder, folder, folder, folder, (unsigned)getegid(), (unsigned)geteuid(), folder);
@@ -334,6 +335,7 @@ static void make_folder(void)
 	ck_assert_int_eq(mkdir(path_of("db", path), 0700), 0);
 	write_file("password", "enroll-secret\n", strlen("enroll-secret\n"), 0600);
 	write_file("reader", "reader-secret\n", strlen("reader-secret\n"), 0600);
+	write_file("limited", "limited-secret\n", strlen("limited-secret\n"), 0600);
 	write_file("wrong", "not-the-secret\n", strlen("not-the-secret\n"), 0600);
 	write_file("empty", "\n", 1, 0600);
 	write_pki();
@@ -964,6 +966,250 @@ START_TEST(a_refused_publication_says_why)
 }
 END_TEST
 
+/* ---- everybody who has a certificate ------------------------------------------------------------------------------ */
+
+#define WALK "ou=walk," SUFFIX
+
+static LDAP *administrator(void)
+{
+	struct berval cred = {.bv_val = (char[]){"admin-secret"}, .bv_len = strlen("admin-secret")};
+	int version = LDAP_VERSION3;
+	char ldapi[256];
+	LDAP *ld;
+
+	ldapi_url(ldapi);
+	ck_assert_int_eq(ldap_initialize(&ld, ldapi), LDAP_SUCCESS);
+	ldap_set_option(ld, LDAP_OPT_PROTOCOL_VERSION, &version);
+	ck_assert_int_eq(ldap_sasl_bind_s(ld, "cn=admin," SUFFIX, LDAP_SASL_SIMPLE, &cred, NULL, NULL, NULL), LDAP_SUCCESS);
+	return ld;
+}
+
+/* Walked over are entries of a place of its own, which is made anew for each test: uid 0, 1 ... with address and one certificate each. */
+static void add_walked(LDAP *ld, int uid, const char *attribute, struct berval **values)
+{
+	char name[16], mail[64], dn[128];
+	char *classes[] = {(char[]){"inetOrgPerson"}, NULL}, *names[] = {name, NULL}, *mails[] = {mail, NULL};
+	LDAPMod class = {.mod_type = (char[]){"objectClass"}, .mod_values = classes}, u = {.mod_type = (char[]){"uid"}, .mod_values = names};
+	LDAPMod cn = {.mod_type = (char[]){"cn"}, .mod_values = names}, sn = {.mod_type = (char[]){"sn"}, .mod_values = names};
+	LDAPMod m = {.mod_type = (char[]){"mail"}, .mod_values = mails};
+	LDAPMod v = {.mod_op = LDAP_MOD_BVALUES, .mod_type = (char *)(uintptr_t)attribute, .mod_bvalues = values};
+	LDAPMod *mods[] = {&class, &u, &cn, &sn, &m, values ? &v : NULL, NULL};
+
+	snprintf(name, sizeof(name), "%d", uid);
+	snprintf(mail, sizeof(mail), "Walk.%d@Example.ORG", uid);
+	snprintf(dn, sizeof(dn), "uid=%d," WALK, uid);
+	ck_assert_int_eq(ldap_add_ext_s(ld, dn, mods, NULL, NULL), LDAP_SUCCESS);
+}
+
+static void add_certificates(LDAP *ld, int uid, int n)
+{
+	struct berval **values = calloc((size_t)n + 1, sizeof(*values)), *all = calloc((size_t)n, sizeof(*all));
+
+	for (int i = 0; i < n; i++) {
+		size_t len;
+
+		all[i].bv_val = (char *)user_der("walk", 1000 + i, &len);
+		all[i].bv_len = len;
+		values[i] = &all[i];
+	}
+	add_walked(ld, uid, "userCertificate;binary", values);
+	for (int i = 0; i < n; i++)
+		OPENSSL_free(all[i].bv_val);
+	free(values);
+	free(all);
+}
+
+static LDAP *empty_walk(void)
+{
+	char *classes[] = {(char[]){"organizationalUnit"}, NULL}, *names[] = {(char[]){"walk"}, NULL};
+	LDAPMod class = {.mod_type = (char[]){"objectClass"}, .mod_values = classes}, ou = {.mod_type = (char[]){"ou"}, .mod_values = names};
+	LDAPMod *mods[] = {&class, &ou, NULL};
+	LDAP *ld = administrator();
+	LDAPMessage *result = NULL;
+
+	if (ldap_search_ext_s(ld, WALK, LDAP_SCOPE_ONELEVEL, "(objectClass=*)", NULL, 0, NULL, NULL, NULL, 0, &result) == LDAP_SUCCESS)
+		for (LDAPMessage *e = ldap_first_entry(ld, result); e; e = ldap_next_entry(ld, e)) {
+			char *dn = ldap_get_dn(ld, e);
+
+			ldap_delete_ext_s(ld, dn, NULL, NULL);
+			ldap_memfree(dn);
+		}
+	ldap_msgfree(result);
+	ldap_delete_ext_s(ld, WALK, NULL, NULL);
+	ck_assert_int_eq(ldap_add_ext_s(ld, WALK, mods, NULL, NULL), LDAP_SUCCESS);
+	return ld;
+}
+
+static struct directory *open_walk(const char *account, const char *smime)
+{
+	struct directory_settings s = usual();
+	char dn[128], path[160];
+
+	set(&s.base, WALK);
+	if (account) {
+		snprintf(dn, sizeof(dn), "cn=%s," SUFFIX, account);
+		set(&s.bind_dn, dn);
+		set(&s.password_file, path_of(account, path));
+	}
+	set(&s.smime_attribute, smime);
+	return open_directory(&s);
+}
+
+/* What a walk saw. */
+struct walked {
+	int entries[100];   /* how often this uid came */
+	size_t n, values, smime, left_out;
+	bool stop;
+};
+
+static bool see(void *arg, const struct directory_scanned *e, struct err *err)
+{
+	struct walked *w = arg;
+	char mail[64];
+	int uid = -1;
+
+	ck_assert_int_eq(sscanf(e->dn, "uid=%d,", &uid), 1);
+	ck_assert(uid >= 0 && uid < 100);
+	w->entries[uid]++;
+	w->n++;
+	snprintf(mail, sizeof(mail), "walk.%d@example.org", uid);
+	ck_assert_uint_eq(e->addresses->n, 1);
+	ck_assert_str_eq(e->addresses->v[0], mail);
+	snprintf(mail, sizeof(mail), "Walk.%d@example.org", uid);
+	ck_assert_str_eq(e->spellings->v[0], mail);
+	ck_assert(!e->more);
+	for (size_t i = 0; i < e->n; i++) {
+		ck_assert_uint_gt(e->values[i].len, 0);
+		w->smime += e->values[i].smime;
+	}
+	w->values += e->n;
+	w->left_out += e->left_out;
+	return !w->stop || err_set(err, ERR_POLICY, "see", e->dn, "seen enough");
+}
+
+/* Pages until the end; how many. */
+static unsigned walk(struct directory *d, unsigned page, struct walked *w, char cut[700])
+{
+	struct err err = ERR_INIT;
+	struct directory_scan *s = directory_scan_new(d, page, &err);
+	unsigned pages = 0;
+	bool more = true;
+
+	ck_assert_msg(s != NULL, "%s", err.text);
+	memset(w, 0, sizeof(*w));
+	while (more) {
+		ck_assert_msg(directory_scan_page(s, see, w, &more, &err), "%s: %s", err.op, err.text);
+		pages++;
+	}
+	snprintf(cut, 700, "%s", directory_scan_cut(s) ? directory_scan_cut(s) : "");
+	directory_scan_free(s);
+	return pages;
+}
+
+START_TEST(a_walk_sees_everybody_who_has_a_certificate_once)
+{
+	LDAP *ld = empty_walk();
+	struct directory *d = open_walk(NULL, NULL);
+	struct walked w;
+	char cut[700];
+
+	for (int i = 0; i < 25; i++)
+		add_certificates(ld, i, 1);
+	add_walked(ld, 30, NULL, NULL);
+	ldap_unbind_ext(ld, NULL, NULL);
+	ck_assert_uint_ge(walk(d, 4, &w, cut), 7);
+	ck_assert_str_eq(cut, "");
+	ck_assert_uint_eq(w.n, 25);
+	ck_assert_uint_eq(w.values, 25);
+	for (int i = 0; i < 25; i++)
+		ck_assert_int_eq(w.entries[i], 1);
+	ck_assert_uint_eq(walk(d, 1000, &w, cut), 1);
+	ck_assert_uint_eq(w.n, 25);
+	directory_free(d);
+}
+END_TEST
+
+START_TEST(a_walk_shows_values_that_are_no_certificates_and_bounds_their_number)
+{
+	static char garbage[] = "no CMS at all", none[] = "\x30\x00", large[300000];
+	struct berval g = {.bv_val = garbage, .bv_len = sizeof(garbage)}, n = {.bv_val = none, .bv_len = 2};
+	struct berval l = {.bv_val = large, .bv_len = sizeof(large)}, *values[] = {&g, &n, &l, NULL};
+	LDAP *ld = empty_walk();
+	struct directory *d = open_walk(NULL, "userSMIMECertificate"), *without = open_walk(NULL, NULL);
+	struct walked w;
+	char cut[700];
+
+	add_walked(ld, 1, "userSMIMECertificate", values);
+	add_certificates(ld, 2, 1050);
+	ldap_unbind_ext(ld, NULL, NULL);
+	walk(d, 10, &w, cut);
+	ck_assert_uint_eq(w.n, 2);
+	ck_assert_uint_eq(w.smime, 2);
+	ck_assert_uint_eq(w.values, 1002);
+	ck_assert_uint_eq(w.left_out, 51);
+	walk(without, 10, &w, cut);
+	ck_assert_uint_eq(w.n, 1);
+	ck_assert_int_eq(w.entries[2], 1);
+	ck_assert_uint_eq(w.smime, 0);
+	directory_free(d);
+	directory_free(without);
+}
+END_TEST
+
+START_TEST(a_walk_cut_short_by_a_size_limit_says_so)
+{
+	LDAP *ld = empty_walk();
+	struct directory *d = open_walk("limited", NULL);
+	struct walked w;
+	char cut[700];
+
+	for (int i = 0; i < 25; i++)
+		add_certificates(ld, i, 1);
+	ldap_unbind_ext(ld, NULL, NULL);
+	walk(d, 4, &w, cut);
+	ck_assert_uint_le(w.n, 10);
+	ck_assert_uint_ge(w.n, 8);
+	ck_assert_msg(strstr(cut, "size.prtotal") != NULL, "%s", cut);
+	directory_free(d);
+}
+END_TEST
+
+START_TEST(a_walk_that_fails_is_over)
+{
+	LDAP *ld = empty_walk();
+	struct directory *d = open_walk(NULL, NULL);
+	struct directory_scan *s;
+	struct walked w = {.stop = true};
+	struct err err = ERR_INIT;
+	bool more;
+
+	for (int i = 0; i < 3; i++)
+		add_certificates(ld, i, 1);
+	ldap_unbind_ext(ld, NULL, NULL);
+	/* by the caller's word */
+	s = directory_scan_new(d, 2, &err);
+	ck_assert(!directory_scan_page(s, see, &w, &more, &err));
+	ck_assert_str_eq(err.text, "seen enough");
+	ck_assert_uint_eq(w.n, 1);
+	ck_assert(!directory_scan_page(s, see, &w, &more, &err) && err.class == ERR_BUG);
+	directory_scan_free(s);
+	/* by a connection that the server closed in between (idletimeout) */
+	w.stop = false;
+	s = directory_scan_new(d, 2, &err);
+	ck_assert_msg(directory_scan_page(s, see, &w, &more, &err) && more, "%s", err.text);
+	sleep(5);
+	ck_assert(!directory_scan_page(s, see, &w, &more, &err));
+	ck_assert_msg(err.class == ERR_TEMPORARY, "%s: %s", err_class_name(err.class), err.text);
+	directory_scan_free(s);
+	directory_free(d);
+	/* before it began */
+	d = open_walk("wrong", NULL);
+	ck_assert_ptr_null(directory_scan_new(d, 2, &err));
+	ck_assert_int_eq(err.class, ERR_CONFIG);
+	directory_free(d);
+}
+END_TEST
+
 /* ---- security of the connection ---------------------------------------------------------------------------------- */
 
 static void ways_ldaps(struct directory_settings *s) { set_url(s, "ldaps", "127.0.0.1", tls_port); }
@@ -1438,6 +1684,10 @@ static TCase *with_slapd(void)
 	tcase_add_test(t, a_foreign_value_with_our_serial_number_is_not_removed);
 	tcase_add_test(t, the_smime_attribute_holds_the_certificate_as_cms);
 	tcase_add_loop_test(t, a_refused_publication_says_why, 0, COUNT(refusals));
+	tcase_add_test(t, a_walk_sees_everybody_who_has_a_certificate_once);
+	tcase_add_test(t, a_walk_shows_values_that_are_no_certificates_and_bounds_their_number);
+	tcase_add_test(t, a_walk_cut_short_by_a_size_limit_says_so);
+	tcase_add_test(t, a_walk_that_fails_is_over);
 	tcase_add_loop_test(t, ways_to_connect, 0, COUNT(ways));
 	tcase_add_loop_test(t, what_an_admin_has_to_put_right, 0, COUNT(refused));
 	tcase_add_test(t, an_empty_or_open_password_file_is_refused_at_once);
