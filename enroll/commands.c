@@ -584,7 +584,7 @@ static bool enroll_anew(const struct call *c, const char *address, bool *renewed
 		if (ok && v.decision.certificate) {
 			struct certificate_profile p = profile_for(v.decision.certificate, NULL);
 
-			if (strcmp(p.name, e.profile) != 0 || strcmp(usage_name(p.usage), e.usage) != 0)
+			if (strcmp(p.name, e.profile) != 0 || strcmp(usage_name(p.usage), e.usage) != 0 || strcmp(v.decision.ca->name, e.ca) != 0)
 				ok = store_enrollment_admin(c->parts->store, e.id, ENROLLMENT_ADMIN_RENEW, c->peer->name, "another kind of certificate is asked for",
 					renewed, err);
 		}

@@ -290,6 +290,7 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 
 	*again = false;
 	if (parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
+		store_enrollments_spread(d.parts.store, &err) &&
 		start_workers(&d, &err)) {
 #ifdef HAVE_SYSTEMD
 		sd_notify(0, "READY=1");

@@ -41,15 +41,56 @@ static bool find_rule(struct enroll_parts *p, const char *address, struct verdic
 	return true;
 }
 
+/* May this other address of the person stand beside the first one: is it theirs alone, would it get the same by itself, and has nobody taken it
+ * out?  Or whoever may write into their own entry would get a certificate for somebody else's address. */
+static bool goes_along(struct enroll_parts *p, const char *address, const struct verdict *v, bool *along, struct err *err)
+{
+	struct directory_person person = {0};
+	struct enrollment row = {0};
+	struct rules_directory directory = {p->directory, ask_matches, ask_in_group};
+	struct rules_facts facts = {.address = address, .person = &person};
+	const struct rule *rule = NULL;
+	enum directory_found found = DIRECTORY_NONE;
+	struct address parsed;
+	bool ok, there = false;
+
+	*along = false;
+	ok = address_parse(&parsed, address, err) && directory_find(p->directory, address, &person, &found, err);
+	if (ok && found == DIRECTORY_ONE && str_eq_nocase(person.dn, v->person.dn) && profile_address(&parsed, NULL) &&
+		eligibility_pilot(p->config, address, v->in_pilot_group)) {
+		ok = rules_find(p->config, &facts, &directory, &rule, NULL, err) && store_enrollment_find(p->store, address, &row, &there, err);
+		*along = ok && rule == v->decision.rule && !(there && row.disabled);
+	}
+	enrollment_clear(&row);
+	directory_person_clear(&person);
+	return ok;
+}
+
+/* Would a certificate that begins with `first` have room for `address`?  It takes them in the order of the entry. */
+static bool has_room(const struct verdict *v, const char *first, const char *address)
+{
+	size_t place = 1;
+
+	for (size_t i = 0; i < v->person.addresses.n && strcmp(v->person.addresses.v[i], address) != 0; i++)
+		place += strcmp(v->person.addresses.v[i], first) != 0;
+	return place < v->decision.ca->addresses_per_order;
+}
+
 /* Whether one more of a person's addresses goes into the certificate of row `id`, or that row into another one's. */
-static bool add_address(struct enroll_parts *p, const char *address, int64_t id, struct verdict *v, struct err *err)
+static bool add_address(struct enroll_parts *p, const char *own, const char *address, int64_t id, struct verdict *v, struct err *err)
 {
 	struct store_taken taken;
+	bool along;
 
+	if (!goes_along(p, address, v, &along, err))
+		return false;
+	if (!along)
+		return true;
 	if (!store_address_taken(p->store, address, id, &taken, err))
 		return false;
 	if (taken.enrollment_id && taken.undecided && (id == 0 || taken.enrollment_id < id)) {
-		v->covered_by = taken.enrollment_id;
+		if (has_room(v, address, own))
+			v->covered_by = taken.enrollment_id;
 		return true;
 	}
 	if (taken.enrollment_id && !taken.undecided)
@@ -68,7 +109,7 @@ static bool add_all(struct enroll_parts *p, int64_t id, struct verdict *v, struc
 	for (size_t i = 0; i < v->person.addresses.n && v->addresses.n < ca->addresses_per_order && !v->covered_by; i++) {
 		const char *one = v->person.addresses.v[i];
 
-		if (strcmp(one, key) != 0 && config_serves(p->config, strrchr(one, '@') + 1) && !add_address(p, one, id, v, err))
+		if (strcmp(one, key) != 0 && config_serves(p->config, strrchr(one, '@') + 1) && !add_address(p, key, one, id, v, err))
 			return false;
 	}
 	return true;

@@ -283,8 +283,8 @@ static void forget_order(struct step *s)
 
 /* ---- requested: may this address have a certificate now ------------------------------------------------------------ */
 
-/* What was decided goes into the row; true when that is news to it. */
-static bool take_decision(struct step *s, const struct verdict *v, bool *news, struct err *err)
+/* What was decided goes into the row.  Key and request of an order that came to nothing were for what was decided then: they are made anew. */
+static bool take_decision(struct step *s, const struct verdict *v, struct err *err)
 {
 	const struct decision *d = &v->decision;
 	const char *rule = d->rule ? d->rule->name : NULL, *profile = d->certificate ? d->certificate->name : s->row.profile;
@@ -293,9 +293,11 @@ static bool take_decision(struct step *s, const struct verdict *v, bool *news, s
 
 	if (d->certificate)
 		p = profile_for(d->certificate, s->row.companion_of ? usage_name(USAGE_ENCRYPT) : NULL);
-	*news = strcmp(rule ? rule : "", s->row.rule ? s->row.rule : "") != 0 || strcmp(profile, s->row.profile) != 0 ||
-		strcmp(usage_name(p.usage), s->row.usage) != 0;
 	s->out.decided = true;
+	s->row.key_id = 0;
+	free(s->row.csr);
+	s->row.csr = NULL;
+	s->row.csr_len = 0;
 	for (size_t i = 0; i < v->addresses.n; i++)
 		if (!strlist_add(&addresses, v->addresses.v[i])) {
 			strlist_clear(&addresses);
@@ -303,7 +305,7 @@ static bool take_decision(struct step *s, const struct verdict *v, bool *news, s
 		}
 	strlist_clear(&s->row.addresses);
 	s->row.addresses = addresses;
-	return set_text(&s->row.rule, rule, err) && (!d->certificate || (set_text(&s->row.profile, profile, err) &&
+	return set_text(&s->row.rule, rule, err) && set_text(&s->row.entry, v->person.dn, err) && (!d->certificate || (set_text(&s->row.profile, profile, err) &&
 		set_text(&s->row.usage, usage_name(p.usage), err) && set_text(&s->row.ca, d->ca->name, err)));
 }
 
@@ -322,7 +324,8 @@ static bool decide_companion(struct step *s, struct verdict *v, struct err *err)
 		strlist_clear(&v->addresses);
 		v->addresses = first.addresses;
 		first.addresses = (struct strlist){0};
-		v->covered_by = 0;
+		/* Whatever took the place of the first row has a companion of its own. */
+		v->covered_by = first.state >= ENROLLMENT_SUPERSEDED ? first.id : 0;
 	}
 	enrollment_clear(&first);
 	return ok;
@@ -366,13 +369,12 @@ static enum step_result run_requested(struct step *s, struct err *err)
 {
 	struct verdict v;
 	enum step_result r = STEP_FAIL;
-	bool news;
-
 	if (!decide(s->p, address_of(s), s->row.id, &v, NULL, err) || (s->row.companion_of && !decide_companion(s, &v, err)) ||
-		!take_decision(s, &v, &news, err))
+		!take_decision(s, &v, err))
 		goto out;
 	if (v.covered_by) {
-		note(s, "state", "the certificate of enrollment %lld has this address too", (long long)v.covered_by);
+		note(s, "state", s->row.companion_of ? "enrollment %lld, beside which it stood, is over" : "the certificate of enrollment %lld has this address too",
+			(long long)v.covered_by);
 		r = to(s, ENROLLMENT_SUPERSEDED);
 		s->row.next_at = 0;
 	} else {
@@ -520,22 +522,16 @@ static enum step_result abandon(struct step *s, const char *why)
 	return STEP_STAY;
 }
 
-static bool may_order(struct step *s, struct err *err)
-{
-	if (s->row.orders >= s->ca->config->max_orders)
-		return err_set(err, ERR_CA, "open order", address_of(s),
-			"%u orders led to no certificate; see `enrollctl show %s` for what the CA said, then `enrollctl retry %s`", s->row.orders,
-			address_of(s), address_of(s));
-	return budget_allows(s->p, s->ca->config, &s->row, s->now, err);
-}
-
-/* A challenge mail names an address and no order: of the rows of an address one at a time has an open order.  Each looks after its own line
- * in the order book is written, so of two that begin together at least one sees the other. */
+/* A challenge mail names an address and no order: of the rows of an address one at a time has an open order.  Each looks before, and once more
+ * after its own line in the order book is written, so of two that begin together at least one sees the other. */
 static bool alone(struct step *s, struct err *err)
 {
+	unsigned longest = 0;
 	int64_t other;
 
-	if (!store_order_elsewhere(s->p->store, s->row.id, s->now - (time_t)s->ca->config->challenge_age, &other, err))
+	for (size_t i = 0; i < s->p->n_cas; i++)
+		longest = s->p->cas[i].config->challenge_age > longest ? s->p->cas[i].config->challenge_age : longest;
+	if (!store_order_elsewhere(s->p->store, s->row.id, s->now - (time_t)longest, &other, err))
 		return false;
 	if (!other)
 		return true;
@@ -545,6 +541,15 @@ static bool alone(struct step *s, struct err *err)
 		err->retry_at = s->now + ALONE_RETRY + (time_t)random_below(ALONE_RETRY);
 	}
 	return false;
+}
+
+static bool may_order(struct step *s, struct err *err)
+{
+	if (s->row.orders >= s->ca->config->max_orders)
+		return err_set(err, ERR_CA, "open order", address_of(s),
+			"%u orders led to no certificate; see `enrollctl show %s` for what the CA said, then `enrollctl retry %s`", s->row.orders,
+			address_of(s), address_of(s));
+	return alone(s, err) && budget_allows(s->p, s->ca->config, &s->row, s->now, err);
 }
 
 /* Counting and claiming the order is one act, or two workers would pass the cap together. */
@@ -1284,8 +1289,8 @@ static bool companion_wanted(struct step *s, const struct decision *d, struct er
 {
 	bool created;
 
-	if (s->row.companion_of || !d->certificate || d->certificate->usage != USAGE_SPLIT)
-		return true;
+	if (s->row.companion_of || !d->certificate || d->certificate->usage != USAGE_SPLIT || strcmp(s->row.usage, usage_name(USAGE_SIGN)) != 0)
+		return true; /* a dual one is enough until its renewal */
 	return store_enrollment_companion_request(s->p->store, &s->row, &created, err);
 }
 
@@ -1348,6 +1353,72 @@ static enum step_result follow_rules(struct step *s, const struct verdict *v, st
 	return rest(s);
 }
 
+/* Was the certificate asked for with another subject than it would be now? */
+static bool subject_changed(struct step *s, const struct verdict *v)
+{
+	const unsigned char *p = s->row.csr;
+	X509_REQ *req = s->row.csr ? d2i_X509_REQ(NULL, &p, (long)s->row.csr_len) : NULL;
+	struct buf now = BUF_INIT, then = BUF_INIT;
+	struct err err = ERR_INIT;
+	/* Not of a new one: whatever else makes the two differ must not have certificates ordered one after the other. */
+	bool changed = req && s->now > s->certificate.not_before + REVIEW_SECONDS && profile_describe(&s->profile, &s->row.addresses, &v->person, &now, &err) && profile_subject_text(req, &then) &&
+		       strcmp(buf_str(&now), buf_str(&then)) != 0;
+
+	buf_clear(&now);
+	buf_clear(&then);
+	X509_REQ_free(req);
+	return changed;
+}
+
+/* Addresses of the certificate, behind the first, that are in its entry no more: whoever has them now does not sign with it. */
+static bool drop_lost_addresses(struct step *s, const struct verdict *v, bool *lost, struct err *err)
+{
+	struct strlist kept = {0};
+
+	*lost = false;
+	for (size_t i = 0; i < s->row.addresses.n; i++) {
+		if (i > 0 && !directory_person_spelling(&v->person, s->row.addresses.v[i]))
+			*lost = true;
+		else if (!strlist_add(&kept, s->row.addresses.v[i])) {
+			strlist_clear(&kept);
+			return err_nomem(err, "look at addresses");
+		}
+	}
+	strlist_clear(&s->row.addresses);
+	s->row.addresses = kept;
+	s->out.decided = s->out.decided || *lost;
+	return true;
+}
+
+static bool names_somebody(const struct certificate_profile *p, const struct enrollment *row)
+{
+	return p->validation == VALIDATION_SPONSOR || p->validation == VALIDATION_INDIVIDUAL || p->validation == VALIDATION_PRIVATE || row->addresses.n > 1;
+}
+
+/* Is the certificate still that of whoever has the address now?  One that names somebody else, or addresses of somebody else, signs no longer;
+ * one whose person has another name meanwhile signs until the new one is there. */
+static enum step_result follow_owner(struct step *s, const struct verdict *v, struct err *err)
+{
+	bool other = s->row.entry && v->person.dn && !str_eq_nocase(s->row.entry, v->person.dn), lost;
+
+	if (v->found != DIRECTORY_ONE || s->row.companion_of)
+		return follow_rules(s, v, err);
+	if (other && names_somebody(&s->profile, &s->row)) {
+		note(s, "owner", "the address is of another directory entry now, %.300s; it was of %.300s: its mail is not signed until a new certificate is there",
+			v->person.dn, s->row.entry);
+		s->out.certificate = &s->certificate;
+		return set_text(&s->certificate.status, "superseded", err) ? to(s, ENROLLMENT_RENEWING) : STEP_FAIL;
+	}
+	if (!drop_lost_addresses(s, v, &lost, err))
+		return STEP_FAIL;
+	if (lost || (v->decision.certificate && names_somebody(&s->profile, &s->row) && subject_changed(s, v))) {
+		note(s, "owner", lost ? "an address of the certificate is not in its directory entry any more: a new certificate is asked for"
+			: "the directory entry says another name than the certificate: a new one is asked for");
+		return to(s, ENROLLMENT_RENEWING);
+	}
+	return follow_rules(s, v, err);
+}
+
 /* Between two renewals the row is looked at once a day, and when the configuration changed.  That the directory cannot be asked is no trouble of
  * this row: its certificate stands. */
 static enum step_result run_active(struct step *s, struct err *err)
@@ -1363,7 +1434,7 @@ static enum step_result run_active(struct step *s, struct err *err)
 		return to(s, ENROLLMENT_RENEWING);
 	}
 	if (decide(s->p, address_of(s), s->row.id, &v, NULL, err)) {
-		r = follow_rules(s, &v, err);
+		r = follow_owner(s, &v, err);
 	} else {
 		err_clear(err);
 		r = rest(s);
@@ -1494,15 +1565,17 @@ static bool find_subject(struct step *s, struct err *err)
 	const struct config *c = s->p->config;
 	const struct certificate_profile *profile = config_certificate(c, s->row.profile);
 	bool begun = s->began >= ENROLLMENT_ELIGIBLE && s->began <= ENROLLMENT_ISSUED;
+	/* What the CA may have certified already is fetched, and refused then: it is known at least that it exists. */
+	bool certified = s->began >= ENROLLMENT_VALIDATED && s->began <= ENROLLMENT_FINALIZED;
 
 	s->ca = enroll_ca_find(s->p, s->row.ca);
 	s->profile = profile_for(profile ? profile : &c->certificate, s->row.usage);
-	if (begun && (!s->ca || !profile))
+	if (begun && (!s->ca || (!profile && !certified)))
 		s->order_dead = true;
 	if (!s->ca && begun)
 		err_set(err, ERR_CA, "read order", address_of(s),
 			"the order was opened at \"%s\", and the configuration now names \"%s\" (ca.name); a new one follows", s->row.ca, c->ca.name);
-	else if (!profile && begun)
+	else if (!profile && begun && !certified)
 		err_set(err, ERR_CA, "read order", address_of(s),
 			"it asked for a certificate of kind \"%s\", which the configuration has no more; a new one follows", s->row.profile);
 	if (!s->ca)

@@ -121,7 +121,8 @@ static json_t *now_json(const struct enrollment *e, const struct decision *d)
 	set(o, "disabled", json_boolean(e->disabled));
 	if (e->state == ENROLLMENT_ACTIVE && d->certificate) {
 		p = profile_for(d->certificate, NULL);
-		set(o, "other_kind", json_boolean(strcmp(p.name, e->profile) != 0 || strcmp(usage_name(p.usage), e->usage) != 0));
+		set(o, "other_kind", json_boolean(strcmp(p.name, e->profile) != 0 || strcmp(usage_name(p.usage), e->usage) != 0 ||
+			strcmp(d->ca->name, e->ca ? e->ca : "") != 0));
 	}
 	return o;
 }

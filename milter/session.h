@@ -43,6 +43,7 @@ struct mail {
 	bool no_signer;              /* and only then is a certificate asked for */
 	struct strlist recipients;   /* as given at RCPT, with angle brackets taken off; outbound: only where a rule looks at them */
 	struct decision decision;    /* outbound: what the rules say of this author */
+	bool rule_unknown;           /* but enrolld's rule is not in our configuration, and only the directory could tell ours */
 	bool is_report;              /* inbound: to an envelope sender of ours, which says: */
 	int64_t report_enrollment;
 	char report_token[REPORT_TOKEN_SIZE];

@@ -94,15 +94,19 @@ bool inbound_on_body(struct session *s, const unsigned char *data, size_t len)
 
 enum fit { FIT_YES, FIT_FOREIGN, FIT_ORDER_UNKNOWN };
 
-/* The CA that the order was opened at. */
+#define CA_UNKNOWN SIZE_MAX
+
+/* The CA that the order was opened at; CA_UNKNOWN: enrolld knows one that our configuration does not name. */
 static size_t ca_of(const struct session *s, const struct awaited *a)
 {
 	const struct config *c = s->snapshot->config;
 
-	for (size_t i = 1; i < config_cas(c); i++)
-		if (a->ca && strcmp(config_ca_at(c, i)->name, a->ca) == 0)
+	if (!a->ca || !*a->ca)
+		return 0;
+	for (size_t i = 0; i < config_cas(c); i++)
+		if (strcmp(config_ca_at(c, i)->name, a->ca) == 0)
 			return i;
-	return 0;
+	return CA_UNKNOWN;
 }
 
 static bool sender_domain_listed(const struct ca_config *ca, const char *from)
@@ -166,21 +170,38 @@ static bool addressed_to(const struct candidate *cand, const char *recipient)
 	return false;
 }
 
-/* The recipient this is for; NULL when nobody in To awaits one. */
+/* Of an order for several addresses: is it this one's turn? */
+static bool has_turn(const struct awaited *a, const char *recipient)
+{
+	char key[ADDRESS_MAX], other[ADDRESS_MAX];
+
+	return !a->challenge_address || (address_key_of(a->challenge_address, key, NULL) && address_key_of(recipient, other, NULL) && strcmp(key, other) == 0);
+}
+
+/* The recipient this is for, one whose turn it is before others; NULL when nobody in To awaits one. */
 static const char *awaited_recipient(const struct session *s, const struct candidate *cand, struct awaited *a, struct err *err)
 {
 	const struct strlist *recipients = &s->mail->recipients;
+	const char *best = NULL;
 
-	for (size_t i = 0; i < recipients->n; i++) {
+	for (size_t i = 0; i < recipients->n && !(best && has_turn(a, best)); i++) {
+		struct awaited one = {0};
+
 		if (!addressed_to(cand, recipients->v[i]))
 			continue;
-		if (!store_challenge_awaited(s->service->store, recipients->v[i], a, err))
+		if (!store_challenge_awaited(s->service->store, recipients->v[i], &one, err)) {
+			awaited_clear(a);
 			return NULL;
-		if (a->enrollment_id)
-			return recipients->v[i];
-		awaited_clear(a);
+		}
+		if (one.enrollment_id && (!best || has_turn(&one, recipients->v[i]))) {
+			awaited_clear(a);
+			*a = one;
+			best = recipients->v[i];
+		} else {
+			awaited_clear(&one);
+		}
 	}
-	return NULL;
+	return best;
 }
 
 /* ---- take it out --------------------------------------------------------------------------------------------------------------- */
@@ -283,10 +304,12 @@ static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *can
 
 static sfsistat authenticate(SMFICTX *ctx, struct session *s, struct candidate *cand, const struct awaited *a, const char *recipient)
 {
+	size_t ca = ca_of(s, a);
 	char how[256] = "";
 
-	size_t ca = ca_of(s, a);
-
+	/* Another CA's ways must not judge it. */
+	if (ca == CA_UNKNOWN)
+		return come_again(ctx, s, recipient, "its order is of a CA that this configuration does not name: reload both programs");
 	cand->awaited_from = a->challenge_from;
 	switch (inbound_authenticate(s->snapshot->config, config_ca_at(s->snapshot->config, ca), s->service->dns, s->snapshot->challenge_anchors[ca], &s->mail->facts.headers, s->mail->body, cand,
 		s->connection.client_ip, how)) {

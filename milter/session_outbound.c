@@ -242,21 +242,43 @@ static void follow_rule(struct session *s, const char *name)
 	const struct rule *rule = config_rule(c, *name ? name : NULL);
 	struct rules_facts facts = {.address = m->facts.from};
 
+	m->rule_unknown = *name && !rule && rules_ask_directory(c, m->facts.from);
 	if (!rule && !rules_find(c, &facts, NULL, &rule, NULL, &m->error))
 		err_clear(&m->error);
 	rules_follow(c, rule, &m->decision);
 }
 
+/* Is this mail one that the author's rule signs?  Asked of mail that would be signed. */
+static bool rule_signs(const struct session *s, const char **why)
+{
+	const struct mail *m = s->mail;
+	const struct rule *rule = m->decision.rule;
+
+	if (m->rule_unknown)
+		*why = "its rule is not in this configuration; enrolld has yet to look at it again";
+	else if (rule && !m->decision.certificate)
+		*why = "the rule says: no certificate";
+	else if (rule && rule->unsigned_header && headers_get(&m->facts.headers, rule->unsigned_header, 0))
+		*why = "the author asked for no signature (unsigned-header)";
+	else
+		return rules_sign(s->snapshot->config, rule, &m->recipients, why);
+	return false;
+}
+
 static sfsistat observe(SMFICTX *ctx, struct session *s)
 {
 	struct enrollment e = {0};
+	const char *from = s->mail->facts.from, *what = "would be enrolled, then signed", *why;
 	bool found = false;
-	const char *what = "would be enrolled, then signed";
 
 	follow_rule(s, "");
 	if (!s->mail->decision.certificate)
 		what = "would get no certificate, by a rule";
-	else if (s->snapshot->config->mode == MODE_OBSERVE && store_enrollment_find(s->service->store, s->mail->facts.from, &e, &found, NULL) && found &&
+	else if (rules_ask_directory(s->snapshot->config, from))
+		what = "would be enrolled, then signed, unless a rule says otherwise (see policy explain)";
+	else if (!rule_signs(s, &why))
+		what = "would be enrolled, this mail not signed, by a rule";
+	else if (s->snapshot->config->mode == MODE_OBSERVE && store_enrollment_find(s->service->store, from, &e, &found, NULL) && found &&
 		e.state == ENROLLMENT_ACTIVE)
 		what = "would be signed";
 	enrollment_clear(&e);
@@ -284,21 +306,6 @@ static sfsistat without_signer(SMFICTX *ctx, struct session *s, const char *why)
 	return by_no_certificate(ctx, s, why);
 }
 
-/* Is this mail one that the author's rule signs?  Asked of mail that would be signed. */
-static bool rule_signs(const struct session *s, const char **why)
-{
-	const struct mail *m = s->mail;
-	const struct rule *rule = m->decision.rule;
-
-	if (rule && !m->decision.certificate)
-		*why = "the rule says: no certificate";
-	else if (rule && rule->unsigned_header && headers_get(&m->facts.headers, rule->unsigned_header, 0))
-		*why = "the author asked for no signature (unsigned-header)";
-	else
-		return rules_sign(s->snapshot->config, rule, &m->recipients, why);
-	return false;
-}
-
 sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
@@ -323,10 +330,10 @@ sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 	follow_rule(s, words.rule);
 	if (!m->signer)
 		return m->prove_tenant ? after_proof(ctx, s, words.why) : without_signer(ctx, s, words.why);
-	if (!rule_signs(s, &why))
-		return m->decision.certificate ? let_go(ctx, s, VERDICT_UNTOUCHED, why) : by_no_certificate(ctx, s, why);
 	if (s->snapshot->config->mode == MODE_ENROLL)
 		return let_go(ctx, s, VERDICT_NO_CERTIFICATE, "mode is enroll: nothing is signed yet");
+	if (!rule_signs(s, &why))
+		return m->decision.certificate ? let_go(ctx, s, VERDICT_UNTOUCHED, why) : by_no_certificate(ctx, s, why);
 	m->verdict = VERDICT_SIGN;
 	if (!begin_signing(s))
 		return by_on_error(ctx, s);

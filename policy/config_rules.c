@@ -436,7 +436,6 @@ static bool rule_conditions(struct config_source *src, const struct rule *r, siz
 static bool rules_rule(struct config_source *src, const struct rule *r, size_t i)
 {
 	const struct config *c = src->config;
-	enum no_certificate without = r->no_certificate == NO_CERTIFICATE_AS_CONFIGURED ? c->no_certificate : r->no_certificate;
 	bool none = r->certificate && strcmp(r->certificate, CERTIFICATE_NONE) == 0;
 
 	if (!r->name)
@@ -450,7 +449,7 @@ static bool rules_rule(struct config_source *src, const struct rule *r, size_t i
 	if (none && (r->publish || r->sign != SIGN_ALL || r->unsigned_to.n > 0 || r->unsigned_header))
 		return BAD_RULE("certificate", "with \"none\" there is nothing to publish or to sign with: leave publish, sign, unsigned-to and "
 			"unsigned-header out");
-	if (without == NO_CERTIFICATE_TEMPFAIL && (none || !mta_clients_alone(c)))
+	if (r->no_certificate == NO_CERTIFICATE_TEMPFAIL && (none || !mta_clients_alone(c)))
 		return BAD_RULE("no-certificate", none ? "\"tempfail\" would have mail tried again for ever, as there will be no certificate"
 			: "\"tempfail\" is only for listeners whose clients are MTAs, which try again; some submission has mta-clients = false");
 	if (r->publish && strcmp(r->publish, "none") != 0 && c->directory.urls.n == 0)

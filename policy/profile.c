@@ -586,17 +586,35 @@ out:
 	return ok;
 }
 
+static bool name_text(const X509_NAME *name, struct buf *out)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	bool ok = bio && (X509_NAME_entry_count(name) == 0 || X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0);
+	char *text;
+	long len = ok ? BIO_get_mem_data(bio, &text) : 0;
+
+	if (len > 0)
+		buf_append(out, text, (size_t)len);
+	BIO_free(bio);
+	return ok && !out->failed;
+}
+
+bool profile_subject_text(X509_REQ *req, struct buf *subject_text)
+{
+	bool ok = name_text(X509_REQ_get_subject_name(req), subject_text);
+
+	ERR_clear_error();
+	return ok;
+}
+
 bool profile_describe(const struct certificate_profile *p, const struct strlist *addresses, const struct directory_person *person,
 	struct buf *subject_text, struct err *err)
 {
 	GENERAL_NAMES *names = NULL;
 	X509_NAME *name = X509_NAME_new();
-	BIO *bio = BIO_new(BIO_s_mem());
 	bool ok = false;
-	char *text;
-	long len;
 
-	if (name == NULL || bio == NULL) {
+	if (name == NULL) {
 		err_nomem(err, OP);
 		goto out;
 	}
@@ -606,17 +624,13 @@ bool profile_describe(const struct certificate_profile *p, const struct strlist 
 	names = alternative_names(addresses, err);
 	if (names == NULL)
 		goto out;
-	if (X509_NAME_entry_count(name) > 0 && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) < 0) {
+	if (!name_text(name, subject_text)) {
 		err_openssl(err, ERR_BUG, OP, addresses->v[0]);
 		goto out;
 	}
-	len = BIO_get_mem_data(bio, &text);
-	if (len > 0)
-		buf_append(subject_text, text, (size_t)len);
 	ok = !subject_text->failed || err_nomem(err, OP);
 out:
 	GENERAL_NAMES_free(names);
 	X509_NAME_free(name);
-	BIO_free(bio);
 	return ok;
 }

@@ -115,11 +115,30 @@ bool rules_find(const struct config *c, const struct rules_facts *facts, const s
 	return true;
 }
 
+bool rules_ask_directory(const struct config *c, const char *address)
+{
+	struct rules_facts facts = {.address = address};
+	struct asking a = {.facts = &facts};
+	struct address parsed;
+	enum answer answer = ANSWER_NO;
+
+	if (!address_parse(&parsed, address, NULL))
+		return false;
+	address_key(&parsed, a.key);
+	a.domain = parsed.domain;
+	for (size_t i = 0; i < c->n_rules && answer == ANSWER_NO; i++)
+		answer = ask(&a, &c->rules[i], NULL);
+	return answer == ANSWER_UNKNOWN;
+}
+
 void rules_follow(const struct config *c, const struct rule *rule, struct decision *out)
 {
 	*out = (struct decision){.rule = rule, .certificate = &c->certificate, .no_certificate = c->no_certificate, .publish = c->directory.publish};
 	if (rule && rule->certificate)
 		out->certificate = strcmp(rule->certificate, CERTIFICATE_NONE) == 0 ? NULL : config_certificate(c, rule->certificate);
+	/* Who will never have one is not kept waiting for it, unless the rule itself says so. */
+	if (!out->certificate)
+		out->no_certificate = NO_CERTIFICATE_PASS;
 	if (rule && rule->no_certificate != NO_CERTIFICATE_AS_CONFIGURED)
 		out->no_certificate = rule->no_certificate;
 	if (rule && rule->publish)

@@ -93,7 +93,7 @@ bool store_certificates_of(struct store *store, int64_t enrollment_id, struct st
 
 /* Every row of the address, the open and newest one first; its active certificate and key beside it where there are any.  During a
  * renewal the row's certificate_id is the new one already, so the active one is found by its status. */
-static const char sql_credential[] = "SELECT e.id, e.state, e.disabled, e.usage, c.id, k.wrapped, c.der, c.chain, e.rule"
+static const char sql_credential[] = "SELECT e.id, e.state, e.disabled, e.usage, c.id, k.wrapped, c.der, c.chain, e.rule, c.addresses"
 				     " FROM enrollments e LEFT JOIN certificates c ON c.enrollment_id = e.id AND c.status = 'active' LEFT "
 				     "JOIN user_keys k ON k.id = c.key_id"
 				     " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1)"
@@ -111,9 +111,10 @@ static const char *why_not(enum enrollment_state state)
 	case ENROLLMENT_REVOKING:
 	case ENROLLMENT_REVOKED:
 		return "revoked";
-	case ENROLLMENT_SUPERSEDED:
 	case ENROLLMENT_EXPIRED:
 		return "expired";
+	case ENROLLMENT_SUPERSEDED:
+		return NULL; /* it gave way to another row; when that one does not have the address any more, there is none */
 	default:
 		return "enrollment in progress";
 	}
@@ -138,8 +139,20 @@ static bool read_credential(struct rows *r, enum enrollment_state state, struct 
 	return !r->failed;
 }
 
+/* Does the certificate of this row have the address?  The row may be ahead of it: a renewal that takes one more address in is under way. */
+static bool lists(struct rows *r, const char *key)
+{
+	char *all = rows_text(r, 9), *rest = NULL, one[ADDRESS_MAX];
+	bool found = false;
+
+	for (char *a = all ? strtok_r(all, " ", &rest) : NULL; a && !found; a = strtok_r(NULL, " ", &rest))
+		found = address_key_of(a, one, NULL) && strcmp(one, key) == 0;
+	free(all);
+	return found;
+}
+
 /* One row of the answer.  *why speaks of the first row that says something; a disabled row says no for the whole address. */
-static void consider(struct rows *r, struct store_credential *out, bool *found, bool *disabled, const char **why)
+static void consider(struct rows *r, const char *key, struct store_credential *out, bool *found, bool *disabled, const char **why)
 {
 	enum enrollment_state state;
 
@@ -150,7 +163,7 @@ static void consider(struct rows *r, struct store_credential *out, bool *found, 
 	*disabled = *disabled || rows_int(r, 2) != 0;
 	if (strcmp(rows_peek(r, 3), "encrypt") == 0)
 		return;
-	if (!*found && !rows_null(r, 4) && !state_forbids(state)) {
+	if (!*found && !rows_null(r, 4) && !state_forbids(state) && lists(r, key)) {
 		*found = read_credential(r, state, out);
 		if (!*found)
 			store_credential_clear(out);
@@ -178,7 +191,7 @@ bool store_credential_find(
 	if (tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ADMIN, "find credential", err)) {
 		if (rows_open(&r, &tx, sql_credential, VALUES(V_TEXT(key))))
 			while (rows_next(&r))
-				consider(&r, out, found, &disabled, why);
+				consider(&r, key, out, found, &disabled, why);
 		ok = rows_close(&r);
 	}
 	tx_end(&tx);

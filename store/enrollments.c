@@ -22,7 +22,7 @@
 	"id, addresses, profile, usage, ca, state, resume, state_since, next_at, version, lease_owner, lease_until, intent, attempts, "    \
 	"orders, "                                                                                                                         \
 	"abandoned, why_class, why, activity, requested_by, requested_at, disabled, ca_state, ordered_at, challenge_from, trigger_at, "    \
-	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at, planned_at, retry_at, rule, companion_of, challenge_address"
+	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at, planned_at, retry_at, rule, companion_of, challenge_address, entry"
 
 static bool read_addresses(struct rows *r, int column, struct strlist *out)
 {
@@ -79,6 +79,7 @@ static bool enrollment_read(struct rows *r, struct enrollment *out)
 	out->rule = rows_text(r, c++);
 	out->companion_of = rows_int(r, c++);
 	out->challenge_address = rows_text(r, c++);
+	out->entry = rows_text(r, c++);
 	if (r->failed)
 		enrollment_clear(out);
 	return !r->failed;
@@ -433,6 +434,9 @@ bool store_address_taken(struct store *store, const char *address, int64_t excep
 	return ok;
 }
 
+/* The CA may still mail about an order whose answer was lost just now. */
+#define ABANDONED_SECONDS 60
+
 /* The line in the order book is there before the request leaves, so of two rows that look after writing theirs at least one sees the other. */
 bool store_order_elsewhere(struct store *store, int64_t id, time_t since, int64_t *found, struct err *err)
 {
@@ -443,9 +447,9 @@ bool store_order_elsewhere(struct store *store, int64_t id, time_t since, int64_
 	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "find order", err) &&
 	     tx_number(&tx, found, 0,
 		     "SELECT o.enrollment_id FROM orders o JOIN enrollment_addresses a ON a.enrollment_id = o.enrollment_id"
-		     " WHERE o.outcome IS NULL AND o.opened_at >= $2 AND o.enrollment_id <> $1"
+		     " WHERE ((o.outcome IS NULL AND o.opened_at >= $2) OR (o.outcome = 'abandoned' AND o.closed_at >= $3)) AND o.enrollment_id <> $1"
 		     " AND a.address_key IN (SELECT b.address_key FROM enrollment_addresses b WHERE b.enrollment_id = $1) LIMIT 1",
-		     VALUES(V_INT(id), V_INT(since)));
+		     VALUES(V_INT(id), V_INT(since), V_INT(time(NULL) - ABANDONED_SECONDS)));
 	tx_end(&tx);
 	return ok;
 }
@@ -577,10 +581,29 @@ bool store_enrollments_review(struct store *store, struct err *err)
 	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "review enrollments", err) &&
 		  tx_number(&tx, &n, 0, "SELECT COUNT(*) FROM enrollments WHERE state IN ('active','blocked')", NO_VALUES) &&
 		  tx_run(&tx, NULL,
-			  "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1"
-			  " WHERE (state = 'active' OR (state = 'blocked' AND resume = 'requested' AND next_at > 0)) AND lease_owner IS NULL",
+			  "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1,"
+			  " resume = CASE WHEN state = 'blocked' THEN 'requested' ELSE resume END"
+			  " WHERE (state = 'active' OR (state = 'blocked' AND resume IN ('requested','eligible') AND next_at > 0)) AND lease_owner IS NULL",
 			  VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1))) &&
 		  tx_commit(&tx);
+
+	tx_end(&tx);
+	return ok;
+}
+
+bool store_enrollments_spread(struct store *store, struct err *err)
+{
+	struct tx tx;
+	time_t now = time(NULL);
+	int64_t n = 0;
+	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "spread enrollments", err) &&
+		  tx_number(&tx, &n, 0, "SELECT COUNT(*) FROM enrollments WHERE state = 'active' AND next_at > 0 AND next_at < $1", VALUES(V_INT(now))) &&
+		  (n <= REVIEWED_A_SECOND ||
+			  (tx_run(&tx, NULL,
+				   "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1"
+				   " WHERE state = 'active' AND next_at > 0 AND next_at < $1 AND lease_owner IS NULL",
+				   VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1))) &&
+				  tx_commit(&tx)));
 
 	tx_end(&tx);
 	return ok;

@@ -59,6 +59,7 @@ void enrollment_clear(struct enrollment *e)
 	free(e->usage);
 	free(e->ca);
 	free(e->rule);
+	free(e->entry);
 	free(e->lease_owner);
 	free(e->intent);
 	free(e->why);

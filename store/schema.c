@@ -5,7 +5,7 @@
  * the old schema or the new one.  A step that has been released is never edited; changes are a new step at the end of the list.
  *
  * Tables are STRICT, and what must hold whatever the code does is written as a constraint: words of states, at most one open
- * enrollment for (address, profile, usage), at most one active certificate an enrollment, one row a challenge mail.
+ * enrollment of an address and one companion of it, at most one active certificate an enrollment, one row a challenge mail.
  */
 #include "config.h"
 
@@ -216,7 +216,16 @@ static const char *const version_3[] = {
 	"ALTER TABLE enrollments ADD COLUMN rule TEXT",
 	"ALTER TABLE enrollments ADD COLUMN companion_of INTEGER REFERENCES enrollments (id)",
 	"ALTER TABLE enrollments ADD COLUMN challenge_address TEXT",
+	"ALTER TABLE enrollments ADD COLUMN entry TEXT",
 	"ALTER TABLE challenges ADD COLUMN recipient TEXT",
+	/* A changed profile could leave an address with two open rows; now there is one.  What signs stays, else the newest. */
+	"UPDATE enrollments SET state = 'superseded', next_at = 0, lease_owner = NULL, lease_until = 0, version = version + 1"
+	"  WHERE state NOT IN ('superseded','revoked','expired') AND EXISTS (SELECT 1 FROM enrollments b WHERE b.address_key = enrollments.address_key"
+	"   AND b.id <> enrollments.id AND b.state NOT IN ('superseded','revoked','expired')"
+	"   AND ((b.state = 'active') > (enrollments.state = 'active')"
+	"    OR ((b.state = 'active') = (enrollments.state = 'active') AND b.id > enrollments.id)))",
+	"DROP INDEX enrollments_open",
+	"CREATE UNIQUE INDEX enrollments_open ON enrollments (address_key) WHERE companion_of IS NULL AND state NOT IN ('superseded','revoked','expired')",
 	"CREATE UNIQUE INDEX enrollments_companion ON enrollments (companion_of) WHERE companion_of IS NOT NULL"
 	"  AND state NOT IN ('superseded','revoked','expired')",
 	NULL,

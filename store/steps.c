@@ -65,7 +65,8 @@ static void plan_outcome(const struct store_step *step, const struct held *held,
 	const struct enrollment *row = step->row;
 
 	o->now = time(NULL);
-	o->state_since = row->state == held->state ? held->state_since : o->now;
+	/* A state that leads to itself begins anew when the caller says so: another address's turn. */
+	o->state_since = row->state == held->state && row->state_since <= held->state_since ? held->state_since : o->now;
 	o->key_id = row->key_id;
 	o->certificate_id = row->certificate_id;
 	o->next_at = o->planned_at = row->next_at;
@@ -208,8 +209,8 @@ static bool write_decision(struct tx *tx, const struct store_step *step)
 	const struct enrollment *row = step->row;
 
 	return !step->decided ||
-	       (tx_run(tx, NULL, "UPDATE enrollments SET profile = $2, usage = $3, rule = $4 WHERE id = $1",
-			VALUES(V_INT(row->id), V_TEXT(row->profile), V_TEXT(row->usage), V_TEXT(row->rule))) &&
+	       (tx_run(tx, NULL, "UPDATE enrollments SET profile = $2, usage = $3, rule = $4, entry = $5 WHERE id = $1",
+			VALUES(V_INT(row->id), V_TEXT(row->profile), V_TEXT(row->usage), V_TEXT(row->rule), V_TEXT(row->entry))) &&
 		       write_addresses(tx, row));
 }
 

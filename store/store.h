@@ -98,6 +98,7 @@ struct enrollment {
 	char *usage;               /* "sign", "encrypt", "dual" */
 	char *ca;                  /* which CA of the configuration; "" until chosen */
 	char *rule;                /* the rule of the configuration that decided about it; NULL = none, or not decided yet */
+	char *entry;               /* DN of the directory entry it was decided for; NULL = none, or not decided yet */
 	int64_t companion_of;      /* the row of the same address that signs, when this one is its certificate for encryption; 0 = no companion */
 	enum enrollment_state state, resume;
 	time_t state_since;        /* kept by the store */
@@ -177,14 +178,14 @@ void store_certificate_clear(struct store_certificate *c);
 
 /* What one commit of a claimed row writes, in one transaction, if lease and version still match: the row's new values, an event,
  * and whatever goes with it.  Members that are NULL are not written.
- * Of the row, requested_*, companion_of and disabled are never written, and addresses, profile, usage and rule with `decided` alone; orders and
+ * Of the row, requested_*, companion_of and disabled are never written, and addresses, profile, usage, rule and entry with `decided` alone; orders and
  * abandoned are the caller's to count.
  * next_at: kept as it is with keep_lease (so that the row is found again when this worker dies), kept in blocked (looked at again by itself), 0 in failed, superseded, revoked;
  * a challenge that came during the step makes a row that still awaits one due at once (see steps.c).
  * On success the row has its new version, state_since, next_at, key_id, certificate_id, and no lease unless it was kept. */
 struct store_step {
 	struct enrollment *row;
-	bool decided;                      /* what the rules say of this address: the row's addresses, profile, usage and rule are written too */
+	bool decided;                      /* what the rules say of this address: the row's addresses, profile, usage, rule and entry are written too */
 	bool keep_lease;                   /* transaction 1: the intent is stored, the lease stays (lease_until may be moved) */
 	const char *event;                 /* such as "state", "newOrder", "reply_sent"; NULL: "state" if the state changed, else none */
 	const char *actor;                 /* "enrolld", "admin:root" ... */
@@ -221,6 +222,8 @@ bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATE
 /* The configuration has other rules, or other certificates: rows that are active, or blocked and looked at again by themselves, are now, a few each
  * second. */
 bool store_enrollments_review(struct store *store, struct err *err) BASE_MUST_CHECK;
+/* Active rows that became due while nobody worked: due a few each second, so that those who have no certificate yet come in between. */
+bool store_enrollments_spread(struct store *store, struct err *err) BASE_MUST_CHECK;
 /* Earliest next_at of any row that waits for a step; 0 = none. */
 bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
 /* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"); at this CA, NULL = at any. */

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
@@ -260,6 +261,67 @@ class Rules(StageCase):
         self.assertEqual(said['certificate']['name'], 'mailbox-strict')
         self.assertEqual(len(said['passed_by']), len(RULES))
         self.as_explained(said, self.enrolled(address('plain')))
+
+    # -- addresses that are not this person's alone
+
+    def certificate_in(self, raw):
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = folder + '/mail', folder + '/signer'
+            with open(path, 'wb') as file:
+                file.write(raw)
+            run('openssl', 'cms', '-verify', '-noverify', '-in', path, '-inform', 'SMIME', '-signer', out, '-out', os.devnull)
+            with open(out, 'rb') as file:
+                return x509.load_pem_x509_certificate(file.read())
+
+    def test_an_address_of_two_entries_is_in_nobodys_certificate(self):
+        for who in ('sam', 'tom'):
+            self.stage.ldap.add(who, who, 'Shared', mail=[address(who), 'both@corp.example'], departmentNumber='many')
+        c = self.certificate(self.enrolled(address('sam')))
+        self.assertEqual(addresses_of(c), [address('sam')])
+
+    def test_an_excluded_address_is_in_no_other_certificate(self):
+        self.with_rules([{'name': 'never', 'addresses': ['never@corp.example'], 'certificate': 'none'}] + RULES)
+        try:
+            self.stage.ldap.add('nora', 'Nora', 'None', mail=[address('nora'), 'never@corp.example'], departmentNumber='many')
+            self.assertEqual(self.explain('never@corp.example')['eligible']['now'], 'no')
+            c = self.certificate(self.enrolled(address('nora')))
+            self.assertEqual(addresses_of(c), [address('nora')])
+        finally:
+            self.with_rules(RULES)
+
+    def test_an_address_that_went_to_somebody_else_is_not_signed_with_the_old_owners_certificate(self):
+        self.stage.ldap.add('vera', 'Vera', 'Former', mail=[address('vera'), 'press@corp.example'], departmentNumber='many')
+        self.enrolled(address('vera'))
+        self.stage.ldap.modify('vera', mail=address('vera'))
+        self.stage.ldap.add('will', 'Will', 'Now', mail=[address('will'), 'press@corp.example'], departmentNumber='many')
+        self.stage.dovecot.add_users({'will': self.stage.password('will')})
+        # What makes enrolld look at every active row again; without it that is once a day.
+        self.with_rules(RULES + [{'name': 'last'}])
+        try:
+            self.until(lambda: any(e['event'] == 'owner' for e in self.p.show(address('vera'))['events']), what='it is looked at')
+            subject = unique()
+            self.stage.submit('will', 'press@corp.example', [BOX], message('press@corp.example', BOX, subject))
+            raw = self.stage.outside.wait_subject(subject).content
+            if mailtools.is_signed(raw):
+                self.assertNotIn(address('vera'), addresses_of(self.certificate_in(raw)))
+        finally:
+            self.with_rules(RULES)
+
+    def test_what_is_decided_anew_gets_a_new_key_and_request(self):
+        later = [c for c in CERTIFICATES if c['name'] != 'staff'] + [dict(CERTIFICATES[0], **{'name': 'staff2', 'key-type': 'ec:p384'})]
+        rules = [dict(r, certificate='staff2') if r.get('certificate') == 'staff' else r for r in RULES]
+        self.stage.ldap.add('kim', 'Kim', 'Key', employeeType='staff')
+        self.p.stop('inbound')  # the challenge mail has to wait
+        try:
+            self.enrolled(address('kim'), 'challenge-awaited')
+            self.p.configure(certificates=later, rules=rules)
+            self.p.restart('enrolld')
+            self.p.start('inbound')
+            c = self.certificate(self.p.wait_state(address('kim'), 'active'))
+            self.assertEqual(c.public_key().curve.name, 'secp384r1')
+        finally:
+            self.p.configure(certificates=CERTIFICATES, rules=RULES)
+            self.p.restart()
 
     # -- explaining
 

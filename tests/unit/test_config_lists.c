@@ -85,7 +85,6 @@ static const struct bad bad[] = {
 	{"none, and not signed by wish", BASE "rules = ( { name = \"r\"; certificate = \"none\"; unsigned-header = \"X-No\"; } );\n", "with \"none\" there is nothing to publish or to sign with"},
 	{"tempfail by a rule for people's mail programs", BASE "rules = ( { name = \"r\";\n no-certificate = \"tempfail\"; } );\n", "t.conf:4: rules.no-certificate: \"tempfail\" is only for listeners whose clients are MTAs"},
 	{"tempfail for ever by a rule", RELAY_ONLY "rules = ( { name = \"r\"; certificate = \"none\";\n no-certificate = \"tempfail\"; } );\n", "t.conf:3: rules.no-certificate: \"tempfail\" would have mail tried again for ever"},
-	{"tempfail for ever by a rule and the configuration together", RELAY_ONLY "no-certificate = \"tempfail\";\nrules = ( { name = \"r\";\n certificate = \"none\"; } );\n", "t.conf:3: rules.no-certificate: \"tempfail\" would have mail tried again for ever"},
 	{"an unknown word for which mail", BASE "rules = ( { name = \"r\"; sign = \"external\"; } );\n", "t.conf:3: rules.sign: expected \"all\", \"outgoing\", \"internal\" or \"none\", found \"external\""},
 	{"a header name with a colon", BASE "rules = ( { name = \"r\"; unsigned-header = \"X-No:\"; } );\n", "t.conf:3: rules.unsigned-header: expected"},
 	{"a wildcard for partners", BASE "rules = ( { name = \"r\"; unsigned-to = [ \"*.example.net\" ]; } );\n", "t.conf:3: rules.unsigned-to: expected a domain name"},

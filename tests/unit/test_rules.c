@@ -257,7 +257,7 @@ static const struct {
 	{"another certificate of the same CA", "certificate = \"board\";", "board", "first-ca", "best-effort", NO_CERTIFICATE_HOLD},
 	{"another certificate of another CA", "certificate = \"inner\";", "inner", "inner-ca", "best-effort", NO_CERTIFICATE_HOLD},
 	{"the first certificate, by its name", "certificate = \"mailbox-strict\";", "mailbox-strict", "first-ca", "best-effort", NO_CERTIFICATE_HOLD},
-	{"no certificate", "certificate = \"none\";", NULL, NULL, "best-effort", NO_CERTIFICATE_HOLD},
+	{"no certificate", "certificate = \"none\";", NULL, NULL, "best-effort", NO_CERTIFICATE_PASS},
 	{"no certificate, and mail goes", "certificate = \"none\"; no-certificate = \"pass\";", NULL, NULL, "best-effort", NO_CERTIFICATE_PASS},
 	{"reject without one", "no-certificate = \"reject\";", "mailbox-strict", "first-ca", "best-effort", NO_CERTIFICATE_REJECT},
 	{"pass without one", "no-certificate = \"pass\";", "mailbox-strict", "first-ca", "best-effort", NO_CERTIFICATE_PASS},

@@ -317,6 +317,9 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	folder_of(folder, path);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
 	load_dump(path, "store_version_1.sql");
+	/* A profile that was changed could leave an address with a second row. */
+	run_sql(path, "INSERT INTO enrollments (address, address_key, addresses, profile, usage, state, resume, state_since, next_at, requested_at)"
+		" SELECT address, address_key, addresses, 'another', usage, 'waiting', 'requested', 1, 1, 1 FROM enrollments WHERE state = 'active'");
 	/* A milter that was upgraded first waits for enrolld. */
 	ck_assert_ptr_null(store_open(&s, STORE_ROLE_INBOUND, &err));
 	ck_assert_int_eq(err.class, ERR_TEMPORARY);
@@ -327,6 +330,8 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	ck_assert_msg(milter != NULL, "%s", err.text);
 	OK(store_enrollment_counts(admin, counts, &disabled, &err));
 	ck_assert_uint_eq(counts[ENROLLMENT_ACTIVE], 1);
+	ck_assert_uint_eq(counts[ENROLLMENT_WAITING], 0);
+	ck_assert_uint_eq(counts[ENROLLMENT_SUPERSEDED], 1);
 	ck_assert_uint_eq(counts[ENROLLMENT_ANSWERED], 1);
 	ck_assert_uint_eq(counts[ENROLLMENT_BLOCKED], 1);
 	ck_assert_uint_eq(disabled, 1);

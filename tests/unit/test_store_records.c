@@ -326,6 +326,23 @@ START_TEST(a_credential_stops_at_once_when_the_state_forbids_it_and_goes_on_duri
 }
 END_TEST
 
+/* Its address is in the certificate of another row; when that row does not take it after all, the next mail has to ask again. */
+START_TEST(an_address_of_superseded_rows_alone_is_asked_for_again)
+{
+	struct store_credential c = {0};
+	const char *why;
+	bool created;
+	int64_t id = request("alias@example.org");
+
+	move(id, ENROLLMENT_SUPERSEDED, NULL);
+	ck_assert(!credential("alias@example.org", &c, &why));
+	store_credential_clear(&c);
+	ck_assert_str_eq(why, "no enrollment"); /* the one word that makes the outbound instance ask for a certificate */
+	OK(store_enrollment_request(outbound, "alias@example.org", "mailbox-strict", "sign", "alice", &created, NULL, &err));
+	ck_assert(created);
+}
+END_TEST
+
 START_TEST(disabling_stops_every_row_of_the_address_and_those_to_come)
 {
 	struct store_credential c = {0};
@@ -418,7 +435,7 @@ START_TEST(a_renewed_certificate_takes_over_in_one_commit)
 		.serial = text,
 		.issuer = text,
 		.fingerprint = text,
-		.addresses = text,
+		.addresses = (char *)(uintptr_t) "alice@example.org",
 		.status = issued};
 	struct store_step step = {.row = &row, .actor = "test", .new_key = &key, .certificate = &fresh};
 	struct store_certificate_list l;
@@ -692,6 +709,7 @@ int main(void)
 	tcase_add_test(tc, the_active_credential_is_found_by_any_spelling);
 	tcase_add_test(tc, without_an_active_certificate_the_reason_is_told);
 	tcase_add_test(tc, a_credential_stops_at_once_when_the_state_forbids_it_and_goes_on_during_a_renewal);
+	tcase_add_test(tc, an_address_of_superseded_rows_alone_is_asked_for_again);
 	tcase_add_test(tc, disabling_stops_every_row_of_the_address_and_those_to_come);
 	tcase_add_test(tc, a_certificate_for_encryption_never_signs);
 	tcase_add_test(tc, a_renewed_certificate_takes_over_in_one_commit);
