@@ -305,7 +305,7 @@ static bool take_decision(struct step *s, const struct verdict *v, struct err *e
 		}
 	strlist_clear(&s->row.addresses);
 	s->row.addresses = addresses;
-	return set_text(&s->row.rule, rule, err) && set_text(&s->row.entry, v->person.dn, err) && (!d->certificate || (set_text(&s->row.profile, profile, err) &&
+	return set_text(&s->row.rule, rule, err) && set_text(&s->row.entry, v->person.identity, err) && (!d->certificate || (set_text(&s->row.profile, profile, err) &&
 		set_text(&s->row.usage, usage_name(p.usage), err) && set_text(&s->row.ca, d->ca->name, err)));
 }
 
@@ -331,16 +331,71 @@ static bool decide_companion(struct step *s, struct verdict *v, struct err *err)
 	return ok;
 }
 
-static bool has_active(struct step *s)
+/* The row's certificate that is active, into s->certificate; false when it has none. */
+static bool find_active(struct step *s)
 {
 	struct store_certificate_list list = {0};
 	bool active = false;
+	int64_t id = 0;
 
 	if (store_certificates_of(s->p->store, s->row.id, &list, NULL))
 		for (size_t i = 0; i < list.n; i++)
-			active = active || strcmp(list.v[i].status, "active") == 0;
+			if (strcmp(list.v[i].status, "active") == 0)
+				id = list.v[i].id;
 	store_certificate_list_clear(&list);
-	return active;
+	store_certificate_clear(&s->certificate);
+	return id && store_certificate_get(s->p->store, id, &s->certificate, &active, NULL) && active;
+}
+
+/* With the commit that ends this step the row's certificate signs no longer. */
+static bool retire(struct step *s, struct err *err)
+{
+	if (!find_active(s))
+		return true;
+	s->out.certificate = &s->certificate;
+	return set_text(&s->certificate.status, "superseded", err);
+}
+
+/* Would a certificate of this kind tell of somebody, so that it must not be used by whoever has the address later? */
+static bool names_somebody(const struct certificate_profile *p, const struct enrollment *row)
+{
+	return p->validation == VALIDATION_SPONSOR || p->validation == VALIDATION_INDIVIDUAL || p->validation == VALIDATION_PRIVATE || row->addresses.n > 1;
+}
+
+static bool went_to_another(const struct step *s, const struct verdict *v)
+{
+	return v->found == DIRECTORY_ONE && directory_identity_differs(s->row.entry, v->person.identity) && names_somebody(&s->profile, &s->row);
+}
+
+/* Another row's certificate has this address, or will have.  As long as it has not, what this row has goes on signing. */
+static enum step_result give_way(struct step *s, int64_t other, struct err *err)
+{
+	struct store_certificate_list list = {0};
+	bool there = !find_active(s) || s->row.companion_of;
+	char key[ADDRESS_MAX], word[ADDRESS_MAX + 2], words[2200];
+
+	snprintf(word, sizeof word, " %s ", address_key_of(address_of(s), key, err) ? key : "");
+	if (!there && !store_certificates_of(s->p->store, other, &list, err))
+		return STEP_FAIL;
+	for (size_t i = 0; i < list.n && !there; i++) {
+		snprintf(words, sizeof words, " %s ", list.v[i].addresses ? list.v[i].addresses : "");
+		there = strcmp(list.v[i].status, "active") == 0 && strcasestr(words, word);
+	}
+	store_certificate_list_clear(&list);
+	if (!there) {
+		err_set(err, ERR_TEMPORARY, "decide eligibility", address_of(s), "enrollment %lld takes this address in; goes on when its certificate is there",
+			(long long)other);
+		snprintf(err->type, sizeof err->type, "%s", BUDGET_HELD);
+		err->retry_at = s->now + jittered(RECHECK_CONFIG / 4);
+		return STEP_FAIL;
+	}
+	note(s, "state", s->row.companion_of ? "enrollment %lld, beside which it stood, is over" : "the certificate of enrollment %lld has this address too",
+		(long long)other);
+	if (!retire(s, err))
+		return STEP_FAIL;
+	to(s, ENROLLMENT_SUPERSEDED);
+	s->row.next_at = 0;
+	return STEP_MOVE;
 }
 
 static enum step_result eligible_or_not(struct step *s, const struct verdict *v, struct err *err)
@@ -348,7 +403,7 @@ static enum step_result eligible_or_not(struct step *s, const struct verdict *v,
 	enum eligibility answer;
 	char list[600] = "";
 
-	if (!decide_eligible(s->p, address_of(s), v, s->row.companion_of || has_active(s), s->now, &answer, err))
+	if (!decide_eligible(s->p, address_of(s), v, s->row.companion_of || find_active(s), s->now, &answer, err))
 		return STEP_FAIL;
 	if (answer == ELIGIBLE_LATER) {
 		/* Pause and cap pass by themselves: the row waits, nobody has to act on it. */
@@ -369,17 +424,19 @@ static enum step_result run_requested(struct step *s, struct err *err)
 {
 	struct verdict v;
 	enum step_result r = STEP_FAIL;
-	if (!decide(s->p, address_of(s), s->row.id, &v, NULL, err) || (s->row.companion_of && !decide_companion(s, &v, err)) ||
-		!take_decision(s, &v, err))
+
+	if (!decide(s->p, address_of(s), s->row.id, &v, NULL, err) || (s->row.companion_of && !decide_companion(s, &v, err)))
 		goto out;
 	if (v.covered_by) {
-		note(s, "state", s->row.companion_of ? "enrollment %lld, beside which it stood, is over" : "the certificate of enrollment %lld has this address too",
-			(long long)v.covered_by);
-		r = to(s, ENROLLMENT_SUPERSEDED);
-		s->row.next_at = 0;
-	} else {
-		r = eligible_or_not(s, &v, err);
+		r = give_way(s, v.covered_by, err);
+		goto out;
 	}
+	if (went_to_another(s, &v)) {
+		if (!retire(s, err) || !commit_keep(s, "owner", "the address is of another directory entry now: its old certificate signs no longer", err))
+			goto out;
+	}
+	if (take_decision(s, &v, err))
+		r = eligible_or_not(s, &v, err);
 out:
 	verdict_clear(&v);
 	return r;
@@ -449,7 +506,13 @@ static bool person_of(struct step *s, struct directory_person *person, struct er
 
 	if (!s->p->directory || s->profile.validation == VALIDATION_MAILBOX)
 		return true;
-	return directory_find(s->p->directory, address_of(s), person, &found, err);
+	if (!directory_find(s->p->directory, address_of(s), person, &found, err))
+		return false;
+	if (s->row.entry && (found != DIRECTORY_ONE || directory_identity_differs(s->row.entry, person->identity))) {
+		s->order_dead = true; /* decided anew */
+		return err_set(err, ERR_TEMPORARY, "make CSR", address_of(s), "the address went to another directory entry just now; it is decided anew");
+	}
+	return true;
 }
 
 static bool make_key(struct step *s, struct buf *wrapped, struct store_key *key, struct err *err)
@@ -1353,23 +1416,6 @@ static enum step_result follow_rules(struct step *s, const struct verdict *v, st
 	return rest(s);
 }
 
-/* Was the certificate asked for with another subject than it would be now? */
-static bool subject_changed(struct step *s, const struct verdict *v)
-{
-	const unsigned char *p = s->row.csr;
-	X509_REQ *req = s->row.csr ? d2i_X509_REQ(NULL, &p, (long)s->row.csr_len) : NULL;
-	struct buf now = BUF_INIT, then = BUF_INIT;
-	struct err err = ERR_INIT;
-	/* Not of a new one: whatever else makes the two differ must not have certificates ordered one after the other. */
-	bool changed = req && s->now > s->certificate.not_before + REVIEW_SECONDS && profile_describe(&s->profile, &s->row.addresses, &v->person, &now, &err) && profile_subject_text(req, &then) &&
-		       strcmp(buf_str(&now), buf_str(&then)) != 0;
-
-	buf_clear(&now);
-	buf_clear(&then);
-	X509_REQ_free(req);
-	return changed;
-}
-
 /* Addresses of the certificate, behind the first, that are in its entry no more: whoever has them now does not sign with it. */
 static bool drop_lost_addresses(struct step *s, const struct verdict *v, bool *lost, struct err *err)
 {
@@ -1390,32 +1436,53 @@ static bool drop_lost_addresses(struct step *s, const struct verdict *v, bool *l
 	return true;
 }
 
-static bool names_somebody(const struct certificate_profile *p, const struct enrollment *row)
+/* A companion goes the way of its first row: when that is over, or of other addresses or another entry, so is this. */
+static bool companion_fits(struct step *s, bool *fits, struct err *err)
 {
-	return p->validation == VALIDATION_SPONSOR || p->validation == VALIDATION_INDIVIDUAL || p->validation == VALIDATION_PRIVATE || row->addresses.n > 1;
+	struct enrollment first = {0};
+	bool found = false, ok = store_enrollment_get(s->p->store, s->row.companion_of, &first, &found, err);
+
+	*fits = ok && found && first.state < ENROLLMENT_SUPERSEDED && !directory_identity_differs(first.entry, s->row.entry) &&
+		first.addresses.n == s->row.addresses.n;
+	for (size_t i = 0; *fits && i < first.addresses.n; i++)
+		*fits = strcmp(first.addresses.v[i], s->row.addresses.v[i]) == 0;
+	enrollment_clear(&first);
+	return ok;
 }
 
-/* Is the certificate still that of whoever has the address now?  One that names somebody else, or addresses of somebody else, signs no longer;
- * one whose person has another name meanwhile signs until the new one is there. */
+static enum step_result follow_first(struct step *s, const struct verdict *v, struct err *err)
+{
+	bool fits;
+
+	if (!companion_fits(s, &fits, err))
+		return STEP_FAIL;
+	if (fits)
+		return follow_rules(s, v, err);
+	note(s, "owner", "the certificate for signing is over, or of other addresses: this one follows");
+	return to(s, ENROLLMENT_RENEWING);
+}
+
+/* Is the certificate still that of whoever has the address now?  One that names somebody else, or addresses of somebody else, signs no longer. */
 static enum step_result follow_owner(struct step *s, const struct verdict *v, struct err *err)
 {
-	bool other = s->row.entry && v->person.dn && !str_eq_nocase(s->row.entry, v->person.dn), lost;
+	bool lost;
 
-	if (v->found != DIRECTORY_ONE || s->row.companion_of)
+	if (s->row.companion_of)
+		return follow_first(s, v, err);
+	if (v->found != DIRECTORY_ONE)
 		return follow_rules(s, v, err);
-	if (other && names_somebody(&s->profile, &s->row)) {
-		note(s, "owner", "the address is of another directory entry now, %.300s; it was of %.300s: its mail is not signed until a new certificate is there",
-			v->person.dn, s->row.entry);
-		s->out.certificate = &s->certificate;
-		return set_text(&s->certificate.status, "superseded", err) ? to(s, ENROLLMENT_RENEWING) : STEP_FAIL;
+	if (went_to_another(s, v)) {
+		note(s, "owner", "the address is of another directory entry now, %.300s: its mail is not signed until a new certificate is there", v->person.dn);
+		return retire(s, err) ? to(s, ENROLLMENT_RENEWING) : STEP_FAIL;
 	}
 	if (!drop_lost_addresses(s, v, &lost, err))
 		return STEP_FAIL;
-	if (lost || (v->decision.certificate && names_somebody(&s->profile, &s->row) && subject_changed(s, v))) {
-		note(s, "owner", lost ? "an address of the certificate is not in its directory entry any more: a new certificate is asked for"
-			: "the directory entry says another name than the certificate: a new one is asked for");
+	if (lost) {
+		note(s, "owner", "an address of the certificate is not in its directory entry any more: a new certificate is asked for");
 		return to(s, ENROLLMENT_RENEWING);
 	}
+	if (!s->row.entry && set_text(&s->row.entry, v->person.identity, NULL)) /* a row of before */
+		s->out.decided = true;
 	return follow_rules(s, v, err);
 }
 

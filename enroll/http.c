@@ -478,7 +478,7 @@ static bool header_add(struct curl_slist **list, const char *name, const char *v
 	return true;
 }
 
-static bool set_request(CURL *c, const struct http_request *q, struct curl_slist **headers)
+static bool set_request(CURL *c, const struct http *http, const struct http_request *q, struct curl_slist **headers)
 {
 	curl_easy_setopt(c, CURLOPT_URL, q->url);
 	if (q->accept && !header_add(headers, "Accept", q->accept))
@@ -487,7 +487,8 @@ static bool set_request(CURL *c, const struct http_request *q, struct curl_slist
 	case HTTP_GET:
 	case HTTP_HEAD:
 		curl_easy_setopt(c, q->method == HTTP_GET ? CURLOPT_HTTPGET : CURLOPT_NOBODY, 1L);
-		curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+		/* Plain HTTP carries what is signed; but who sits on the way must not choose where we ask next. */
+		curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, http->plain ? 0L : 1L);
 		curl_easy_setopt(c, CURLOPT_MAXREDIRS, 3L);
 		break;
 	case HTTP_POST:
@@ -546,7 +547,7 @@ static enum http_fate run(CURL *c, struct http *http, const struct http_request 
 	set_security(c, http);
 	set_proxy(c, http);
 	set_common(c, http, &t);
-	if (!set_request(c, q, &headers)) {
+	if (!set_request(c, http, q, &headers)) {
 		err_nomem(err, "ask the CA");
 		goto out;
 	}

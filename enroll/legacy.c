@@ -114,7 +114,7 @@ static struct walk *walk_find(struct enroll_parts *p, const char *id, struct err
 
 	pthread_mutex_lock(&p->walks->lock);
 	for (size_t i = 0; i < WALKS_MOST && !found; i++)
-		if (p->walks->v[i].scan && !p->walks->v[i].busy && strcmp(p->walks->v[i].id, id) == 0)
+		if (!p->walks->v[i].busy && p->walks->v[i].scan && strcmp(p->walks->v[i].id, id) == 0)
 			found = &p->walks->v[i];
 	if (found)
 		found->busy = true;

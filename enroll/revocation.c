@@ -2,7 +2,7 @@
  * enroll/revocation.c - fetches OCSP responses (RFC 6960) and CRLs (RFC 5280) over HTTP.
  *
  * The addresses are the certificate's, so the certificate was judged before (certificate.c): nobody is asked on the word of one that is not
- * ours or that no anchor of ours stands behind.  Time and size have limits, a redirect leads to plain http only, and nothing is believed here.
+ * ours or that no anchor of ours stands behind.  Time and size have limits, redirects lead nowhere, and nothing is believed here.
  * No nonce is sent: responders that serve prepared answers ignore it, and the times in the answer bound how old it may be.
  */
 #include "config.h"

@@ -169,11 +169,11 @@ bool directory_filter_valid(const char *filter, bool template)
 
 static bool list_attributes(struct directory *d)
 {
-	static char common_name[] = "cn";
+	static char common_name[] = "cn", uuid[] = "entryUUID", guid[] = "objectGUID";
 	struct directory_settings *s = &d->settings;
 	size_t n = 0;
 
-	d->attributes = calloc(s->address_attributes.n + s->shared_attributes.n + directory_names_n + 3, sizeof(char *));
+	d->attributes = calloc(s->address_attributes.n + s->shared_attributes.n + directory_names_n + 5, sizeof(char *));
 	if (!d->attributes)
 		return false;
 	for (size_t i = 0; i < s->address_attributes.n; i++)
@@ -184,6 +184,8 @@ static bool list_attributes(struct directory *d)
 		if (*DIRECTORY_TEXT(s, directory_names[i].setting))
 			d->attributes[n++] = *DIRECTORY_TEXT(s, directory_names[i].setting);
 	d->attributes[n++] = common_name;
+	d->attributes[n++] = uuid;
+	d->attributes[n++] = guid;
 	d->attributes[n++] = s->login_attribute;
 	return true;
 }

@@ -66,6 +66,7 @@ enum directory_kind {
 const char *directory_kind_name(enum directory_kind k); /* "person", "shared", "resource" */
 
 struct directory_person {
+	char *identity;             /* what stays when the entry is renamed or moved: "uuid:" (RFC 4530), "guid:" (Active Directory), else "dn:" */
 	char *dn;
 	char *login;
 	struct strlist addresses;   /* address keys (base.h), only well-formed ones */
@@ -77,6 +78,8 @@ struct directory_person {
 	enum directory_kind kind;
 };
 void directory_person_clear(struct directory_person *p);
+/* Are these two identities of different entries?  False when that cannot be told. */
+bool directory_identity_differs(const char *a, const char *b);
 /* This address of the entry in the directory's spelling; NULL when the entry does not list it.  A certificate is asked for in the spelling of
  * the order's identifiers (RFC 8555 section 7.4), so whoever opens the enrollment chooses it. */
 const char *directory_person_spelling(const struct directory_person *p, const char *address);

@@ -29,6 +29,7 @@ static const char why_disabled[] = "disabled";
 void directory_person_clear(struct directory_person *p)
 {
 	free(p->dn);
+	free(p->identity);
 	free(p->login);
 	strlist_clear(&p->addresses);
 	strlist_clear(&p->spellings);
@@ -166,6 +167,32 @@ bool directory_add_addresses(LDAP *ld, LDAPMessage *e, const char *attribute, st
 	return ok;
 }
 
+static char *identity(LDAP *ld, LDAPMessage *e, const char *dn)
+{
+	struct berval **guid = ldap_get_values_len(ld, e, "objectGUID");
+	char *uuid = first_value(ld, e, "entryUUID");
+	struct buf out = BUF_INIT;
+
+	if (uuid) {
+		buf_printf(&out, "uuid:%s", uuid);
+	} else if (guid && guid[0] && guid[0]->bv_len == 16) {
+		buf_puts(&out, "guid:");
+		hex_encode(&out, guid[0]->bv_val, 16);
+	} else {
+		buf_printf(&out, "dn:%s", dn ? dn : "");
+	}
+	ldap_value_free_len(guid);
+	free(uuid);
+	return buf_take(&out);
+}
+
+bool directory_identity_differs(const char *a, const char *b)
+{
+	size_t kind = a ? strcspn(a, ":") : 0;
+
+	return kind > 0 && b && strncmp(a, b, kind + 1) == 0 && !str_eq_nocase(a, b);
+}
+
 static bool read_entry(struct directory *d, LDAP *ld, LDAPMessage *e, struct directory_entry *out)
 {
 	const struct directory_settings *s = &d->settings;
@@ -174,6 +201,7 @@ static bool read_entry(struct directory *d, LDAP *ld, LDAPMessage *e, struct dir
 	bool ok = true;
 
 	p->dn = str_dup(dn);
+	p->identity = identity(ld, e, dn);
 	ldap_memfree(dn);
 	p->login = first_value(ld, e, s->login_attribute);
 	for (size_t i = 0; i < directory_names_n; i++)
@@ -185,7 +213,7 @@ static bool read_entry(struct directory *d, LDAP *ld, LDAPMessage *e, struct dir
 		ok = directory_add_addresses(ld, e, s->address_attributes.v[i], p);
 	for (size_t i = 0; i < s->shared_attributes.n && ok; i++)
 		ok = add_values(ld, e, s->shared_attributes.v[i], &out->shared);
-	return ok && p->dn;
+	return ok && p->dn && p->identity;
 }
 
 static bool read_entries(struct directory *d, LDAP *ld, LDAPMessage *result, struct directory_entries *out)

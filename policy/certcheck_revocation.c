@@ -62,15 +62,36 @@ static bool is_current(const ASN1_TIME *from, const ASN1_TIME *until, time_t und
 	return true;
 }
 
-static bool digest_is_weak(int signature_nid)
+static bool is_weak(int digest)
 {
-	int digest = NID_undef;
-	const EVP_MD *md;
+	const EVP_MD *md = EVP_get_digestbynid(digest);
 
-	if (OBJ_find_sigid_algs(signature_nid, &digest, NULL) != 1)
+	return md == NULL || EVP_MD_get_size(md) < DIGEST_MIN;
+}
+
+/* RSASSA-PSS says its digest among its parameters, and means SHA-1 where it says nothing (RFC 4055 section 3.1). */
+static bool pss_is_weak(int type, const void *parameters)
+{
+	RSA_PSS_PARAMS *p = type == V_ASN1_SEQUENCE ? ASN1_item_unpack(parameters, ASN1_ITEM_rptr(RSA_PSS_PARAMS)) : NULL;
+	bool weak = p == NULL || p->hashAlgorithm == NULL || is_weak(OBJ_obj2nid(p->hashAlgorithm->algorithm));
+
+	RSA_PSS_PARAMS_free(p);
+	ERR_clear_error();
+	return weak;
+}
+
+static bool digest_is_weak(const X509_ALGOR *algorithm)
+{
+	const ASN1_OBJECT *object;
+	const void *parameters;
+	int digest = NID_undef, type;
+
+	X509_ALGOR_get0(&object, &type, &parameters, algorithm);
+	if (OBJ_obj2nid(object) == NID_rsassaPss)
+		return pss_is_weak(type, parameters);
+	if (OBJ_find_sigid_algs(OBJ_obj2nid(object), &digest, NULL) != 1)
 		return true;
-	md = digest != NID_undef ? EVP_get_digestbynid(digest) : NULL;
-	return digest != NID_undef && (md == NULL || EVP_MD_get_size(md) < DIGEST_MIN);
+	return digest != NID_undef && is_weak(digest);
 }
 
 /* The issuer as the one anchor, at that time. */
@@ -109,15 +130,13 @@ static bool is_about(const OCSP_SINGLERESP *single, X509 *leaf, X509 *issuer)
 static bool is_signed(OCSP_BASICRESP *basic, X509 *issuer, time_t now, char *why, size_t size)
 {
 	const X509_ALGOR *algorithm = OCSP_resp_get0_tbs_sigalg(basic);
-	const ASN1_OBJECT *object = NULL;
 	STACK_OF(X509) *candidates = sk_X509_new_null();
 	X509_STORE *store = issuer_store(issuer, now);
 	bool ok = false;
 
-	X509_ALGOR_get0(&object, NULL, NULL, algorithm);
 	if (candidates == NULL || store == NULL || sk_X509_push(candidates, issuer) <= 0)
 		unknown(why, size, "out of memory", false);
-	else if (digest_is_weak(OBJ_obj2nid(object)))
+	else if (digest_is_weak(algorithm))
 		unknown(why, size, "it is signed with SHA-1 or another broken digest", false);
 	else if (OCSP_basic_verify(basic, candidates, store, OCSP_PARTIAL_CHAIN | OCSP_NOEXPLICIT) != 1)
 		unknown(why, size, "it is not signed by the issuer, nor by somebody the issuer named for that", true);
@@ -233,10 +252,13 @@ static enum revocation_status judge_crl(X509 *leaf, X509 *issuer, const struct c
 	const unsigned char *p = e->der;
 	X509_CRL *crl = e->len < LONG_MAX ? d2i_X509_CRL(NULL, &p, (long)e->len) : NULL;
 	enum revocation_status status = REVOCATION_UNKNOWN;
+	const X509_ALGOR *algorithm = NULL;
 
+	if (crl != NULL)
+		X509_CRL_get0_signature(crl, NULL, &algorithm);
 	if (crl == NULL)
 		unknown(why, size, "it is no CRL", false);
-	else if (digest_is_weak(X509_CRL_get_signature_nid(crl)))
+	else if (digest_is_weak(algorithm))
 		unknown(why, size, "it is signed with SHA-1 or another broken digest", false);
 	else if (is_current(X509_CRL_get0_lastUpdate(crl), X509_CRL_get0_nextUpdate(crl), 0, now, why, size))
 		status = crl_answer(crl, leaf, issuer, now, why, size);

@@ -333,8 +333,6 @@ bool profile_csr(struct buf *der, const struct certificate_profile *p, EVP_PKEY 
  * refuse, with the same error. */
 bool profile_describe(const struct certificate_profile *p, const struct strlist *addresses, const struct directory_person *person,
 	struct buf *subject_text, struct err *err) BASE_MUST_CHECK;
-/* The subject of a request, in the same words. */
-bool profile_subject_text(X509_REQ *req, struct buf *subject_text);
 /* Do this entry (NULL: none) and the configuration say all that such a certificate has to name, in a form that certcheck will accept?
  * Otherwise ERR_POLICY with a sentence about what is missing and where it belongs; the error's subject is the entry.  Role and shared
  * mailboxes, rooms and equipment are nobody that a certificate could name. */

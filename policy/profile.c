@@ -599,14 +599,6 @@ static bool name_text(const X509_NAME *name, struct buf *out)
 	return ok && !out->failed;
 }
 
-bool profile_subject_text(X509_REQ *req, struct buf *subject_text)
-{
-	bool ok = name_text(X509_REQ_get_subject_name(req), subject_text);
-
-	ERR_clear_error();
-	return ok;
-}
-
 bool profile_describe(const struct certificate_profile *p, const struct strlist *addresses, const struct directory_person *person,
 	struct buf *subject_text, struct err *err)
 {

@@ -122,7 +122,7 @@ static const char *why_not(enum enrollment_state state)
 
 static bool state_forbids(enum enrollment_state state)
 {
-	return state == ENROLLMENT_REVOKING || state == ENROLLMENT_REVOKED || state == ENROLLMENT_EXPIRED;
+	return state == ENROLLMENT_REVOKING || state == ENROLLMENT_REVOKED || state == ENROLLMENT_EXPIRED || state == ENROLLMENT_SUPERSEDED;
 }
 
 static bool read_credential(struct rows *r, enum enrollment_state state, struct store_credential *out)
@@ -168,10 +168,9 @@ static void consider(struct rows *r, const char *key, struct store_credential *o
 		if (!*found)
 			store_credential_clear(out);
 	}
-	if (*why == NULL) {
-		*why = why_not(state);
-		if (!*found)
-			out->rule = rows_text(r, 8);
+	if (*why == NULL && (*why = why_not(state)) != NULL && !*found) {
+		free(out->rule);
+		out->rule = rows_text(r, 8);
 	}
 }
 

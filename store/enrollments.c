@@ -583,7 +583,8 @@ bool store_enrollments_review(struct store *store, struct err *err)
 		  tx_run(&tx, NULL,
 			  "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1,"
 			  " resume = CASE WHEN state = 'blocked' THEN 'requested' ELSE resume END"
-			  " WHERE (state = 'active' OR (state = 'blocked' AND resume IN ('requested','eligible') AND next_at > 0)) AND lease_owner IS NULL",
+			  " WHERE (state = 'active' OR (state = 'blocked' AND resume IN ('requested','eligible') AND next_at > 0"
+			  " AND COALESCE(why_type, '') NOT LIKE 'caa:%')) AND lease_owner IS NULL",
 			  VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1))) &&
 		  tx_commit(&tx);
 

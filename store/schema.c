@@ -211,6 +211,10 @@ static const char *const version_2[] = {
 	NULL,
 };
 
+#define CLOSED "('superseded','revoked','expired')"
+#define WORTH(t) "((EXISTS (SELECT 1 FROM certificates c WHERE c.enrollment_id = " t ".id AND c.status = 'active')) * 2 + (" t \
+	".state NOT IN ('blocked','failed')))"
+
 /* Rules: which one decided about an address; rows beside another row of the same person; orders for several addresses, one challenge each. */
 static const char *const version_3[] = {
 	"ALTER TABLE enrollments ADD COLUMN rule TEXT",
@@ -218,12 +222,18 @@ static const char *const version_3[] = {
 	"ALTER TABLE enrollments ADD COLUMN challenge_address TEXT",
 	"ALTER TABLE enrollments ADD COLUMN entry TEXT",
 	"ALTER TABLE challenges ADD COLUMN recipient TEXT",
-	/* A changed profile could leave an address with two open rows; now there is one.  What signs stays, else the newest. */
+	/* A changed profile could leave an address with two open rows; now there is one.  What signs stays, else what goes on, else the newest. */
 	"UPDATE enrollments SET state = 'superseded', next_at = 0, lease_owner = NULL, lease_until = 0, version = version + 1"
-	"  WHERE state NOT IN ('superseded','revoked','expired') AND EXISTS (SELECT 1 FROM enrollments b WHERE b.address_key = enrollments.address_key"
-	"   AND b.id <> enrollments.id AND b.state NOT IN ('superseded','revoked','expired')"
-	"   AND ((b.state = 'active') > (enrollments.state = 'active')"
-	"    OR ((b.state = 'active') = (enrollments.state = 'active') AND b.id > enrollments.id)))",
+	"  WHERE state NOT IN " CLOSED " AND EXISTS (SELECT 1 FROM enrollments b WHERE b.address_key = enrollments.address_key"
+	"   AND b.id <> enrollments.id AND b.state NOT IN " CLOSED " AND (" WORTH("b") " > " WORTH("enrollments")
+	"    OR (" WORTH("b") " = " WORTH("enrollments") " AND b.id > enrollments.id)))",
+	"INSERT INTO events (enrollment_id, at, name, actor, class, text, address, state)"
+	"  SELECT id, CAST(strftime('%s') AS INTEGER), 'state', 'migration', 'none', 'another enrollment of this address goes on', address, state"
+	"  FROM enrollments e WHERE state = 'superseded' AND EXISTS (SELECT 1 FROM enrollments b WHERE b.address_key = e.address_key AND b.state NOT IN "
+	CLOSED ")",
+	"UPDATE certificates SET status = 'superseded' WHERE status = 'active' AND enrollment_id IN (SELECT id FROM enrollments WHERE state = 'superseded')",
+	"UPDATE orders SET outcome = 'abandoned', closed_at = opened_at WHERE outcome IS NULL AND enrollment_id IN"
+	"  (SELECT id FROM enrollments WHERE state = 'superseded')",
 	"DROP INDEX enrollments_open",
 	"CREATE UNIQUE INDEX enrollments_open ON enrollments (address_key) WHERE companion_of IS NULL AND state NOT IN ('superseded','revoked','expired')",
 	"CREATE UNIQUE INDEX enrollments_companion ON enrollments (companion_of) WHERE companion_of IS NOT NULL"

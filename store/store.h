@@ -98,7 +98,7 @@ struct enrollment {
 	char *usage;               /* "sign", "encrypt", "dual" */
 	char *ca;                  /* which CA of the configuration; "" until chosen */
 	char *rule;                /* the rule of the configuration that decided about it; NULL = none, or not decided yet */
-	char *entry;               /* DN of the directory entry it was decided for; NULL = none, or not decided yet */
+	char *entry;               /* identity of the directory entry it was decided for (ldap/directory.h); NULL = none, or not decided yet */
 	int64_t companion_of;      /* the row of the same address that signs, when this one is its certificate for encryption; 0 = no companion */
 	enum enrollment_state state, resume;
 	time_t state_since;        /* kept by the store */

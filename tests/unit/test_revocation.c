@@ -553,9 +553,9 @@ static const struct {
 	{"too much", "huge", "huge", 'V', false, EVIDENCE_NONE, REVOCATION_UNKNOWN, "larger than allowed", "POST /huge\nGET /huge\n"},
 	{"too slow", "slow", "crl.der", 'V', true, EVIDENCE_CRL, REVOCATION_REVOKED, "did not answer", "POST /slow\nGET /crl.der\n"},
 	{"a web page", "index.txt", "ca.pem", 'V', false, EVIDENCE_NONE, REVOCATION_UNKNOWN, "no OCSP response", "POST /index.txt\nGET /ca.pem\n"},
-	{"a redirect to http", "", "to/http", 'V', true, EVIDENCE_CRL, REVOCATION_REVOKED, "by CRL", "GET /to/http\nGET /crl.der\n"},
-	{"a redirect to ftp", "", "to/ftp", 'V', true, EVIDENCE_NONE, REVOCATION_UNKNOWN, "not supported", "GET /to/ftp\n"},
-	{"a redirect to https", "", "to/https", 'V', true, EVIDENCE_NONE, REVOCATION_UNKNOWN, "not supported", "GET /to/https\n"},
+	{"a redirect to http", "", "to/http", 'V', true, EVIDENCE_NONE, REVOCATION_UNKNOWN, "302", "GET /to/http\n"},
+	{"a redirect to ftp", "", "to/ftp", 'V', true, EVIDENCE_NONE, REVOCATION_UNKNOWN, "302", "GET /to/ftp\n"},
+	{"a redirect to https", "", "to/https", 'V', true, EVIDENCE_NONE, REVOCATION_UNKNOWN, "302", "GET /to/https\n"},
 };
 
 static struct revocation *asker(void)
