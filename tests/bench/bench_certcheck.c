@@ -134,8 +134,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("bench_certcheck");
-	TCase *t = tcase_create("bench_certcheck");
+	Suite *s;
+	TCase *t;
 	SRunner *r;
 	int failed;
 
@@ -143,6 +143,8 @@ int main(void)
 	printf("skipped: built with a sanitizer or without optimisation, while libcrypto is not\n");
 	return SKIPPED;
 #endif
+	s = suite_create("bench_certcheck");
+	t = tcase_create("bench_certcheck");
 	tcase_add_unchecked_fixture(t, certificates_setup, certificates_teardown);
 	tcase_add_loop_test(t, rows_cost_little_more_than_parsing, 0, (int)N_SUBJECTS);
 	suite_add_tcase(s, t);
