@@ -305,8 +305,10 @@ static bool take_decision(struct step *s, const struct verdict *v, struct err *e
 		}
 	strlist_clear(&s->row.addresses);
 	s->row.addresses = addresses;
-	return set_text(&s->row.rule, rule, err) && set_text(&s->row.entry, v->person.identity, err) && (!d->certificate || (set_text(&s->row.profile, profile, err) &&
-		set_text(&s->row.usage, usage_name(p.usage), err) && set_text(&s->row.ca, d->ca->name, err)));
+	if (!set_text(&s->row.rule, rule, err) || !set_text(&s->row.entry, v->person.identity, err))
+		return false;
+	return !d->certificate || (set_text(&s->row.profile, profile, err) && set_text(&s->row.usage, usage_name(p.usage), err) &&
+					  set_text(&s->row.ca, d->ca->name, err));
 }
 
 /* A companion asks for the same addresses as the row it stands beside, and only as long as the rules want two certificates. */
@@ -331,26 +333,31 @@ static bool decide_companion(struct step *s, struct verdict *v, struct err *err)
 	return ok;
 }
 
-/* The row's certificate that is active, into s->certificate; false when it has none. */
-static bool find_active(struct step *s)
+/* The row's certificate that is active, into s->certificate; *active is false when it has none. */
+static bool find_active(struct step *s, bool *active, struct err *err)
 {
 	struct store_certificate_list list = {0};
-	bool active = false;
+	bool ok = store_certificates_of(s->p->store, s->row.id, &list, err);
 	int64_t id = 0;
 
-	if (store_certificates_of(s->p->store, s->row.id, &list, NULL))
-		for (size_t i = 0; i < list.n; i++)
-			if (strcmp(list.v[i].status, "active") == 0)
-				id = list.v[i].id;
+	*active = false;
+	for (size_t i = 0; ok && i < list.n; i++)
+		if (strcmp(list.v[i].status, "active") == 0)
+			id = list.v[i].id;
 	store_certificate_list_clear(&list);
 	store_certificate_clear(&s->certificate);
-	return id && store_certificate_get(s->p->store, id, &s->certificate, &active, NULL) && active;
+	return ok && (!id || store_certificate_get(s->p->store, id, &s->certificate, active, err));
 }
 
-/* With the commit that ends this step the row's certificate signs no longer. */
+/* With the commit that ends this step the row's certificate signs no longer.  Not to know whether there is one is a failure: it must not go on
+ * signing because the store was busy. */
 static bool retire(struct step *s, struct err *err)
 {
-	if (!find_active(s))
+	bool active;
+
+	if (!find_active(s, &active, err))
+		return false;
+	if (!active)
 		return true;
 	s->out.certificate = &s->certificate;
 	return set_text(&s->certificate.status, "superseded", err);
@@ -371,10 +378,13 @@ static bool went_to_another(const struct step *s, const struct verdict *v)
 static enum step_result give_way(struct step *s, int64_t other, struct err *err)
 {
 	struct store_certificate_list list = {0};
-	bool there = !find_active(s) || s->row.companion_of;
 	char key[ADDRESS_MAX], word[ADDRESS_MAX + 2], words[2200];
+	bool active, there;
 
-	snprintf(word, sizeof word, " %s ", address_key_of(address_of(s), key, err) ? key : "");
+	if (!find_active(s, &active, err) || !address_key_of(address_of(s), key, err))
+		return STEP_FAIL;
+	snprintf(word, sizeof word, " %s ", key);
+	there = !active || s->row.companion_of;
 	if (!there && !store_certificates_of(s->p->store, other, &list, err))
 		return STEP_FAIL;
 	for (size_t i = 0; i < list.n && !there; i++) {
@@ -402,8 +412,9 @@ static enum step_result eligible_or_not(struct step *s, const struct verdict *v,
 {
 	enum eligibility answer;
 	char list[600] = "";
+	bool active;
 
-	if (!decide_eligible(s->p, address_of(s), v, s->row.companion_of || find_active(s), s->now, &answer, err))
+	if (!find_active(s, &active, err) || !decide_eligible(s->p, address_of(s), v, s->row.companion_of || active, s->now, &answer, err))
 		return STEP_FAIL;
 	if (answer == ELIGIBLE_LATER) {
 		/* Pause and cap pass by themselves: the row waits, nobody has to act on it. */
@@ -804,14 +815,6 @@ static bool challenge_fits(const struct step *s, const struct challenge *c, cons
 	return c->date + DATE_SKEW >= s->row.ordered_at;
 }
 
-/* To another address of the order: its turn comes, or has been. */
-static bool is_of_turn(const struct step *s, const struct challenge *c)
-{
-	char key[ADDRESS_MAX];
-
-	return !c->recipient || !address_key_of(challenged(s), key, NULL) || strcmp(c->recipient, key) == 0;
-}
-
 static bool ignore_challenge(struct step *s, const struct challenge *c, const char *why, struct err *err)
 {
 	char text[512];
@@ -831,7 +834,7 @@ static bool choose_challenge(struct step *s, struct challenge_list *l, struct ch
 	for (size_t i = l->n; i-- > 0;) {
 		struct challenge *c = &l->v[i];
 
-		if (strcmp(c->state, "new") != 0 || !is_of_turn(s, c))
+		if (strcmp(c->state, "new") != 0 || !fate_has_turn(&s->row, c))
 			continue;
 		if (!challenge_fits(s, c, &why)) {
 			if (!ignore_challenge(s, c, why, err))
@@ -1028,7 +1031,7 @@ static bool held_by_cap(const struct step *s, const struct challenge_list *l, co
 	bool newest = true;
 
 	for (size_t i = 0; i < l->n; i++) {
-		if (!is_of_turn(s, &l->v[i]))
+		if (!fate_has_turn(&s->row, &l->v[i]))
 			continue;
 		n += &l->v[i] != c && l->v[i].reply_message_id && l->v[i].received_at > s->now - 3600;
 		newest = newest && l->v[i].id <= c->id;
@@ -1074,7 +1077,7 @@ static bool another_challenge(struct step *s, bool *there, struct err *err)
 	if (!store_challenges_of(s->p->store, s->row.id, s->row.ordered_at, &list, err))
 		return false;
 	for (size_t i = 0; i < list.n; i++)
-		*there = *there || (strcmp(list.v[i].state, "new") == 0 && is_of_turn(s, &list.v[i]));
+		*there = *there || (strcmp(list.v[i].state, "new") == 0 && fate_has_turn(&s->row, &list.v[i]));
 	challenge_list_clear(&list);
 	return true;
 }
@@ -1632,7 +1635,7 @@ static bool find_subject(struct step *s, struct err *err)
 	const struct config *c = s->p->config;
 	const struct certificate_profile *profile = config_certificate(c, s->row.profile);
 	bool begun = s->began >= ENROLLMENT_ELIGIBLE && s->began <= ENROLLMENT_ISSUED;
-	/* What the CA may have certified already is fetched, and refused then: it is known at least that it exists. */
+	/* What the CA may have certified already is fetched all the same, so that the store has it; it is given up when it would be judged. */
 	bool certified = s->began >= ENROLLMENT_VALIDATED && s->began <= ENROLLMENT_FINALIZED;
 
 	s->ca = enroll_ca_find(s->p, s->row.ca);

@@ -62,18 +62,18 @@ static void describe(const struct report *r, struct fate *f)
 		time_text(r->received_at, when), words);
 }
 
-/* Of an order for several addresses only the one whose turn it is. */
-static bool is_of_turn(const struct enrollment *row, const struct challenge *c)
+bool fate_has_turn(const struct enrollment *row, const struct challenge *c)
 {
+	const char *address = row->challenge_address ? row->challenge_address : row->addresses.n ? row->addresses.v[0] : "";
 	char key[ADDRESS_MAX];
 
-	return !c->recipient || !row->challenge_address || !address_key_of(row->challenge_address, key, NULL) || strcmp(c->recipient, key) == 0;
+	return !c->recipient || !address_key_of(address, key, NULL) || strcmp(c->recipient, key) == 0;
 }
 
 static void weigh(const struct enrollment *row, const struct challenge_list *challenges, const struct report_list *reports, struct fate *f)
 {
 	for (size_t i = 0; i < challenges->n; i++) {
-		if (!is_of_turn(row, &challenges->v[i]))
+		if (!fate_has_turn(row, &challenges->v[i]))
 			continue;
 		const struct report *r = last_word(reports, challenges->v[i].id, &f->taken);
 

@@ -22,4 +22,7 @@ struct fate {
 /* Of the replies to the row's present order. */
 bool fate_read(struct store *store, const struct enrollment *row, struct fate *out, struct err *err) BASE_MUST_CHECK;
 
+/* Of an order for several addresses: is this challenge of the one that is being validated?  Those of others had their turn, or will have it. */
+bool fate_has_turn(const struct enrollment *row, const struct challenge *c);
+
 #endif

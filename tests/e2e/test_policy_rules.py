@@ -307,6 +307,51 @@ class Rules(StageCase):
         finally:
             self.with_rules(RULES)
 
+    def test_a_certificate_that_names_somebody_does_not_sign_for_who_has_the_address_now(self):
+        ldap = self.stage.ldap
+        ldap.add('nina', 'Nina', 'Before', mail='chair@corp.example', employeeType='staff')
+        old = self.certificate(self.enrolled('chair@corp.example'))
+        self.assertEqual(in_subject(old, NameOID.GIVEN_NAME), ['Nina'])
+        ldap.delete('nina')
+        ldap.add('otto', 'Otto', 'After', mail='chair@corp.example', employeeType='staff')
+        self.stage.dovecot.add_users({'otto': self.stage.password('otto')})
+        # Other rules make enrolld look at every active row again, and nothing is ordered: the new certificate does not come.
+        self.p.configure(cap_per_day=1)
+        self.with_rules(RULES + [{'name': 'last'}])
+        try:
+            self.until(lambda: any(e['event'] == 'owner' for e in self.p.show('chair@corp.example')['events']), what='it is looked at')
+            subject = unique()
+            self.stage.submit('otto', 'chair@corp.example', [BOX], message('chair@corp.example', BOX, subject))
+            self.assertFalse(mailtools.is_signed(self.stage.outside.wait_subject(subject).content))
+        finally:
+            self.p.configure(cap_per_day=0)
+            self.with_rules(RULES)
+        self.p.ctl('retry', 'chair@corp.example')
+        new = self.certificate(self.p.wait_state('chair@corp.example', 'active'))
+        self.assertEqual(in_subject(new, NameOID.GIVEN_NAME), ['Otto'])
+
+    def test_an_entry_that_was_renamed_is_the_same_person(self):
+        ldap = self.stage.ldap
+        ldap.add('ruth', 'Ruth', 'Renamed', mail='ruth@corp.example', employeeType='staff')
+        before = self.certificate(self.enrolled(address('ruth'))).serial_number
+        connection = ldap.connect()
+        self.assertTrue(connection.modify_dn('uid=ruth,' + ldap.people, 'uid=ruth2'))
+        connection.unbind()
+        ldap.add('sven', 'Sven', 'Sentinel', employeeType='staff')
+        self.enrolled(address('sven'))
+        self.with_rules(RULES + [{'name': 'last', 'domains': ['corp.example']}])
+        try:
+            # A row without a rule gets one: then the look has gone over all that are before it.
+            self.stage.ldap.modify('sven', employeeType='other')
+            self.p.restart('enrolld')
+            self.with_rules(RULES + [{'name': 'last2', 'domains': ['corp.example']}])
+            self.until(lambda: self.p.show(address('sven'))['enrollment'].get('rule') == 'last2', what='all are looked at')
+            shown = self.p.show(address('ruth'))
+            self.assertEqual([e for e in shown['events'] if e['event'] == 'owner'], [])
+            self.assertEqual((shown['enrollment']['state'], self.certificate(shown).serial_number), ('active', before))
+        finally:
+            self.with_rules(RULES)
+
     def test_what_is_decided_anew_gets_a_new_key_and_request(self):
         later = [c for c in CERTIFICATES if c['name'] != 'staff'] + [dict(CERTIFICATES[0], **{'name': 'staff2', 'key-type': 'ec:p384'})]
         rules = [dict(r, certificate='staff2') if r.get('certificate') == 'staff' else r for r in RULES]
