@@ -24,11 +24,16 @@
 static void library_init(void)
 {
 	static const char mail[] = "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b\nContent-Type: message/rfc822\n\nSubject: x\n\ny\n--b--\n";
+	static const char addresses[] = "a@b.example, A <a@b.example>, g: c@b.example;";
+	InternetAddressList *list;
 	GMimeStream *stream;
 	GMimeParser *parser;
 	GMimeObject *object;
 
 	g_mime_init();
+	list = internet_address_list_parse(NULL, addresses);
+	if (list != NULL)
+		g_object_unref(list);
 	stream = g_mime_stream_mem_new_with_buffer(mail, sizeof(mail) - 1);
 	parser = g_mime_parser_new_with_stream(stream);
 	object = g_mime_parser_construct_part(parser, NULL);

@@ -26,7 +26,7 @@ sys.dont_write_bytecode = True
 import namespace  # noqa: E402
 
 FINAL = '##'
-OWN_GROUPS = ('acme', 'policy')
+OWN_GROUPS = ('acme', 'policy', 'sign')
 
 
 class Lines(unittest.TestResult):
