@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include <glib.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
@@ -37,6 +38,31 @@ struct credentials {
 	size_t most;
 	int64_t stale_ms;
 };
+
+/* ---- the secure heap -------------------------------------------------------------------------------------------------- */
+
+#define KEY_OCTETS 4096          /* the private parts of an RSA key of 4096 bits are less, after rounding up to powers of two */
+#define HEAP_LEAST (1024 * 1024)
+#define HEAP_MOST ((size_t)1 << 30)
+#define HEAP_PIECE 32
+
+/* Credentials that fit; SIZE_MAX: there is no such heap (tests), keys are wherever malloc puts them.  Written once, before threads. */
+static size_t heap_credentials = SIZE_MAX;
+
+bool credentials_secure_heap(const struct config *config, struct err *err)
+{
+	/* Twice: keys that were dropped live on with the mail that uses them. */
+	size_t wanted = 2 * (size_t)config->milter.cache_size * KEY_OCTETS, size = HEAP_LEAST;
+
+	while (size < wanted && size < HEAP_MOST)
+		size *= 2;
+	/* 2: made, but the system does not let us lock it all. */
+	if (!CRYPTO_secure_malloc_initialized() && CRYPTO_secure_malloc_init(size, HEAP_PIECE) == 0)
+		return err_set(err, ERR_TEMPORARY, "make the secure heap", NULL, "no address space for %zu MiB of keys; milter.cache-size is too large",
+			size / (1024 * 1024));
+	heap_credentials = size / KEY_OCTETS / 2;
+	return true;
+}
 
 static void entry_free(gpointer p)
 {
@@ -72,6 +98,8 @@ struct credentials *credentials_new(struct store *store, const struct config *co
 	g_queue_init(&c->used);
 	c->store = store;
 	c->most = config->milter.cache_size ? config->milter.cache_size : 1;
+	if (c->most > heap_credentials)
+		c->most = heap_credentials;
 	c->stale_ms = (int64_t)config->milter.stale_limit * 1000;
 	c->master_certificate = keyvault_master_certificate(config->master_certificate, err);
 	c->master_key = c->master_certificate ? keyvault_master_key(config->master_key, err) : NULL;

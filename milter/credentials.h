@@ -8,6 +8,10 @@
 #include "milter/sign.h"
 #include "policy/policy.h"
 struct credentials;
+/* Private keys live in OpenSSL's secure heap: locked in memory as far as the system lets us (RLIMIT_MEMLOCK), out of core dumps, wiped when
+ * freed.  Once in a process, before the first key and thread; large enough for milter.cache-size keys (address space: memory is taken as it is
+ * used).  A later configuration with a larger cache keeps as many as fit. */
+bool credentials_secure_heap(const struct config *config, struct err *err) BASE_MUST_CHECK;
 struct credentials *credentials_new(struct store *store, const struct config *config, struct err *err); /* loads the master key */
 void credentials_free(struct credentials *c);
 /* What is said beside the signer: why there is none (static text), and the rule of the configuration that enrolld found for the address, "" = none. */

@@ -1,11 +1,11 @@
 noinst_LIBRARIES += libmail.a
 libmail_a_SOURCES = milter/session.h
 # the running instance: callbacks, decisions, credentials
-libmail_a_SOURCES += milter/service.h milter/service.c milter/session.c milter/session_outbound.c milter/session_inbound.c milter/session_report.c milter/outbound.h \
+libmail_a_SOURCES += milter/service.h milter/service.c milter/session.c milter/session_outbound.c milter/session_edit.c milter/session_inbound.c milter/session_report.c milter/outbound.h \
 	milter/outbound.c milter/credentials.h milter/credentials.c milter/recorder.h milter/recorder.c
 # mail as octets: spool, MIME, CMS, DKIM, challenge mails
 libmail_a_SOURCES += milter/spool.h milter/spool.c milter/mime.h milter/mime.c milter/mime_text.c milter/mime_encode.c milter/mime_plan.h milter/mime_plan.c \
-	milter/mime_stream.h milter/mime_stream.c milter/sign.h milter/sign.c milter/inbound.h milter/inbound.c milter/report.h milter/report.c milter/dkim.h milter/dkim.c \
+	milter/mime_stream.h milter/mime_stream.c milter/mime_header.c milter/mime_find.c milter/sign.h milter/sign_cms.h milter/sign.c milter/sign_opaque.c milter/compose.h milter/compose.c milter/inbound.h milter/inbound.c milter/report.h milter/report.c milter/dkim.h milter/dkim.c \
 	milter/smime.h milter/smime.c milter/smime_header.c
 libmail_a_CFLAGS = $(AM_CFLAGS) $(GMIME_CFLAGS) $(OPENDKIM_CFLAGS)
 MAIL_LIBS = libmail.a $(POLICY_LIBS) $(GMIME_LIBS) $(OPENDKIM_LIBS) $(MILTER_LIBS)
@@ -22,6 +22,10 @@ tests_unit_test_report_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
 tests_unit_test_spool_SOURCES = tests/unit/test_spool.c
 tests_unit_test_spool_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_spool_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_mime_header
+tests_unit_test_mime_header_SOURCES = tests/unit/test_mime_header.c
+tests_unit_test_mime_header_CFLAGS = $(AM_CFLAGS) $(GMIME_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_mime_header_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)
 tests_unit_test_mime_SOURCES = tests/unit/test_mime.c
 tests_unit_test_mime_CFLAGS = $(AM_CFLAGS) $(GMIME_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_mime_LDADD = $(MAIL_LIBS) $(CHECK_LIBS)

@@ -50,7 +50,7 @@ static int run(enum instance instance, const char *path)
 		config_unref(config);
 		return usage_error("log.facility is unknown");
 	}
-	service = service_new(instance, config, &err);
+	service = instance == INSTANCE_INBOUND || credentials_secure_heap(config, &err) ? service_new(instance, config, &err) : NULL;
 	if (!service) {
 		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
 		config_unref(config);

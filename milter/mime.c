@@ -115,29 +115,53 @@ static bool blank(unsigned char c)
 	return c == ' ' || c == '\t';
 }
 
+/* Behind the field's name: the value on this line; NULL when it is another field. */
+static const char *value_of(const char *line, size_t len, const char *field, size_t *left)
+{
+	size_t i = strlen(field);
+
+	if (len < i || strncasecmp(line, field, i) != 0)
+		return NULL;
+	/* Blanks in front of the colon are obsolete syntax (RFC 5322 section 4.5.8), which some read. */
+	while (i < len && blank((unsigned char)line[i]))
+		i++;
+	if (i == len || line[i++] != ':')
+		return NULL;
+	while (i < len && blank((unsigned char)line[i]))
+		i++;
+	*left = len - i;
+	return line + i;
+}
+
+/* Nothing behind the colon: the value is folded onto the next line, and may say anything; as may one that begins with a comment. */
+static bool may_begin(const char *value, size_t left, const char *word)
+{
+	size_t len = strlen(word);
+
+	/* "video/" and a star; and what is longer than the line's beginning that is at hand */
+	if (len > 0 && word[len - 1] == '*')
+		len--;
+	return left == 0 || *value == '(' || strncasecmp(value, word, len < left ? len : left) == 0;
+}
+
 /* `start` is the beginning of a line without its line end, of which `len` octets are at hand (at most sizeof(line_start) count). */
 static void scan_line_start(struct mime_scan *s, const unsigned char *start, size_t len)
 {
-	static const char field[] = "content-transfer-encoding";
-	size_t name = sizeof(field) - 1, i = name;
+	const char *line = (const char *)start, *value;
+	size_t left;
 
 	if (len == 0)
 		return;
 	if (start[0] == 'F' && len >= 5 && memcmp(start, "From ", 5) == 0)
 		s->from_line = true;
-	if ((start[0] | 0x20) != 'c' || len < name || strncasecmp((const char *)start, field, name) != 0)
+	if ((start[0] | 0x20) != 'c' || len < 12 || strncasecmp(line, "content-t", 9) != 0)
 		return;
-	/* Blanks in front of the colon are obsolete syntax (RFC 5322 section 4.5.8), which some read. */
-	while (i < len && blank(start[i]))
-		i++;
-	if (i == len || start[i++] != ':')
-		return;
-	while (i < len && blank(start[i]))
-		i++;
-	/* Nothing behind the colon: the value is folded onto the next line, and may say anything. */
-	if (i == len || (len - i >= 4 && strncasecmp((const char *)start + i, "8bit", 4) == 0) ||
-		(len - i >= 6 && strncasecmp((const char *)start + i, "binary", 6) == 0))
+	value = value_of(line, len, "content-transfer-encoding", &left);
+	if (value != NULL && (may_begin(value, left, "8bit") || may_begin(value, left, "binary")))
 		s->declared_8bit = true;
+	value = s->watch != NULL ? value_of(line, len, "content-type", &left) : NULL;
+	for (size_t i = 0; value != NULL && i < s->watch->n; i++)
+		s->watched |= may_begin(value, left, s->watch->v[i]);
 }
 
 /* A stretch of the line under way, without LF: looked at, and remembered as far as the line's end will want to know. */
@@ -227,11 +251,6 @@ bool mime_scan_unsafe(const struct mime_scan *s)
 
 /* ---- what kind of mail ----------------------------------------------------------------------------------------------- */
 
-bool mime_is_structure(const char *name)
-{
-	return strncasecmp(name, "Content-", 8) == 0;
-}
-
 static enum mime_kind classify_pkcs7(const char *smime_type, const char **why)
 {
 	if (strcmp(smime_type, "signed-data") == 0) {
@@ -302,7 +321,7 @@ static void scan_structure(const struct headers *h, struct mime_scan *s)
 {
 	struct buf text = BUF_INIT;
 
-	mime_entity_header(&text, h);
+	mime_entity_header(&text, h, false);
 	if (text.failed)
 		s->eight_bit = true; /* without memory the slow way is taken, which says so */
 	else
@@ -328,28 +347,4 @@ bool mime_needs_encoding(const struct headers *h, const struct mime_scan *s, con
 	       : s->trailing_space			  ? "line ending in blanks"
 							  : NULL;
 	return *why != NULL;
-}
-
-void mime_structure_fields(struct buf *out, const struct headers *h)
-{
-	for (size_t i = 0; i < h->n; i++) {
-		if (!mime_is_structure(h->v[i].name))
-			continue;
-		buf_puts(out, h->v[i].name);
-		buf_putc(out, ':');
-		for (const char *p = h->v[i].value; *p != '\0'; p++) {
-			if (*p == '\n' && (p == h->v[i].value || p[-1] != '\r'))
-				buf_putc(out, '\r');
-			buf_putc(out, *p);
-		}
-		buf_puts(out, "\r\n");
-	}
-}
-
-void mime_entity_header(struct buf *out, const struct headers *h)
-{
-	mime_structure_fields(out, h);
-	if (headers_count(h, "Content-Type") == 0)
-		buf_puts(out, "Content-Type: text/plain; charset=us-ascii\r\n");
-	buf_puts(out, "\r\n");
 }

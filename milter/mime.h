@@ -1,7 +1,7 @@
 /*
  * milter/mime.h - what the signer has to know of MIME (RFC 2045, 2046, RFC 1847).  Private to milter/.
  *
- * Three parts: a streaming look at the body while it arrives (is it safe to sign as it is? mime.c), the re-encoding, leaf by leaf, of
+ * Three parts: a streaming look at the body while it arrives (is it safe to sign as it is? mime.c, mime_header.c, mime_find.c), the re-encoding, leaf by leaf, of
  * a mail that is not (by GMime, from spool to spool; mime_encode.c), and texts, addresses and dates of header fields (mime_text.c).
  * Knows nothing of milters and CMS.  Everything is thread safe; objects belong to one thread at a time.
  */
@@ -26,6 +26,8 @@ struct mime_scan {
 	bool last_crlf;      /* ends with CRLF (or is empty) */
 	uint64_t octets;
 	uint64_t high;       /* octets over 127 */
+	const struct strlist *watch; /* set before the first piece: content types (of mime_has_type) to look out for; NULL = none */
+	bool watched;        /* a line may be the Content-Type field of a part of one of them */
 	/* working state: the line that is not complete yet */
 	uint64_t line_length;
 	unsigned char prev, prev2;
@@ -45,16 +47,24 @@ bool mime_is_structure(const char *name);
 bool mime_needs_encoding(const struct headers *h, const struct mime_scan *s, const char **why);
 /* The header of the entity to be signed: the structure fields as they came, with CRLF, and the empty line.  A mail without Content-Type
  * gets the one it has by default (RFC 2045 section 5.2).  Followed by the body as it came this is what is signed when nothing needs
- * encoding. */
-void mime_entity_header(struct buf *out, const struct headers *h);
-void mime_structure_fields(struct buf *out, const struct headers *h); /* the same without the default and the empty line */
+ * encoding.  `protect`: with the fields that users see repeated in it, and hp="clear" (RFC 9788 section 4). */
+void mime_entity_header(struct buf *out, const struct headers *h, bool protect);
+/* The same before re-encoding: without the Content-Type that a mail has by default, as the charset is not known yet. */
+void mime_entity_header_open(struct buf *out, const struct headers *h, bool protect);
+/* Can they be repeated, unchanged and safe from relays?  *why (static text) otherwise. */
+bool mime_can_protect(const struct headers *h, const char **why);
+
+/* Has the entity a part of a content type that `is` says yes to?  Types in lower case; forwarded messages are not looked into.  A mail whose
+ * structure cannot be read has: who asks wants to be careful with it. */
+bool mime_has_type(const struct headers *h, const struct spool *body, bool (*is)(const char *type, const char *wanted), const char *wanted,
+	bool *has, struct err *err) BASE_MUST_CHECK;
 
 /* Re-encode: reads the structure headers and the body, writes a whole MIME entity (its header, empty line, content; CRLF) to `out` that is
  * 7-bit, lines <= 76 where it encoded, leaf by leaf; leaves that need nothing keep their encoding and octets, as do boundaries,
  * preambles and epilogues.  message/rfc822 parts and inner signatures are never re-encoded: then ERR_POLICY (the caller leaves the mail
  * unsigned and says so), as for more than 100 levels, 20,000 lines like delimiters or 50,000 part headers.  `out` may hold part of an
  * entity on failure. */
-bool mime_reencode(const struct headers *h, struct spool *body, struct spool *out, struct err *err) BASE_MUST_CHECK;
+bool mime_reencode(const struct headers *h, bool protect, struct spool *body, struct spool *out, struct err *err) BASE_MUST_CHECK;
 
 /* The decoded text of a header value (RFC 2047 and folding undone), UTF-8, for the Subject of candidates.  False for more than 16 KiB,
  * here and in mime_addresses. */

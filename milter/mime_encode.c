@@ -285,7 +285,7 @@ static bool write_all(struct writer *w, const struct mime_plan *plan)
 	return mime_scan_unsafe(&w->scan) ? refuse(w, "something in its structure cannot be encoded") : true;
 }
 
-bool mime_reencode(const struct headers *h, struct spool *body, struct spool *out, struct err *err)
+bool mime_reencode(const struct headers *h, bool protect, struct spool *body, struct spool *out, struct err *err)
 {
 	struct buf header = BUF_INIT;
 	struct mime_plan plan = {0};
@@ -293,8 +293,7 @@ bool mime_reencode(const struct headers *h, struct spool *body, struct spool *ou
 	struct writer w = {.source = &source, .out = out, .err = err};
 	bool ok;
 
-	mime_structure_fields(&header, h);
-	buf_puts(&header, "\r\n");
+	mime_entity_header_open(&header, h, protect);
 	source.header = header.data;
 	source.header_len = header.len;
 	ok = header.failed ? err_nomem(err, OP) : mime_plan_make(&plan, &source, err) && write_all(&w, &plan);

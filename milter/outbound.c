@@ -368,12 +368,6 @@ bool outbound_untouched(const struct mail_facts *m, const char **why)
 		return true;
 	if (!m->envelope_from[0])
 		*why = "delivery report (empty envelope sender)";
-	else if (headers_get(h, "Auto-Submitted", 0) && !value_begins(h, "Auto-Submitted", "no"))
-		*why = "auto-submitted";
-	else if (has_prefix(h, "List-"))
-		*why = "list mail";
-	else if (value_begins(h, "Precedence", "list") || value_begins(h, "Precedence", "bulk") || value_begins(h, "Precedence", "junk"))
-		*why = "bulk mail (Precedence)";
 	else if (value_begins(h, "Content-Type", "multipart/report") || value_begins(h, "Content-Type", "message/"))
 		*why = "report";
 	else if (is_challenge_reply(h))
@@ -381,4 +375,17 @@ bool outbound_untouched(const struct mail_facts *m, const char **why)
 	else
 		return false;
 	return true;
+}
+
+bool outbound_is_list_mail(const struct mail_facts *m)
+{
+	const struct headers *h = &m->headers;
+
+	return has_prefix(h, "List-") || value_begins(h, "Precedence", "list") || value_begins(h, "Precedence", "bulk") ||
+		value_begins(h, "Precedence", "junk");
+}
+
+bool outbound_is_auto_submitted(const struct mail_facts *m)
+{
+	return headers_get(&m->headers, "Auto-Submitted", 0) && !value_begins(&m->headers, "Auto-Submitted", "no");
 }

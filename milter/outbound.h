@@ -42,7 +42,10 @@ bool outbound_from_outside(const struct submission *s, const struct mail_facts *
 bool outbound_owned(const struct submission *s, struct directory *d, const struct sender_map *map, const char *secret, const struct mail_facts *m,
 	bool *owned, const char **why, struct err *err) BASE_MUST_CHECK;
 
-/* Left alone: already signed or encrypted, DSN, MDN, auto-submitted, list mail, our own reply to the CA.  *why says which. */
+/* Left alone whatever the configuration says: already signed or encrypted, DSN, MDN, our own reply to the CA.  *why says which. */
 bool outbound_untouched(const struct mail_facts *m, const char **why);
+/* What signing.list-mail and signing.auto-submitted are about. */
+bool outbound_is_list_mail(const struct mail_facts *m);
+bool outbound_is_auto_submitted(const struct mail_facts *m);
 
 #endif

@@ -208,7 +208,7 @@ bool report_parse(const struct headers *h, const struct spool *body, struct repo
 	memset(out, 0, sizeof(*out));
 	why[0] = '\0';
 	mime_library();
-	mime_entity_header(&header, h);
+	mime_entity_header(&header, h, false);
 	source.header = buf_str(&header);
 	source.header_len = header.len;
 	if (!header.failed)

@@ -25,6 +25,7 @@ struct snapshot {
 	struct directory *directory;     /* outbound; NULL when none is configured */
 	struct credentials *credentials; /* outbound; NULL in observe mode without a master key */
 	struct sender_map **maps;        /* one a submission rule, NULL where there is none */
+	struct strlist watched_types;    /* outbound: content types that mail rules ask for */
 	char **secrets;                  /* the same, for relays with a secret header */
 	X509_STORE **challenge_anchors;  /* inbound: one for each of config_ca_at; NULL = S/MIME-signed challenges are not believed */
 };

@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* libmilter calls xxfi_negotiate before any context exists: the service has to be reachable from here. Set once before smfi_main. */
 static struct service *the_service;
@@ -31,7 +32,7 @@ static void mail_free(struct mail *m)
 {
 	if (!m)
 		return;
-	sign_free(m->op);
+	compose_clear(&m->signed_mail);
 	signer_unref(m->signer);
 	spool_free(m->body);
 	headers_clear(&m->facts.headers);
@@ -80,7 +81,7 @@ static bool rules_ask_recipients(const struct config *c)
 	for (size_t i = 0; i < c->n_rules; i++)
 		if (c->rules[i].sign == SIGN_OUTGOING || c->rules[i].sign == SIGN_INTERNAL || c->rules[i].unsigned_to.n > 0)
 			return true;
-	return false;
+	return mail_rules_ask_recipients(c);
 }
 
 static unsigned long wanted_actions(const struct service *s, const struct config *c)
@@ -178,6 +179,15 @@ static void bare_address(const char *arg, char out[ADDRESS_MAX])
 		out[len - 1] = '\0';
 }
 
+/* RFC 1870: what the client says of the size, which is only an estimate. */
+static uint64_t announced_size(char **argv)
+{
+	for (size_t i = 1; argv[0] && argv[i]; i++)
+		if (strncasecmp(argv[i], "SIZE=", 5) == 0)
+			return strtoull(argv[i] + 5, NULL, 10);
+	return 0;
+}
+
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
 	struct session *s = session_of(ctx, "MAIL");
@@ -189,6 +199,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 	if (!s->mail)
 		return SMFIS_TEMPFAIL;
 	s->mail->began_ms = mono_ms();
+	s->mail->announced = announced_size(argv);
 	bare_address(argv[0], s->mail->facts.envelope_from);
 	copy_symbol(ctx, "{auth_authen}", s->mail->facts.login, sizeof s->mail->facts.login);
 	if (s->service->instance == INSTANCE_INBOUND)

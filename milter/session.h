@@ -9,10 +9,9 @@
 
 #include <libmilter/mfapi.h>
 
+#include "milter/compose.h"
 #include "milter/outbound.h"
 #include "milter/service.h"
-#include "milter/sign.h"
-#include "milter/spool.h"
 
 enum verdict {
 	VERDICT_UNDECIDED,
@@ -33,9 +32,10 @@ struct mail {
 	const char *reason;          /* static text for the log */
 	char detail[512];            /* more of it, when it is not static */
 	struct spool *body;
-	struct mime_scan scan;
 	struct signer *signer;
-	struct sign_op *op;
+	struct composition signed_mail; /* VERDICT_SIGN: what it becomes */
+	struct mail_form form;       /* in which form, by the mail rules */
+	uint64_t announced;          /* octets by the SIZE parameter of MAIL; 0 = not said */
 	struct err error;            /* what went wrong; class ERR_NONE = nothing */
 	bool skip_body;              /* the body is of no interest */
 	bool hold;                   /* quarantine at end of message */
@@ -72,6 +72,10 @@ sfsistat outbound_on_mail(SMFICTX *ctx, struct session *s);
 sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s);
 bool outbound_on_body(struct session *s, const unsigned char *data, size_t len);
 sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s);
+
+/* session_edit.c: make the message what it has become; false when an edit was refused, and the mail must not go on. */
+bool edit_message(SMFICTX *ctx, struct session *s, struct err *err) BASE_MUST_CHECK;
+bool edit_strip_secret(SMFICTX *ctx, struct session *s);
 
 /* session_inbound.c */
 sfsistat inbound_on_data(SMFICTX *ctx, struct session *s);

@@ -15,8 +15,6 @@
 
 #include "milter/inbound.h"
 
-#define PIECE 65535 /* the milter protocol's limit */
-
 static const struct {
 	enum verdict verdict;
 	const char *name;
@@ -33,6 +31,11 @@ static const char *verdict_name(enum verdict v)
 	return "?";
 }
 
+static const char *form_name(const struct mail *m)
+{
+	return m->verdict != VERDICT_SIGN ? NULL : m->signed_mail.form == FORM_OPAQUE ? "opaque" : "detached";
+}
+
 /* The one closing line of a message. */
 static void report(SMFICTX *ctx, struct session *s, const char *action)
 {
@@ -44,7 +47,7 @@ static void report(SMFICTX *ctx, struct session *s, const char *action)
 		verdict_name(m->verdict), "action", action, "reason", m->reason, "detail", m->detail[0] ? m->detail : NULL, "login",
 		m->facts.login[0] ? m->facts.login : NULL, "from", m->facts.from[0] ? m->facts.from : NULL, "rule",
 		m->submission ? m->submission->name : NULL, "policy", m->decision.rule ? m->decision.rule->name : NULL, "client", s->connection.client_ip, "cert",
-		m->verdict == VERDICT_SIGN && m->signer ? signer_fingerprint(m->signer) : NULL, "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
+		m->verdict == VERDICT_SIGN && m->signer ? signer_fingerprint(m->signer) : NULL, "form", form_name(m), "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
 	if (m->submission)
 		recorder_mail(s->service->recorder, s->snapshot->config, session_queue_id(ctx), id, m->facts.login, m->facts.from,
 			verdict_name(m->verdict), m->detail[0] ? m->detail : m->reason);
@@ -155,6 +158,55 @@ sfsistat outbound_on_mail(SMFICTX *ctx, struct session *s)
 	return SMFIS_CONTINUE;
 }
 
+/* ---- the mail rules -------------------------------------------------------------------------------------------------------------- */
+
+struct looking {
+	struct mail *mail;
+	struct buf text;    /* a field, decoded */
+	bool whole;         /* the body is there */
+	struct err *err;
+};
+
+static const char *look_field(void *context, const char *name, size_t nth)
+{
+	struct looking *l = context;
+	const char *value = headers_get(&l->mail->facts.headers, name, nth);
+
+	buf_reset(&l->text);
+	return value && mime_decode_text(&l->text, value) ? buf_str(&l->text) : value;
+}
+
+static bool look_type(void *context, const char *wanted)
+{
+	struct looking *l = context;
+	struct mail *m = l->mail;
+	const char *value = headers_get(&m->facts.headers, "Content-Type", 0);
+	char type[128];
+	bool has = false;
+
+	mime_content_type(value ? value : "", type, NULL, NULL);
+	if (mail_rules_type_is(type, wanted))
+		return true;
+	return l->whole && m->signed_mail.scan.watched &&
+		(!mime_has_type(&m->facts.headers, m->body, mail_rules_type_is, wanted, &has, l->err) || has);
+}
+
+/* In which form it leaves, as far as can be told.  false: it leaves unsigned. */
+static bool judge_form(struct session *s, bool whole)
+{
+	struct mail *m = s->mail;
+	struct looking l = {.mail = m, .whole = whole, .err = &m->error};
+	struct mail_look look = {.recipients = &m->recipients, .list_mail = outbound_is_list_mail(&m->facts),
+		.auto_submitted = outbound_is_auto_submitted(&m->facts), .context = &l, .field = look_field, .has_type = look_type,
+		.octets = whole ? m->facts.headers.octets + m->signed_mail.scan.octets : m->announced};
+
+	mail_rules_judge(s->snapshot->config, &look, &m->form);
+	buf_clear(&l.text);
+	if (m->form.rule)
+		snprintf(m->detail, sizeof m->detail, "mail rule %.200s", m->form.rule);
+	return m->form.form != FORM_UNSIGNED;
+}
+
 /* ---- end of headers: the decision -------------------------------------------------------------------------------------------- */
 
 static bool in_pilot(struct session *s, bool *in, struct err *err)
@@ -183,6 +235,10 @@ static bool may_sign(SMFICTX *ctx, struct session *s, sfsistat *answer)
 		*answer = let_go(ctx, s, VERDICT_UNTOUCHED, why);
 		return false;
 	}
+	if (!judge_form(s, false)) {
+		*answer = let_go(ctx, s, VERDICT_UNTOUCHED, m->form.why);
+		return false;
+	}
 	if (!outbound_owned(m->submission, s->snapshot->directory, s->snapshot->maps[m->submission_index], s->snapshot->secrets[m->submission_index],
 		    &m->facts, &owned, &why, &m->error) ||
 		(owned && !in_pilot(s, &pilot, &m->error))) {
@@ -196,41 +252,17 @@ static bool may_sign(SMFICTX *ctx, struct session *s, sfsistat *answer)
 	return true;
 }
 
-/* Header of the signed entity: the structure fields, with CRLF folds, in their order, and the empty line. */
-static void put_header(struct buf *out, const struct header *h)
-{
-	buf_printf(out, "%s:", h->name);
-	for (const char *p = h->value; *p; p++) {
-		if (*p == '\n')
-			buf_putc(out, '\r');
-		if (*p != '\r')
-			buf_putc(out, *p);
-	}
-	buf_puts(out, "\r\n");
-}
-
-static void entity_header(struct buf *out, const struct headers *h)
-{
-	for (size_t i = 0; i < h->n; i++)
-		if (mime_is_structure(h->v[i].name))
-			put_header(out, &h->v[i]);
-	buf_puts(out, "\r\n");
-}
-
 static bool begin_signing(struct session *s)
 {
 	struct mail *m = s->mail;
-	struct buf header = BUF_INIT;
-	bool ok;
+	const struct config *c = s->snapshot->config;
 
-	m->body = spool_new(s->snapshot->config->milter.spool_directory, &m->error);
-	m->op = m->body ? sign_begin(m->signer, &m->error) : NULL;
-	if (!m->op)
-		return false;
-	entity_header(&header, &m->facts.headers);
-	ok = header.failed ? err_nomem(&m->error, "sign") : sign_update(m->op, header.data, header.len, &m->error);
-	buf_clear(&header);
-	return ok;
+	m->body = spool_new(c->milter.spool_directory, &m->error);
+	m->signed_mail = (struct composition){.headers = &m->facts.headers, .signer = m->signer, .spool_directory = c->milter.spool_directory,
+		.options = {.pss = c->signing.rsa_padding == RSA_PADDING_PSS, .capabilities = c->decryption != NULL},
+		.unencodable = c->signing.unencodable, .protect = c->signing.header_protection, .body = m->body,
+		.scan = {.watch = s->snapshot->watched_types.n > 0 ? &s->snapshot->watched_types : NULL}};
+	return m->body && compose_begin(&m->signed_mail, &m->error);
 }
 
 /* The rule that enrolld found for this author, whose name is beside the credential.  Of somebody new only what can be told without the
@@ -346,160 +378,12 @@ bool outbound_on_body(struct session *s, const unsigned char *data, size_t len)
 {
 	struct mail *m = s->mail;
 
-	mime_scan_feed(&m->scan, data, len);
-	return spool_write(m->body, data, len, &m->error) && (m->no_signer || sign_update(m->op, data, len, &m->error));
+	if (m->no_signer)
+		return spool_write(m->body, data, len, &m->error);
+	return compose_body(&m->signed_mail, data, len, &m->error);
 }
 
 /* ---- end of message: compute, then edit -------------------------------------------------------------------------------------------- */
-
-/* What replaces the message's body and structure fields. */
-struct result {
-	struct spool *encoded;    /* the whole entity, re-encoded; NULL: entity header and the body as it came */
-	struct buf header;        /* entity header, when the body stays as it came */
-	struct buf prologue, epilogue, content_type;
-};
-
-static void result_clear(struct result *r)
-{
-	spool_free(r->encoded);
-	buf_clear(&r->header);
-	buf_clear(&r->prologue);
-	buf_clear(&r->epilogue);
-	buf_clear(&r->content_type);
-}
-
-static bool hash_piece(void *arg, const void *data, size_t len, struct err *err)
-{
-	return sign_update(arg, data, len, err);
-}
-
-static bool reencode(struct session *s, struct result *r)
-{
-	struct mail *m = s->mail;
-
-	r->encoded = spool_new(s->snapshot->config->milter.spool_directory, &m->error);
-	if (!r->encoded || !mime_reencode(&m->facts.headers, m->body, r->encoded, &m->error))
-		return false;
-	sign_free(m->op);
-	m->op = sign_begin(m->signer, &m->error);
-	return m->op && spool_each(r->encoded, hash_piece, m->op, &m->error);
-}
-
-static bool compute(struct session *s, struct result *r)
-{
-	struct mail *m = s->mail;
-	struct buf der = BUF_INIT;
-	char boundary[64];
-	const char *why;
-	bool ok;
-
-	mime_scan_finish(&m->scan);
-	if (mime_needs_encoding(&m->facts.headers, &m->scan, &why) && !reencode(s, r))
-		return false;
-	if (!r->encoded)
-		entity_header(&r->header, &m->facts.headers);
-	sign_boundary(boundary);
-	ok = sign_finish(m->op, &der, &m->error);
-	if (ok) {
-		sign_content_type(&r->content_type, boundary);
-		sign_prologue(&r->prologue, boundary);
-		sign_epilogue(&r->epilogue, boundary, &der);
-		if (r->header.failed || r->content_type.failed || r->prologue.failed || r->epilogue.failed)
-			ok = err_nomem(&m->error, "sign");
-	}
-	buf_clear(&der);
-	return ok;
-}
-
-static bool edit_failed(struct err *err, const char *what)
-{
-	return err_set(err, ERR_TEMPORARY, "edit message", NULL, "the MTA refused an edit: %s", what);
-}
-
-static bool set_header(SMFICTX *ctx, struct session *s, const char *name, int index, const char *value, struct err *err)
-{
-	struct buf spaced = BUF_INIT;
-	int rc;
-
-	buf_printf(&spaced, "%s%s", s->leading_space ? " " : "", value);
-	if (spaced.failed)
-		rc = MI_FAILURE;
-	else if (index)
-		rc = smfi_chgheader(ctx, (char *)name, index, spaced.data);
-	else
-		rc = smfi_addheader(ctx, (char *)name, spaced.data);
-	buf_clear(&spaced);
-	return rc == MI_SUCCESS || edit_failed(err, name);
-}
-
-/* Content-Type changes in its place, other structure fields leave (last first: smfi_chgheader counts what is left). */
-static bool edit_headers(SMFICTX *ctx, struct session *s, const char *content_type, struct err *err)
-{
-	const struct headers *h = &s->mail->facts.headers;
-	bool has_type = headers_count(h, "Content-Type") > 0;
-
-	for (size_t i = h->n; i-- > 0;) {
-		const char *name = h->v[i].name;
-		int index = 1;
-
-		if (!mime_is_structure(name) || strcasecmp(name, "Content-Type") == 0)
-			continue;
-		for (size_t k = 0; k < i; k++)
-			index += strcasecmp(h->v[k].name, name) == 0;
-		if (smfi_chgheader(ctx, (char *)name, index, NULL) != MI_SUCCESS)
-			return edit_failed(err, name);
-	}
-	if (!headers_get(h, "MIME-Version", 0) && !set_header(ctx, s, "MIME-Version", 0, "1.0", err))
-		return false;
-	return set_header(ctx, s, "Content-Type", has_type ? 1 : 0, content_type, err);
-}
-
-static bool replace(SMFICTX *ctx, const void *data, size_t len, struct err *err)
-{
-	const char *p = data;
-
-	while (len > 0) {
-		size_t n = len < PIECE ? len : PIECE;
-
-		if (smfi_replacebody(ctx, (unsigned char *)p, (int)n) != MI_SUCCESS)
-			return edit_failed(err, "body");
-		p += n;
-		len -= n;
-	}
-	return true;
-}
-
-static bool replace_piece(void *arg, const void *data, size_t len, struct err *err)
-{
-	return replace(arg, data, len, err);
-}
-
-static bool edit_body(SMFICTX *ctx, struct session *s, const struct result *r, struct err *err)
-{
-	struct buf head = BUF_INIT;
-	bool ok;
-
-	/* Small pieces together: each replacebody is a packet of its own. */
-	buf_append(&head, r->prologue.data, r->prologue.len);
-	if (!r->encoded)
-		buf_append(&head, r->header.data, r->header.len);
-	ok = head.failed ? err_nomem(err, "edit message") : replace(ctx, head.data, head.len, err);
-	buf_clear(&head);
-	return ok && spool_each(r->encoded ? r->encoded : s->mail->body, replace_piece, ctx, err) &&
-		replace(ctx, r->epilogue.data, r->epilogue.len, err);
-}
-
-static bool strip_secret(SMFICTX *ctx, struct session *s)
-{
-	const struct submission *rule = s->mail->submission;
-
-	if (!rule || !rule->secret_header)
-		return true;
-	for (size_t i = headers_count(&s->mail->facts.headers, rule->secret_header); i > 0; i--)
-		if (smfi_chgheader(ctx, rule->secret_header, (int)i, NULL) != MI_SUCCESS)
-			return false;
-	return true;
-}
 
 /* Edits that were begun and did not come through: the mail must not go on, whatever on-error says. */
 static sfsistat half_edited(SMFICTX *ctx, struct session *s)
@@ -519,7 +403,7 @@ static sfsistat finish_unsigned(SMFICTX *ctx, struct session *s)
 
 	if (m->hold && smfi_quarantine(ctx, (char *)"enroll-milter: no certificate for this sender yet") != MI_SUCCESS)
 		return half_edited(ctx, s);
-	if (!strip_secret(ctx, s))
+	if (!edit_strip_secret(ctx, s))
 		return half_edited(ctx, s);
 	report(ctx, s, m->hold ? "hold" : NULL);
 	return SMFIS_ACCEPT;
@@ -570,17 +454,45 @@ static bool dkim_came_first(const struct config *c, const struct headers *h)
 	return false;
 }
 
-static const char *signed_reason(const struct session *s, const struct result *r)
+static const char *signed_reason(const struct session *s)
 {
+	const struct composition *made = &s->mail->signed_mail;
+
 	if (dkim_came_first(s->snapshot->config, &s->mail->facts.headers))
 		return OUTBOUND_AFTER_DKIM;
-	return r->encoded ? "signed after re-encoding" : "signed";
+	if (made->form == FORM_OPAQUE)
+		return s->mail->form.form == FORM_OPAQUE ? "signed, opaque" : "signed, opaque as it must not be re-encoded";
+	return made->reencoded ? "signed after re-encoding" : "signed";
+}
+
+/* Why it was re-encoded, beside the rule that asked for its form. */
+static void signed_detail(struct mail *m)
+{
+	const char *parts[] = {m->signed_mail.why, m->signed_mail.unprotected ? "header not protected: " : NULL, m->signed_mail.unprotected};
+	size_t len = strlen(m->detail);
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts && len < sizeof m->detail; i++)
+		if (parts[i])
+			len += (size_t)snprintf(m->detail + len, sizeof m->detail - len, "%s%s", len && i < 2 ? "; " : "", parts[i]);
+}
+
+static sfsistat sign_and_edit(SMFICTX *ctx, struct session *s)
+{
+	struct mail *m = s->mail;
+
+	if (m->error.class != ERR_NONE || !compose_finish(&m->signed_mail, m->form.form, &m->error))
+		return not_signed(ctx, s);
+	if (!edit_message(ctx, s, &m->error))
+		return half_edited(ctx, s);
+	m->reason = signed_reason(s);
+	signed_detail(m);
+	report(ctx, s, NULL);
+	return SMFIS_ACCEPT;
 }
 
 sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
-	struct result r = {0};
 	sfsistat answer;
 
 	if (m->verdict != VERDICT_SIGN && !m->no_signer)
@@ -597,15 +509,8 @@ sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 		return leave(ctx, s, VERDICT_UNTOUCHED, "paused by an admin");
 	if (m->signer && !signer_valid_at(m->signer, time(NULL)))
 		return leave(ctx, s, VERDICT_NO_CERTIFICATE, "expired");
-	if (m->error.class != ERR_NONE || !compute(s, &r)) {
-		answer = not_signed(ctx, s);
-	} else if (!strip_secret(ctx, s) || !edit_headers(ctx, s, buf_str(&r.content_type), &m->error) || !edit_body(ctx, s, &r, &m->error)) {
-		answer = half_edited(ctx, s);
-	} else {
-		m->reason = signed_reason(s, &r);
-		report(ctx, s, NULL);
-		answer = SMFIS_ACCEPT;
-	}
-	result_clear(&r);
-	return answer;
+	mime_scan_finish(&m->signed_mail.scan);
+	if (m->error.class == ERR_NONE && !judge_form(s, true) && m->error.class == ERR_NONE)
+		return leave(ctx, s, VERDICT_UNTOUCHED, m->form.why);
+	return sign_and_edit(ctx, s);
 }

@@ -1,51 +1,35 @@
 /*
  * sign.c - a credential made ready, and the detached CMS SignedData over an entity that streams by (sign.h).
  *
- * What costs is the private key operation; everything else is kept out of its way.  The entity only passes a digest.  At the end OpenSSL's
- * CMS code builds the SignedData around that digest: the message-digest attribute is set from it, so that no content has to go through
- * OpenSSL's chain of BIOs and nothing is allocated per message before the end.  signingCertificateV2 (RFC 5035), which never changes for a
- * certificate, is prepared when the credential is loaded.
+ * What costs is the private key operation; everything else is kept out of its way.  The entity only passes a digest, in OpenSSL's BIO for
+ * detached content, while it arrives.  signingCertificateV2 (RFC 5035), which never changes for a certificate, is prepared when the
+ * credential is loaded, as are certificates and capabilities; content type, digest and signing time are added by OpenSSL at the end.
  *
  * Sharing: a signer is written once, in signer_load, then only read; its key and certificates have OpenSSL's own locks and counts.
  */
 #include "config.h"
 
-#include "milter/sign.h"
+#include "milter/sign_cms.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <openssl/bio.h>
-#include <openssl/cms.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ess.h>
 #include <openssl/pem.h>
-#include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
 #include "policy/policy.h"
 
 #define OP_LOAD "load a credential"
-#define OP_SIGN "sign a mail"
 #define CHAIN_MAX 10
-
-struct signer {
-	atomic_uint references;
-	EVP_PKEY *key;
-	X509 *certificate;
-	STACK_OF(X509) * chain;		    /* intermediates, no root; may be empty */
-	unsigned char *signing_certificate; /* DER of the SigningCertificateV2 value */
-	int signing_certificate_len;
-	time_t not_before, not_after;
-	int64_t certificate_id;
-	char fingerprint[2 * SHA256_DIGEST_LENGTH + 1];
-};
 
 struct sign_op {
 	struct signer *signer;
-	EVP_MD_CTX *digest;
+	CMS_ContentInfo *cms;
+	BIO *content; /* what is written here is hashed, and goes nowhere */
 };
 
 /* ---- credentials ----------------------------------------------------------------------------------------------------- */
@@ -55,6 +39,7 @@ static void signer_destroy(struct signer *s)
 	EVP_PKEY_free(s->key); /* overwrites the private parts when this was the last reference */
 	X509_free(s->certificate);
 	sk_X509_pop_free(s->chain, X509_free);
+	sk_X509_ALGOR_pop_free(s->capabilities, X509_ALGOR_free);
 	OPENSSL_free(s->signing_certificate);
 	free(s);
 }
@@ -79,6 +64,18 @@ bool signer_valid_at(const struct signer *s, time_t now)
 const char *signer_fingerprint(const struct signer *s)
 {
 	return s->fingerprint;
+}
+
+const char *signer_micalg(const struct signer *s)
+{
+	switch (EVP_MD_get_type(s->digest)) {
+	case NID_sha384:
+		return "sha-384";
+	case NID_sha512:
+		return "sha-512";
+	default:
+		return "sha-256";
+	}
 }
 
 int64_t signer_certificate_id(const struct signer *s)
@@ -159,6 +156,49 @@ static bool prepare_signing_certificate(struct signer *s, const char *address, s
 	return (value != NULL && s->signing_certificate_len > 0) || err_openssl(err, ERR_BUG, OP_LOAD, address);
 }
 
+/* As strong as the key, and no stronger than every mail program can check: RSA up to 3072 bits and P-256 go with SHA-256 (NIST SP 800-57
+ * part 1 table 2; Ed25519 by RFC 8419 with SHA-512). */
+static const EVP_MD *digest_of(const EVP_PKEY *key)
+{
+	int bits = EVP_PKEY_get_security_bits(key);
+
+	if (EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448"))
+		return EVP_sha512();
+	return bits > 192 ? EVP_sha512() : bits > 128 && !EVP_PKEY_is_a(key, "RSA") ? EVP_sha384() : bits > 128 ? EVP_sha512() : EVP_sha256();
+}
+
+/* What the owner's mail programs read, strongest first; only of a certificate that others may encrypt to.  CBC: AES-GCM in CMS is read by few. */
+static bool prepare_capabilities(struct signer *s, struct err *err)
+{
+	/* A certificate without keyUsage is for anything, which says nothing of what its owner can do. */
+	if ((X509_get_extension_flags(s->certificate) & EXFLAG_KUSAGE) == 0 ||
+		(X509_get_key_usage(s->certificate) & (KU_KEY_ENCIPHERMENT | KU_KEY_AGREEMENT)) == 0)
+		return true;
+	return (CMS_add_simple_smimecap(&s->capabilities, NID_aes_256_cbc, -1) == 1 &&
+		       CMS_add_simple_smimecap(&s->capabilities, NID_aes_192_cbc, -1) == 1 &&
+		       CMS_add_simple_smimecap(&s->capabilities, NID_aes_128_cbc, -1) == 1) ||
+	       err_nomem(err, OP_LOAD);
+}
+
+/* Not every OpenSSL makes CMS of every key: found out here, with a sentence, rather than at each mail. */
+static bool can_sign(struct signer *s, const char *address, struct err *err)
+{
+	struct sign_options options = {0};
+	struct sign_op *op;
+	struct buf der = BUF_INIT;
+	bool ok;
+
+	if (EVP_PKEY_is_a(s->key, "RSA") || EVP_PKEY_is_a(s->key, "EC"))
+		return true;
+	op = sign_begin(s, &options, err);
+	ok = op != NULL && sign_finish(op, &der, NULL);
+	sign_free(op);
+	buf_clear(&der);
+	return ok || err_set(err, ERR_POLICY, OP_LOAD, address,
+		"%s cannot make CMS signatures with keys of type %s; ask for RSA or EC (certificate.key-type).", OpenSSL_version(OPENSSL_VERSION),
+		EVP_PKEY_get0_type_name(s->key));
+}
+
 /* What stands between a credential and a signature in somebody's name. */
 static bool check(const struct signer *s, const char *address, time_t now, struct err *err)
 {
@@ -198,7 +238,10 @@ struct signer *signer_load(
 	if (!read_certificate(s, c, address, err) || !read_chain(s, c, address, err))
 		goto fail;
 	s->key = keyvault_unwrap(c->wrapped, c->wrapped_len, master_certificate, master_key, err);
-	if (s->key == NULL || !check(s, address, now, err) || !prepare_signing_certificate(s, address, err))
+	if (s->key == NULL || !check(s, address, now, err) || !prepare_signing_certificate(s, address, err) || !prepare_capabilities(s, err))
+		goto fail;
+	s->digest = digest_of(s->key);
+	if (!can_sign(s, address, err))
 		goto fail;
 	return s;
 fail:
@@ -208,18 +251,20 @@ fail:
 
 /* ---- one signature --------------------------------------------------------------------------------------------------- */
 
-struct sign_op *sign_begin(struct signer *s, struct err *err)
+struct sign_op *sign_begin(struct signer *s, const struct sign_options *options, struct err *err)
 {
 	struct sign_op *op = calloc(1, sizeof(*op));
+	CMS_SignerInfo *si;
 
 	if (op == NULL) {
 		err_nomem(err, OP_SIGN);
 		return NULL;
 	}
 	op->signer = signer_ref(s);
-	op->digest = EVP_MD_CTX_new();
-	if (op->digest == NULL || EVP_DigestInit_ex(op->digest, EVP_sha256(), NULL) != 1) {
-		err_openssl(err, ERR_BUG, OP_SIGN, "");
+	op->cms = sign_cms(s, options, CMS_DETACHED, &si);
+	op->content = op->cms != NULL ? CMS_dataInit(op->cms, NULL) : NULL;
+	if (op->content == NULL) {
+		err_openssl(err, ERR_BUG, OP_SIGN, s->fingerprint);
 		sign_free(op);
 		return NULL;
 	}
@@ -230,14 +275,17 @@ void sign_free(struct sign_op *op)
 {
 	if (op == NULL)
 		return;
-	EVP_MD_CTX_free(op->digest);
+	BIO_free_all(op->content);
+	CMS_ContentInfo_free(op->cms);
 	signer_unref(op->signer);
 	free(op);
 }
 
 bool sign_update(struct sign_op *op, const void *data, size_t len, struct err *err)
 {
-	return EVP_DigestUpdate(op->digest, data, len) == 1 || err_openssl(err, ERR_BUG, OP_SIGN, "");
+	size_t written = 0;
+
+	return len == 0 || (BIO_write_ex(op->content, data, len, &written) == 1 && written == len) || err_openssl(err, ERR_BUG, OP_SIGN, "");
 }
 
 static bool add_certificates(CMS_ContentInfo *cms, const struct signer *s)
@@ -249,13 +297,40 @@ static bool add_certificates(CMS_ContentInfo *cms, const struct signer *s)
 	return true;
 }
 
-/* Content type and message digest (RFC 5652 section 11), signingCertificateV2; OpenSSL adds the signing time as it signs. */
-static bool add_attributes(CMS_SignerInfo *si, const struct signer *s, const unsigned char *digest, unsigned digest_len)
+/* signingCertificateV2, and what the owner can decrypt. */
+static bool add_attributes(CMS_SignerInfo *si, const struct signer *s, const struct sign_options *options)
 {
-	return CMS_signed_add1_attr_by_NID(si, NID_pkcs9_contentType, V_ASN1_OBJECT, OBJ_nid2obj(NID_pkcs7_data), -1) == 1 &&
-	       CMS_signed_add1_attr_by_NID(si, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, digest, (int)digest_len) == 1 &&
-	       CMS_signed_add1_attr_by_NID(
-		       si, NID_id_smime_aa_signingCertificateV2, V_ASN1_SEQUENCE, s->signing_certificate, s->signing_certificate_len) == 1;
+	return CMS_signed_add1_attr_by_NID(
+		       si, NID_id_smime_aa_signingCertificateV2, V_ASN1_SEQUENCE, s->signing_certificate, s->signing_certificate_len) == 1 &&
+	       (!options->capabilities || s->capabilities == NULL || CMS_add_smimecap(si, s->capabilities) == 1);
+}
+
+static bool use_pss(CMS_SignerInfo *si, const struct signer *s)
+{
+	EVP_PKEY_CTX *ctx = CMS_SignerInfo_get0_pkey_ctx(si);
+	X509_ALGOR *algorithm;
+
+	/* OpenSSL writes the real one at the end; the beginning of the opaque form is written before, and nothing at all would be an error there. */
+	CMS_SignerInfo_get0_algs(si, NULL, NULL, NULL, &algorithm);
+	if (X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_rsaEncryption), V_ASN1_NULL, NULL) != 1)
+		return false;
+	/* A salt of another length than the digest's is legal, and some programs cannot check it. */
+	return ctx != NULL && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) > 0 &&
+	       EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, EVP_MD_get_size(s->digest)) > 0;
+}
+
+CMS_ContentInfo *sign_cms(const struct signer *s, const struct sign_options *options, unsigned flags, CMS_SignerInfo **info)
+{
+	bool pss = options->pss && EVP_PKEY_is_a(s->key, "RSA");
+	CMS_ContentInfo *cms;
+
+	flags |= CMS_PARTIAL | CMS_BINARY | CMS_NOSMIMECAP;
+	cms = CMS_sign(NULL, NULL, NULL, NULL, flags);
+	*info = cms != NULL ? CMS_add1_signer(cms, s->certificate, s->key, s->digest, flags | (pss ? CMS_KEY_PARAM : 0)) : NULL;
+	if (*info != NULL && (!pss || use_pss(*info, s)) && add_certificates(cms, s) && add_attributes(*info, s, options))
+		return cms;
+	CMS_ContentInfo_free(cms);
+	return NULL;
 }
 
 static bool put_der(CMS_ContentInfo *cms, struct buf *der)
@@ -271,20 +346,7 @@ static bool put_der(CMS_ContentInfo *cms, struct buf *der)
 
 bool sign_finish(struct sign_op *op, struct buf *der, struct err *err)
 {
-	const unsigned flags = CMS_PARTIAL | CMS_DETACHED | CMS_BINARY | CMS_NOSMIMECAP;
-	const struct signer *s = op->signer;
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned digest_len;
-	CMS_ContentInfo *cms = NULL;
-	CMS_SignerInfo *si;
-	bool ok = false;
-
-	if (EVP_DigestFinal_ex(op->digest, digest, &digest_len) == 1 && (cms = CMS_sign(NULL, NULL, NULL, NULL, flags)) != NULL &&
-		(si = CMS_add1_signer(cms, s->certificate, s->key, EVP_sha256(), flags)) != NULL)
-		ok = add_certificates(cms, s) && add_attributes(si, s, digest, digest_len) && CMS_SignerInfo_sign(si) == 1 &&
-		     put_der(cms, der);
-	CMS_ContentInfo_free(cms);
-	return ok || err_openssl(err, ERR_BUG, OP_SIGN, s->fingerprint);
+	return (CMS_dataFinal(op->cms, op->content) == 1 && put_der(op->cms, der)) || err_openssl(err, ERR_BUG, OP_SIGN, op->signer->fingerprint);
 }
 
 /* ---- the multipart/signed around it (RFC 8551 section 3.5.3, RFC 1847) ---------------------------------------------------- */
@@ -300,9 +362,9 @@ void sign_boundary(char out[64])
 	buf_clear(&text);
 }
 
-void sign_content_type(struct buf *out, const char *boundary)
+void sign_content_type(struct buf *out, const char *boundary, const char *micalg)
 {
-	buf_printf(out, "multipart/signed; protocol=\"application/pkcs7-signature\";\n\tmicalg=sha-256; boundary=\"%s\"", boundary);
+	buf_printf(out, "multipart/signed; protocol=\"application/pkcs7-signature\";\n\tmicalg=%s; boundary=\"%s\"", micalg, boundary);
 }
 
 void sign_prologue(struct buf *out, const char *boundary)

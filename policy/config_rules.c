@@ -467,6 +467,57 @@ static bool rules_rules(struct config_source *src)
 	return true;
 }
 
+/* ---- mail rules: which mail is signed how -------------------------------------------------------------------------- */
+
+static const config_setting_t *mail_rule_at(struct config_source *src, size_t i, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "mail-rules.[%zu].%s", i, name);
+	return setting_at(src, path);
+}
+
+static bool mail_rule_written(struct config_source *src, size_t i, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "mail-rules.[%zu].%s", i, name);
+	return written(src, path);
+}
+
+#define BAD_MAIL_RULE(name, ...) config_bad(src, mail_rule_at(src, i, name), "mail-rules." name, __VA_ARGS__)
+
+static bool rules_mail_rule(struct config_source *src, const struct mail_rule *r, size_t i)
+{
+	static const char none[] = "expected at least one; leave the key out where it is no condition";
+	const struct config *c = src->config;
+
+	if (!r->name)
+		return BAD_MAIL_RULE("name", "expected a name for the log");
+	for (size_t k = 0; k < i; k++)
+		if (c->mail_rules[k].name && strcmp(c->mail_rules[k].name, r->name) == 0)
+			return BAD_MAIL_RULE("name", "\"%s\" is the name of another mail rule too", r->name);
+	if (mail_rule_written(src, i, "recipients") && r->recipients.n == 0)
+		return BAD_MAIL_RULE("recipients", "%s", none);
+	if (mail_rule_written(src, i, "content-types") && r->content_types.n == 0)
+		return BAD_MAIL_RULE("content-types", "%s", none);
+	if (r->header_contains && !r->header)
+		return BAD_MAIL_RULE("header-contains", "expected the key header beside it: which field is looked at");
+	if (r->header_contains && !*r->header_contains)
+		return BAD_MAIL_RULE("header-contains", "expected some text; leave the key out where whatever is in the field will do");
+	if (r->recipients.n == 0 && !r->header && r->content_types.n == 0 && r->larger_than == 0 && r->direction == DIRECTION_ANY)
+		return BAD_MAIL_RULE("name", "rule \"%s\" has no condition, so no mail would ever be signed otherwise; see mode and signing.form", r->name);
+	return true;
+}
+
+static bool rules_mail_rules(struct config_source *src)
+{
+	for (size_t i = 0; i < src->config->n_mail_rules; i++)
+		if (!rules_mail_rule(src, &src->config->mail_rules[i], i))
+			return false;
+	return true;
+}
+
 /* An address that two entries list is nobody's; that can only be seen when the search looks at every attribute that counts. */
 static bool rules_directory_filter(struct config_source *src)
 {
@@ -571,5 +622,5 @@ bool config_rules(struct config_source *src)
 	if (!c->store.group)
 		return err_nomem(src->err, "load configuration");
 	return rules_domains(src) && rules_pilot(src) && rules_submissions(src) && rules_cas(src) && rules_challenge(src)
-		&& rules_certificates(src) && rules_rules(src) && rules_directory(src) && rules_milter(src) && rules_dns(src);
+		&& rules_certificates(src) && rules_rules(src) && rules_mail_rules(src) && rules_directory(src) && rules_milter(src) && rules_dns(src);
 }

@@ -204,6 +204,30 @@ bool shape_oid(const char *text, struct buf *canonical, const char **expected)
 	return object != NULL;
 }
 
+bool shape_recipient(const char *text, struct buf *canonical, const char **expected)
+{
+	bool ok = strchr(text, '@') ? shape_address_key(text, canonical, expected) : shape_domain(text, canonical, expected);
+
+	*expected = "a mail address or a domain name";
+	return ok;
+}
+
+/* RFC 2045 section 5.1, without parameters; a star for all subtypes. */
+bool shape_content_type(const char *text, struct buf *canonical, const char **expected)
+{
+	const char *slash = strchr(text, '/');
+
+	*expected = "a content type such as \"text/calendar\", or with a star for all subtypes: \"video/*\"";
+	if (strlen(text) >= 100 || !slash || slash == text || !slash[1] || (strcmp(slash + 1, "*") != 0 && !only(slash + 1, "!#$&^_.+-")))
+		return false;
+	for (const char *p = text; *p; p++) {
+		if (p < slash && !isalnum((unsigned char)*p) && !strchr("-_.+", *p))
+			return false;
+		buf_putc(canonical, (char)tolower((unsigned char)*p));
+	}
+	return true;
+}
+
 bool shape_header_name(const char *text, struct buf *canonical, const char **expected)
 {
 	*expected = "a header field name";

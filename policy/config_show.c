@@ -153,7 +153,7 @@ static bool gather(json_t *into, const void *base, const char *entry)
 		else
 			value = key->type == CONFIG_GROUP ? group_json(key, where) : value_json(key, base);
 		/* A rule's condition that is not there and one with nothing in it are not the same (config_rules.c). */
-		if (value && (config_key_is_optional(key) || strcmp(entry, "rules") == 0) && is_empty(value)) {
+		if (value && (config_key_is_optional(key) || strcmp(entry, "rules") == 0 || strcmp(entry, "mail-rules") == 0) && is_empty(value)) {
 			json_decref(value);
 			continue;
 		}

@@ -16,6 +16,8 @@
 #define CA(member) offsetof(struct ca_config, member)
 #define CERT(member) offsetof(struct certificate_profile, member)
 #define RULE(member) offsetof(struct rule, member)
+#define MAIL(member) offsetof(struct mail_rule, member)
+#define FORMS WORDS({"detached", FORM_DETACHED}, {"opaque", FORM_OPAQUE}, {"unsigned", FORM_UNSIGNED})
 #define ENTRIES(list, type, of) .offset = AT(list), .size = sizeof(struct type), .entry = of
 #define COUNT_FOLLOWS(type, list, count) \
 	_Static_assert(offsetof(type, count) == offsetof(type, list) + sizeof(void *), "the count follows the list")
@@ -25,6 +27,7 @@ COUNT_FOLLOWS(struct config, submissions, n_submissions);
 COUNT_FOLLOWS(struct config, more_cas, n_more_cas);
 COUNT_FOLLOWS(struct config, more_certificates, n_more_certificates);
 COUNT_FOLLOWS(struct config, rules, n_rules);
+COUNT_FOLLOWS(struct config, mail_rules, n_mail_rules);
 COUNT_FOLLOWS(struct config, milter.tcp_peers, milter.n_tcp_peers);
 _Static_assert(sizeof(enum vouch) == sizeof(int), "enums are written through int");
 
@@ -208,6 +211,35 @@ const struct config_key config_keys[] = {
 		.help = "mail whose recipients are all in these domains is not signed"},
 	{"rules.unsigned-header", CONFIG_TEXT, RULE(unsigned_header), .shape = shape_header_name,
 		.help = "mail with this field is not signed: the author's choice"},
+
+	{"signing", CONFIG_GROUP, .help = "how mail is signed"},
+	{"signing.form", CONFIG_ENUM, AT(signing.form), WORDS({"detached", FORM_DETACHED}, {"opaque", FORM_OPAQUE}), "detached",
+		.help = "detached: everybody can read it; opaque: only who has S/MIME, but no gateway breaks it"},
+	{"signing.rsa-padding", CONFIG_ENUM, AT(signing.rsa_padding), WORDS({"pkcs1", RSA_PADDING_PKCS1}, {"pss", RSA_PADDING_PSS}), "pkcs1",
+		.help = "of RSA signatures; old mail programs know pkcs1 only"},
+	{"signing.unencodable", CONFIG_ENUM, AT(signing.unencodable), WORDS({"unsigned", FORM_UNSIGNED}, {"opaque", FORM_OPAQUE}), "unsigned",
+		.help = "8-bit mail that must not be re-encoded: a forwarded message or another signature is in it"},
+	{"signing.header-protection", CONFIG_FLAG, AT(signing.header_protection), NULL, "false",
+		.help = "repeat From, To, Subject, Date... in what is signed (RFC 9788)"},
+	{"signing.calendar", CONFIG_ENUM, AT(signing.calendar), FORMS, "unsigned", .help = "mail with a part of type text/calendar"},
+	{"signing.list-mail", CONFIG_ENUM, AT(signing.list_mail), FORMS, "unsigned", .help = "mail with List-* or Precedence: list, bulk, junk"},
+	{"signing.auto-submitted", CONFIG_ENUM, AT(signing.auto_submitted), FORMS, "unsigned", .help = "automatic replies and notices"},
+
+	{"mail-rules", CONFIG_GROUPS, ENTRIES(mail_rules, mail_rule, "mail-rules"),
+		.help = "which mail leaves opaque or unsigned; of the entries whose conditions all hold the strictest counts"},
+	{"mail-rules.name", CONFIG_TEXT, MAIL(name), .shape = shape_token, .help = "for the log"},
+	{"mail-rules.recipients", CONFIG_TEXTS, MAIL(recipients), .shape = shape_recipient,
+		.help = "condition: some recipient is one of these addresses, or in one of these domains"},
+	{"mail-rules.header", CONFIG_TEXT, MAIL(header), .shape = shape_header_name, .help = "condition: it has this field"},
+	{"mail-rules.header-contains", CONFIG_TEXT, MAIL(header_contains), .help = "condition: with this text in it, upper and lower case alike"},
+	{"mail-rules.content-types", CONFIG_TEXTS, MAIL(content_types), .shape = shape_content_type,
+		.help = "condition: it has a part of one of these types, such as \"application/ms-tnef\" or \"video/*\""},
+	{"mail-rules.larger-than", CONFIG_SIZE, MAIL(larger_than), NULL, "0", 0, UINT_MAX, .help = "condition: it has more octets; 0 = none"},
+	{"mail-rules.direction", CONFIG_ENUM, MAIL(direction),
+		WORDS({"any", DIRECTION_ANY}, {"outgoing", DIRECTION_OUTGOING}, {"internal", DIRECTION_INTERNAL}), "any",
+		.help = "condition: some recipient is outside our domains, or none is"},
+	{"mail-rules.form", CONFIG_ENUM, MAIL(form), WORDS({"unsigned", FORM_UNSIGNED}, {"opaque", FORM_OPAQUE}), "unsigned",
+		.help = "how it leaves"},
 
 	{"decryption", CONFIG_TEXT, AT(decryption), .shape = shape_decryption,
 		.help = "who can read mail encrypted to these certificates: \"exported-keys\" or \"gateway NAME\""},

@@ -81,6 +81,8 @@ bool shape_address(const char *text, struct buf *canonical, const char **expecte
 bool shape_report_address(const char *text, struct buf *canonical, const char **expected);
 bool shape_address_key(const char *text, struct buf *canonical, const char **expected);
 bool shape_oid(const char *text, struct buf *canonical, const char **expected);
+bool shape_recipient(const char *text, struct buf *canonical, const char **expected); /* an address key or a domain */
+bool shape_content_type(const char *text, struct buf *canonical, const char **expected);
 bool shape_header_name(const char *text, struct buf *canonical, const char **expected);
 bool shape_ldap_url(const char *text, struct buf *canonical, const char **expected);
 bool shape_dn(const char *text, struct buf *canonical, const char **expected);

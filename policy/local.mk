@@ -4,7 +4,7 @@ libpolicy_a_CFLAGS = $(AM_CFLAGS) $(CONFIG_CFLAGS) $(JANSSON_CFLAGS)
 POLICY_LIBS = libpolicy.a $(DNS_LIBS) $(STORE_LIBS) $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS)
 
 # Decisions: who may, what to ask for, what came back.
-libpolicy_a_SOURCES += policy/rules.c policy/eligibility.c policy/profile.c policy/subject.h policy/subject.c policy/caa.c policy/caa_check.c policy/caa_value.c policy/caa_value.h \
+libpolicy_a_SOURCES += policy/rules.c policy/mail_rules.c policy/eligibility.c policy/profile.c policy/subject.h policy/subject.c policy/caa.c policy/caa_check.c policy/caa_value.c policy/caa_value.h \
 	policy/certcheck.c policy/certcheck_table.c policy/certcheck_revocation.c policy/certcheck_rows.h policy/certcheck_parts.c policy/certcheck_chain.c policy/certcheck_rows_own.c \
 	policy/certcheck_rows_frame.c policy/certcheck_rows_extensions.c policy/certcheck_rows_names.c policy/legacy.c
 
@@ -50,10 +50,13 @@ libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/conf
 	policy/config_preset.c policy/config_rules.c policy/config_check.c policy/config_show.c
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_config tests/unit/test_config_lists tests/unit/test_preset tests/unit/test_rules
+check_PROGRAMS += tests/unit/test_config tests/unit/test_config_lists tests/unit/test_preset tests/unit/test_rules tests/unit/test_mail_rules
 tests_unit_test_preset_SOURCES = tests/unit/test_preset.c
 tests_unit_test_preset_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_unit_test_preset_LDADD = libpolicy.a $(DIRECTORY_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_mail_rules_SOURCES = tests/unit/test_mail_rules.c tests/unit/test_config.h
+tests_unit_test_mail_rules_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_mail_rules_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 tests_unit_test_rules_SOURCES = tests/unit/test_rules.c
 tests_unit_test_rules_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_rules_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)

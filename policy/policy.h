@@ -146,6 +146,32 @@ struct rule {
 	char *unsigned_header;          /* mail with this field is not signed: the author's choice */
 };
 
+/* How a mail leaves, from the mildest to the strictest: multipart/signed, application/pkcs7-mime, not signed. */
+enum signed_form { FORM_DETACHED, FORM_OPAQUE, FORM_UNSIGNED };
+enum rsa_padding { RSA_PADDING_PKCS1, RSA_PADDING_PSS };
+enum mail_direction { DIRECTION_ANY, DIRECTION_OUTGOING, DIRECTION_INTERNAL };
+
+/* How mail is signed (S/MIME, RFC 8551). */
+struct signing_config {
+	enum signed_form form;          /* of mail that no mail rule is about: DETACHED or OPAQUE */
+	enum rsa_padding rsa_padding;   /* of RSA keys; PSS with a salt as long as the digest */
+	enum signed_form unencodable;   /* mail that is not 7-bit where nothing may be re-encoded: OPAQUE or UNSIGNED */
+	bool header_protection;         /* RFC 9788, hp="clear" */
+	enum signed_form calendar, list_mail, auto_submitted; /* what becomes of these */
+};
+
+/* An entry of `mail-rules`: of those whose conditions all hold for a mail the strictest form counts.  A condition that is not given holds. */
+struct mail_rule {
+	char *name;                     /* for the log */
+	struct strlist recipients;      /* one recipient is one of these address keys, or in one of these domains (A-labels) */
+	char *header;                   /* it has this field... */
+	char *header_contains;          /* ...with this text in it, ASCII case ignored; NULL = whatever is in it */
+	struct strlist content_types;   /* it has a part of one of these types, lower case; "image" with a star behind the slash: any of them */
+	size_t larger_than;             /* octets of header and body; 0 = no condition */
+	enum mail_direction direction;
+	enum signed_form form;          /* OPAQUE or UNSIGNED */
+};
+
 struct config {
 	enum config_mode mode;
 	struct strlist pilot_addresses; /* address keys */
@@ -159,6 +185,8 @@ struct config {
 	struct certificate_profile certificate; /* what everybody gets whom no rule gives another */
 	struct certificate_profile *more_certificates; size_t n_more_certificates;
 	struct rule *rules; size_t n_rules;
+	struct signing_config signing;
+	struct mail_rule *mail_rules; size_t n_mail_rules;
 	char *decryption;               /* NULL, "exported-keys" or "gateway NAME" */
 	struct directory_settings directory;
 	struct dns_settings dns;
@@ -257,6 +285,31 @@ void rules_follow(const struct config *c, const struct rule *rule, struct decisi
 
 /* Is mail to these recipients (bare addresses) signed by this rule?  Otherwise *why (static text).  unsigned-header is for the caller to look at. */
 bool rules_sign(const struct config *c, const struct rule *rule, const struct strlist *recipients, const char **why);
+
+/* ---- mail rules: in which form does a mail leave -------------------------------------------------------------------- */
+
+/* What is known of a mail, more of it as it comes in.  Borrowed. */
+struct mail_look {
+	const struct strlist *recipients;     /* bare addresses; of interest only if mail_rules_ask_recipients */
+	bool list_mail, auto_submitted;
+	void *context;                        /* for: */
+	const char *(*field)(void *context, const char *name, size_t nth); /* a header field's value, decoded; NULL = no more of that name */
+	bool (*has_type)(void *context, const char *type); /* has it a part of this type, as written in content_types? */
+	uint64_t octets;                      /* of header and body, as far as they are known */
+};
+struct mail_form {
+	enum signed_form form;
+	const char *why;   /* static text; NULL when no rule is about it */
+	const char *rule;  /* the name of the mail rule that decided; borrowed from the configuration; NULL = none of them */
+};
+/* The strictest of what the configuration says of such a mail.  Pure; asked at the end of the headers and again when the body is there. */
+void mail_rules_judge(const struct config *c, const struct mail_look *look, struct mail_form *out);
+bool mail_rules_ask_recipients(const struct config *c);
+/* Types that some rule asks for, calendar's among them: each once into an empty list. */
+bool mail_rules_types(const struct config *c, struct strlist *out) BASE_MUST_CHECK;
+/* Is `type` ("text/calendar", lower case, no parameters) what `wanted` names ("text/calendar", "text/" and a star)? */
+bool mail_rules_type_is(const char *type, const char *wanted);
+#define CALENDAR_TYPE "text/calendar"
 
 /* ---- eligibility: may this address have a certificate now ------------------------------------------------------------ */
 

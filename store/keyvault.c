@@ -205,7 +205,7 @@ EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certific
 			"the user key was wrapped for another master key; use the master key that belongs to this store");
 		goto done;
 	}
-	plain = OPENSSL_malloc(PLAIN_MAX);
+	plain = OPENSSL_secure_malloc(PLAIN_MAX);
 	if (plain == NULL) {
 		err_nomem(err, op);
 		goto done;
@@ -214,7 +214,7 @@ EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certific
 		(key = pkcs8_to_key(plain, plain_len)) == NULL)
 		err_openssl(err, ERR_BUG, op, "the wrapped key in the store is damaged");
 done:
-	OPENSSL_clear_free(plain, PLAIN_MAX);
+	OPENSSL_secure_clear_free(plain, PLAIN_MAX);
 	CMS_ContentInfo_free(cms);
 	ERR_clear_error();
 	return key;

@@ -162,12 +162,10 @@ static const struct {
 	{"an encrypted mail", "a@corp.example", "Content-Type: application/x-pkcs7-mime; smime-type=enveloped-data", true},
 	{"a PGP mail", "a@corp.example", "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=x", true},
 	{"two Content-Type fields", "a@corp.example", "Content-Type: text/plain\nContent-Type: text/html", true},
-	{"an automatic reply", "a@corp.example", "Auto-Submitted: auto-replied", true},
-	{"Auto-Submitted: no", "a@corp.example", "Auto-Submitted: no", false},
+	{"an automatic reply, which the mail rules are about", "a@corp.example", "Auto-Submitted: auto-replied", false},
 	{"a delivery report", "", "Subject: x", true},
 	{"a disposition notification", "a@corp.example", "Content-Type: multipart/report; report-type=disposition-notification; boundary=x", true},
-	{"list mail", "a@corp.example", "List-Unsubscribe: <mailto:x@y>", true},
-	{"bulk mail", "a@corp.example", "Precedence: bulk", true},
+	{"list mail, which the mail rules are about", "a@corp.example", "List-Unsubscribe: <mailto:x@y>", false},
 	{"our reply to a CA", "a@corp.example", "Subject: Re: ACME: LgYemJLy3F1LDkiJrdIGbEzyFJyOyf6v", true},
 	{"an answer to a company called ACME", "a@corp.example", "Subject: Re: ACME: offer", false},
 	{"a longer answer to it", "a@corp.example", "Subject: Re: ACME: responsibilitiesandcompetences of the board", false},
@@ -183,6 +181,33 @@ START_TEST(untouched)
 	ck_assert_msg(outbound_untouched(&m, &why) == kinds[_i].untouched, "%s", kinds[_i].what);
 	if (kinds[_i].untouched)
 		ck_assert_ptr_nonnull(why);
+	headers_clear(&m.headers);
+}
+END_TEST
+
+static const struct {
+	const char *header;
+	bool list, automatic;
+} of_rules[] = {
+	{"Subject: x", false, false},
+	{"List-Unsubscribe: <mailto:x@y>", true, false},
+	{"Precedence: bulk", true, false},
+	{"Precedence: list", true, false},
+	{"Precedence: junk", true, false},
+	{"Precedence: first-class", false, false},
+	{"Auto-Submitted: auto-replied", false, true},
+	{"Auto-Submitted: auto-generated (vacation)", false, true},
+	{"Auto-Submitted: no", false, false},
+	{"Precedence: bulk\nAuto-Submitted: auto-notified", true, true},
+};
+
+START_TEST(lists_and_robots)
+{
+	struct mail_facts m;
+
+	facts(&m, "a@corp.example", of_rules[_i].header);
+	ck_assert_msg(outbound_is_list_mail(&m) == of_rules[_i].list, "%s", of_rules[_i].header);
+	ck_assert_msg(outbound_is_auto_submitted(&m) == of_rules[_i].automatic, "%s", of_rules[_i].header);
 	headers_clear(&m.headers);
 }
 END_TEST
@@ -296,6 +321,7 @@ int main(void)
 	LOOP(author, authors);
 	LOOP(from_outside, relayed);
 	LOOP(untouched, kinds);
+	LOOP(lists_and_robots, of_rules);
 	LOOP(map_ownership, owners);
 	tcase_add_test(tc, map_errors_name_the_line);
 	tcase_add_test(tc, login_is_the_address);

@@ -13,6 +13,7 @@
 #include <openssl/cms.h>
 #include <openssl/ess.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include "milter/sign.h"
@@ -22,6 +23,7 @@
 #define DAY 86400
 
 static struct err err;
+static const struct sign_options plain;
 static EVP_PKEY *master_key, *root_key, *intermediate_key, *rsa_key, *ec_key, *other_key;
 static X509 *master, *root, *intermediate;
 static time_t now;
@@ -245,7 +247,7 @@ END_TEST
 static void sign(struct signer *s, const char *data, size_t len, size_t piece, struct buf *der)
 {
 	struct err e = ERR_INIT;
-	struct sign_op *op = sign_begin(s, &e);
+	struct sign_op *op = sign_begin(s, &plain, &e);
 
 	ck_assert_ptr_nonnull(op);
 	for (size_t at = 0; at < len; at += piece)
@@ -316,6 +318,199 @@ START_TEST(signature_verifies_and_says_what_it_should)
 }
 END_TEST
 
+/* ---- keys, padding, capabilities -------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *key, *usage, *micalg;
+	struct sign_options options;
+	int digest, signature;
+	bool capabilities;
+} kinds[] = {
+	{"rsa:2048", "critical,digitalSignature", "sha-256", {0}, NID_sha256, NID_rsaEncryption, false},
+	{"rsa:3072", "critical,digitalSignature", "sha-256", {0}, NID_sha256, NID_rsaEncryption, false},
+	{"rsa:4096", "critical,digitalSignature", "sha-512", {0}, NID_sha512, NID_rsaEncryption, false},
+	{"rsa:2048", "critical,digitalSignature", "sha-256", {.pss = true}, NID_sha256, NID_rsassaPss, false},
+	{"rsa:4096", "critical,digitalSignature", "sha-512", {.pss = true}, NID_sha512, NID_rsassaPss, false},
+	{"P-256", "critical,digitalSignature", "sha-256", {.pss = true}, NID_sha256, NID_ecdsa_with_SHA256, false},
+	{"P-384", "critical,digitalSignature", "sha-384", {0}, NID_sha384, NID_ecdsa_with_SHA384, false},
+	{"P-521", "critical,digitalSignature", "sha-512", {0}, NID_sha512, NID_ecdsa_with_SHA512, false},
+	{"rsa:2048", "critical,digitalSignature,keyEncipherment", "sha-256", {.capabilities = true}, NID_sha256, NID_rsaEncryption, true},
+	{"P-256", "critical,digitalSignature,keyAgreement", "sha-256", {.capabilities = true}, NID_sha256, NID_ecdsa_with_SHA256, true},
+	{"rsa:2048", "critical,digitalSignature,keyEncipherment", "sha-256", {0}, NID_sha256, NID_rsaEncryption, false},
+	{"rsa:2048", "critical,digitalSignature", "sha-256", {.capabilities = true}, NID_sha256, NID_rsaEncryption, false},
+	{"rsa:2048", NULL, "sha-256", {.capabilities = true}, NID_sha256, NID_rsaEncryption, false},
+};
+
+static EVP_PKEY *make_key(const char *name)
+{
+	return strncmp(name, "rsa:", 4) == 0 ? EVP_RSA_gen((unsigned)atoi(name + 4)) : EVP_EC_gen(name);
+}
+
+static struct signer *load_with_usage(EVP_PKEY *key, const char *usage)
+{
+	X509 *leaf = user_certificate(key, "email:" ALICE, usage, now - DAY, now + DAY);
+	struct store_credential c;
+	struct signer *s;
+
+	credential(&c, leaf, key);
+	s = signer_load(&c, ALICE, master, master_key, now, &err);
+	ck_assert_msg(s != NULL, "%s", err.text);
+	credential_clear(&c);
+	X509_free(leaf);
+	return s;
+}
+
+/* Salt as long as the digest (RFC 4056 section 2.2 leaves it open, programs do not). */
+static void check_pss(const X509_ALGOR *algorithm, int digest)
+{
+	RSA_PSS_PARAMS *pss = algorithm->parameter ? ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(RSA_PSS_PARAMS), algorithm->parameter) : NULL;
+
+	ck_assert_ptr_nonnull(pss);
+	ck_assert_int_eq(OBJ_obj2nid(pss->hashAlgorithm->algorithm), digest);
+	ck_assert_int_eq(ASN1_INTEGER_get(pss->saltLength), EVP_MD_get_size(EVP_get_digestbynid(digest)));
+	RSA_PSS_PARAMS_free(pss);
+}
+
+START_TEST(digest_and_padding_go_by_key_and_configuration)
+{
+	EVP_PKEY *key = make_key(kinds[_i].key);
+	struct signer *s = load_with_usage(key, kinds[_i].usage);
+	struct sign_op *op = sign_begin(s, &kinds[_i].options, &err);
+	struct buf der = BUF_INIT;
+	X509_ALGOR *digest, *signature;
+	CMS_ContentInfo *cms;
+	CMS_SignerInfo *si;
+
+	ck_assert(sign_update(op, entity, strlen(entity), &err));
+	ck_assert_msg(sign_finish(op, &der, &err), "%s", err.text);
+	cms = parse(&der);
+	ck_assert_int_eq(verify(cms, entity, strlen(entity)), 1);
+	si = sk_CMS_SignerInfo_value(CMS_get0_SignerInfos(cms), 0);
+	CMS_SignerInfo_get0_algs(si, NULL, NULL, &digest, &signature);
+	ck_assert_int_eq(OBJ_obj2nid(digest->algorithm), kinds[_i].digest);
+	ck_assert_int_eq(OBJ_obj2nid(signature->algorithm), kinds[_i].signature);
+	if (kinds[_i].signature == NID_rsassaPss)
+		check_pss(signature, kinds[_i].digest);
+	ck_assert_int_eq(CMS_signed_get_attr_by_NID(si, NID_SMIMECapabilities, -1) >= 0, kinds[_i].capabilities);
+	ck_assert_str_eq(signer_micalg(s), kinds[_i].micalg);
+	CMS_ContentInfo_free(cms);
+	buf_clear(&der);
+	sign_free(op);
+	signer_unref(s);
+	EVP_PKEY_free(key);
+}
+END_TEST
+
+START_TEST(what_openssl_cannot_sign_with_is_said_at_once)
+{
+	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	X509 *leaf = user_certificate(rsa_key, "email:" ALICE, "digitalSignature", now - DAY, now + DAY);
+	struct store_credential c;
+	struct signer *s;
+
+	X509_set_pubkey(leaf, key);
+	ck_assert_int_gt(X509_sign(leaf, intermediate_key, EVP_sha256()), 0);
+	credential(&c, leaf, key);
+	s = signer_load(&c, ALICE, master, master_key, now, &err);
+	/* An OpenSSL that can is as well. */
+	if (!s) {
+		ck_assert_int_eq(err.class, ERR_POLICY);
+		ck_assert_msg(strstr(err.text, "ED25519") && strstr(err.text, "key-type"), "%s", err.text);
+	}
+	signer_unref(s);
+	credential_clear(&c);
+	X509_free(leaf);
+	EVP_PKEY_free(key);
+}
+END_TEST
+
+/* ---- the opaque form -------------------------------------------------------------------------------------------------- */
+
+static bool gather(void *arg, const void *data, size_t len, struct err *e)
+{
+	buf_append(arg, data, len);
+	return true;
+}
+
+/* What is in there, or NULL when it does not verify. */
+static BIO *unwrap(const struct buf *text)
+{
+	BIO *source = BIO_new_mem_buf(text->data, (int)text->len), *base64 = BIO_push(BIO_new(BIO_f_base64()), source);
+	CMS_ContentInfo *cms = d2i_CMS_bio(base64, NULL);
+	X509_STORE *anchors = X509_STORE_new();
+	BIO *out = BIO_new(BIO_s_mem());
+
+	ck_assert_ptr_nonnull(cms);
+	ck_assert_int_eq(CMS_is_detached(cms), 0);
+	X509_STORE_add_cert(anchors, root);
+	X509_STORE_set_purpose(anchors, X509_PURPOSE_SMIME_SIGN);
+	if (CMS_verify(cms, NULL, anchors, NULL, out, CMS_BINARY | CMS_CADES) != 1) {
+		BIO_free(out);
+		out = NULL;
+	}
+	X509_STORE_free(anchors);
+	CMS_ContentInfo_free(cms);
+	BIO_free_all(base64);
+	return out;
+}
+
+/* None is empty: an entity has an empty line at least. */
+static const size_t lengths[] = {1, 2, 33, 4096, 300001};
+
+START_TEST(opaque_form_holds_what_was_put_in)
+{
+	struct signer *s = load(_i % 2 ? ec_key : rsa_key);
+	struct spool *out = spool_new("/tmp", &err);
+	struct opaque_op *op = opaque_begin(s, &(struct sign_options){.pss = _i > 2}, out, &err);
+	size_t len = lengths[_i];
+	char *data = malloc(len + 1), *back;
+	struct buf text = BUF_INIT;
+	BIO *content;
+
+	for (size_t i = 0; i < len; i++)
+		data[i] = (char)(i * 7 >> 3);
+	for (size_t at = 0; at < len; at += 1000)
+		ck_assert_msg(opaque_update(op, data + at, len - at < 1000 ? len - at : 1000, &err), "%zu: %s", at, err.text);
+	ck_assert_msg(opaque_finish(op, &err), "%s", err.text);
+	opaque_free(op);
+	ck_assert(spool_each(out, gather, &text, &err));
+	spool_free(out);
+	for (size_t i = 0, column = 0; i < text.len; i++, column++) {
+		if (text.data[i] == '\n') {
+			ck_assert(column > 0 && text.data[i - 1] == '\r');
+			column = (size_t)-1;
+		}
+		ck_assert_uint_le(column + 1, 78);
+	}
+	content = unwrap(&text);
+	ck_assert_ptr_nonnull(content);
+	ck_assert_int_eq(BIO_get_mem_data(content, &back), (long)len);
+	ck_assert(memcmp(back, data, len) == 0);
+	BIO_free(content);
+	buf_clear(&text);
+	free(data);
+	signer_unref(s);
+}
+END_TEST
+
+START_TEST(opaque_form_says_when_the_disk_is_full)
+{
+	struct signer *s = load(ec_key);
+	struct spool *out = spool_new("/nonexistent", &err);
+	struct opaque_op *op = opaque_begin(s, &plain, out, &err);
+	static char data[200000];
+
+	ck_assert(!opaque_update(op, data, sizeof data, &err) || !opaque_finish(op, &err));
+	ck_assert_msg(strstr(err.subject, "/nonexistent") && err.class != ERR_NONE, "%s: %s", err.subject, err.text);
+	opaque_free(op);
+	opaque_free(NULL);
+	spool_free(out);
+	signer_unref(s);
+}
+END_TEST
+
+/* ---- the same entity -------------------------------------------------------------------------------------------------- */
+
 START_TEST(signature_does_not_depend_on_how_the_entity_arrives)
 {
 	static const size_t pieces[] = {1, 3, 4096, 65535, 1000000};
@@ -358,7 +553,7 @@ END_TEST
 START_TEST(an_operation_may_be_dropped_and_outlives_the_cache)
 {
 	struct signer *s = load(ec_key);
-	struct sign_op *dropped = sign_begin(s, &err), *late = sign_begin(s, &err);
+	struct sign_op *dropped = sign_begin(s, &plain, &err), *late = sign_begin(s, &plain, &err);
 	struct buf der = BUF_INIT;
 	CMS_ContentInfo *cms;
 
@@ -428,7 +623,7 @@ START_TEST(whole_mail_is_read_back_by_openssl)
 	ck_assert_str_ne(boundary, other);
 	ck_assert_uint_le(strlen(boundary), 70);
 	sign(s, entity, strlen(entity), 100, &der);
-	sign_content_type(&type, boundary);
+	sign_content_type(&type, boundary, "sha-256");
 	for (const char *line = type.data; *line != '\0'; line += strcspn(line, "\n") + (strchr(line, '\n') != NULL))
 		ck_assert_uint_le(strcspn(line, "\n"), 76);
 	buf_printf(&mail, "MIME-Version: 1.0\r\nContent-Type: %s\r\n\r\n", type.data);
@@ -466,6 +661,10 @@ int main(void)
 	tcase_add_loop_test(tc, only_what_may_sign_is_loaded, 0, COUNT(loads));
 	tcase_add_test(tc, damaged_credentials_are_refused);
 	tcase_add_loop_test(tc, signature_verifies_and_says_what_it_should, 0, 2);
+	tcase_add_loop_test(tc, digest_and_padding_go_by_key_and_configuration, 0, COUNT(kinds));
+	tcase_add_test(tc, what_openssl_cannot_sign_with_is_said_at_once);
+	tcase_add_loop_test(tc, opaque_form_holds_what_was_put_in, 0, COUNT(lengths));
+	tcase_add_test(tc, opaque_form_says_when_the_disk_is_full);
 	tcase_add_test(tc, signature_does_not_depend_on_how_the_entity_arrives);
 	tcase_add_test(tc, an_entity_of_nothing_can_be_signed);
 	tcase_add_test(tc, an_operation_may_be_dropped_and_outlives_the_cache);
