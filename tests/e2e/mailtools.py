@@ -187,6 +187,29 @@ def is_signed(raw):
     return any(v.lower().startswith('multipart/signed') for v in headers(raw, 'Content-Type'))
 
 
+class Opaque:
+    """An application/pkcs7-mime signed-data message: .cms is its content."""
+
+    def __init__(self, raw):
+        parsed = email.message_from_bytes(raw)
+        if not is_opaque(raw):
+            raise ValueError('not opaque: %r' % headers(raw, 'Content-Type'))
+        self.cms = parsed.get_payload(decode=True)
+
+
+def is_opaque(raw):
+    kind = headers(raw, 'Content-Type')
+    return len(kind) == 1 and kind[0].lower().startswith('application/pkcs7-mime') and 'signed-data' in kind[0].lower()
+
+
+def entity_of(raw):
+    """What was signed, of either form; an opaque one is taken out without a look at its signature."""
+    if not is_opaque(raw):
+        return Signed(raw).entity
+    done = run('openssl', 'cms', '-verify', '-noverify', '-inform', 'DER', '-binary', input=Opaque(raw).cms, text=False)
+    return done.stdout
+
+
 def leaves(raw):
     """Every leaf of a message or entity: (type, filename, disposition, decoded bytes)."""
     found = []
@@ -203,7 +226,7 @@ def leaves(raw):
 
 def differences(before, after):
     """What a reader would see differently: [] if the (signed) mail `after` says the same."""
-    inner = Signed(after).entity if is_signed(after) else after
+    inner = entity_of(after) if is_signed(after) or is_opaque(after) else after
     found = []
     for name in ('From', 'To', 'Cc', 'Subject', 'Date', 'Message-ID', 'Reply-To'):
         if headers(before, name) != headers(after, name):
@@ -247,6 +270,13 @@ def _write(folder, name, data):
     return path
 
 
+def _read(path):
+    if not os.path.exists(path):
+        return b''
+    with open(path, 'rb') as file:
+        return file.read()
+
+
 def verify_openssl(raw, root_pem, *more):
     """openssl cms -verify; .signers is the PEM of the signer's certificate."""
     with _scratch() as folder:
@@ -254,19 +284,13 @@ def verify_openssl(raw, root_pem, *more):
         done = run('openssl', 'cms', '-verify', '-in', _write(folder, 'in', raw), '-CAfile',
                    root_pem, '-no-CApath', '-purpose', 'smimesign', '-out', out, '-signer', cert,
                    *more, check=False)
-        content, signer = b'', ''
-        if os.path.exists(out):
-            with open(out, 'rb') as file:
-                content = file.read()
-        if os.path.exists(cert):
-            with open(cert) as file:
-                signer = file.read()
-        return Verdict(done.returncode == 0, done.stderr, content, signer)
+        return Verdict(done.returncode == 0, done.stderr, _read(out), _read(cert).decode())
 
 
 def verify_gpgsm(raw, root_pem):
     """GnuPG: good is exit code 0 *and* TRUST_FULLY (an untrusted root says GOODSIG too)."""
-    signed = Signed(raw)
+    opaque = is_opaque(raw)
+    signed = Opaque(raw) if opaque else Signed(raw)
     with _scratch() as folder:
         home = os.path.join(folder, 'home')
         os.mkdir(home, 0o700)
@@ -276,25 +300,28 @@ def verify_gpgsm(raw, root_pem):
         options = ['gpgsm', '--homedir', home]
         try:
             run(*options, '--import', root_pem)
-            done = run(*options, '--status-fd', '1', '--verify',
-                       _write(folder, 'sig', signed.p7s), _write(folder, 'body', signed.entity),
-                       check=False)
+            out = os.path.join(folder, 'out')
+            what = ['--output', out, '--verify', _write(folder, 'sig', signed.cms)] if opaque else \
+                ['--verify', _write(folder, 'sig', signed.p7s), _write(folder, 'body', signed.entity)]
+            done = run(*options, '--status-fd', '1', *what, check=False)
         finally:
             run('gpgconf', '--homedir', home, '--kill', 'all', check=False)
         good = done.returncode == 0 and '[GNUPG:] TRUST_FULLY' in done.stdout
-        return Verdict(good, done.stdout + done.stderr, signed.entity)
+        return Verdict(good, done.stdout + done.stderr, _read(out) if opaque else signed.entity)
 
 
 def verify_nss(raw, root_pem):
     """NSS (Thunderbird's library): cmsutil with the root trusted for mail."""
-    signed = Signed(raw)
+    opaque = is_opaque(raw)
+    signed = Opaque(raw) if opaque else Signed(raw)
     with _scratch() as folder:
         store = 'sql:' + folder
         run('certutil', '-N', '-d', store, '--empty-password')
         run('certutil', '-A', '-d', store, '-n', 'root', '-t', ',C,', '-i', root_pem)
-        done = run('cmsutil', '-D', '-d', store, '-n', '-u', '4', '-i',
-                   _write(folder, 'sig', signed.p7s), '-c', _write(folder, 'body', signed.entity),
-                   check=False, text=False)
+        what = ['-i', _write(folder, 'sig', signed.cms)] if opaque else \
+            ['-i', _write(folder, 'sig', signed.p7s), '-c', _write(folder, 'body', signed.entity)]
+        # -n: the content is not printed, which of an opaque one is all there is to compare
+        done = run('cmsutil', '-D', '-d', store, *([] if opaque else ['-n']), '-u', '4', *what, check=False, text=False)
         return Verdict(done.returncode == 0, done.stderr.decode('utf-8', 'replace'),
                        done.stdout)
 
