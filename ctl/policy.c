@@ -97,6 +97,9 @@ static void print_explanation(const struct ctl *c, json_t *r)
 		print_texts(mail, "to", "mail to");
 		printf("                 %s%s%s\n", json_is_true(json_object_get(mail, "signed")) ? "is signed" : "is not signed", *text(mail, "why") ? ": " : "",
 			text(mail, "why"));
+		if (strcmp(text(mail, "form"), "opaque") == 0)
+			puts("                 in the opaque form");
+		ctl_line(mail, "mail_rule", "by mail rule");
 		ctl_line(mail, "unsigned_header", "not signed with field");
 	}
 	print_has(json_object_get(r, "has"));

@@ -93,18 +93,38 @@ static const char *no_certificate_name(enum no_certificate n)
 	return names[n];
 }
 
-/* Is mail to these recipients signed, once there is a certificate? */
+/* Nothing is known of the mail but where it goes. */
+static const char *no_field(void *context, const char *name, size_t nth)
+{
+	return NULL;
+}
+
+static bool no_type(void *context, const char *type)
+{
+	return false;
+}
+
+/* Is mail to these recipients signed, once there is a certificate, and in which form? */
 static json_t *mail_json(const struct config *c, const struct verdict *v, const struct strlist *to)
 {
+	struct mail_look look = {.recipients = to, .field = no_field, .has_type = no_type};
+	struct mail_form form;
 	const char *why = NULL;
 	bool is = v->decision.certificate && rules_sign(c, v->decision.rule, to, &why);
-	json_t *o = json_pack("{s:o, s:b}", "to", texts_json(to), "signed", is);
+	json_t *o;
 
+	mail_rules_judge(c, &look, &form);
 	if (!v->decision.certificate)
 		why = "the rule says: no certificate";
+	else if (is && form.form == FORM_UNSIGNED)
+		why = form.why;
 	else if (is && c->mode != MODE_SIGN)
 		why = "as soon as mode = \"sign\"";
+	is = is && form.form != FORM_UNSIGNED;
+	o = json_pack("{s:o, s:b}", "to", texts_json(to), "signed", is);
 	set(o, "why", text_json(why));
+	set(o, "form", is ? json_string(form.form == FORM_OPAQUE ? "opaque" : "detached") : NULL);
+	set(o, "mail_rule", text_json(form.rule));
 	if (v->decision.rule && v->decision.rule->unsigned_header)
 		set(o, "unsigned_header", json_string(v->decision.rule->unsigned_header));
 	return o;

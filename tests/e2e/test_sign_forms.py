@@ -131,6 +131,14 @@ class Forms(StageCase):
                     self.assertEqual(line['verdict'], 'untouched')
                 self.assertEqual('mail rule %s' % rule in line.get('detail', ''), bool(rule), line)
 
+    def test_policy_explain_says_the_same(self):
+        for to, signed, form, rule in ((BOX, True, 'detached', None), (LIST, True, 'opaque', 'lists'), (PARTNER, False, None, 'partner')):
+            mail = self.p.json('policy', 'explain', address(self.rsa), '--to', to)['mail']
+            self.assertEqual((mail['signed'], mail.get('form'), mail.get('mail_rule')), (signed, form, rule))
+            words = self.p.ctl('policy', 'explain', address(self.rsa), '--to', to)
+            self.assertEqual('by mail rule' in words, bool(rule))
+            self.assertEqual('opaque form' in words, form == 'opaque')
+
     def test_a_field_of_the_header(self):
         for value, signed in (('=?utf-8?q?please_NO?= Signature', False), ('personal', True)):
             before, raw, line = self.mail(BOX, Sensitivity=value)
