@@ -11,6 +11,7 @@
 
 #include "milter/sign_cms.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,7 +115,54 @@ static bool read_certificate(struct signer *s, const struct store_credential *c,
 	return s->fingerprint[0] != '\0' || err_nomem(err, OP_LOAD);
 }
 
-static bool read_chain(struct signer *s, const struct store_credential *c, const char *address, struct err *err)
+/* ---- chains: thousands of users have a handful of them ------------------------------------------------------------------- */
+
+#define CHAINS_MOST 16
+
+static struct chains {
+	pthread_mutex_t lock;
+	struct chain {
+		char *pem;
+		size_t len;
+		STACK_OF(X509) * certificates;
+	} v[CHAINS_MOST];
+	size_t n, next; /* `next` is replaced when all are taken */
+} chains = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The same certificates again, with counts of their own; NULL when this chain was not read before. */
+static STACK_OF(X509) *known_chain(const void *pem, size_t len)
+{
+	STACK_OF(X509) *found = NULL;
+
+	pthread_mutex_lock(&chains.lock);
+	for (size_t i = 0; found == NULL && i < chains.n; i++)
+		if (chains.v[i].len == len && memcmp(chains.v[i].pem, pem, len) == 0)
+			found = X509_chain_up_ref(chains.v[i].certificates);
+	pthread_mutex_unlock(&chains.lock);
+	return found;
+}
+
+/* Without memory it is read again the next time. */
+static void remember_chain(const void *pem, size_t len, STACK_OF(X509) *certificates)
+{
+	char *copy = malloc(len + 1);
+	STACK_OF(X509) *kept = copy != NULL ? X509_chain_up_ref(certificates) : NULL;
+	struct chain *place;
+
+	if (kept == NULL) {
+		free(copy);
+		return;
+	}
+	memcpy(copy, pem, len);
+	pthread_mutex_lock(&chains.lock);
+	place = &chains.v[chains.n < CHAINS_MOST ? chains.n++ : chains.next++ % CHAINS_MOST];
+	free(place->pem);
+	sk_X509_pop_free(place->certificates, X509_free);
+	*place = (struct chain){.pem = copy, .len = len, .certificates = kept};
+	pthread_mutex_unlock(&chains.lock);
+}
+
+static bool parse_chain(struct signer *s, const struct store_credential *c, const char *address, struct err *err)
 {
 	BIO *bio = BIO_new_mem_buf(c->chain_len > 0 ? (const void *)c->chain : "", c->chain_len > INT32_MAX ? 0 : (int)c->chain_len);
 	X509 *next;
@@ -142,6 +190,21 @@ static bool read_chain(struct signer *s, const struct store_credential *c, const
 	ERR_clear_error();
 	return ok;
 }
+
+static bool read_chain(struct signer *s, const struct store_credential *c, const char *address, struct err *err)
+{
+	if (c->chain_len > 0)
+		s->chain = known_chain(c->chain, c->chain_len);
+	if (s->chain != NULL)
+		return true;
+	if (!parse_chain(s, c, address, err))
+		return false;
+	if (c->chain_len > 0)
+		remember_chain(c->chain, c->chain_len, s->chain);
+	return true;
+}
+
+/* ---- the rest of a credential ---------------------------------------------------------------------------------------- */
 
 /* The attribute's value, the hash of the certificate: without issuerSerial, which RFC 5035 makes optional and which the signer
  * identifier holds anyway. */

@@ -21,6 +21,7 @@
 #include <openssl/bn.h>
 #include <openssl/cms.h>
 #include <openssl/ec.h>
+#include <openssl/decoder.h>
 #include <openssl/err.h>
 #include <openssl/objects.h>
 #include <openssl/pem.h>
@@ -169,13 +170,25 @@ static bool open_sealed(CMS_ContentInfo *cms, unsigned char *plain, size_t *len)
 	return ok;
 }
 
+/* OpenSSL is told which kind of key it is: left to find out, it tries all it knows, which takes longer than a signature. */
 static EVP_PKEY *pkcs8_to_key(const unsigned char *plain, size_t len)
 {
 	const unsigned char *p = plain;
 	PKCS8_PRIV_KEY_INFO *p8 = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)len);
-	EVP_PKEY *key = p8 != NULL && p == plain + len ? EVP_PKCS82PKEY(p8) : NULL;
+	const ASN1_OBJECT *kind = NULL;
+	OSSL_DECODER_CTX *decoder = NULL;
+	EVP_PKEY *key = NULL;
+	char name[80];
 
+	if (p8 != NULL && p == plain + len && PKCS8_pkey_get0(&kind, NULL, NULL, NULL, p8) == 1 && OBJ_obj2txt(name, sizeof(name), kind, 1) > 0)
+		decoder = OSSL_DECODER_CTX_new_for_pkey(&key, "DER", "PrivateKeyInfo", name, EVP_PKEY_KEYPAIR, NULL, NULL);
 	PKCS8_PRIV_KEY_INFO_free(p8);
+	p = plain;
+	if (decoder != NULL && OSSL_DECODER_from_data(decoder, &p, &len) != 1) {
+		EVP_PKEY_free(key);
+		key = NULL;
+	}
+	OSSL_DECODER_CTX_free(decoder);
 	return key;
 }
 
