@@ -266,6 +266,17 @@ static enum mime_kind classify_pkcs7(const char *smime_type, const char **why)
 	return MIME_ENCRYPTED;
 }
 
+/* Nearly all mail has none of the words that matter, and is spared the reading of its parameters. */
+static bool may_be_special(const char *value)
+{
+	static const char *const words[] = {"signed", "encrypted", "pkcs7", "pgp"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcasestr(value, words[i]) != NULL)
+			return true;
+	return false;
+}
+
 static enum mime_kind classify_type(const char *value, const char **why)
 {
 	char type[128], parameter[128];
@@ -313,7 +324,7 @@ enum mime_kind mime_classify(const struct headers *h, const char **why)
 			return MIME_BROKEN_STRUCTURE;
 		}
 	}
-	return value == NULL ? MIME_PLAIN : classify_type(value, why);
+	return value == NULL || !may_be_special(value) ? MIME_PLAIN : classify_type(value, why);
 }
 
 /* The structure fields as they would stand in the signed part. */

@@ -34,6 +34,7 @@ struct mail {
 	struct spool *body;
 	struct signer *signer;
 	struct composition signed_mail; /* VERDICT_SIGN: what it becomes */
+	char type[128];              /* the content type, lower case; "" = nobody asked yet */
 	struct mail_form form;       /* in which form, by the mail rules */
 	uint64_t announced;          /* octets by the SIZE parameter of MAIL; 0 = not said */
 	struct err error;            /* what went wrong; class ERR_NONE = nothing */

@@ -181,11 +181,11 @@ static bool look_type(void *context, const char *wanted)
 	struct looking *l = context;
 	struct mail *m = l->mail;
 	const char *value = headers_get(&m->facts.headers, "Content-Type", 0);
-	char type[128];
 	bool has = false;
 
-	mime_content_type(value ? value : "", type, NULL, NULL);
-	if (mail_rules_type_is(type, wanted))
+	if (!m->type[0])
+		mime_content_type(value ? value : "", m->type, NULL, NULL);
+	if (mail_rules_type_is(m->type, wanted))
 		return true;
 	return l->whole && m->signed_mail.scan.watched &&
 		(!mime_has_type(&m->facts.headers, m->body, mail_rules_type_is, wanted, &has, l->err) || has);
