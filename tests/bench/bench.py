@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'e2e')]
@@ -109,16 +110,21 @@ class Benches:
         return found
 
     def checked(self, listener, mails):
-        """For warming up, and whether what comes out is what is measured: signed by those who sign, else not larger than it came."""
-        mark = self.gate.postfix.log_size()
+        """For warming up, and whether what comes out is what is measured: signed by those who sign, else not larger than it came; and signed
+        as it came, for re-encoding would be another mail."""
+        mark, milter = self.gate.postfix.log_size(), self.gate.milters[gateway.LISTENERS[listener][1]]
+        log = os.path.getsize(milter.log)
         self.gate.source(listener, mails)
         self.gate.drain()
         sizes, small = self.gate.sizes(mark), os.path.getsize(self.gate.small)
         grown = [s for s in sizes if s > small + 3000]
         signs = listener.startswith('reference') or listener in ('product-unix', 'product-tcp')
         if len(sizes) != mails or len(grown) != (mails if signs else 0):
-            raise RuntimeError('%s: %d of %d mails came through, %d larger than before\n%s' % (
-                listener, len(sizes), mails, len(grown), self.gate.milters[gateway.LISTENERS[listener][1]].tail()))
+            raise RuntimeError('%s: %d of %d mails came through, %d larger than before\n%s' % (listener, len(sizes), mails, len(grown), milter.tail()))
+        with open(milter.log) as file:
+            file.seek(log)
+            if 're-encoding' in file.read():
+                raise RuntimeError('%s re-encodes\n%s' % (listener, milter.tail()))
 
     def compare(self, name, found, subject, baseline):
         ours, theirs = ([rate for rate, _cpu in found[l]] for l in (subject, baseline))
@@ -142,6 +148,13 @@ class Benches:
 
     def opendkim(self):
         self.compare('opendkim', self.throughput(['product-unix', 'opendkim']), 'product-unix', 'opendkim')
+
+    def load(self, listener, seconds):
+        mails, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.gate.source(listener, 500)
+            mails += 500
+        print('%d mails in %d s' % (mails, seconds))
 
     # -- mail that is not ours -------------------------------------------------
 
@@ -221,6 +234,8 @@ def arguments():
         description='Measures the product against baselines of the same run, one line a figure: bench=NAME value= unit= baseline= ratio=.')
     parser.add_argument('--quick', action='store_true', help='fewer rounds, and only limits that a busy machine does not miss')
     parser.add_argument('--list', action='store_true', help='the benches and their limits')
+    parser.add_argument('--load', metavar='LISTENER', choices=sorted(gateway.LISTENERS),
+                        help='nothing but mails through one listener for half a minute, for a profiler: ' + ', '.join(sorted(gateway.LISTENERS)))
     parser.add_argument('--inside', help=argparse.SUPPRESS)
     parser.add_argument('names', nargs='*', metavar='NAME', help='a bench, or the beginning of several such as sign or milter-unix')
     options = parser.parse_args()
@@ -237,19 +252,22 @@ def inside(options):
     gate = Gateway(os.environ['ENROLL_BUILD'], options.inside)
     gate.start()
     benches = Benches(gate, options.wanted, options.quick)
-    benches.run()
+    if options.load:
+        benches.load(options.load, 30)
+    else:
+        benches.run()
     gate.stop()
     return 1 if benches.missed else 0
 
 
 def outside():
-    """Once more in a namespace of its own, with a folder on a disk for the spool."""
+    """Once more in a namespace of its own, with a folder on a disk for queue and spool."""
     reason = namespace.why_not()
     if reason:
         sys.exit('the benches cannot run here: ' + reason)
     folder = tempfile.mkdtemp(prefix='enroll-bench-', dir=gateway.disk_folder())
     try:
-        os.chmod(folder, 0o1777)
+        os.chmod(folder, 0o755)
         child = namespace.in_namespace([sys.executable, '-B', os.path.abspath(__file__), '--inside', folder, *sys.argv[1:]])
         try:
             return child.wait()

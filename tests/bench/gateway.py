@@ -4,7 +4,7 @@
               :2502  noop-unix            noop_milter, and so on: see LISTENERS
 
 All run from the beginning to the end, so that a measurement can go from one to the next without a reload; who is not
-asked costs nothing.  What is delivered is discarded.
+asked costs nothing.  As on a gateway the queue is on a disk, and mail leaves by SMTP: to a server that takes all and keeps nothing.
 """
 
 import os
@@ -20,7 +20,7 @@ import product
 import service
 import stage_mail
 import stage_postfix
-from namespace import BASE, GATEWAY, run
+from namespace import BASE, GATEWAY, OUTSIDE, run
 from tls import Tls
 
 DIR = BASE + '/bench'
@@ -64,7 +64,7 @@ RequireSafeKeys no
 class BenchPostfix(stage_postfix.Postfix):
     def __init__(self, tls):
         super().__init__(tls)
-        self.main.update(default_transport='discard', relay_transport='discard', virtual_transport='discard', virtual_alias_maps='',
+        self.main.update(relayhost='[%s]' % OUTSIDE, virtual_transport='smtp', virtual_alias_maps='',
                          transport_maps='', sender_dependent_default_transport_maps='', message_size_limit='0', mailbox_size_limit='0',
                          virtual_mailbox_limit='0', queue_minfree='0', milter_content_timeout='600s', default_process_limit='60',
                          queue_run_delay='300s')
@@ -85,10 +85,11 @@ class BenchPostfix(stage_postfix.Postfix):
 
 
 class Gateway:
-    """spool: a folder on a real disk.  users: credentials in the store."""
+    """disk: a folder on a real disk.  users: credentials in the store."""
 
-    def __init__(self, build, spool, users=100, key='rsa2048'):
-        self.build, self.spool, self.users, self.key = build, spool, users, key
+    def __init__(self, build, disk, users=100, key='rsa2048'):
+        self.build, self.disk, self.users, self.key = build, disk, users, key
+        self.spool = disk + '/spool'
         self.milters = {}
 
     # -- life --------------------------------------------------------------
@@ -96,9 +97,16 @@ class Gateway:
     def start(self):
         namespace.prepare()
         os.makedirs(BIN)
+        os.makedirs(self.spool)
+        os.chmod(self.spool, 0o1777)
         for name in PROGRAMS:       # the build may lie where only its owner may enter
             shutil.copy2(os.path.join(self.build, name), BIN)
         self.mails()
+        os.makedirs(stage_postfix.QUEUE)
+        os.makedirs(self.disk + '/queue')
+        run('mount', '--bind', self.disk + '/queue', stage_postfix.QUEUE)
+        self.sink = service.Service('smtp-sink', ['smtp-sink', '-u', 'postfix', OUTSIDE + ':25', '1000'])
+        self.sink.start()
         self.postfix = BenchPostfix(Tls())
         self.postfix.start()
         self.socket_folder = self.postfix.queue + '/enroll-milter'
@@ -115,6 +123,7 @@ class Gateway:
         for milter in self.milters.values():
             milter.stop()
         self.postfix.stop()
+        self.sink.stop()
         self.dovecot.server.stop()
 
     def start_milters(self):
@@ -218,7 +227,7 @@ class Gateway:
         self.small, self.foreign = DIR + '/small.eml', DIR + '/foreign.eml'
         for path, sender in ((self.small, SENDER), (self.foreign, 'else@corp.example')):
             with open(path, 'w') as file:
-                file.write(header(sender) + ('All work and no play makes Jack a dull boy, says the proverb.\n' * 100)[:4096] + '\n')
+                file.write(header(sender) + 'All work and no play makes Jack a dull boy, says the proverb.\n' * 66)
 
     def source(self, listener, mails, sessions=8, mail=None, sender=SENDER):
         """So many mails through that listener; seconds."""
@@ -326,7 +335,7 @@ def listening(path):
 
 
 def disk_folder():
-    """A folder for the spool, on a file system that is none of memory; the caller removes it."""
+    """Where to make a folder on a file system that is not in memory."""
     for base in (os.environ.get('TMPDIR'), '/var/tmp', '/tmp', os.path.dirname(os.path.abspath(__file__))):
         if base and os.path.isdir(base):
             kind = subprocess.run(['stat', '-f', '-c', '%T', base], capture_output=True, text=True).stdout.strip()
