@@ -91,13 +91,15 @@ static void extend(X509 *x, X509 *issuer, int nid, const char *value)
 	NCONF_free(none);
 }
 
-/* What certificates of users are like in size: without policies and addresses of revocation lists they would be half. */
-static void extend_for_user(X509 *x, X509 *issuer, const char *address)
+/* What certificates of users are like in size: without policies and addresses of revocation lists they would be half.  For encryption
+ * too, so that a signature may say what the owner can decrypt. */
+static void extend_for_user(X509 *x, X509 *issuer, EVP_PKEY *key, const char *address)
 {
+	bool rsa = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
 	char san[ADDRESS_MAX + 8];
 
 	snprintf(san, sizeof san, "email:%s", address);
-	extend(x, issuer, NID_key_usage, "critical,digitalSignature");
+	extend(x, issuer, NID_key_usage, rsa ? "critical,digitalSignature,keyEncipherment" : "critical,digitalSignature,keyAgreement");
 	extend(x, issuer, NID_subject_alt_name, san);
 	extend(x, issuer, NID_ext_key_usage, "emailProtection");
 	extend(x, issuer, NID_certificate_policies, "2.23.140.1.5.1.3");
@@ -125,7 +127,7 @@ static X509 *certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP_PKEY
 	if (issuer)
 		extend(x, issuer, NID_authority_key_identifier, "keyid");
 	if (address)
-		extend_for_user(x, issuer, address);
+		extend_for_user(x, issuer, key, address);
 	else
 		extend(x, issuer ? issuer : x, NID_key_usage, "critical,keyCertSign,cRLSign");
 	if (X509_sign(x, issuer_key, EVP_sha256()) <= 0)
