@@ -145,6 +145,7 @@ const char *buf_str(const struct buf *b)
 static void base64_pieces(struct buf *out, const unsigned char *data, size_t len)
 {
 	unsigned char text[PIECE / 3 * 4 + 1];
+	size_t used = ((len < PIECE ? len : PIECE) + 2) / 3 * 4 + 1;
 
 	while (len > 0) {
 		size_t n = len < PIECE ? len : PIECE;
@@ -154,7 +155,8 @@ static void base64_pieces(struct buf *out, const unsigned char *data, size_t len
 		data += n;
 		len -= n;
 	}
-	OPENSSL_cleanse(text, sizeof(text));
+	/* What was used of it: this is called for each line of a signature. */
+	OPENSSL_cleanse(text, used);
 }
 
 void base64_encode(struct buf *out, const void *data, size_t len, size_t line_length, const char *eol)
