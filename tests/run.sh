@@ -193,7 +193,10 @@ group_policy() (
 
 group_sign() (
 	passed=0 failed=0 skipped=0
+	unpack_packages "$build-unpacked" >&3
 	[ $long = 0 ] || export ENROLL_TEST_LONG=1
+	ENROLL_UNPACKED="$build-unpacked"
+	export ENROLL_UNPACKED
 	modules_of sign >&3
 	say "$passed $failed $skipped"
 )
