@@ -209,6 +209,41 @@ class Signatures(SendmailCase):
             self.signed(raw, self.arrived(BOX, mailtools.headers(raw, 'Message-ID')[0]))
 
 
+class Forms(SendmailCase):
+    """What else signing.* may be."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enroll('dave')
+
+    def signing(self, **options):
+        self.p.configure(signing=dict({'form': 'detached', 'header-protection': False}, **options))
+        self.p.restart('outbound')
+
+    def test_opaque(self):
+        self.signing(form='opaque')
+        for to in (BOX, SEVEN):
+            for body in ('a\n' + 'x' * 998 + '\n.\nFrom here\n', UMLAUT):
+                raw, arrived = self.send('dave', to=to, body=body, Content_Transfer_Encoding='8bit')
+                self.assertTrue(mailtools.is_opaque(arrived))
+                for name, verdict in mailtools.verify_all(arrived, self.stage.ca.root).items():
+                    self.assertTrue(verdict, '%s: %r' % (name, verdict))
+                    self.assertEqual(mailtools.leaves(verdict.content)[0][3], body.encode())
+
+    def test_protected_header(self):
+        """Sendmail writes address fields anew behind the filter: what it puts there is still what was signed."""
+        self.signing(**{'header-protection': True})
+        raw = message('"Doe, Dave" <dave@corp.example>', '"Köhler, J." <%s>, j2@outside.example'.replace('ö', 'oe') % BOX,
+                      'a subject that is folded\n over lines ' + unique(), Cc='Group: a@outside.example, b@outside.example;')
+        arrived = self.submit('dave', raw)
+        self.signed(raw, arrived)
+        entity = mailtools.Signed(arrived).entity
+        for name in ('From', 'To', 'Cc', 'Subject', 'Date', 'Message-ID'):
+            self.assertTrue(mailtools.headers(entity, name), name)
+            self.assertEqual(mailtools.headers(entity, name), mailtools.headers(arrived, name))
+
+
 class NotTouched(SendmailCase):
     @classmethod
     def setUpClass(cls):
