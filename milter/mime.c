@@ -15,7 +15,7 @@
 #include <strings.h>
 
 #define HEADERS_MAX (1024 * 1024)
-#define LINE_MAX_OCTETS 998 /* RFC 5322 section 2.1.1 */
+#define LINE_MAX_OCTETS 990 /* RFC 5322 allows 998, but Sendmail's SMTP mailers break lines at 990 (L= in sendmail.cf), and with them the signature */
 
 /* ---- header lists ---------------------------------------------------------------------------------------------------- */
 
@@ -350,7 +350,7 @@ bool mime_needs_encoding(const struct headers *h, const struct mime_scan *s, con
 	       : s->nul					  ? "NUL in the content"
 	       : s->bare_cr				  ? "bare CR in the content"
 	       : s->bare_lf				  ? "bare LF in the content"
-	       : s->long_line				  ? "line over 998 octets"
+	       : s->long_line				  ? "line over 990 octets"
 	       : fields.eight_bit			  ? "8-bit structure header"
 	       : mime_scan_unsafe(&fields)		  ? "structure header with long lines or control characters"
 	       : fields.declared_8bit || s->declared_8bit ? "8-bit transfer encoding declared"

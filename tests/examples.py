@@ -20,6 +20,7 @@ import unittest
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.abspath(os.environ.get('ENROLL_BUILD', '.'))
 PLACES = ('submission', 'edge', 'after-queue')
+CONFIGURATIONS = tuple('postfix/' + place for place in PLACES) + ('sendmail',)
 ENV = dict(os.environ, PATH='/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL='C.UTF-8')
 
 
@@ -66,14 +67,14 @@ class Configurations(unittest.TestCase):
         self.check(path('examples', 'enroll-milter.conf'))
 
     def test_each_sample_loads_in_observe_mode(self):
-        for place in PLACES:
+        for place in CONFIGURATIONS:
             with self.subTest(place):
-                self.assertIn('mode = "observe"', self.check(path('examples', 'postfix', place, 'enroll-milter.conf')))
+                self.assertIn('mode = "observe"', self.check(path('examples', place, 'enroll-milter.conf')))
 
     def test_each_sample_loads_with_its_ca_switched_on(self):
-        for place in PLACES:
+        for place in CONFIGURATIONS:
             with self.subTest(place), tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
-                text = read('examples', 'postfix', place, 'enroll-milter.conf').replace('"observe"', '"sign"')
+                text = read('examples', place, 'enroll-milter.conf').replace('"observe"', '"sign"')
                 head, tail = text.split('# From mode = "enroll" on:\n')
                 file.write(head + re.sub(r'^#', '', tail, flags=re.M))
                 file.flush()
@@ -83,6 +84,19 @@ class Configurations(unittest.TestCase):
         names = set(re.findall(r'([a-z0-9-]+) = ', read('examples', 'enroll-milter.conf')))
         missing = {k for k in config_table() if k.split('.')[-1] not in names}
         self.assertEqual(missing, set())
+
+
+class Sendmail(unittest.TestCase):
+    """tests/e2e/test_sign_sendmail.py runs Sendmail with these lines."""
+
+    def test_the_readme_shows_the_lines_of_the_sample(self):
+        shown = re.findall(r"^    ((?:MAIL_FILTER|FEATURE|DAEMON_OPTIONS)\(.*)$", read('README.md'), re.M)
+        self.assertEqual(shown, re.findall(r'^((?:MAIL_FILTER|FEATURE|DAEMON_OPTIONS)\(.*)$', read('examples', 'sendmail', 'sendmail.mc'), re.M))
+        self.assertTrue(shown)
+
+    def test_doctors_trial_reply_comes_back(self):
+        port = re.search(r'SINK_PORT (\d+)', read('enroll', 'sink.h')).group(1)
+        self.assertIn('A=TCP $h %s\n' % port, read('examples', 'sendmail', 'sendmail.mc'))
 
 
 class Postfix(unittest.TestCase):

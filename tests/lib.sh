@@ -109,3 +109,32 @@ install_quietly() (
 	[ $code = 0 ] || tail -n 20 "$log" >&2
 	exit $code
 )
+
+download_packages() {
+	options='-q -o APT::Sandbox::User=root'
+	apt-get $options download "$@" && return 0
+	# No lists yet, or older ones than the archive.
+	[ "$(id -u)" = 0 ] && apt-get -q -o DPkg::Lock::Timeout=300 update && apt-get $options download "$@"
+}
+
+# unpack_packages FOLDER : the files of the packages in [unpack], without installing anything; once.  Says so when they cannot be had:
+# what needs them skips.
+unpack_packages() (
+	names=$(packages_of unpack | tr '\n' ' ')
+	[ "$(cat "$1/unpacked" 2>/dev/null)" != "$names" ] || return 0
+	log=$(mktemp) && work=$(mktemp -d "$1.XXXXXX") || return 1
+	trap 'rm -rf "$log" "$work"' EXIT
+	trap 'exit 130' INT TERM HUP
+	say "Unpacking from Debian into $1: $names"
+	if (mkdir "$work/debs" "$work/tree" && cd "$work/debs" && download_packages $names && for deb in *.deb; do dpkg -x "$deb" ../tree || exit 1; done) \
+		> "$log" 2>&1 </dev/null; then
+		say "$names" > "$work/tree/unpacked"
+		chmod 755 "$work/tree"
+		rm -rf "$1"
+		mv "$work/tree" "$1"
+	else
+		tail -n 5 "$log" >&2
+		complain "They could not be had; the end of what apt-get said is above."
+		return 1
+	fi
+)

@@ -36,7 +36,7 @@ list() {
 		            --long: every combination
 		policy      the same for what is asked before and judged after: CAA against name servers of every kind, rules; root
 		sign        the same for what leaves signed: every fault of structure, a corpus, what other programs say of the signatures; root
-		            --long: an hour of mixed load
+		            --long: an hour of mixed load, and Thunderbird
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -193,7 +193,10 @@ group_policy() (
 
 group_sign() (
 	passed=0 failed=0 skipped=0
+	unpack_packages "$build-unpacked" >&3
 	[ $long = 0 ] || export ENROLL_TEST_LONG=1
+	ENROLL_UNPACKED="$build-unpacked"
+	export ENROLL_UNPACKED
 	modules_of sign >&3
 	say "$passed $failed $skipped"
 )
@@ -286,7 +289,7 @@ done
 sections=''
 case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' sanitizers '*) sections='build' ;; esac
 case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '*) sections="$sections test" ;; esac
-case "$long $groups " in 1*' sanitizers '*) sections="$sections test long" ;; esac
+case "$long $groups " in 1*' sanitizers '* | 1*' sign '*) sections="$sections test long" ;; esac
 if [ -n "$sections" ] && ! install_packages $sections; then
 	# Somebody else than root may have enough for what can run: the build and the groups say what is missing.
 	[ "$(id -u)" != 0 ] || exit 1

@@ -287,19 +287,25 @@ def verify_openssl(raw, root_pem, *more):
         return Verdict(done.returncode == 0, done.stderr, _read(out), _read(cert).decode())
 
 
+def gpgsm_home(folder, root_pem):
+    """A GNUPGHOME in which that root is trusted, and nothing else; its agent is to be killed by gpgconf."""
+    home = os.path.join(folder, 'home')
+    os.mkdir(home, 0o700)
+    _write(home, 'gpgsm.conf', b'disable-dirmngr\ndisable-crl-checks\nbatch\nno-tty\n')
+    print_ = run('openssl', 'x509', '-in', root_pem, '-noout', '-fingerprint', '-sha1').stdout
+    _write(home, 'trustlist.txt', (print_.split('=')[1].strip() + ' S relax\n').encode())
+    run('gpgsm', '--homedir', home, '--import', root_pem)
+    return home
+
+
 def verify_gpgsm(raw, root_pem):
     """GnuPG: good is exit code 0 *and* TRUST_FULLY (an untrusted root says GOODSIG too)."""
     opaque = is_opaque(raw)
     signed = Opaque(raw) if opaque else Signed(raw)
     with _scratch() as folder:
-        home = os.path.join(folder, 'home')
-        os.mkdir(home, 0o700)
-        _write(home, 'gpgsm.conf', b'disable-dirmngr\ndisable-crl-checks\nbatch\nno-tty\n')
-        print_ = run('openssl', 'x509', '-in', root_pem, '-noout', '-fingerprint', '-sha1').stdout
-        _write(home, 'trustlist.txt', (print_.split('=')[1].strip() + ' S relax\n').encode())
+        home = gpgsm_home(folder, root_pem)
         options = ['gpgsm', '--homedir', home]
         try:
-            run(*options, '--import', root_pem)
             out = os.path.join(folder, 'out')
             what = ['--output', out, '--verify', _write(folder, 'sig', signed.cms)] if opaque else \
                 ['--verify', _write(folder, 'sig', signed.p7s), _write(folder, 'body', signed.entity)]
