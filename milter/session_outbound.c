@@ -176,6 +176,18 @@ static const char *look_field(void *context, const char *name, size_t nth)
 	return value && mime_decode_text(&l->text, value) ? buf_str(&l->text) : value;
 }
 
+/* Could the field name this type?  Nearly always not, and reading it takes longer than all the rules. */
+static bool names_type(const char *value, const char *wanted)
+{
+	const char *slash = strchr(wanted, '/');
+	char word[128];
+
+	if (strcmp(slash, "/*") != 0)
+		return strcasestr(value, slash + 1) != NULL;
+	snprintf(word, sizeof word, "%.*s", (int)(slash - wanted), wanted);
+	return strcasestr(value, word) != NULL;
+}
+
 static bool look_type(void *context, const char *wanted)
 {
 	struct looking *l = context;
@@ -183,9 +195,11 @@ static bool look_type(void *context, const char *wanted)
 	const char *value = headers_get(&m->facts.headers, "Content-Type", 0);
 	bool has = false;
 
-	if (!m->type[0])
-		mime_content_type(value ? value : "", m->type, NULL, NULL);
-	if (mail_rules_type_is(m->type, wanted))
+	if (!value)
+		value = "text/plain"; /* RFC 2045 section 5.2 */
+	if (names_type(value, wanted) && !m->type[0])
+		mime_content_type(value, m->type, NULL, NULL);
+	if (m->type[0] && mail_rules_type_is(m->type, wanted))
 		return true;
 	return l->whole && m->signed_mail.scan.watched &&
 		(!mime_has_type(&m->facts.headers, m->body, mail_rules_type_is, wanted, &has, l->err) || has);
