@@ -20,6 +20,7 @@
 #include <openssl/err.h>
 #include <openssl/ess.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 #include "policy/policy.h"
@@ -414,15 +415,40 @@ bool sign_finish(struct sign_op *op, struct buf *der, struct err *err)
 
 /* ---- the multipart/signed around it (RFC 8551 section 3.5.3, RFC 1847) ---------------------------------------------------- */
 
+static unsigned char boundary_secret[32];
+static bool boundary_ready;
+
+static void make_boundary_secret(void)
+{
+	boundary_ready = RAND_bytes(boundary_secret, sizeof(boundary_secret)) == 1;
+}
+
+/* Unpredictable, or somebody could write it into a mail beforehand.  By a secret and a count: each of libmilter's threads lives for one
+ * connection, and OpenSSL would make and seed a random generator for every one of them. */
 void sign_boundary(char out[64])
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static atomic_uint_fast64_t count;
+	struct {
+		unsigned char secret[sizeof(boundary_secret)];
+		uint64_t count;
+	} seed;
+	unsigned char digest[SHA256_DIGEST_LENGTH];
 	struct buf text = BUF_INIT;
 
 	/* "=_" stands in no quoted-printable and no base64 text (RFC 2045 section 6.7). */
 	buf_puts(&text, "=_");
-	random_text(&text, 20);
+	pthread_once(&once, make_boundary_secret);
+	memcpy(seed.secret, boundary_secret, sizeof(seed.secret));
+	seed.count = atomic_fetch_add_explicit(&count, 1, memory_order_relaxed);
+	SHA256((const unsigned char *)&seed, sizeof(seed), digest);
+	if (boundary_ready)
+		hex_encode(&text, digest, 20);
+	else
+		random_text(&text, 20);
 	snprintf(out, 64, "%s", buf_str(&text));
 	buf_clear(&text);
+	OPENSSL_cleanse(&seed, sizeof(seed));
 }
 
 void sign_content_type(struct buf *out, const char *boundary, const char *micalg)
