@@ -150,13 +150,13 @@ static const struct {
 
 START_TEST(the_other_server_is_quoted)
 {
-	struct report r = {.action = S("failed"), .status = S(answers[_i].status), .diagnostic = S(answers[_i].diagnostic), .remote = S(answers[_i].remote),
-		.received_at = time(NULL)};
+	struct report r = {.action = S("failed"), .status = S(answers[_i].status), .diagnostic = S(answers[_i].diagnostic), .remote = S(answers[_i].remote)};
 	int64_t id = store_fixture_enroll(enrolld, "alice@example.org", ENROLLMENT_ANSWERED);
 	struct fate fate;
 	bool known;
 
 	reply(id, tokens[0], time(NULL));
+	r.received_at = time(NULL); /* not before its order: what is older belongs to another */
 	ck_assert(store_report_add(inbound, tokens[0], &r, &known, &err));
 	fate = fate_of(id);
 	ck_assert_str_eq(fate.type, answers[_i].type);
