@@ -17,7 +17,7 @@ from stage import Stage
 from survival import ENCODED, OPAQUE, RATHER_OPAQUE, SAME, UNENCODABLE, UNSIGNED, UNTOUCHED, Mail, Survival, compare_entities, entity_of
 
 STAGE = {'ca': True}
-TREES, SEED = 150, os.environ.get('ENROLL_TEST_SEED', '1')         # other seeds make other trees
+TREES, SEED = 120, os.environ.get('ENROLL_TEST_SEED', '1')         # other seeds make other trees
 UMLAUT = 'Grüße aus Köln, naïve café\n'
 
 
@@ -346,21 +346,21 @@ class Faults(Survival):
 
     def test_opaque_form(self):
         self.configure_signing(form='opaque')
-        self.run_opaque(OPAQUE, [*contents(), *structures(), *self.made.rows(), *type_fields(), *headers()])
+        self.run_opaque(OPAQUE, [*contents(), *structures(), *self.made.rows()])
 
     def test_opaque_form_for_what_must_not_be_encoded(self):
         self.configure_signing(unencodable='opaque')
-        self.run_opaque(RATHER_OPAQUE, [*structures(), *delimiters()])
+        self.run_opaque(RATHER_OPAQUE, structures())
 
     # -- other ways to sign -----------------------------------------------------------
 
     def test_pss(self):
         self.configure_signing(rsa_padding='pss')
-        self.run_table([*contents(), *structures()])
+        self.run_table(structures())
 
     def test_header_protection(self):
         self.configure_signing(header_protection=True)
-        self.run_table([*contents(), *headers(), *structures(), *delimiters(), *type_fields()])
+        self.run_table([*type_fields(), *headers()])
 
     # -- certificates that are over -------------------------------------------
 
