@@ -381,13 +381,15 @@ class Survival(StageCase):
 
     def check_all(self, mails):
         """Each by its expectation, and all signatures by every verifier and DKIM: what is wrong is said of all at once."""
-        bad = []
-        for mail in mails:
+        def wrong(mail):
             try:
                 self.check(mail)
             except AssertionError as trouble:
-                bad.append('%s: %.1500s' % (mail.name, trouble))
                 self.keep(mail)
+                return '%s: %.1500s' % (mail.name, trouble)
+            return None
+        with ThreadPoolExecutor(3) as pool:
+            bad = [w for w in pool.map(wrong, mails) if w]
         bad += self.bad_signatures([m for m in mails if m.log and m.log['verdict'] == 'signed' and m.near])
         self.assertFalse(bad, '\n\n'.join(['%d of %d mails:' % (len(bad), len(mails))] + bad))
 
