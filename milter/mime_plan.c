@@ -314,6 +314,11 @@ static void look_at_text(struct text_look *t, const char *data, size_t len)
 	memcpy(joined, t->carry, t->carried);
 	memcpy(joined + t->carried, data, len);
 	len += t->carried;
+	/* To GLib no text holds a NUL; mail may, and is no less UTF-8 for it. */
+	for (size_t i = 0; i < len; i++) {
+		if (joined[i] == '\0')
+			joined[i] = ' ';
+	}
 	t->carried = 0;
 	if (!t->utf8 || g_utf8_validate(joined, (gssize)len, &end))
 		return;

@@ -71,6 +71,19 @@ class Session:
         found = re.search(rb'queued as (\S+)', text)
         return found.group(1).decode() if found else None
 
+    def send_chunked(self, sender, recipients, raw, mail_options=()):
+        """By BDAT (RFC 3030): the only way to hand in a mail without a line end at its end."""
+        try:
+            _fine(self.smtp.mail(sender, list(mail_options)), 'mail')
+            for recipient in recipients:
+                _fine(self.smtp.rcpt(recipient), 'rcpt')
+            self.smtp.send(b'BDAT %d LAST\r\n' % len(raw) + raw)
+            text = _fine(self.smtp.getreply(), 'data')
+        except Refused:
+            self.smtp.rset()
+            raise
+        return re.search(rb'queued as (\S+)', text).group(1).decode()
+
     def close(self):
         try:
             self.smtp.quit()
@@ -298,38 +311,49 @@ def gpgsm_home(folder, root_pem):
     return home
 
 
-def verify_gpgsm(raw, root_pem):
-    """GnuPG: good is exit code 0 *and* TRUST_FULLY (an untrusted root says GOODSIG too)."""
+def _files(folder, raw, number=''):
+    """The SignedData and what it is of (None if that is inside), as files."""
     opaque = is_opaque(raw)
     signed = Opaque(raw) if opaque else Signed(raw)
+    sig = _write(folder, 'sig' + number, signed.cms if opaque else signed.p7s)
+    return sig, None if opaque else _write(folder, 'body' + number, signed.entity)
+
+
+def verify_gpgsm(raw, root_pem):
+    """GnuPG: good is exit code 0 *and* TRUST_FULLY (an untrusted root says GOODSIG too)."""
     with _scratch() as folder:
         home = gpgsm_home(folder, root_pem)
-        options = ['gpgsm', '--homedir', home]
         try:
-            out = os.path.join(folder, 'out')
-            what = ['--output', out, '--verify', _write(folder, 'sig', signed.cms)] if opaque else \
-                ['--verify', _write(folder, 'sig', signed.p7s), _write(folder, 'body', signed.entity)]
-            done = run(*options, '--status-fd', '1', *what, check=False)
+            return gpgsm_verdict(home, *_files(folder, raw))
         finally:
             run('gpgconf', '--homedir', home, '--kill', 'all', check=False)
-        good = done.returncode == 0 and '[GNUPG:] TRUST_FULLY' in done.stdout
-        return Verdict(good, done.stdout + done.stderr, _read(out) if opaque else signed.entity)
+
+
+def gpgsm_verdict(home, sig, body):
+    what = ['--verify', sig, body] if body else ['--output', sig + '.out', '--verify', sig]
+    done = run('gpgsm', '--homedir', home, '--status-fd', '1', *what, check=False)
+    good = done.returncode == 0 and '[GNUPG:] TRUST_FULLY' in done.stdout
+    return Verdict(good, done.stdout + done.stderr, _read(body or sig + '.out'))
+
+
+def nss_store(folder, root_pem):
+    store = 'sql:' + folder
+    run('certutil', '-N', '-d', store, '--empty-password')
+    run('certutil', '-A', '-d', store, '-n', 'root', '-t', ',C,', '-i', root_pem)
+    return store
 
 
 def verify_nss(raw, root_pem):
     """NSS (Thunderbird's library): cmsutil with the root trusted for mail."""
-    opaque = is_opaque(raw)
-    signed = Opaque(raw) if opaque else Signed(raw)
     with _scratch() as folder:
-        store = 'sql:' + folder
-        run('certutil', '-N', '-d', store, '--empty-password')
-        run('certutil', '-A', '-d', store, '-n', 'root', '-t', ',C,', '-i', root_pem)
-        what = ['-i', _write(folder, 'sig', signed.cms)] if opaque else \
-            ['-i', _write(folder, 'sig', signed.p7s), '-c', _write(folder, 'body', signed.entity)]
-        # -n: the content is not printed, which of an opaque one is all there is to compare
-        done = run('cmsutil', '-D', '-d', store, *([] if opaque else ['-n']), '-u', '4', *what, check=False, text=False)
-        return Verdict(done.returncode == 0, done.stderr.decode('utf-8', 'replace'),
-                       done.stdout)
+        return nss_verdict(nss_store(folder, root_pem), *_files(folder, raw))
+
+
+def nss_verdict(store, sig, body):
+    # -n: the content is not printed, which of an opaque one is all there is to compare
+    what = ['-n', '-i', sig, '-c', body] if body else ['-i', sig]
+    done = run('cmsutil', '-D', '-d', store, '-u', '4', *what, check=False, text=False)
+    return Verdict(done.returncode == 0, done.stderr.decode('utf-8', 'replace'), done.stdout)
 
 
 VERIFIERS = {'openssl': verify_openssl, 'gpgsm': verify_gpgsm, 'nss': verify_nss}
@@ -340,3 +364,45 @@ def verify_all(raw, root_pem):
     """{verifier: Verdict} by every verifier that is installed."""
     return {name: check(raw, root_pem) for name, check in VERIFIERS.items()
             if shutil.which(NEEDS[name])}
+
+
+class Verifiers:
+    """The same three for many mails under one root: their homes are made once.
+
+        with Verifiers(root) as verifiers:
+            verifiers.all(raw)      # {verifier: Verdict}; threads may ask together
+    """
+
+    def __init__(self, root_pem):
+        self.root = root_pem
+        self.names = [n for n in VERIFIERS if shutil.which(NEEDS[n])]
+
+    def __enter__(self):
+        self._folder = _scratch()
+        self.folder = self._folder.__enter__()
+        self._numbers = iter(range(10 ** 9))
+        if 'gpgsm' in self.names:
+            self.home = gpgsm_home(self.folder, self.root)
+        if 'nss' in self.names:
+            self.store = nss_store(self.folder, self.root)
+        return self
+
+    def __exit__(self, *exception):
+        if 'gpgsm' in self.names:
+            run('gpgconf', '--homedir', self.home, '--kill', 'all', check=False)
+        self._folder.__exit__(*exception)
+
+    def all(self, raw):
+        return {name: getattr(self, name)(raw) for name in self.names}
+
+    def openssl(self, raw):
+        return verify_openssl(raw, self.root)
+
+    def gpgsm(self, raw):
+        return gpgsm_verdict(self.home, *self._files(raw))
+
+    def nss(self, raw):
+        return nss_verdict(self.store, *self._files(raw))
+
+    def _files(self, raw):
+        return _files(self.folder, raw, '%d' % next(self._numbers))

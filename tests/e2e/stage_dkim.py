@@ -28,6 +28,7 @@ KeyFile {dir}/corp.example.key
 Canonicalization relaxed/simple
 RequireSafeKeys no
 AlwaysAddARHeader yes
+MaximumHeaders 0
 AuthservID mx.corp.example
 Nameservers 127.0.0.1
 DNSTimeout 5

@@ -1,6 +1,8 @@
 """Mailboxes (Dovecot: login and LMTP) and the outside world's mail server (aiosmtpd)."""
 
 import os
+import re
+import socketserver
 import threading
 
 from namespace import BASE, OUTSIDE, run
@@ -192,3 +194,76 @@ class Outside:
         """The one message with that text in it (e.g. a unique subject)."""
         needle = text.encode()
         return self.wait_for(1, seconds, lambda m: needle in m.content)[0]
+
+
+class Sink(socketserver.ThreadingTCPServer):
+    """A mail server that keeps every octet, whatever it is: NUL, bare CR, lines of any length.  .messages are Received, in the
+    order they came."""
+
+    allow_reuse_address = daemon_threads = True
+    request_queue_size = 100
+
+    def __init__(self, address=OUTSIDE, port=2626):
+        super().__init__((address, port), SinkConversation)
+        self.messages = []
+        self.lock = threading.Lock()
+        self.address, self.port = address, port
+
+    def start(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.shutdown()
+        self.server_close()
+
+    def keep(self, message):
+        with self.lock:
+            self.messages.append(message)
+
+    def taken(self):
+        with self.lock:
+            return list(self.messages)
+
+
+class SinkConversation(socketserver.StreamRequestHandler):
+    disable_nagle_algorithm = True
+
+    def say(self, text):
+        self.wfile.write(text.encode() + b'\r\n')
+
+    def handle(self):
+        self.say('220 sink.example ESMTP')
+        sender, recipients, options = None, [], ''
+        for line in self.rfile:
+            line = line.decode('utf-8', 'replace').strip()
+            verb = line[:4].upper()
+            path = re.search(r'<(.*?)>(.*)', line)
+            if verb == 'EHLO':
+                self.say('250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES')
+            elif verb == 'MAIL':
+                sender, options, recipients = path.group(1), path.group(2), []
+                self.say('250 2.1.0 fine')
+            elif verb == 'RCPT':
+                recipients.append(path.group(1))
+                self.say('250 2.1.5 fine')
+            elif verb == 'DATA':
+                self.say('354 go on')
+                self.server.keep(Received(self.client_address, sender, recipients, self.content(), options.split()))
+                self.say('250 2.0.0 kept')
+            elif verb == 'QUIT':
+                self.say('221 2.0.0 bye')
+                return
+            else:
+                self.say('250 2.0.0 fine')
+
+    def content(self):
+        """Up to the dot on a line of its own, without the dots that were stuffed."""
+        lines, start = [], True
+        while True:
+            line = self.rfile.readline()
+            if not line:
+                raise ConnectionError('the client left within its mail')
+            if start and line == b'.\r\n':
+                return b''.join(lines)
+            lines.append(line[1:] if start and line[:1] == b'.' else line)
+            start = line.endswith(b'\r\n')

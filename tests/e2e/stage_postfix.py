@@ -109,6 +109,9 @@ reports unix - - n - - smtp
   -o smtp_tls_security_level=none
 nodsn unix - - n - - smtp
   -o smtp_discard_ehlo_keywords=dsn
+exact unix - - n - - smtp
+  -o smtp_line_length_limit=0
+  -o disable_mime_output_conversion=yes
 """
 
 
@@ -329,3 +332,54 @@ class Postfix:
         if program == 'sendmail':
             return run('/usr/sbin/sendmail', '-C', DIR, *args, **more)
         return run(program, '-c', DIR, *args, **more)
+
+
+class Hop:
+    """A second Postfix behind the gateway's, as an old relay on the way: on port 25 it says neither 8BITMIME nor SMTPUTF8 (whoever says the
+    latter is taken to know the former), so that whoever comes to it has to convert; on port 26 it says both.  What it takes goes on to
+    (address, port)."""
+
+    directory, queue, log = BASE + '/hop', BASE + '/hop-q', BASE + '/log/hop-mail.log'
+    address = '192.0.2.60'
+
+    def __init__(self, to, **main):
+        self.main = {k: MAIN[k] for k in (
+            'compatibility_level', 'maillog_file_prefixes', 'inet_protocols', 'alias_maps', 'alias_database', 'local_transport',
+            'smtp_tls_security_level', 'smtpd_recipient_restrictions', 'smtpd_client_connection_count_limit', 'in_flow_delay',
+            'message_size_limit', 'biff', 'always_add_missing_headers', 'address_verify_map', 'smtputf8_enable')}
+        self.main.update(
+            queue_directory=self.queue, data_directory=BASE + '/hop-data', maillog_file=self.log, myhostname='hop.far.example',
+            mydestination='', inet_interfaces=self.address, mynetworks='127.0.0.0/8, %s' % GATEWAY, relay_domains='',
+            default_transport='smtp:[%s]:%d' % to, smtpd_tls_security_level='none', smtpd_relay_restrictions='permit_mynetworks, reject',
+            smtpd_discard_ehlo_keywords='8bitmime, smtputf8, chunking, dsn', disable_mime_output_conversion='no', local_header_rewrite_clients='',
+            header_size_limit='1048576', smtp_destination_concurrency_limit='8', smtpd_client_event_limit_exceptions='static:all')
+        self.main.update(main)
+
+    def start(self):
+        run('ip', 'addr', 'replace', self.address + '/32', 'dev', 'lo')
+        os.makedirs(self.directory)
+        for name in ('incoming', 'active', 'bounce', 'corrupt', 'defer', 'deferred', 'flush', 'hold', 'saved', 'trace', 'private'):
+            os.makedirs('%s/%s' % (self.queue, name), mode=0o700)
+        for name in ('pid', 'public', 'maildrop'):
+            os.makedirs('%s/%s' % (self.queue, name))
+        run('chown', '-R', 'postfix', *['%s/%s' % (self.queue, n) for n in os.listdir(self.queue) if n != 'pid'])
+        run('chgrp', 'postdrop', self.queue + '/public', self.queue + '/maildrop')
+        os.chmod(self.queue + '/public', 0o2710)
+        os.chmod(self.queue + '/maildrop', 0o1730)
+        os.makedirs(BASE + '/hop-data')
+        run('chown', 'postfix', BASE + '/hop-data')
+        with open(self.directory + '/main.cf', 'w') as file:
+            file.writelines('%s = %s\n' % item for item in self.main.items())
+        os.utime(self.directory + '/main.cf', (time.time() - 60,) * 2)
+        with open(self.directory + '/master.cf', 'w') as file:
+            file.write('%s:25 inet n - n - - smtpd\n' % self.address)
+            file.write('%s:26 inet n - n - - smtpd\n  -o smtpd_discard_ehlo_keywords=dsn\n' % self.address)
+            file.write(SERVICES)
+        self.master = service.Service('hop', [run('postconf', '-dh', 'daemon_directory').stdout.strip() + '/master',
+                                              '-d', '-c', self.directory])
+        self.master.start()
+        for port in (25, 26):
+            self.master.wait_port(self.address, port)
+
+    def stop(self):
+        self.master.stop()
