@@ -116,7 +116,7 @@ class Benches:
         log = os.path.getsize(milter.log)
         self.gate.source(listener, mails)
         self.gate.drain()
-        sizes, small = self.gate.sizes(mark), os.path.getsize(self.gate.small)
+        sizes, small = self.gate.sizes(mark, mails), os.path.getsize(self.gate.small)
         grown = [s for s in sizes if s > small + 3000]
         signs = listener.startswith('reference') or listener in ('product-unix', 'product-tcp')
         if len(sizes) != mails or len(grown) != (mails if signs else 0):
@@ -152,8 +152,8 @@ class Benches:
     def load(self, listener, seconds):
         mails, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
-            self.gate.source(listener, 500)
-            mails += 500
+            (self.gate.log_in if gateway.LISTENERS[listener][3] else self.gate.source)(listener, 400)
+            mails += 400
         print('%d mails in %d s' % (mails, seconds))
 
     # -- mail that is not ours -------------------------------------------------
@@ -200,7 +200,7 @@ class Benches:
             self.gate.large(listener, mails, octets)
             found.append((self.gate.memory(milter, 'VmHWM') - idle) / MIB)
             self.gate.drain()
-            sizes = self.gate.sizes(mark)
+            sizes = self.gate.sizes(mark, mails)
             if len(sizes) != mails or min(sizes) < octets:
                 raise RuntimeError('%s: %r came through of %d mails of %d octets' % (listener, sizes, mails, octets))
         return statistics.median(found)

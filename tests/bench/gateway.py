@@ -296,9 +296,12 @@ class Gateway:
 
     # -- what came out -----------------------------------------------------
 
-    def sizes(self, mark):
-        """Of the mails that were queued since then."""
-        return [int(n) for n in re.findall(r'qmgr\[\d+\]: \w+: from=<[^>]*>, size=(\d+),', self.postfix.log_since(mark))]
+    def sizes(self, mark, mails):
+        """Of the mails that were queued since then; so many are waited for, as the log is written a moment later."""
+        def look():
+            found = re.findall(r'qmgr\[\d+\]: \w+: from=<[^>]*>, size=(\d+),', self.postfix.log_since(mark))
+            return [int(n) for n in found] if len(found) >= mails else None
+        return service.until(look, 60, '%d mails are queued' % mails, say=lambda: service.tail(self.postfix.log, 20))
 
     # -- processes ---------------------------------------------------------
 
