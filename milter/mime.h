@@ -51,6 +51,9 @@ bool mime_needs_encoding(const struct headers *h, const struct mime_scan *s, con
 void mime_entity_header(struct buf *out, const struct headers *h, bool protect);
 /* The same before re-encoding: without the Content-Type that a mail has by default, as the charset is not known yet. */
 void mime_entity_header_open(struct buf *out, const struct headers *h, bool protect);
+/* Can a parameter be put behind this Content-Type value?  Not behind a comment, quotes that do not end, or a parameter without a value: it would
+ * become part of what stands there, such as the boundary. */
+bool mime_takes_parameter(const char *value);
 /* Can they be repeated, unchanged and safe from relays?  *why (static text) otherwise. */
 bool mime_can_protect(const struct headers *h, const char **why);
 

@@ -64,6 +64,22 @@ static void put_type_with_parameter(struct buf *out, const struct header *h)
 	buf_puts(out, ";\r\n\t" PROTECTED "\r\n");
 }
 
+bool mime_takes_parameter(const char *value)
+{
+	bool quoted = false;
+	char last = '\0';
+
+	for (const char *p = value; *p != '\0'; p++) {
+		if (quoted && *p == '\\' && p[1] != '\0')
+			p++;
+		else if (*p == '"')
+			quoted = !quoted;
+		if (strchr(" \t\r\n;", *p) == NULL)
+			last = *p;
+	}
+	return strchr(value, '/') != NULL && strchr(value, '(') == NULL && !quoted && last != '=' && last != '\\';
+}
+
 bool mime_can_protect(const struct headers *h, const char **why)
 {
 	const char *type = headers_get(h, "Content-Type", 0);
@@ -79,7 +95,7 @@ bool mime_can_protect(const struct headers *h, const char **why)
 	       : scan.eight_bit					    ? "8-bit header"
 	       : mime_scan_unsafe(&scan)			    ? "header with long lines or control characters"
 	       : scan.trailing_space				    ? "header folded behind blanks"
-	       : type && (!strchr(type, '/') || strchr(type, '(')) ? "unusual Content-Type"
+	       : type && !mime_takes_parameter(type)		    ? "unusual Content-Type"
 	       : type && strcasestr(type, "hp=")		    ? "its Content-Type speaks of header protection already"
 								    : NULL;
 	buf_clear(&text);

@@ -485,10 +485,10 @@ static bool declare_charset(struct planner *p, const struct field *f, const char
 	size_t len = strlen(f->value);
 	struct buf text = BUF_INIT;
 
+	if (!mime_takes_parameter(f->value))
+		return rewrite_field(p, f, charset);
 	while (len > 0 && strchr(" \t\r\n;", f->value[len - 1]) != NULL)
 		len--;
-	if (memchr(f->value, '/', len) == NULL || memchr(f->value, '(', len) != NULL)
-		return rewrite_field(p, f, charset);
 	buf_printf(&text, "%s:", f->name);
 	for (size_t i = 0; i < len; i++) {
 		if (f->value[i] == '\n' && (i == 0 || f->value[i - 1] != '\r'))

@@ -207,7 +207,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 	return outbound_on_mail(ctx, s);
 }
 
-/* Outbound, what is not kept counts as one more recipient in no domain of ours, or a rule would judge a part of the mail. */
+/* Outbound, what is not kept counts as one more recipient that may be anybody, or a rule would judge a part of the mail. */
 static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 {
 	struct session *s = with_mail(ctx, "RCPT");

@@ -216,9 +216,13 @@ static bool judge_form(struct session *s, bool whole)
 
 	mail_rules_judge(s->snapshot->config, &look, &m->form);
 	buf_clear(&l.text);
-	if (m->form.rule)
-		snprintf(m->detail, sizeof m->detail, "mail rule %.200s", m->form.rule);
 	return m->form.form != FORM_UNSIGNED;
+}
+
+/* Only where the form is what decided: beside any other reason the rule's name would be read as the reason. */
+static void detail_of_form(struct mail *m)
+{
+	snprintf(m->detail, sizeof m->detail, "%s%.200s", m->form.rule ? "mail rule " : "", m->form.rule ? m->form.rule : "");
 }
 
 /* ---- end of headers: the decision -------------------------------------------------------------------------------------------- */
@@ -250,6 +254,7 @@ static bool may_sign(SMFICTX *ctx, struct session *s, sfsistat *answer)
 		return false;
 	}
 	if (!judge_form(s, false)) {
+		detail_of_form(m);
 		*answer = let_go(ctx, s, VERDICT_UNTOUCHED, m->form.why);
 		return false;
 	}
@@ -483,8 +488,10 @@ static const char *signed_reason(const struct session *s)
 static void signed_detail(struct mail *m)
 {
 	const char *parts[] = {m->signed_mail.why, m->signed_mail.unprotected ? "header not protected: " : NULL, m->signed_mail.unprotected};
-	size_t len = strlen(m->detail);
+	size_t len;
 
+	detail_of_form(m);
+	len = strlen(m->detail);
 	for (size_t i = 0; i < sizeof parts / sizeof *parts && len < sizeof m->detail; i++)
 		if (parts[i])
 			len += (size_t)snprintf(m->detail + len, sizeof m->detail - len, "%s%s", len && i < 2 ? "; " : "", parts[i]);
@@ -513,8 +520,8 @@ sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 		return finish_unsigned(ctx, s);
 	if (m->error.class == ERR_NONE && !tenant_proven(s))
 		return leave(ctx, s, VERDICT_UNTOUCHED, "the relay's mail has no valid DKIM signature of ours");
+	m->detail[0] = '\0'; /* what the proof was is of no interest now */
 	if (m->error.class == ERR_NONE && m->no_signer) {
-		m->detail[0] = '\0';
 		answer = without_signer(ctx, s, m->reason);
 		return answer == SMFIS_CONTINUE ? finish_unsigned(ctx, s) : answer;
 	}
@@ -524,7 +531,9 @@ sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 	if (m->signer && !signer_valid_at(m->signer, time(NULL)))
 		return leave(ctx, s, VERDICT_NO_CERTIFICATE, "expired");
 	mime_scan_finish(&m->signed_mail.scan);
-	if (m->error.class == ERR_NONE && !judge_form(s, true) && m->error.class == ERR_NONE)
+	if (m->error.class == ERR_NONE && !judge_form(s, true) && m->error.class == ERR_NONE) {
+		detail_of_form(m);
 		return leave(ctx, s, VERDICT_UNTOUCHED, m->form.why);
+	}
 	return sign_and_edit(ctx, s);
 }

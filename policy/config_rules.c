@@ -134,6 +134,20 @@ static bool rules_pilot(struct config_source *src)
 	return true;
 }
 
+/* It is taken off every mail of the relay, and must not be among what is signed: structure fields move into the signed part, and header
+ * protection repeats what users see there, with the secret. */
+static bool own_field(const char *name)
+{
+	static const char *const fields[] = {"From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
+		"Followup-To", "Mail-Followup-To", "Comments", "Keywords", "Importance", "Organization", "User-Agent", "MIME-Version", "Received",
+		"Return-Path", "DKIM-Signature"};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (strcasecmp(name, fields[i]) == 0)
+			return false;
+	return strncasecmp(name, "Content-", 8) != 0;
+}
+
 static bool rules_relay(struct config_source *src, const struct submission *s, size_t i)
 {
 	if (s->vouch != VOUCH_RELAY) {
@@ -154,6 +168,9 @@ static bool rules_relay(struct config_source *src, const struct submission *s, s
 			"outside that the relay redirects would be signed");
 	if (!s->secret_header != !s->secret_file)
 		return BAD_SUBMISSION("secret-header", "secret-header and secret-file go together");
+	if (s->secret_header && !own_field(s->secret_header))
+		return BAD_SUBMISSION("secret-header", "expected a field that has no other use, such as \"X-Tenant-Proof\": it is taken off, and \"%s\" "
+			"belongs to the mail", s->secret_header);
 	return true;
 }
 

@@ -24,10 +24,11 @@ static bool recipient_is(const char *recipient, const struct strlist *wanted)
 	return strlist_has(wanted, key) || strlist_has(wanted, a.domain);
 }
 
+/* An empty one stands for those that there were too many of to be kept: they may be anybody. */
 static bool some_recipient(const struct strlist *recipients, const struct strlist *wanted)
 {
 	for (size_t i = 0; i < recipients->n; i++)
-		if (recipient_is(recipients->v[i], wanted))
+		if (!*recipients->v[i] || recipient_is(recipients->v[i], wanted))
 			return true;
 	return false;
 }

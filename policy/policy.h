@@ -290,7 +290,7 @@ bool rules_sign(const struct config *c, const struct rule *rule, const struct st
 
 /* What is known of a mail, more of it as it comes in.  Borrowed. */
 struct mail_look {
-	const struct strlist *recipients;     /* bare addresses; of interest only if mail_rules_ask_recipients */
+	const struct strlist *recipients;     /* bare addresses, "" = and some that are not known; of interest only if mail_rules_ask_recipients */
 	bool list_mail, auto_submitted;
 	void *context;                        /* for: */
 	const char *(*field)(void *context, const char *name, size_t nth); /* a header field's value, decoded; NULL = no more of that name */

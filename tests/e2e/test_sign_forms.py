@@ -131,6 +131,17 @@ class Forms(StageCase):
                     self.assertEqual(line['verdict'], 'untouched')
                 self.assertEqual('mail rule %s' % rule in line.get('detail', ''), bool(rule), line)
 
+    def test_a_rule_is_named_only_where_it_decided(self):
+        """A rule about the form holds, too, but what keeps the mail unsigned is something else: that is what the help desk has to be told."""
+        before = message(address('user00005'), [LIST], unique('form'))
+        mark = self.p.log_mark()
+        qid = self.stage.submit(self.rsa, address(self.rsa), [LIST], before)
+        line = self.p.wait_log(mark=mark, name='outbound', event='mail_done', qid=qid)[-1]
+        self.assertEqual(line['verdict'], 'untouched')
+        self.assertNotIn('detail', line)
+        self.until(lambda: qid in self.p.ctl('mail', address('user00005')), what='the verdict is recorded')
+        self.assertIn(line['reason'], self.p.ctl('mail', address('user00005')))
+
     def test_policy_explain_says_the_same(self):
         for to, signed, form, rule in ((BOX, True, 'detached', None), (LIST, True, 'opaque', 'lists'), (PARTNER, False, None, 'partner')):
             mail = self.p.json('policy', 'explain', address(self.rsa), '--to', to)['mail']

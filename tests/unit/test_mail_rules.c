@@ -68,6 +68,8 @@ static const struct {
 	{"one of the recipients is enough", CONFIG("", "{ name = \"r\"; " TO " }"), {.to = {"a@b.example", "b@partner.example"}}, FORM_UNSIGNED, "r"},
 	{"another one there", CONFIG("", "{ name = \"r\"; " TO " }"), {.to = {"jim@other.example"}}, FORM_DETACHED, NULL},
 	{"below it is elsewhere", CONFIG("", "{ name = \"r\"; " TO " }"), {.to = {"a@x.partner.example"}}, FORM_DETACHED, NULL},
+	{"too many to know them all", CONFIG("", "{ name = \"r\"; " TO " }"), {.to = {"jim@other.example", ""}}, FORM_UNSIGNED, "r"},
+	{"too many to know them all: some are outside", CONFIG("", "{ name = \"r\"; direction = \"internal\"; }"), {.to = {"a@example.org", ""}}, FORM_DETACHED, NULL},
 	{"to nobody that is known", CONFIG("", "{ name = \"r\"; " TO " }"), {.to = {NULL}}, FORM_DETACHED, NULL},
 	{"what cannot be read is nobody", CONFIG("", "{ name = \"r\"; " TO " }"), {.to = {"@@", "postmaster"}}, FORM_DETACHED, NULL},
 

@@ -339,6 +339,8 @@ static const struct reencoding {
 	{"a charset that is declared stays", "Content-Type: text/plain; charset=ISO-8859-15; format=flowed\nContent-Transfer-Encoding: 8bit\nContent-Language: de\n",
 		BODY("10 \xa4 only, please\r\n"), "8-bit content", {"10 \xa4 only, please\r\n"}, {0},
 		{"Content-Type: text/plain; charset=ISO-8859-15; format=flowed\r\n", "Content-Transfer-Encoding: quoted-printable\r\nContent-Language: de\r\n\r\n10 =A4"}, NULL},
+	{"quotes that do not end would swallow the charset", "Content-Type: text/plain; name=\"letter\n", BODY(GRUSS "\r\n"), "8-bit content", {GRUSS "\r\n"}, {0},
+		{"name=\"\\\"letter\"; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n"}, NULL},
 	{"HTML that is not UTF-8 names its charset itself", "Content-Type: text/html\n", BODY("<meta charset=koi8-r>............................\xc1\xc2\r\n"), "8-bit content",
 		{"<meta charset=koi8-r>............................\xc1\xc2\r\n"}, {0}, {"Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n"}, NULL},
 	{"text of mostly 8-bit octets becomes base64", "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n",

@@ -101,6 +101,13 @@ static const struct {
 	{"Subject: x\nContent-Type: text", "unusual Content-Type"},
 	{"Subject: x\nContent-Type: text/plain (this; is)", "unusual Content-Type"},
 	{"Subject: x\nContent-Type: text/plain; hp=\"clear\"", "already"},
+	{"Subject: x\nContent-Type: multipart/mixed; boundary=\"a b;\\\" c\";", NULL},
+	/* One more parameter would become a part of the last one. */
+	{"Subject: x\nContent-Type: multipart/mixed; boundary=\"a", "unusual Content-Type"},
+	{"Subject: x\nContent-Type: multipart/mixed; boundary=\"a;", "unusual Content-Type"},
+	{"Subject: x\nContent-Type: multipart/mixed; boundary=\"a\\\"", "unusual Content-Type"},
+	{"Subject: x\nContent-Type: multipart/mixed; boundary=a\\", "unusual Content-Type"},
+	{"Subject: x\nContent-Type: text/plain; charset=", "unusual Content-Type"},
 };
 
 START_TEST(only_what_stays_as_it_is_gets_protected)
