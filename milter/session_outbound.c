@@ -212,7 +212,7 @@ static bool judge_form(struct session *s, bool whole)
 	struct looking l = {.mail = m, .whole = whole, .err = &m->error};
 	struct mail_look look = {.recipients = &m->recipients, .list_mail = outbound_is_list_mail(&m->facts),
 		.auto_submitted = outbound_is_auto_submitted(&m->facts), .context = &l, .field = look_field, .has_type = look_type,
-		.octets = whole ? m->facts.headers.octets + m->signed_mail.scan.octets : m->announced};
+		.octets = whole ? m->facts.headers.octets + m->signed_mail.scan.octets : m->announced - m->announced / 8};
 
 	mail_rules_judge(s->snapshot->config, &look, &m->form);
 	buf_clear(&l.text);
@@ -528,8 +528,10 @@ sfsistat outbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 	/* The body may have taken an hour to come: what was true at its beginning is looked at again. */
 	if (recorder_paused(s->service->recorder))
 		return leave(ctx, s, VERDICT_UNTOUCHED, "paused by an admin");
-	if (m->signer && !signer_valid_at(m->signer, time(NULL)))
-		return leave(ctx, s, VERDICT_NO_CERTIFICATE, "expired");
+	if (m->signer && !signer_valid_at(m->signer, time(NULL))) {
+		answer = by_no_certificate(ctx, s, "expired");
+		return answer == SMFIS_CONTINUE ? finish_unsigned(ctx, s) : answer;
+	}
 	mime_scan_finish(&m->signed_mail.scan);
 	if (m->error.class == ERR_NONE && !judge_form(s, true) && m->error.class == ERR_NONE) {
 		detail_of_form(m);

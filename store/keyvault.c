@@ -192,6 +192,19 @@ static EVP_PKEY *pkcs8_to_key(const unsigned char *plain, size_t len)
 	return key;
 }
 
+/* What cannot be opened is damaged, unless there was no room for it: OpenSSL's decoders do not tell the two apart. */
+static void unwrap_failed(const char *op, struct err *err)
+{
+	void *room = OPENSSL_secure_malloc(PLAIN_MAX / 4);
+
+	if (room == NULL)
+		err_set(err, ERR_TEMPORARY, op, "secure heap",
+			"no room for another key in memory; if it goes on, milter.cache-size is too large or reloads follow too fast");
+	else
+		err_openssl(err, ERR_BUG, op, "the wrapped key in the store is damaged");
+	OPENSSL_secure_free(room);
+}
+
 EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certificate, EVP_PKEY *master_key, struct err *err)
 {
 	static const char op[] = "unwrap user key";
@@ -225,7 +238,7 @@ EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certific
 	}
 	if (CMS_decrypt_set1_pkey(cms, master_key, master_certificate) <= 0 || !open_sealed(cms, plain, &plain_len) ||
 		(key = pkcs8_to_key(plain, plain_len)) == NULL)
-		err_openssl(err, ERR_BUG, op, "the wrapped key in the store is damaged");
+		unwrap_failed(op, err);
 done:
 	OPENSSL_secure_clear_free(plain, PLAIN_MAX);
 	CMS_ContentInfo_free(cms);

@@ -424,6 +424,55 @@ START_TEST(what_openssl_cannot_sign_with_is_said_at_once)
 }
 END_TEST
 
+/* ---- where keys are ------------------------------------------------------------------------------------------------------ */
+
+START_TEST(keys_are_in_the_secure_heap_and_leave_it)
+{
+	EVP_PKEY *keys[] = {rsa_key, ec_key};
+	struct signer *s;
+
+	ck_assert_int_ge(CRYPTO_secure_malloc_init(1 << 20, 32), 1);
+	for (int i = 0; i < COUNT(keys); i++) {
+		struct buf der = BUF_INIT;
+		size_t before = CRYPTO_secure_used();
+
+		s = load(keys[i]);
+		/* At least as much as its private numbers. */
+		ck_assert_uint_ge(CRYPTO_secure_used() - before, i == 0 ? 5 * 128 + 256 : 32);
+		ck_assert_uint_le(CRYPTO_secure_used() - before, 4096);
+		sign(s, entity, strlen(entity), 7, &der);
+		buf_clear(&der);
+		signer_unref(s);
+		ck_assert_uint_eq(CRYPTO_secure_used(), before);
+	}
+}
+END_TEST
+
+START_TEST(a_full_secure_heap_is_no_damage)
+{
+	struct signer *held[100];
+	X509 *leaf = user_certificate(rsa_key, "email:" ALICE, "digitalSignature", now - DAY, now + DAY);
+	struct store_credential c;
+	int n = 0;
+
+	credential(&c, leaf, rsa_key);
+	ck_assert_int_ge(CRYPTO_secure_malloc_init(1 << 15, 32), 1);
+	while (n < COUNT(held) && (held[n] = signer_load(&c, ALICE, master, master_key, now, &err)) != NULL)
+		n++;
+	ck_assert_int_lt(n, COUNT(held));
+	ck_assert_msg(err.class == ERR_TEMPORARY, "%d: %s, %s", n, err.subject, err.text);
+	ck_assert_msg(!strstr(err.text, "damaged"), "%s", err.text);
+	while (n > 0)
+		signer_unref(held[--n]);
+	err_clear(&err);
+	held[0] = signer_load(&c, ALICE, master, master_key, now, &err);
+	ck_assert_msg(held[0] != NULL, "%s", err.text);
+	signer_unref(held[0]);
+	credential_clear(&c);
+	X509_free(leaf);
+}
+END_TEST
+
 /* ---- the opaque form -------------------------------------------------------------------------------------------------- */
 
 static bool gather(void *arg, const void *data, size_t len, struct err *e)
@@ -663,6 +712,8 @@ int main(void)
 	tcase_add_loop_test(tc, signature_verifies_and_says_what_it_should, 0, 2);
 	tcase_add_loop_test(tc, digest_and_padding_go_by_key_and_configuration, 0, COUNT(kinds));
 	tcase_add_test(tc, what_openssl_cannot_sign_with_is_said_at_once);
+	tcase_add_test(tc, keys_are_in_the_secure_heap_and_leave_it);
+	tcase_add_test(tc, a_full_secure_heap_is_no_damage);
 	tcase_add_loop_test(tc, opaque_form_holds_what_was_put_in, 0, COUNT(lengths));
 	tcase_add_test(tc, opaque_form_says_when_the_disk_is_full);
 	tcase_add_test(tc, signature_does_not_depend_on_how_the_entity_arrives);
