@@ -48,7 +48,12 @@ tests_fuzz_fuzz_smime_SOURCES = tests/fuzz/fuzz_smime.c tests/fuzz/fuzz_mail.h t
 tests_fuzz_fuzz_smime_LDADD = $(MAIL_LIBS)
 tests_fuzz_fuzz_report_SOURCES = tests/fuzz/fuzz_report.c tests/fuzz/fuzz_mail.h tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_report_LDADD = $(MAIL_LIBS)
-EXTRA_DIST += tests/fuzz/corpus/mime tests/fuzz/corpus/inbound tests/fuzz/corpus/report tests/fuzz/corpus/smime
+check_PROGRAMS += tests/fuzz/fuzz_header tests/fuzz/fuzz_compose
+tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c tests/fuzz/fuzz_mail.h tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_header_LDADD = $(MAIL_LIBS)
+tests_fuzz_fuzz_compose_SOURCES = tests/fuzz/fuzz_compose.c tests/fuzz/fuzz_mail.h tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_compose_LDADD = $(MAIL_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/header tests/fuzz/corpus/compose tests/fuzz/corpus/mime tests/fuzz/corpus/inbound tests/fuzz/corpus/report tests/fuzz/corpus/smime
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_outbound

@@ -122,26 +122,31 @@ static const char *value_of(const char *line, size_t len, const char *field, siz
 
 	if (len < i || strncasecmp(line, field, i) != 0)
 		return NULL;
-	/* Blanks in front of the colon are obsolete syntax (RFC 5322 section 4.5.8), which some read. */
+	/* Blanks in front of the colon are obsolete syntax (RFC 5322 section 4.5.8), which some read; there may be more of them than are at hand. */
 	while (i < len && blank((unsigned char)line[i]))
 		i++;
-	if (i == len || line[i++] != ':')
+	if (i < len && line[i++] != ':')
 		return NULL;
-	while (i < len && blank((unsigned char)line[i]))
-		i++;
 	*left = len - i;
 	return line + i;
 }
 
-/* Nothing behind the colon: the value is folded onto the next line, and may say anything; as may one that begins with a comment. */
+/* What goes on behind what is at hand, or folded on the next line, may say anything; as may what has a comment in it. */
 static bool may_begin(const char *value, size_t left, const char *word)
 {
-	size_t len = strlen(word);
+	for (size_t i = 0; i < left; i++) {
+		unsigned char c = (unsigned char)value[i];
 
-	/* "video/" and a star; and what is longer than the line's beginning that is at hand */
-	if (len > 0 && word[len - 1] == '*')
-		len--;
-	return left == 0 || *value == '(' || strncasecmp(value, word, len < left ? len : left) == 0;
+		/* Some read types with blanks around the slash. */
+		if (c <= ' ')
+			continue;
+		/* "video/" and a star */
+		if (c == '(' || *word == '\0' || *word == '*')
+			return true;
+		if (tolower(c) != *word++)
+			return false;
+	}
+	return true;
 }
 
 /* `start` is the beginning of a line without its line end, of which `len` octets are at hand (at most sizeof(line_start) count). */
@@ -234,8 +239,18 @@ void mime_scan_feed(struct mime_scan *s, const void *data, size_t len)
 	scan_part_of_line(s, p, (size_t)(end - p));
 }
 
+/* A part of one of these types need not say so (RFC 2045 section 5.2, RFC 2046 section 5.1.5). */
+static bool by_default(const struct strlist *types)
+{
+	for (size_t i = 0; types != NULL && i < types->n; i++)
+		if (may_begin("text/plain", 10, types->v[i]) || may_begin("message/rfc822", 14, types->v[i]))
+			return true;
+	return false;
+}
+
 void mime_scan_finish(struct mime_scan *s)
 {
+	s->watched |= by_default(s->watch);
 	s->last_crlf = s->line_length == 0;
 	if (s->line_length == 0)
 		return;

@@ -27,7 +27,7 @@ struct mime_scan {
 	uint64_t octets;
 	uint64_t high;       /* octets over 127 */
 	const struct strlist *watch; /* set before the first piece: content types (of mime_has_type) to look out for; NULL = none */
-	bool watched;        /* a line may be the Content-Type field of a part of one of them */
+	bool watched;        /* a line may be the Content-Type field of a part of one of them, or they are what a part without one has */
 	/* working state: the line that is not complete yet */
 	uint64_t line_length;
 	unsigned char prev, prev2;

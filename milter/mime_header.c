@@ -80,6 +80,22 @@ bool mime_takes_parameter(const char *value)
 	return strchr(value, '/') != NULL && strchr(value, '(') == NULL && !quoted && last != '=' && last != '\\';
 }
 
+/* A stray word further in front makes some give up before they come to the parameter; the type must be read as before, too. */
+static bool parameter_is_read(const char *value)
+{
+	struct header field = {.name = (char *)"", .value = (char *)value};
+	char before[128], after[128], parameter[128];
+	struct buf text = BUF_INIT;
+	bool ok;
+
+	put_type_with_parameter(&text, &field);
+	mime_content_type(value, before, NULL, NULL);
+	mime_content_type(buf_str(&text) + 1, after, "hp", parameter);
+	ok = !text.failed && strcmp(before, after) == 0 && strcmp(parameter, "clear") == 0;
+	buf_clear(&text);
+	return ok;
+}
+
 bool mime_can_protect(const struct headers *h, const char **why)
 {
 	const char *type = headers_get(h, "Content-Type", 0);
@@ -97,6 +113,7 @@ bool mime_can_protect(const struct headers *h, const char **why)
 	       : scan.trailing_space				    ? "header folded behind blanks"
 	       : type && !mime_takes_parameter(type)		    ? "unusual Content-Type"
 	       : type && strcasestr(type, "hp=")		    ? "its Content-Type speaks of header protection already"
+	       : type && !parameter_is_read(type)		    ? "unusual Content-Type"
 								    : NULL;
 	buf_clear(&text);
 	return *why == NULL;

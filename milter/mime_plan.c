@@ -414,18 +414,20 @@ static bool judge_leaf(struct planner *p, struct part *part, GMimeContentEncodin
 
 /* ---- header fields --------------------------------------------------------------------------------------------------- */
 
-/* GMime 3.2 folds a parameter for ever when its name leaves no room for a piece of its value on a line. */
-static bool names_fit(GMimeParamList *list)
+/* GMime 3.2 folds a parameter for ever when its name leaves no room for a piece of its value on a line; and an empty value, which is what it
+ * makes of raw octets that it cannot read, is written without quotes, so that nobody reads the parameters behind it. */
+static bool can_be_written(GMimeParamList *list)
 {
 	for (int i = 0; i < g_mime_param_list_length(list); i++) {
-		const char *name = g_mime_param_get_name(g_mime_param_list_get_parameter_at(list, i));
+		GMimeParam *parameter = g_mime_param_list_get_parameter_at(list, i);
+		const char *name = g_mime_param_get_name(parameter), *value = g_mime_param_get_value(parameter);
 		size_t len = strlen(name);
 
 		for (size_t k = 0; k < len; k++) {
 			if (name[k] <= ' ' || name[k] > '~')
 				return false;
 		}
-		if (len == 0 || len > PARAMETER_NAME_MAX)
+		if (value == NULL || value[0] == '\0' || len == 0 || len > PARAMETER_NAME_MAX)
 			return false;
 	}
 	return true;
@@ -442,13 +444,13 @@ static char *format_field(struct planner *p, const struct field *f, const char *
 
 		if (charset != NULL)
 			g_mime_content_type_set_parameter(type, "charset", charset);
-		if (names_fit(g_mime_content_type_get_parameters(type)))
+		if (can_be_written(g_mime_content_type_get_parameters(type)))
 			formatted = g_mime_content_type_encode(type, p->format);
 		g_object_unref(type);
 	} else if (str_eq_nocase(f->name, "Content-Disposition")) {
 		GMimeContentDisposition *disposition = g_mime_content_disposition_parse(NULL, unfolded);
 
-		if (names_fit(g_mime_content_disposition_get_parameters(disposition)))
+		if (can_be_written(g_mime_content_disposition_get_parameters(disposition)))
 			formatted = g_mime_content_disposition_encode(disposition, p->format);
 		g_object_unref(disposition);
 	} else {

@@ -65,9 +65,20 @@ static char *behind_padded_word(char *text, char **next)
 	return NULL;
 }
 
+/* GMime lets raw octets through that look like UTF-8 from afar. */
+static void put_decoded(struct buf *out, const char *text)
+{
+	char *decoded = g_mime_utils_header_decode_text(NULL, text), *valid = decoded != NULL ? g_utf8_make_valid(decoded, -1) : NULL;
+
+	if (valid != NULL)
+		buf_puts(out, valid);
+	g_free(valid);
+	g_free(decoded);
+}
+
 bool mime_decode_text(struct buf *out, const char *value)
 {
-	char *unfolded, *decoded, *cut, *next;
+	char *unfolded, *cut, *next;
 
 	if (strlen(value) > VALUE_MAX)
 		return false;
@@ -80,10 +91,7 @@ bool mime_decode_text(struct buf *out, const char *value)
 		cut = behind_padded_word(rest, &next);
 		if (cut != NULL)
 			*cut = '\0';
-		decoded = g_mime_utils_header_decode_text(NULL, rest);
-		if (decoded != NULL)
-			buf_puts(out, decoded);
-		g_free(decoded);
+		put_decoded(out, rest);
 	}
 	g_free(unfolded);
 	return !out->failed;
@@ -280,16 +288,27 @@ static void copy_lower(char out[128], const char *text)
 	out[i] = '\0';
 }
 
+static void note_no_type(gint64 offset, GMimeParserWarning code, const gchar *item, gpointer unreadable)
+{
+	*(bool *)unreadable |= code == GMIME_WARN_INVALID_CONTENT_TYPE;
+}
+
 void mime_content_type(const char *value, char type[128], const char *parameter, char parameter_value[128])
 {
+	GMimeParserOptions *options;
 	GMimeContentType *parsed;
 	char *unfolded, *text;
+	bool unreadable = false;
 
 	mime_library();
+	options = g_mime_parser_options_new();
+	g_mime_parser_options_set_warning_callback(options, note_no_type, &unreadable);
 	unfolded = g_mime_utils_header_unfold(value);
-	parsed = g_mime_content_type_parse(NULL, unfolded != NULL ? unfolded : "");
+	parsed = g_mime_content_type_parse(options, unfolded != NULL ? unfolded : "");
+	g_mime_parser_options_free(options);
 	text = g_mime_content_type_get_mime_type(parsed);
-	copy_lower(type, text);
+	/* GMime says application/octet-stream. */
+	copy_lower(type, unreadable ? "text/plain" : text);
 	if (parameter != NULL)
 		copy_lower(parameter_value, g_mime_content_type_get_parameter(parsed, parameter));
 	g_free(text);

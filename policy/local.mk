@@ -43,7 +43,10 @@ tests_fuzz_fuzz_revocation_SOURCES = tests/fuzz/fuzz_revocation.c tests/fuzz/fuz
 tests_fuzz_fuzz_revocation_LDADD = $(POLICY_LIBS)
 tests_fuzz_fuzz_certcheck_SOURCES = tests/fuzz/fuzz_certcheck.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_certcheck_LDADD = $(POLICY_LIBS)
-EXTRA_DIST += tests/fuzz/corpus/caa tests/fuzz/corpus/caa_value tests/fuzz/corpus/certcheck tests/fuzz/corpus/revocation
+check_PROGRAMS += tests/fuzz/fuzz_mail_rules
+tests_fuzz_fuzz_mail_rules_SOURCES = tests/fuzz/fuzz_mail_rules.c tests/fuzz/fuzz_main.c
+tests_fuzz_fuzz_mail_rules_LDADD = $(POLICY_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/mail_rules tests/fuzz/corpus/caa tests/fuzz/corpus/caa_value tests/fuzz/corpus/certcheck tests/fuzz/corpus/revocation
 
 # configuration
 libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \

@@ -2,7 +2,8 @@
  * tests/fuzz/fuzz_mime.c - a mail as strangers may write it: header list, scan, classification, re-encoding.
  *
  * Input: header fields with LF, an empty line, the body.  Beyond not crashing: whatever comes out of the re-encoding is safe to sign, a mail that
- * needs none comes out as it went in, and a second round changes nothing more.
+ * needs none comes out as it went in, and a second round changes nothing more.  Parts of a type that is watched for are noticed by the streaming
+ * look.
  */
 #include "config.h"
 
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "milter/mime.h"
+#include "policy/policy.h"
 #include "tests/fuzz/fuzz_mail.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -20,6 +22,10 @@ static bool gather(void *arg, const void *data, size_t len, struct err *err)
 	buf_append(arg, data, len);
 	return true;
 }
+
+/* One type, one kind of types, and those that a part has by default. */
+static const char *const watched_types[] = {CALENDAR_TYPE, "image/*", "application/pdf", "text/plain", "message/rfc822"};
+static const struct strlist *watch;
 
 static struct spool *spool_of(const char *data, size_t len)
 {
@@ -33,6 +39,7 @@ static struct spool *spool_of(const char *data, size_t len)
 static void scan_pieces(struct mime_scan *s, const char *data, size_t len, size_t piece)
 {
 	memset(s, 0, sizeof(*s));
+	s->watch = watch;
 	for (size_t at = 0; at < len; at += piece)
 		mime_scan_feed(s, data + at, len - at < piece ? len - at : piece);
 	mime_scan_finish(s);
@@ -41,7 +48,34 @@ static void scan_pieces(struct mime_scan *s, const char *data, size_t len, size_
 static unsigned flags(const struct mime_scan *s)
 {
 	return s->eight_bit | s->nul << 1 | s->bare_cr << 2 | s->bare_lf << 3 | s->long_line << 4 | s->trailing_space << 5 | s->from_line << 6 |
-		s->declared_8bit << 7 | s->last_crlf << 8;
+		s->declared_8bit << 7 | s->last_crlf << 8 | s->watched << 9;
+}
+
+/* What a parser finds below the top, the streaming look has seen.  Without a structure there are no parts. */
+static void check_types(const struct headers *h, const char *body, size_t len)
+{
+	const char *type = headers_get(h, "Content-Type", 0);
+	struct spool *in = spool_of(body, len);
+	char top[128];
+
+	mime_content_type(type ? type : "", top, NULL, NULL);
+	for (size_t i = 0; i < sizeof(watched_types) / sizeof(*watched_types); i++) {
+		struct strlist one = {0};
+		struct mime_scan s;
+		bool has = false;
+
+		if (!strlist_add(&one, watched_types[i]))
+			abort();
+		watch = &one;
+		scan_pieces(&s, body, len, 100);
+		watch = NULL;
+		if (!mime_has_type(h, in, mail_rules_type_is, watched_types[i], &has, NULL))
+			abort();
+		if (has && !s.watched && !mail_rules_type_is(top, watched_types[i]))
+			abort();
+		strlist_clear(&one);
+	}
+	spool_free(in);
 }
 
 static bool reencode(const struct headers *h, const char *body, size_t len, struct buf *result)
@@ -101,7 +135,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	scan_pieces(&byte_by_byte, (const char *)data + body, size - body, 1);
 	if (flags(&s) != flags(&byte_by_byte))
 		abort();
-	mime_classify(&h, &why);
+	if (mime_classify(&h, &why) == MIME_PLAIN)
+		check_types(&h, (const char *)data + body, size - body);
 	if (reencode(&h, (const char *)data + body, size - body, &result)) {
 		check(&result);
 		if (!mime_needs_encoding(&h, &s, &why)) {

@@ -100,6 +100,8 @@ static const struct {
 	{"Subject: a\rb", "control characters"},
 	{"Subject: x\nContent-Type: text", "unusual Content-Type"},
 	{"Subject: x\nContent-Type: text/plain (this; is)", "unusual Content-Type"},
+	{"Subject: x\nContent-Type: text/plain; name=\"a;b", "unusual Content-Type"},
+	{"Subject: x\nContent-Type: text/plain; x; charset=utf-8", "unusual Content-Type"},
 	{"Subject: x\nContent-Type: text/plain; hp=\"clear\"", "already"},
 	{"Subject: x\nContent-Type: multipart/mixed; boundary=\"a b;\\\" c\";", NULL},
 	/* One more parameter would become a part of the last one. */
@@ -172,6 +174,7 @@ END_TEST
 
 /* ---- parts by type ---------------------------------------------------------------------------------------------------- */
 
+#define BLANKS "                                                                "
 #define ALTERNATIVE "Content-Type: multipart/alternative; boundary=b"
 
 static const struct {
@@ -182,6 +185,11 @@ static const struct {
 	{"in capitals", ALTERNATIVE, "--b\r\nCONTENT-TYPE:TEXT/CALENDAR\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
 	{"folded behind the colon", ALTERNATIVE, "--b\r\nContent-Type:\r\n text/calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
 	{"behind a comment", ALTERNATIVE, "--b\r\nContent-Type: (what?) text/calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
+	{"with blanks around the slash", ALTERNATIVE, "--b\r\nContent-Type: text / calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
+	{"folded behind the slash", ALTERNATIVE, "--b\r\nContent-Type: text/ \r\n calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
+	{"with a comment before the slash", ALTERNATIVE, "--b\r\nContent-Type: text(what?)/calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
+	{"with many blanks in front of the colon", ALTERNATIVE, "--b\r\nContent-Type" BLANKS ": text/calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
+	{"with many blanks behind the colon", ALTERNATIVE, "--b\r\nContent-Type:" BLANKS "text/calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, true},
 	{"no such part", ALTERNATIVE, "--b\r\nContent-Type: text/html\r\n\r\nBEGIN\r\n--b--\r\n", false, false},
 	{"only spoken of", ALTERNATIVE, "--b\r\n\r\nContent-Type: text/calendar\r\nis what I mean\r\n--b--\r\n", true, false},
 	{"a forwarded one", ALTERNATIVE, "--b\r\nContent-Type: message/rfc822\r\n\r\nContent-Type: text/calendar\r\n\r\nBEGIN\r\n--b--\r\n", true, false},
@@ -222,6 +230,31 @@ START_TEST(parts_are_found_by_their_type)
 }
 END_TEST
 
+/* Who asks for these gets to see parts that do not say what they are. */
+START_TEST(types_by_default_are_always_looked_for)
+{
+	static const char *const types[] = {"text/plain", "text/*", "message/rfc822", "message/*"};
+	char text[128];
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		struct strlist watch = {0};
+		struct mime_scan scan = {.watch = &watch};
+
+		ck_assert(strlist_add(&watch, types[i]));
+		mime_scan_feed(&scan, "--b\r\n\r\nx\r\n--b--\r\n", 17);
+		mime_scan_finish(&scan);
+		ck_assert_msg(scan.watched, "%s", types[i]);
+		strlist_clear(&watch);
+	}
+	mime_content_type("", text, NULL, NULL);
+	ck_assert_str_eq(text, "text/plain");
+	mime_content_type(" text", text, NULL, NULL);
+	ck_assert_str_eq(text, "text/plain");
+	mime_content_type(" application/octet-stream", text, NULL, NULL);
+	ck_assert_str_eq(text, "application/octet-stream");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mime_header");
@@ -234,6 +267,7 @@ int main(void)
 	tcase_add_test(tc, a_long_line_is_not_protected);
 	tcase_add_loop_test(tc, protected_fields_go_through_the_reencoding, 0, COUNT(reencodings));
 	tcase_add_loop_test(tc, parts_are_found_by_their_type, 0, COUNT(parts));
+	tcase_add_test(tc, types_by_default_are_always_looked_for);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
