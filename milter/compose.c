@@ -48,13 +48,16 @@ void compose_clear(struct composition *c)
 
 /* ---- re-encoding ----------------------------------------------------------------------------------------------------------- */
 
-/* The entity into a spool of its own.  false with ERR_POLICY when that would change what may not be changed. */
+/* The entity into a spool of its own, if it becomes another one.  false with ERR_POLICY when that would change what may not be changed. */
 static bool reencode(struct composition *c, struct err *err)
 {
 	c->made = spool_new(c->spool_directory, err);
-	if (!c->made || !mime_reencode(c->headers, c->protect, c->body, c->made, err))
+	if (!c->made || !mime_reencode(c->headers, c->protect, c->body, c->made, &c->reencoded, err))
 		return false;
-	c->reencoded = true;
+	if (!c->reencoded) {
+		spool_free(c->made);
+		c->made = NULL;
+	}
 	return true;
 }
 
@@ -139,7 +142,10 @@ bool compose_finish(struct composition *c, enum signed_form form, struct err *er
 			}
 			spool_free(c->made);
 			c->made = NULL;
+			c->reencoded = false;
 			c->form = FORM_OPAQUE;
+		} else if (!c->reencoded) {
+			c->why = NULL;
 		}
 	}
 	if (c->form == FORM_OPAQUE)

@@ -66,8 +66,8 @@ bool mime_has_type(const struct headers *h, const struct spool *body, bool (*is)
  * 7-bit, lines <= 76 where it encoded, leaf by leaf; leaves that need nothing keep their encoding and octets, as do boundaries,
  * preambles and epilogues.  message/rfc822 parts and inner signatures are never re-encoded: then ERR_POLICY (the caller leaves the mail
  * unsigned and says so), as for more than 100 levels, 20,000 lines like delimiters or 50,000 part headers.  `out` may hold part of an
- * entity on failure. */
-bool mime_reencode(const struct headers *h, bool protect, struct spool *body, struct spool *out, struct err *err) BASE_MUST_CHECK;
+ * entity on failure.  *changed (may be NULL): is it another one than came?  What only relays rewrite stays as it is inside what must not change. */
+bool mime_reencode(const struct headers *h, bool protect, struct spool *body, struct spool *out, bool *changed, struct err *err) BASE_MUST_CHECK;
 
 /* The decoded text of a header value (RFC 2047 and folding undone), UTF-8, for the Subject of candidates.  False for more than 16 KiB,
  * here and in mime_addresses. */

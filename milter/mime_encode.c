@@ -22,6 +22,7 @@ struct writer {
 	const struct mime_source *source;
 	struct spool *out;
 	struct mime_scan scan; /* of what was written */
+	bool changed;          /* something is written otherwise than it came */
 	struct err *err;
 };
 
@@ -120,6 +121,7 @@ static bool copy_piece(struct writer *w, struct copy *c, const char *data, size_
 		if (!copy_octet(c, (unsigned char)data[i]))
 			return refuse(w, "8-bit data or control characters stand between its parts or in their headers");
 	}
+	w->changed |= c->out.len != len || memcmp(c->out.data, data, len) != 0;
 	return c->out.failed ? err_nomem(w->err, OP) : put(w, c->out.data, c->out.len);
 }
 
@@ -272,6 +274,7 @@ static bool write_all(struct writer *w, const struct mime_plan *plan)
 		if (e->at > done && !copy_range(w, done, e->at, zone))
 			return false;
 		done = e->at + e->length;
+		w->changed |= e->kind != EDIT_ZONE;
 		if (e->kind == EDIT_ZONE)
 			zone = e->zone;
 		else if (e->kind == EDIT_TEXT && !put(w, e->text, strlen(e->text)))
@@ -285,7 +288,7 @@ static bool write_all(struct writer *w, const struct mime_plan *plan)
 	return mime_scan_unsafe(&w->scan) ? refuse(w, "something in its structure cannot be encoded") : true;
 }
 
-bool mime_reencode(const struct headers *h, bool protect, struct spool *body, struct spool *out, struct err *err)
+bool mime_reencode(const struct headers *h, bool protect, struct spool *body, struct spool *out, bool *changed, struct err *err)
 {
 	struct buf header = BUF_INIT;
 	struct mime_plan plan = {0};
@@ -297,6 +300,8 @@ bool mime_reencode(const struct headers *h, bool protect, struct spool *body, st
 	source.header = header.data;
 	source.header_len = header.len;
 	ok = header.failed ? err_nomem(err, OP) : mime_plan_make(&plan, &source, err) && write_all(&w, &plan);
+	if (changed != NULL)
+		*changed = w.changed;
 	mime_plan_clear(&plan);
 	buf_clear(&header);
 	return ok;

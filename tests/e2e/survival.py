@@ -57,16 +57,15 @@ PROTECTED = ('message/rfc822', 'multipart/signed', 'multipart/encrypted')
 class Mail:
     """One mail to be sent; what is expected of it; later .qid, .near, .far (Received) and .log, its closing line.
 
-    reason: of UNTOUCHED and UNSIGNED.  taken: what Postfix makes of the mail before anybody else sees it, if not `raw`.  same_entity: it takes
-    the way of re-encoding, but nothing has to change.  far=False: the second hop refuses such mail."""
+    reason: of UNTOUCHED and UNSIGNED.  taken: what Postfix makes of the mail before anybody else sees it, if not `raw`.
+    far=False: the second hop refuses such mail."""
 
-    def __init__(self, name, raw, expected, reason=None, sender=None, user='alice', chunked=False, options=(), taken=None, same_entity=False,
-                 far=True):
+    def __init__(self, name, raw, expected, reason=None, sender=None, user='alice', chunked=False, options=(), taken=None, far=True):
         self.name, self.raw, self.expected, self.reason = name, raw, expected, reason
         self.user, self.sender = user, user + '@corp.example' if sender is None else sender
         self.chunked, self.options = chunked, list(options)
         self.taken = raw if taken is None else taken
-        self.same_entity = same_entity or expected == SAME
+        self.same_entity = expected == SAME
         self.wants_far = far
         self.key = self.qid = self.near = self.far = self.log = self.refused = None
 

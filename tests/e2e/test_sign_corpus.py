@@ -22,11 +22,11 @@ CLASSES = {
     'list': (0, 0, 12),
     'report': (2, 2, 8),
     'automatic': (1, 0, 8),
-    'forwarded': (8, 8, 6),
+    'forwarded': (9, 7, 6),
     'long lines': (4, 8, 0),
     'clients': (28, 14, 0),
     'empty': (5, 2, 0),
-    'odd': (15, 18, 1),
+    'odd': (16, 17, 1),
 }
 
 

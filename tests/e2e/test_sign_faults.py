@@ -72,13 +72,13 @@ def delimiters():
     yield 'epilogue with delimiter-like lines, 8-bit in a part', multi(EIGHT, FILE, epilogue='--\n--other\n--bb-not\nthe end\n'), ENCODED
     yield 'preamble and epilogue of several lines', multi(PLAIN, FILE, preamble='one\n\ntwo\n', epilogue='\n\nthree\n'), SAME
     yield '8-bit preamble and epilogue', multi(PLAIN, preamble='Grüße\n', epilogue='Grüße\n'), ENCODED
-    yield 'close delimiter with trailing padding and an attachment behind it', dict(same_entity=True), \
-        multi(PLAIN, close='--bb--  \t\n', epilogue=hidden), ENCODED
+    yield 'close delimiter with trailing padding and an attachment behind it', \
+        multi(PLAIN, close='--bb--  \t\n', epilogue=hidden), SAME
     yield 'the same with 8-bit in front', multi(EIGHT, close='--bb--  \t\n', epilogue=hidden), ENCODED
     yield 'the same with 8-bit in what is hidden', \
         multi(PLAIN, close='--bb--  \n', epilogue='--bb\n%s\n--bb--\n' % EIGHT), UNTOUCHED, UNENCODABLE
-    yield 'delimiters with trailing padding', dict(same_entity=True), mail(
-        'Content-Type: multipart/mixed; boundary=bb', '--bb   \n%s\n--bb\t\n%s\n--bb-- \n' % (PLAIN, FILE)), ENCODED
+    yield 'delimiters with trailing padding', mail(
+        'Content-Type: multipart/mixed; boundary=bb', '--bb   \n%s\n--bb\t\n%s\n--bb-- \n' % (PLAIN, FILE)), SAME
     yield 'unterminated multipart', multi(PLAIN, FILE, close=None), SAME
     yield 'unterminated multipart with 8-bit', multi(FILE, EIGHT, close=None), ENCODED
     body = multi(PLAIN)
@@ -186,7 +186,7 @@ def contents():
     yield 'byte order mark', text('\ufeffHello\n'), ENCODED
     yield 'byte order mark of UTF-16', text(b'\xff\xfeH\x00i\x00\r\n', kind='text/plain; charset=utf-16'), ENCODED
     yield 'trailing blanks', text('one \ntwo\t\n-- \nme  \n', '7bit', 'text/plain; charset=us-ascii; format=flowed'), ENCODED
-    yield 'trailing blanks in quoted-printable', dict(same_entity=True), text('one=20\ntwo \n', 'quoted-printable'), ENCODED
+    yield 'trailing blanks in quoted-printable', text('one=20\ntwo \n', 'quoted-printable'), SAME
     yield 'lines that begin with From', text('Hello\nFrom here to there\n\nFrom \n>From me\n', '7bit'), ENCODED
     yield 'trailing blanks in one part only', multi(PLAIN, part('a \nb\n', encoding='7bit'), FILE), ENCODED
     yield 'uuencode', text('begin 644 a.txt\n%2&5L;&\\\n`\nend\n', 'x-uuencode', 'application/octet-stream'), SAME
@@ -231,7 +231,7 @@ def structures():
     yield 'digest with 8-bit', multi('\n' + FORWARDED % ('8bit', UMLAUT), kind='digest'), UNTOUCHED, UNENCODABLE
     yield 'inner signature', multi(PLAIN, inner_type + '\n\n' + inner), SAME
     yield 'inner signature, 8-bit beside it', multi(EIGHT, inner_type + '\n\n' + inner, FILE), ENCODED
-    yield 'inner signature over trailing blanks and From', dict(same_entity=True), multi(PLAIN, inner_type + '\n\n' + fragile), ENCODED
+    yield 'inner signature over trailing blanks and From', multi(PLAIN, inner_type + '\n\n' + fragile), SAME
     yield 'the same with 8-bit beside it', multi(inner_type + '\n\n' + fragile, EIGHT), ENCODED
     yield 'inner signature over 8-bit', multi(PLAIN, inner_type + '\n\n' + signed_part('Signiert, für uns')[1]), UNTOUCHED, UNENCODABLE
     yield 'long line in uuencode', text('begin 644 a\n' + 'M' * 1500 + '\n`\nend\n', 'x-uuencode', 'application/octet-stream'), UNTOUCHED, UNENCODABLE

@@ -193,7 +193,7 @@ static void expected(const struct composition *c, struct buf *out)
 		return;
 	}
 	made = spool_new("/tmp", NULL);
-	must(made && mime_reencode(c->headers, c->protect, c->body, made, NULL) && spool_each(made, gather, out, NULL));
+	must(made && mime_reencode(c->headers, c->protect, c->body, made, NULL, NULL) && spool_each(made, gather, out, NULL));
 	spool_free(made);
 }
 

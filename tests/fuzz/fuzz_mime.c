@@ -82,7 +82,7 @@ static bool reencode(const struct headers *h, const char *body, size_t len, stru
 {
 	struct spool *in = spool_of(body, len), *out = spool_of("", 0);
 	struct err err = ERR_INIT;
-	bool ok = mime_reencode(h, false, in, out, &err);
+	bool ok = mime_reencode(h, false, in, out, NULL, &err);
 
 	if (!ok && err.class != ERR_POLICY)
 		abort();

@@ -473,7 +473,7 @@ START_TEST(reencoding_changes_what_it_must_and_nothing_else)
 	ck_assert_msg(mime_needs_encoding(&h, &s, &why) == (r->why != NULL), "%s: %s", r->sentence, why);
 	if (r->why)
 		ck_assert_msg(strcmp(why, r->why) == 0, "%s: %s", r->sentence, why);
-	ok = mime_reencode(&h, false, body, out, &err);
+	ok = mime_reencode(&h, false, body, out, NULL, &err);
 	if (r->refused) {
 		ck_assert_msg(!ok && err.class == ERR_POLICY && strstr(err.text, r->refused), "%s: %s", r->sentence, ok ? "went through" : err.text);
 	} else {
@@ -498,7 +498,7 @@ START_TEST(a_mail_that_needs_nothing_comes_out_as_it_would_be_signed)
 	mime_entity_header(&want, &h, false);
 	ck_assert_str_eq(want.data, "Content-Type: multipart/mixed;\r\n\tboundary=b\r\nContent-Language:  de\r\n\r\n");
 	buf_puts(&want, body);
-	ck_assert(mime_reencode(&h, false, in, out, &err));
+	ck_assert(mime_reencode(&h, false, in, out, NULL, &err));
 	contents(out, &have);
 	ck_assert_str_eq(have.data, want.data);
 	buf_clear(&want);
@@ -529,7 +529,7 @@ static bool reencode_nested(int levels)
 
 	nested(&body, levels);
 	in = spool_of(body.data, body.len);
-	ok = mime_reencode(&h, false, in, out, &err);
+	ok = mime_reencode(&h, false, in, out, NULL, &err);
 	buf_clear(&body);
 	spool_free(in);
 	spool_free(out);
@@ -558,7 +558,7 @@ static bool reencode_repeated(const char *line, size_t times)
 	for (size_t i = 0; i < times; i++)
 		ck_assert(spool_write(in, line, strlen(line), &err));
 	ck_assert(spool_write(in, BODY("\r\n\xc3\xbc and some more text\r\n--b--\r\n"), &err));
-	ok = mime_reencode(&h, false, in, out, &err);
+	ok = mime_reencode(&h, false, in, out, NULL, &err);
 	spool_free(in);
 	spool_free(out);
 	headers_clear(&h);
@@ -597,7 +597,7 @@ START_TEST(a_large_mail_takes_little_memory)
 	for (int i = 0; i < 100000; i++)
 		ck_assert(spool_write(in, BODY("\0\1\2\3\xff\xfe\r\n\n\r more"), &err));
 	ck_assert(spool_write(in, BODY("\r\n--b--\r\n"), &err));
-	ck_assert_msg(mime_reencode(&h, false, in, out, &err), "%s", err.text);
+	ck_assert_msg(mime_reencode(&h, false, in, out, NULL, &err), "%s", err.text);
 	getrusage(RUSAGE_SELF, &after);
 #ifndef BUILT_WITH_SANITIZERS
 	ck_assert_msg(after.ru_maxrss - before.ru_maxrss < 4096, "it took %ld KiB", after.ru_maxrss - before.ru_maxrss);
@@ -617,7 +617,7 @@ static void *reencode_all(void *arg)
 			struct spool *body = spool_of(reencodings[i].body, reencodings[i].len), *out = spool_of("", 0);
 			struct err e = ERR_INIT;
 
-			ck_assert(mime_reencode(&h, false, body, out, &e) == (reencodings[i].refused == NULL));
+			ck_assert(mime_reencode(&h, false, body, out, NULL, &e) == (reencodings[i].refused == NULL));
 			spool_free(body);
 			spool_free(out);
 			headers_clear(&h);

@@ -160,7 +160,7 @@ START_TEST(protected_fields_go_through_the_reencoding)
 	struct spool *in = spool_of(reencodings[_i].body), *out = spool_of("");
 	struct buf have = BUF_INIT;
 
-	ck_assert_msg(mime_reencode(&h, true, in, out, &err), "%s: %s", reencodings[_i].name, err.text);
+	ck_assert_msg(mime_reencode(&h, true, in, out, NULL, &err), "%s: %s", reencodings[_i].name, err.text);
 	ck_assert(spool_each(out, gather, &have, &err));
 	for (int i = 0; reencodings[_i].holds[i]; i++)
 		ck_assert_msg(strstr(buf_str(&have), reencodings[_i].holds[i]), "%s: %s is missing in\n%s", reencodings[_i].name, reencodings[_i].holds[i],
