@@ -246,6 +246,43 @@ static bool gmime_agrees(const struct strlist *found, const char *text)
 	return ok;
 }
 
+#define WORD "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
+
+static const char *behind_plain_address(const char *s)
+{
+	size_t local = strspn(s, WORD ".+-"), domain;
+
+	if (local == 0 || s[local] != '@' || s[0] == '.' || s[local - 1] == '.')
+		return NULL;
+	domain = strspn(s + local + 1, WORD ".-");
+	for (size_t i = 1; i < local + domain; i++)
+		if (s[i] == '.' && s[i + 1] == '.')
+			return NULL;
+	return domain > 0 && s[local + 1] != '.' && s[local + domain] != '.' ? s + local + 1 + domain : NULL;
+}
+
+/* One mailbox in the form that nearly all have: an address, or some words, quoted or not, and the address in brackets.  Nothing is in it that
+ * another reader could take for something else, so nobody else has to be asked. */
+static bool is_plain_mailbox(const char *s)
+{
+	const char *name = s += strspn(s, " \t");
+
+	if (*s == '"') {
+		s++;
+		s += strspn(s, WORD " .,'-");
+		if (*s++ != '"')
+			return false;
+		s += strspn(s, " ");
+	} else {
+		s += strspn(s, WORD " '-");
+	}
+	if (*s != '<')
+		s = behind_plain_address(name);
+	else if ((s = behind_plain_address(s + 1)) != NULL && *s++ != '>')
+		return false;
+	return s != NULL && s[strspn(s, " \t")] == '\0';
+}
+
 bool mime_addresses(struct strlist *out, const char *value)
 {
 	char *unfolded;
@@ -255,7 +292,7 @@ bool mime_addresses(struct strlist *out, const char *value)
 		return false;
 	mime_library();
 	unfolded = g_mime_utils_header_unfold(value);
-	ok = unfolded != NULL && addresses_by_punctuation(out, unfolded) && gmime_agrees(out, unfolded);
+	ok = unfolded != NULL && addresses_by_punctuation(out, unfolded) && (is_plain_mailbox(unfolded) || gmime_agrees(out, unfolded));
 	if (!ok)
 		strlist_clear(out);
 	g_free(unfolded);
