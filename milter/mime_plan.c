@@ -433,6 +433,12 @@ static bool can_be_written(GMimeParamList *list)
 	return true;
 }
 
+/* GMime takes what it cannot read for application/octet-stream, which would hide a text from its readers. */
+static bool type_was_read(GMimeContentType *type, const char *value)
+{
+	return !g_mime_content_type_is_type(type, "application", "octet-stream") || strcasestr(value, "octet-stream") != NULL;
+}
+
 /* A field written anew, without name; NULL when it cannot be written: folded, 7-bit (RFC 2231 for parameters, RFC 2047 for the rest),
  * ending in CRLF. */
 static char *format_field(struct planner *p, const struct field *f, const char *charset)
@@ -444,7 +450,7 @@ static char *format_field(struct planner *p, const struct field *f, const char *
 
 		if (charset != NULL)
 			g_mime_content_type_set_parameter(type, "charset", charset);
-		if (can_be_written(g_mime_content_type_get_parameters(type)))
+		if (type_was_read(type, unfolded) && can_be_written(g_mime_content_type_get_parameters(type)))
 			formatted = g_mime_content_type_encode(type, p->format);
 		g_object_unref(type);
 	} else if (str_eq_nocase(f->name, "Content-Disposition")) {
