@@ -288,7 +288,7 @@ class Changes:
 
 
 class Gauge(threading.Thread):
-    """Memory and threads of a process once a second, until stop(); keeps Postfix' log small in a long run."""
+    """Memory and threads of a process once a second, until stop(); keeps others' logs small in a long run."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -307,7 +307,8 @@ class Gauge(threading.Thread):
         while not self._end.wait(1):
             self.samples.append((time.monotonic() - self.began, self.look()))
             if LONG and len(self.samples) % 60 == 0:
-                os.truncate(stage_postfix.LOG, 0)
+                for name in ('mail.log', 'slapd.log', 'syslog'):
+                    os.truncate(os.path.join(service.LOGS, name), 0)
 
     def stop(self):
         self._end.set()
