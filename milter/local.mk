@@ -5,7 +5,7 @@ libmail_a_SOURCES += milter/service.h milter/service.c milter/session.c milter/s
 	milter/outbound.c milter/credentials.h milter/credentials.c milter/recorder.h milter/recorder.c
 # mail as octets: spool, MIME, CMS, DKIM, challenge mails
 libmail_a_SOURCES += milter/spool.h milter/spool.c milter/mime.h milter/mime.c milter/mime_text.c milter/mime_encode.c milter/mime_plan.h milter/mime_plan.c \
-	milter/mime_stream.h milter/mime_stream.c milter/mime_header.c milter/mime_find.c milter/sign.h milter/sign_cms.h milter/sign.c milter/sign_opaque.c milter/compose.h milter/compose.c milter/inbound.h milter/inbound.c milter/report.h milter/report.c milter/dkim.h milter/dkim.c \
+	milter/mime_stream.h milter/mime_stream.c milter/mime_header.c milter/mime_find.c milter/sign.h milter/sign_cms.h milter/sign.c milter/sign_detached.c milter/sign_opaque.c milter/compose.h milter/compose.c milter/inbound.h milter/inbound.c milter/report.h milter/report.c milter/dkim.h milter/dkim.c \
 	milter/smime.h milter/smime.c milter/smime_header.c
 libmail_a_CFLAGS = $(AM_CFLAGS) $(GMIME_CFLAGS) $(OPENDKIM_CFLAGS)
 MAIL_LIBS = libmail.a $(POLICY_LIBS) $(GMIME_LIBS) $(OPENDKIM_LIBS) $(MILTER_LIBS)

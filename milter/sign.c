@@ -1,9 +1,8 @@
 /*
- * sign.c - a credential made ready, and the detached CMS SignedData over an entity that streams by (sign.h).
+ * sign.c - a credential made ready (sign.h), and what both forms of signatures have in common (sign_cms.h).
  *
- * What costs is the private key operation; everything else is kept out of its way.  The entity only passes a digest, in OpenSSL's BIO for
- * detached content, while it arrives.  signingCertificateV2 (RFC 5035), which never changes for a certificate, is prepared when the
- * credential is loaded, as are certificates and capabilities; content type, digest and signing time are added by OpenSSL at the end.
+ * What costs is the private key operation; everything else is kept out of its way.  What never changes for a certificate is prepared when the
+ * credential is loaded: its chain, signingCertificateV2 (RFC 5035), capabilities.
  *
  * Sharing: a signer is written once, in signer_load, then only read; its key and certificates have OpenSSL's own locks and counts.
  */
@@ -20,19 +19,12 @@
 #include <openssl/err.h>
 #include <openssl/ess.h>
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 #include "policy/policy.h"
 
 #define OP_LOAD "load a credential"
 #define CHAIN_MAX 10
-
-struct sign_op {
-	struct signer *signer;
-	CMS_ContentInfo *cms;
-	BIO *content; /* what is written here is hashed, and goes nowhere */
-};
 
 /* ---- credentials ----------------------------------------------------------------------------------------------------- */
 
@@ -43,6 +35,8 @@ static void signer_destroy(struct signer *s)
 	sk_X509_pop_free(s->chain, X509_free);
 	sk_X509_ALGOR_pop_free(s->capabilities, X509_ALGOR_free);
 	OPENSSL_free(s->signing_certificate);
+	for (size_t i = 0; i < SIGN_KINDS; i++)
+		sign_parts_free(atomic_load(&s->parts[i]));
 	free(s);
 }
 
@@ -313,44 +307,7 @@ fail:
 	return NULL;
 }
 
-/* ---- one signature --------------------------------------------------------------------------------------------------- */
-
-struct sign_op *sign_begin(struct signer *s, const struct sign_options *options, struct err *err)
-{
-	struct sign_op *op = calloc(1, sizeof(*op));
-	CMS_SignerInfo *si;
-
-	if (op == NULL) {
-		err_nomem(err, OP_SIGN);
-		return NULL;
-	}
-	op->signer = signer_ref(s);
-	op->cms = sign_cms(s, options, CMS_DETACHED, &si);
-	op->content = op->cms != NULL ? CMS_dataInit(op->cms, NULL) : NULL;
-	if (op->content == NULL) {
-		err_openssl(err, ERR_BUG, OP_SIGN, s->fingerprint);
-		sign_free(op);
-		return NULL;
-	}
-	return op;
-}
-
-void sign_free(struct sign_op *op)
-{
-	if (op == NULL)
-		return;
-	BIO_free_all(op->content);
-	CMS_ContentInfo_free(op->cms);
-	signer_unref(op->signer);
-	free(op);
-}
-
-bool sign_update(struct sign_op *op, const void *data, size_t len, struct err *err)
-{
-	size_t written = 0;
-
-	return len == 0 || (BIO_write_ex(op->content, data, len, &written) == 1 && written == len) || err_openssl(err, ERR_BUG, OP_SIGN, "");
-}
+/* ---- a SignedData, but for its content ------------------------------------------------------------------------------ */
 
 static bool add_certificates(CMS_ContentInfo *cms, const struct signer *s)
 {
@@ -395,83 +352,4 @@ CMS_ContentInfo *sign_cms(const struct signer *s, const struct sign_options *opt
 		return cms;
 	CMS_ContentInfo_free(cms);
 	return NULL;
-}
-
-static bool put_der(CMS_ContentInfo *cms, struct buf *der)
-{
-	unsigned char *data = NULL;
-	int len = i2d_CMS_ContentInfo(cms, &data);
-
-	if (len > 0)
-		buf_append(der, data, (size_t)len);
-	OPENSSL_free(data);
-	return len > 0 && !der->failed;
-}
-
-bool sign_finish(struct sign_op *op, struct buf *der, struct err *err)
-{
-	return (CMS_dataFinal(op->cms, op->content) == 1 && put_der(op->cms, der)) || err_openssl(err, ERR_BUG, OP_SIGN, op->signer->fingerprint);
-}
-
-/* ---- the multipart/signed around it (RFC 8551 section 3.5.3, RFC 1847) ---------------------------------------------------- */
-
-static unsigned char boundary_secret[32];
-static bool boundary_ready;
-
-static void make_boundary_secret(void)
-{
-	boundary_ready = RAND_bytes(boundary_secret, sizeof(boundary_secret)) == 1;
-}
-
-/* Unpredictable, or somebody could write it into a mail beforehand.  By a secret and a count: each of libmilter's threads lives for one
- * connection, and OpenSSL would make and seed a random generator for every one of them. */
-void sign_boundary(char out[64])
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	static atomic_uint_fast64_t count;
-	struct {
-		unsigned char secret[sizeof(boundary_secret)];
-		uint64_t count;
-	} seed;
-	unsigned char digest[SHA256_DIGEST_LENGTH];
-	struct buf text = BUF_INIT;
-
-	/* "=_" stands in no quoted-printable and no base64 text (RFC 2045 section 6.7). */
-	buf_puts(&text, "=_");
-	pthread_once(&once, make_boundary_secret);
-	memcpy(seed.secret, boundary_secret, sizeof(seed.secret));
-	seed.count = atomic_fetch_add_explicit(&count, 1, memory_order_relaxed);
-	SHA256((const unsigned char *)&seed, sizeof(seed), digest);
-	if (boundary_ready)
-		hex_encode(&text, digest, 20);
-	else
-		random_text(&text, 20);
-	snprintf(out, 64, "%s", buf_str(&text));
-	buf_clear(&text);
-	OPENSSL_cleanse(&seed, sizeof(seed));
-}
-
-void sign_content_type(struct buf *out, const char *boundary, const char *micalg)
-{
-	buf_printf(out, "multipart/signed; protocol=\"application/pkcs7-signature\";\n\tmicalg=%s; boundary=\"%s\"", micalg, boundary);
-}
-
-void sign_prologue(struct buf *out, const char *boundary)
-{
-	buf_printf(out, "This is a cryptographically signed message in MIME format.\r\n\r\n--%s\r\n", boundary);
-}
-
-void sign_epilogue(struct buf *out, const char *boundary, const struct buf *der)
-{
-	buf_printf(out,
-		"\r\n--%s\r\n"
-		"Content-Type: application/pkcs7-signature; name=\"smime.p7s\"\r\n"
-		"Content-Transfer-Encoding: base64\r\n"
-		"Content-Disposition: attachment; filename=\"smime.p7s\"\r\n"
-		"Content-Description: S/MIME Cryptographic Signature\r\n\r\n",
-		boundary);
-	base64_encode(out, der->data, der->len, 76, "\r\n");
-	if (out->len < 2 || memcmp(out->data + out->len - 2, "\r\n", 2) != 0)
-		buf_puts(out, "\r\n");
-	buf_printf(out, "--%s--\r\n", boundary);
 }

@@ -1,5 +1,5 @@
 /*
- * milter/sign_cms.h - a signer from within, for the two forms of signatures.  Private to sign.c and sign_opaque.c.
+ * milter/sign_cms.h - a signer from within, for the two forms of signatures.  Private to sign*.c.
  */
 #ifndef ENROLL_MILTER_SIGN_CMS_H
 #define ENROLL_MILTER_SIGN_CMS_H
@@ -9,6 +9,10 @@
 #include "milter/sign.h"
 
 #define OP_SIGN "sign a mail"
+#define SIGN_KINDS 4 /* of struct sign_options */
+
+struct sign_parts; /* sign_detached.c */
+void sign_parts_free(struct sign_parts *p); /* accepts NULL */
 
 struct signer {
 	atomic_uint references;
@@ -22,6 +26,7 @@ struct signer {
 	time_t not_before, not_after;
 	int64_t certificate_id;
 	char fingerprint[2 * SHA256_DIGEST_LENGTH + 1];
+	_Atomic(struct sign_parts *) parts[SIGN_KINDS]; /* of the detached form, made with the first mail that needs them; then never changed */
 };
 
 /* A SignedData with its one signer, the certificates and the attributes that do not depend on the content; `flags` go with
