@@ -16,6 +16,7 @@
 
 #define OP "re-encode a mail"
 #define PIECE 8192
+#define QUOTED_LINE 76
 #define COMMENT_LINE 990 /* a longer line of a preamble is broken */
 
 struct writer {
@@ -177,14 +178,19 @@ struct encoder {
 	GMimeEncoding decode, encode;
 	bool decoding, quoted;
 	char line[128];
-	size_t len;
+	size_t len, escape; /* octets that are to come of an escape */
 	char *decoded, *encoded; /* room for a piece, decoded and encoded */
 };
+
+static bool begins_with_from(const struct encoder *e)
+{
+	return e->quoted && e->len >= 5 && memcmp(e->line, "From ", 5) == 0;
+}
 
 /* A line that relays would quote begins otherwise: "=46rom" reads the same (RFC 2049 section 3). */
 static bool end_line(struct encoder *e, bool newline)
 {
-	bool from = e->quoted && e->len >= 5 && memcmp(e->line, "From ", 5) == 0;
+	bool from = begins_with_from(e);
 	bool ok = !from || put(e->w, "=46", 3);
 
 	ok = ok && put(e->w, e->line + from, e->len - from) && (!newline || put(e->w, "\r\n", 2));
@@ -192,9 +198,33 @@ static bool end_line(struct encoder *e, bool newline)
 	return ok;
 }
 
+/* GMime does not count CRs, so their escapes make lines longer than quoted-printable may have them (RFC 2045 section 6.7): is it time for a
+ * soft break in front of what begins at data[0]?  GMime hands escapes and its own soft breaks out whole. */
+static bool line_is_full(struct encoder *e, const char *data, size_t len)
+{
+	size_t octets = data[0] == '=' ? 3 : 1;
+	bool last;
+
+	if (e->escape > 0) {
+		e->escape--;
+		return false;
+	}
+	if (len < 2 || data[0] == '\n' || (data[0] == '=' && data[1] == '\n'))
+		return false;
+	e->escape = octets - 1;
+	/* Where the line goes on behind it, there must be room for a soft break. */
+	last = len > octets && data[octets] == '\n';
+	return e->len + octets + (last ? 0 : 1) + (begins_with_from(e) ? 2 : 0) > QUOTED_LINE;
+}
+
 static bool take_encoded(struct encoder *e, const char *data, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
+		if (e->quoted && line_is_full(e, data + i, len - i)) {
+			e->line[e->len++] = '=';
+			if (!end_line(e, true))
+				return false;
+		}
 		if (data[i] == '\n') {
 			if (!end_line(e, true))
 				return false;

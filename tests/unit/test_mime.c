@@ -320,6 +320,7 @@ static void tree_clear(struct tree *t)
 /* ---- re-encoding ----------------------------------------------------------------------------------------------------- */
 
 #define LEAVES 4
+#define TEN(x) x x x x x x x x x x
 #define GRUSS "Gr\xc3\xbc\xc3\x9f"
 static const struct reencoding {
 	const char *sentence, *headers, *body;
@@ -348,6 +349,9 @@ static const struct reencoding {
 		{"Content-Transfer-Encoding: base64\r\n"}, NULL},
 	{"a line over 990 octets", "Content-Type: text/plain\n", BODY(X990 "123456789\r\nend\r\n"), "line over 990 octets", {X990 "123456789\r\nend\r\n"}, {0},
 		{"Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n"}, NULL},
+	{"quoted-printable with many CRs stays in short lines", "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n",
+		BODY(TEN("=0D=0D=0D=0D=0D") "=\r\n" GRUSS "\r\nx\r\n"), "8-bit content", {TEN("\r\r\r\r\r") GRUSS "\r\nx\r\n"}, {0},
+		{"=0D=0D=\r\n"}, NULL},
 	{"a NUL", "Subject: x\n", BODY("a\0b\r\n"), "NUL in the content", {"a\0b\r\n"}, {5}, {"Content-Transfer-Encoding: base64\r\n"}, NULL},
 	{"a bare LF is kept as what it is", "Subject: x\n", BODY("a\nb\r\nc"), "bare LF in the content", {"a\nb\r\nc"}, {0}, {"base64\r\n"}, NULL},
 	{"a bare CR", "Subject: x\n", BODY("a\rb\r\n"), "bare CR in the content", {"a\rb\r\n"}, {0}, {NULL}, NULL},
