@@ -2,6 +2,10 @@
 
 Every figure is taken together with its baseline, the two in turns, and is the median of the rounds; so is the ratio.
 A line that is outside its limit is named on standard error, and the exit code is 1.
+
+Against the milter that does nothing, 0.9 of its mails a second is what signing aims at.  On two cores with a queue on a disk the plainest
+milter that signs (RSA-2048) stays at 0.81, and one that signs for nothing between 0.81 and 0.88: what is missing there is the private key
+operation, and that Postfix then handles a body of twice the size.  The share that the product has in it is milter-unix-reference.
 """
 
 import argparse
