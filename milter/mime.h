@@ -26,7 +26,7 @@ struct mime_scan {
 	bool last_crlf;      /* ends with CRLF (or is empty) */
 	uint64_t octets;
 	uint64_t high;       /* octets over 127 */
-	const struct strlist *watch; /* set before the first piece: content types (of mime_has_type) to look out for; NULL = none */
+	const struct strlist *watch; /* set before the first piece: content types to look out for; NULL = none */
 	bool watched;        /* a line may be the Content-Type field of a part of one of them, or they are what a part without one has */
 	/* working state: the line that is not complete yet */
 	uint64_t line_length;
@@ -57,10 +57,10 @@ bool mime_takes_parameter(const char *value);
 /* Can they be repeated, unchanged and safe from relays?  *why (static text) otherwise. */
 bool mime_can_protect(const struct headers *h, const char **why);
 
-/* Has the entity a part of a content type that `is` says yes to?  Types in lower case; forwarded messages are not looked into.  A mail whose
- * structure cannot be read has: who asks wants to be careful with it. */
-bool mime_has_type(const struct headers *h, const struct spool *body, bool (*is)(const char *type, const char *wanted), const char *wanted,
-	bool *has, struct err *err) BASE_MUST_CHECK;
+/* The content types of the entity and its parts, each once, in lower case; forwarded messages are not looked into.  MIME_ANY_TYPE is among them
+ * when not all could be read: who asks wants to be careful with such a mail. */
+bool mime_part_types(const struct headers *h, const struct spool *body, struct strlist *types, struct err *err) BASE_MUST_CHECK;
+#define MIME_ANY_TYPE "*/*"
 
 /* Re-encode: reads the structure headers and the body, writes a whole MIME entity (its header, empty line, content; CRLF) to `out` that is
  * 7-bit, lines <= 76 where it encoded, leaf by leaf; leaves that need nothing keep their encoding and octets, as do boundaries,

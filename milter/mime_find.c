@@ -1,5 +1,5 @@
 /*
- * mime_find.c - is there a part of some content type in a mail (mime_has_type in mime.h).
+ * mime_find.c - which content types are in a mail (mime_part_types in mime.h).
  *
  * Asked only where the streaming look saw a line that may be such a part's Content-Type field: the line may as well be text.
  */
@@ -12,10 +12,11 @@
 
 #include "milter/mime_stream.h"
 
+#define TYPES_MOST 1000
+
 struct search {
-	bool (*is)(const char *type, const char *wanted);
-	const char *wanted;
-	bool found;
+	struct strlist *types;
+	bool failed;
 };
 
 static void look_at(GMimeObject *object, struct search *s)
@@ -25,44 +26,44 @@ static void look_at(GMimeObject *object, struct search *s)
 
 	for (char *p = text; p != NULL && *p != '\0'; p++)
 		*p = (char)tolower((unsigned char)*p);
-	s->found |= text != NULL && s->is(text, s->wanted);
+	if (text != NULL && !strlist_has(s->types, text))
+		s->failed |= !strlist_add(s->types, s->types->n < TYPES_MOST ? text : MIME_ANY_TYPE);
 	g_free(text);
 }
 
 static void look_at_part(GMimeObject *parent, GMimeObject *part, gpointer search)
 {
-	look_at(part, search);
+	struct search *s = search;
+
+	if (s->types->n <= TYPES_MOST)
+		look_at(part, s);
 }
 
-bool mime_has_type(const struct headers *h, const struct spool *body, bool (*is)(const char *type, const char *wanted), const char *wanted,
-	bool *has, struct err *err)
+bool mime_part_types(const struct headers *h, const struct spool *body, struct strlist *types, struct err *err)
 {
 	struct buf header = BUF_INIT;
 	struct mime_source source = {.body = body, .err = ERR_INIT};
-	struct search search = {.is = is, .wanted = wanted};
+	struct search search = {.types = types};
 	GMimeObject *object = NULL;
-	bool ok;
 
 	mime_library();
 	mime_entity_header(&header, h, false);
 	source.header = header.data;
 	source.header_len = header.len;
-	ok = !header.failed || err_nomem(err, "look for a part");
-	if (ok) {
+	if (!header.failed)
 		object = mime_parse(&source);
-		if (object != NULL) {
-			look_at(object, &search);
-			if (GMIME_IS_MULTIPART(object))
-				g_mime_multipart_foreach(GMIME_MULTIPART(object), look_at_part, &search);
-			g_object_unref(object);
-		}
-		if (source.err.class != ERR_NONE) {
-			if (err != NULL)
-				*err = source.err;
-			ok = false;
-		}
-	}
-	*has = search.found || object == NULL || source.stopped != NULL;
+	if (object != NULL)
+		look_at(object, &search);
+	if (object != NULL && GMIME_IS_MULTIPART(object))
+		g_mime_multipart_foreach(GMIME_MULTIPART(object), look_at_part, &search);
+	if (object == NULL || source.stopped != NULL)
+		search.failed |= !strlist_add(types, MIME_ANY_TYPE);
+	if (object != NULL)
+		g_object_unref(object);
 	buf_clear(&header);
-	return ok;
+	if (header.failed || search.failed)
+		return err_nomem(err, "look for parts");
+	if (source.err.class != ERR_NONE && err != NULL)
+		*err = source.err;
+	return source.err.class == ERR_NONE;
 }

@@ -37,6 +37,7 @@ static void mail_free(struct mail *m)
 	spool_free(m->body);
 	headers_clear(&m->facts.headers);
 	strlist_clear(&m->recipients);
+	strlist_clear(&m->types);
 	free(m);
 }
 

@@ -188,12 +188,22 @@ static bool names_type(const char *value, const char *wanted)
 	return strcasestr(value, word) != NULL;
 }
 
+/* The types of all parts, read once; an error makes it a mail of any type, which does not leave before the error is looked at. */
+static bool part_is(struct mail *m, const char *wanted, struct err *err)
+{
+	if (m->types.n == 0 && !mime_part_types(&m->facts.headers, m->body, &m->types, err))
+		return true;
+	for (size_t i = 0; i < m->types.n; i++)
+		if (mail_rules_type_is(m->types.v[i], wanted))
+			return true;
+	return false;
+}
+
 static bool look_type(void *context, const char *wanted)
 {
 	struct looking *l = context;
 	struct mail *m = l->mail;
 	const char *value = headers_get(&m->facts.headers, "Content-Type", 0);
-	bool has = false;
 
 	if (!value)
 		value = "text/plain"; /* RFC 2045 section 5.2 */
@@ -201,8 +211,7 @@ static bool look_type(void *context, const char *wanted)
 		mime_content_type(value, m->type, NULL, NULL);
 	if (m->type[0] && mail_rules_type_is(m->type, wanted))
 		return true;
-	return l->whole && m->signed_mail.scan.watched &&
-		(!mime_has_type(&m->facts.headers, m->body, mail_rules_type_is, wanted, &has, l->err) || has);
+	return l->whole && m->signed_mail.scan.watched && part_is(m, wanted, l->err);
 }
 
 /* In which form it leaves, as far as can be told.  false: it leaves unsigned. */

@@ -115,6 +115,8 @@ bool mail_rules_type_is(const char *type, const char *wanted)
 {
 	size_t len = strlen(wanted);
 
+	if (strcmp(type, "*/*") == 0)
+		return true;
 	if (len >= 2 && strcmp(wanted + len - 2, "/*") == 0)
 		return strncmp(type, wanted, len - 1) == 0;
 	return strcmp(type, wanted) == 0;

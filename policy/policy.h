@@ -307,7 +307,8 @@ void mail_rules_judge(const struct config *c, const struct mail_look *look, stru
 bool mail_rules_ask_recipients(const struct config *c);
 /* Types that some rule asks for, calendar's among them: each once into an empty list. */
 bool mail_rules_types(const struct config *c, struct strlist *out) BASE_MUST_CHECK;
-/* Is `type` ("text/calendar", lower case, no parameters) what `wanted` names ("text/calendar", "text/" and a star)? */
+/* Is `type` ("text/calendar", lower case, no parameters) what `wanted` names ("text/calendar", "text/" and a star)?  Two stars as type: one
+ * that could not be read, and could be any. */
 bool mail_rules_type_is(const char *type, const char *wanted);
 #define CALENDAR_TYPE "text/calendar"
 
