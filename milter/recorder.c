@@ -131,11 +131,11 @@ void recorder_request(struct recorder *r, const struct config *config, const cha
 	pthread_mutex_unlock(&r->lock);
 }
 
-void recorder_mail(struct recorder *r, const struct config *config, const char *queue_id, const char *message_id, const char *login, const char *from,
-	const char *verdict, const char *reason)
+void recorder_mail(struct recorder *r, const struct config *config, const struct mail_record *record)
 {
-	struct mail_event m = {.at = time(NULL), .queue_id = str_dup(queue_id), .message_id = str_dup(message_id), .login = str_dup(login),
-		.from = str_dup(from), .verdict = str_dup(verdict), .reason = str_dup(reason)};
+	struct mail_event m = {.at = time(NULL), .queue_id = str_dup(record->queue_id), .message_id = str_dup(record->message_id),
+		.login = str_dup(record->login), .from = str_dup(record->from), .verdict = str_dup(record->verdict), .reason = str_dup(record->reason),
+		.detail = str_dup(record->detail), .action = str_dup(record->action), .certificate = str_dup(record->certificate)};
 
 	pthread_mutex_lock(&r->lock);
 	r->keep = config->milter.mail_events;

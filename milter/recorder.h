@@ -13,8 +13,8 @@ void recorder_free(struct recorder *r);                    /* writes what is que
 /* The same, but the memory stays: for an end of the process while callbacks may still run. Then neither _flush nor _free again. */
 void recorder_flush(struct recorder *r);
 void recorder_request(struct recorder *r, const struct config *config, const char *address, const char *login); /* wanted: an enrollment */
-void recorder_mail(struct recorder *r, const struct config *config, const char *queue_id, const char *message_id, const char *login, const char *from,
-	const char *verdict, const char *reason);
+struct mail_record { const char *queue_id, *message_id, *login, *from, *verdict, *reason, *detail, *action, *certificate; }; /* see struct mail_event */
+void recorder_mail(struct recorder *r, const struct config *config, const struct mail_record *m);
 /* Asked once a second at most by its thread, kept for callbacks: is the installation paused? (the last known answer while the store is away) */
 bool recorder_paused(struct recorder *r);
 #endif

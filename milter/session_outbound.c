@@ -36,21 +36,39 @@ static const char *form_name(const struct mail *m)
 	return m->verdict != VERDICT_SIGN ? NULL : m->signed_mail.form == FORM_OPAQUE ? "opaque" : "detached";
 }
 
+static bool is_served(const struct session *s, const char *address)
+{
+	struct address a;
+
+	return address_parse(&a, address, NULL) && config_serves(s->snapshot->config, a.domain);
+}
+
+/* For the help desk.  Where the author was not looked at, or is none, whoever asks knows the envelope sender.  Mail that nobody vouches for is kept
+ * only when it claims to be from one of us: its sender will wonder. */
+static void record(SMFICTX *ctx, struct session *s, const char *action, const char *certificate)
+{
+	struct mail *m = s->mail;
+	const char *id = headers_get(&m->facts.headers, "Message-ID", 0);
+	struct mail_record r = {.queue_id = session_queue_id(ctx), .message_id = id ? id + strspn(id, " \t\r\n") : NULL, .login = m->facts.login,
+		.from = m->facts.from[0] ? m->facts.from : m->facts.envelope_from, .verdict = verdict_name(m->verdict), .reason = m->reason,
+		.detail = m->detail[0] ? m->detail : NULL, .action = action, .certificate = certificate};
+
+	if (m->submission || is_served(s, m->facts.envelope_from))
+		recorder_mail(s->service->recorder, s->snapshot->config, &r);
+}
+
 /* The one closing line of a message. */
 static void report(SMFICTX *ctx, struct session *s, const char *action)
 {
 	struct mail *m = s->mail;
-	const char *id = headers_get(&m->facts.headers, "Message-ID", 0);
+	const char *certificate = m->verdict == VERDICT_SIGN && m->signer ? signer_fingerprint(m->signer) : NULL;
 
-	id = id ? id + strspn(id, " \t\r\n") : NULL;
 	log_event(m->verdict == VERDICT_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "mail_done", "qid", session_queue_id(ctx), "verdict",
 		verdict_name(m->verdict), "action", action, "reason", m->reason, "detail", m->detail[0] ? m->detail : NULL, "login",
 		m->facts.login[0] ? m->facts.login : NULL, "from", m->facts.from[0] ? m->facts.from : NULL, "rule",
 		m->submission ? m->submission->name : NULL, "policy", m->decision.rule ? m->decision.rule->name : NULL, "client", s->connection.client_ip, "cert",
-		m->verdict == VERDICT_SIGN && m->signer ? signer_fingerprint(m->signer) : NULL, "form", form_name(m), "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
-	if (m->submission)
-		recorder_mail(s->service->recorder, s->snapshot->config, session_queue_id(ctx), id, m->facts.login, m->facts.from,
-			verdict_name(m->verdict), m->detail[0] ? m->detail : m->reason);
+		certificate, "form", form_name(m), "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
+	record(ctx, s, action, certificate);
 }
 
 static bool wants_end_of_message(const struct mail *m)

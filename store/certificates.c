@@ -89,6 +89,22 @@ bool store_certificates_of(struct store *store, int64_t enrollment_id, struct st
 	return ok;
 }
 
+bool store_certificates_expiring(struct store *store, time_t until, size_t limit, struct store_certificate_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct store_certificate, read_element);
+	struct tx tx;
+	bool ok;
+
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "list certificates", err) &&
+	     tx_list(&tx, &l, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE status = 'active' AND not_after <= $1 ORDER BY not_after, id LIMIT $2",
+		     VALUES(V_INT(until), V_INT(limit)));
+	tx_end(&tx);
+	*out = (struct store_certificate_list){.v = l.v, .n = l.n};
+	if (!ok)
+		store_certificate_list_clear(out);
+	return ok;
+}
+
 /* ---- the credential for signing ---------------------------------------------------------------------------------- */
 
 /* Every row of the address, the open and newest one first; its active certificate and key beside it where there are any.  During a

@@ -11,6 +11,7 @@
 
 #include "store/store.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,6 +341,80 @@ bool store_enrollment_list(struct store *store, int state, const char *after, si
 			     (const struct db_value[]){V_TEXT(key), V_INT(last->id), V_TEXT(name)}, n_values);
 	}
 	tx_end(&tx);
+	*out = (struct enrollment_list){.v = l.v, .n = l.n};
+	if (!ok)
+		enrollment_list_clear(out);
+	return ok;
+}
+
+/* ---- what somebody looks for ------------------------------------------------------------------------------------- */
+
+#define WORDS_MOST 4
+
+static const char sql_search[] =
+	"SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE"
+	" id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key LIKE $1 ESCAPE '!' AND address_key LIKE $2 ESCAPE '!'"
+	" AND address_key LIKE $3 ESCAPE '!' AND address_key LIKE $4 ESCAPE '!')"
+	" OR id IN (SELECT enrollment_id FROM certificates WHERE serial LIKE $5 OR serial LIKE $6 OR fingerprint LIKE $7)"
+	" ORDER BY address_key, id LIMIT $8";
+
+/* The pattern "contains this word", in the case of address keys; of no word, "contains anything". */
+static void contains(struct buf *out, const char *word, size_t len)
+{
+	buf_putc(out, '%');
+	for (size_t i = 0; i < len; i++) {
+		if (strchr("%_!", word[i]) != NULL)
+			buf_putc(out, '!');
+		buf_putc(out, (char)tolower((unsigned char)word[i]));
+	}
+	if (len > 0)
+		buf_putc(out, '%');
+}
+
+/* Hex digits alone, as people copy them from a certificate viewer; "" when it is something else, or so short that it is in everything. */
+static void hex_digits(const char *text, char out[65])
+{
+	size_t n = 0;
+
+	for (; *text != '\0' && n < 64; text++)
+		if (isxdigit((unsigned char)*text))
+			out[n++] = (char)toupper((unsigned char)*text);
+		else if (strchr(": ", *text) == NULL)
+			n = 65;
+	out[n < 4 || n > 64 || *text != '\0' ? 0 : n] = '\0';
+}
+
+bool store_enrollment_search(struct store *store, const char *text, size_t limit, struct enrollment_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct enrollment, read_element);
+	char hex[65], serial[72] = "", padded[72] = "", fingerprint[72] = "";
+	struct buf words[WORDS_MOST] = {BUF_INIT, BUF_INIT, BUF_INIT, BUF_INIT};
+	struct tx tx;
+	bool ok;
+
+	for (size_t i = 0; i < WORDS_MOST; i++) {
+		size_t len;
+
+		text += strspn(text, " \t");
+		len = i + 1 < WORDS_MOST ? strcspn(text, " \t") : strlen(text);
+		contains(&words[i], text, len);
+		if (i == 0)
+			hex_digits(text, hex);
+		text += len;
+	}
+	if (hex[0] != '\0') {
+		snprintf(serial, sizeof(serial), "%s%%", hex);
+		snprintf(padded, sizeof(padded), "0%s%%", hex);
+		for (size_t i = 0; i <= strlen(serial); i++)
+			fingerprint[i] = (char)tolower((unsigned char)serial[i]);
+	}
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "search enrollments", err) &&
+	     tx_list(&tx, &l, sql_search,
+		     VALUES(V_TEXT(buf_str(&words[0])), V_TEXT(buf_str(&words[1])), V_TEXT(buf_str(&words[2])), V_TEXT(buf_str(&words[3])),
+			     V_TEXT(serial), V_TEXT(padded), V_TEXT(fingerprint), V_INT(limit)));
+	tx_end(&tx);
+	for (size_t i = 0; i < WORDS_MOST; i++)
+		buf_clear(&words[i]);
 	*out = (struct enrollment_list){.v = l.v, .n = l.n};
 	if (!ok)
 		enrollment_list_clear(out);

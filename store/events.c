@@ -122,10 +122,10 @@ static bool insert_mail_event(struct tx *tx, const struct mail_event *m)
 	if (m->from != NULL)
 		sender_key(m->from, key);
 	return tx_run(tx, NULL,
-		"INSERT INTO mail_events (at, queue_id, message_id, login, sender, sender_key, verdict, reason) VALUES ($1, $2, $3, $4, "
-		"$5, $6, $7, $8)",
+		"INSERT INTO mail_events (at, queue_id, message_id, login, sender, sender_key, verdict, reason, detail, action, certificate)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 		VALUES(V_INT(m->at), V_TEXT(m->queue_id), V_TEXT(m->message_id), V_TEXT(m->login), V_TEXT(m->from), V_TEXT(key),
-			V_TEXT(m->verdict == NULL ? "" : m->verdict), V_TEXT(m->reason)));
+			V_TEXT(m->verdict == NULL ? "" : m->verdict), V_TEXT(m->reason), V_TEXT(m->detail), V_TEXT(m->action), V_TEXT(m->certificate)));
 }
 
 bool store_mail_events_add(struct store *store, const struct mail_event *v, size_t n, size_t keep, struct err *err)
@@ -156,9 +156,12 @@ static void read_mail_event(struct rows *r, void *element)
 	out->from = rows_text(r, 4);
 	out->verdict = rows_text(r, 5);
 	out->reason = rows_text(r, 6);
+	out->detail = rows_text(r, 7);
+	out->action = rows_text(r, 8);
+	out->certificate = rows_text(r, 9);
 }
 
-#define MAIL_EVENT_COLUMNS "at, queue_id, message_id, login, sender, verdict, reason"
+#define MAIL_EVENT_COLUMNS "at, queue_id, message_id, login, sender, verdict, reason, detail, action, certificate"
 
 bool store_mail_events(struct store *store, const char *address, size_t limit, struct mail_event_list *out, struct err *err)
 {
@@ -178,6 +181,38 @@ bool store_mail_events(struct store *store, const char *address, size_t limit, s
 	*out = (struct mail_event_list){.v = l.v, .n = l.n};
 	if (!ok)
 		mail_event_list_clear(out);
+	return ok;
+}
+
+static const char sql_find_of_sender[] = "SELECT " MAIL_EVENT_COLUMNS " FROM mail_events WHERE sender_key = $3 AND ($1 = '' OR queue_id = $1)"
+					 " AND ($2 = '' OR message_id = $2) ORDER BY id DESC LIMIT 1";
+static const char sql_find_of_anybody[] = "SELECT " MAIL_EVENT_COLUMNS " FROM mail_events WHERE ($1 = '' OR queue_id = $1)"
+					  " AND ($2 = '' OR message_id = $2) ORDER BY id DESC LIMIT 1";
+
+bool store_mail_event_find(struct store *store, const char *address, const char *queue_id, const char *message_id, struct mail_event *out,
+	bool *found, struct err *err)
+{
+	char key[ADDRESS_MAX] = "";
+	const struct db_value values[] = {V_TEXT(queue_id ? queue_id : ""), V_TEXT(message_id ? message_id : ""), V_TEXT(key)};
+	struct tx tx;
+	struct rows r;
+	bool ok = false;
+
+	memset(out, 0, sizeof(*out));
+	*found = false;
+	if (address != NULL)
+		sender_key(address, key);
+	if (tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "find mail event", err)) {
+		if (rows_open(&r, &tx, address ? sql_find_of_sender : sql_find_of_anybody, values, address ? 3 : 2) && rows_next(&r)) {
+			read_mail_event(&r, out);
+			*found = true;
+		}
+		ok = rows_close(&r);
+	}
+	tx_end(&tx);
+	if (!ok)
+		mail_event_clear(out);
+	*found = *found && ok;
 	return ok;
 }
 

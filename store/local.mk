@@ -4,7 +4,7 @@ libstore_a_SOURCES = store/store.h store/db.h store/sqlite.h store/store.c store
 	store/sqlite_guard.c store/sqlite_handle.c
 libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 STORE_LIBS = libstore.a $(SQLITE_LIBS)
-EXTRA_DIST += tests/unit/store_version_1.sql tests/unit/store_version_2.sql
+EXTRA_DIST += tests/unit/store_version_1.sql tests/unit/store_version_2.sql tests/unit/store_version_3.sql
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_store tests/unit/test_store_records tests/unit/test_store_files tests/unit/test_store_sqlite \

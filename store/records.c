@@ -201,6 +201,9 @@ void mail_event_clear(struct mail_event *m)
 	free(m->from);
 	free(m->verdict);
 	free(m->reason);
+	free(m->detail);
+	free(m->action);
+	free(m->certificate);
 	memset(m, 0, sizeof(*m));
 }
 

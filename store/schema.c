@@ -241,10 +241,19 @@ static const char *const version_3[] = {
 	NULL,
 };
 
+/* A mail event keeps apart what was decided, the words behind it, what became of the mail, and which certificate signed it. */
+static const char *const version_4[] = {
+	"ALTER TABLE mail_events ADD COLUMN detail TEXT",
+	"ALTER TABLE mail_events ADD COLUMN action TEXT",
+	"ALTER TABLE mail_events ADD COLUMN certificate TEXT",
+	NULL,
+};
+
 static const struct migration migrations[] = {
 	{1, version_1},
 	{2, version_2},
 	{3, version_3},
+	{4, version_4},
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 

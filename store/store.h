@@ -217,6 +217,9 @@ bool store_enrollment_get(struct store *store, int64_t id, struct enrollment *ou
 struct enrollment_list { struct enrollment *v; size_t n; };
 bool store_enrollment_list(struct store *store, int state, const char *after, size_t limit,
 	struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
+/* Rows of people somebody looks for: every word of `text` is in one of their addresses, or (colons and blanks left out) it is how the serial number
+ * or fingerprint of one of their certificates begins.  In order of address. */
+bool store_enrollment_search(struct store *store, const char *text, size_t limit, struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
 void enrollment_list_clear(struct enrollment_list *l);
 bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATES], size_t *disabled, struct err *err) BASE_MUST_CHECK;
 /* The configuration has other rules, or other certificates: rows that are active, or blocked and looked at again by themselves, are now, a few each
@@ -267,6 +270,9 @@ bool store_certificate_get(struct store *store, int64_t id, struct store_certifi
 bool store_certificate_find(struct store *store, const char *fingerprint, struct store_certificate *out, bool *found, struct err *err) BASE_MUST_CHECK;
 struct store_certificate_list { struct store_certificate *v; size_t n; };
 bool store_certificates_of(struct store *store, int64_t enrollment_id, struct store_certificate_list *out,
+	struct err *err) BASE_MUST_CHECK;
+/* Those that sign now and end by then, the next one to end first. */
+bool store_certificates_expiring(struct store *store, time_t until, size_t limit, struct store_certificate_list *out,
 	struct err *err) BASE_MUST_CHECK;
 void store_certificate_list_clear(struct store_certificate_list *l);
 
@@ -377,7 +383,12 @@ bool store_events(struct store *store, int64_t enrollment_id, int64_t after, siz
 
 struct mail_event {
 	time_t at;
-	char *queue_id, *message_id, *login, *from, *verdict, *reason;
+	char *queue_id, *message_id, *login;
+	char *from;             /* the author; the envelope sender where it was not, or could not be, looked at */
+	char *verdict, *reason; /* words of the milter, the same for all mails of a kind */
+	char *detail;           /* more of this one: the mail rule, the error; NULL = nothing */
+	char *action;           /* "pass", "reject", "tempfail", "hold"; NULL = went on */
+	char *certificate;      /* SHA-256, hex, of the one that signed it; NULL = none did */
 };
 void mail_event_clear(struct mail_event *m);
 /* A batch in one transaction; keeps the newest `keep` rows. */
@@ -387,6 +398,9 @@ void mail_event_list_clear(struct mail_event_list *l);
 /* Newest first; `address` NULL = all; otherwise by address key (or the raw text, for what is no address). */
 bool store_mail_events(struct store *store, const char *address, size_t limit, struct mail_event_list *out,
 	struct err *err) BASE_MUST_CHECK;
+/* The newest of this sender with this queue id and Message-ID (NULL: whichever); with `address` NULL of any sender. */
+bool store_mail_event_find(struct store *store, const char *address, const char *queue_id, const char *message_id, struct mail_event *out,
+	bool *found, struct err *err) BASE_MUST_CHECK;
 /* What observe mode saw (verdict "observed"): per From address how many mails would have been signed or enrolled, and the newest reason. */
 struct observed { char *from, *login, *verdict, *reason; size_t mails; time_t first, last; };
 struct observed_list { struct observed *v; size_t n; };

@@ -366,8 +366,8 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	store_close(milter);
 	store_close(admin);
 	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
-	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "3");
-	check_answer(h, "SELECT COUNT(*) FROM migrations", "3");
+	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "4");
+	check_answer(h, "SELECT COUNT(*) FROM migrations", "4");
 	sqlite3_close(h);
 }
 END_TEST
@@ -408,7 +408,8 @@ START_TEST(a_store_of_version_2_keeps_every_value_and_learns_what_rules_need)
 		"SELECT id, enrollment_id, key_id, hex(der), hex(chain), serial, issuer, fingerprint, addresses, not_before, not_after, status, why, in_directory"
 		" FROM certificates ORDER BY id",
 		"SELECT * FROM enrollment_addresses ORDER BY 1, 2", "SELECT * FROM orders ORDER BY id", "SELECT * FROM reports ORDER BY id",
-		"SELECT * FROM limits", "SELECT * FROM flags", "SELECT * FROM events ORDER BY id", "SELECT * FROM mail_events ORDER BY id", NULL};
+		"SELECT * FROM limits", "SELECT * FROM flags", "SELECT * FROM events ORDER BY id",
+		"SELECT id, at, queue_id, message_id, login, sender, sender_key, verdict, reason FROM mail_events ORDER BY id", NULL};
 	char path[400], folder[400], *before, *after;
 	struct store_settings s = elsewhere(path, "old");
 	struct store_credential credential = {0};
@@ -464,19 +465,60 @@ START_TEST(a_store_of_version_2_keeps_every_value_and_learns_what_rules_need)
 }
 END_TEST
 
+START_TEST(a_store_of_version_3_keeps_its_mail_events)
+{
+	static const char *const tables[] = {
+		"SELECT * FROM enrollments ORDER BY id", "SELECT * FROM certificates ORDER BY id", "SELECT * FROM user_keys ORDER BY id",
+		"SELECT * FROM events ORDER BY id",
+		"SELECT id, at, queue_id, message_id, login, sender, sender_key, verdict, reason FROM mail_events ORDER BY id", NULL};
+	char path[400], folder[400], *before, *after;
+	struct store_settings s = elsewhere(path, "old");
+	struct mail_event m = {.at = 2, .verdict = (char *)(uintptr_t) "untouched", .from = (char *)(uintptr_t) "alice@example.org",
+		.reason = (char *)(uintptr_t) "a mail rule says so", .detail = (char *)(uintptr_t) "mail rule films"};
+	struct mail_event_list l;
+	struct store *admin;
+
+	folder_of(folder, path);
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	load_dump(path, "store_version_3.sql");
+	before = everything(path, tables);
+	ck_assert_ptr_null(store_open(&s, STORE_ROLE_OUTBOUND, &err));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	admin = store_open(&s, STORE_ROLE_ADMIN, &err);
+	ck_assert_msg(admin != NULL, "%s", err.text);
+	after = everything(path, tables);
+	ck_assert_str_eq(before, after);
+	ck_assert_ptr_nonnull(strstr(before, "rule=sales"));
+	OK(store_check(admin, &err));
+	/* What was seen before has no detail, what comes now has. */
+	OK(store_mail_events_add(admin, &m, 1, 100, &err));
+	OK(store_mail_events(admin, "alice@example.org", 10, &l, &err));
+	ck_assert_uint_eq(l.n, 2);
+	ck_assert_str_eq(l.v[0].detail, "mail rule films");
+	ck_assert_ptr_null(l.v[1].detail);
+	ck_assert_ptr_null(l.v[1].action);
+	ck_assert_ptr_null(l.v[1].certificate);
+	mail_event_list_clear(&l);
+	store_close(admin);
+	free(before);
+	free(after);
+}
+END_TEST
+
 /* Upgraded or made anew: the same tables. */
 START_TEST(a_migrated_store_is_built_like_a_new_one)
 {
 	static const char sql[] = "SELECT COUNT(*) FROM (SELECT type, name, tbl_name, sql FROM sqlite_master EXCEPT"
 				  " SELECT type, name, tbl_name, sql FROM old.sqlite_master)";
-	char path[400], folder[400], attach[500];
+	char path[400], folder[400], attach[500], dump[40];
 	struct store_settings s = elsewhere(path, "old");
 	struct store *store;
 	sqlite3 *h;
 
 	folder_of(folder, path);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
-	load_dump(path, _i == 0 ? "store_version_1.sql" : "store_version_2.sql");
+	snprintf(dump, sizeof(dump), "store_version_%d.sql", _i + 1);
+	load_dump(path, dump);
 	store = store_open(&s, STORE_ROLE_ENROLLD, &err);
 	ck_assert_msg(store != NULL, "%s", err.text);
 	store_close(store);
@@ -686,7 +728,8 @@ int main(void)
 	tcase_add_test(tc, a_schema_is_brought_forward_step_by_step_and_a_failed_step_leaves_the_one_before);
 	tcase_add_loop_test(tc, a_store_of_version_1_goes_on_with_all_its_rows, 0, 2);
 	tcase_add_test(tc, a_store_of_version_2_keeps_every_value_and_learns_what_rules_need);
-	tcase_add_loop_test(tc, a_migrated_store_is_built_like_a_new_one, 0, 2);
+	tcase_add_test(tc, a_store_of_version_3_keeps_its_mail_events);
+	tcase_add_loop_test(tc, a_migrated_store_is_built_like_a_new_one, 0, 3);
 	tcase_add_test(tc, the_schema_of_this_program_says_its_version);
 	tcase_add_loop_test(tc, a_store_that_may_only_be_read_is_a_configuration_error_with_the_remedy, 0, 2);
 	tcase_add_loop_test(tc, a_store_removed_or_replaced_under_us_is_noticed, 0, 2);
