@@ -15,10 +15,10 @@
 struct ctl {
 	const char *config_path;
 	struct config *config;   /* loaded on first use by ctl_config */
-	bool json;
+	bool json, csv;
 	const char *program;     /* "enrollctl show" for messages */
 	/* options that several commands know */
-	const char *state, *after, *reason, *ca;
+	const char *state, *after, *reason, *ca, *message_id, *queue_id, *within;
 	long limit;
 	struct strlist to;       /* --to, several */
 	bool observed, with_keys, no_account, yes, enroll;
@@ -43,6 +43,14 @@ bool ctl_print_json(const struct ctl *c, json_t *result);
 /* Print a result, by `print` or as JSON, and let it go.  The exit code: 1 when there is none. */
 int ctl_print(struct ctl *c, json_t *result, void (*print)(const struct ctl *c, json_t *result));
 
+/* csv.c: the same where the answer has a table: with --csv the array `key` of it, these columns (closed by NULL) in this order. */
+int ctl_print_table(struct ctl *c, json_t *result, void (*print)(const struct ctl *c, json_t *result), const char *key, const char *const *columns);
+
+/* helpdesk.c */
+int ctl_why(struct ctl *c, int argc, char **argv);
+int ctl_expiring(struct ctl *c, int argc, char **argv);
+int ctl_search(struct ctl *c, int argc, char **argv);
+
 /* show.c */
 int ctl_status(struct ctl *c, int argc, char **argv);
 int ctl_list(struct ctl *c, int argc, char **argv);
@@ -52,6 +60,7 @@ int ctl_mail(struct ctl *c, int argc, char **argv);
 int ctl_doctor(struct ctl *c, int argc, char **argv);
 /* One fact a line; for the commands of other files too.  Control characters, which strangers may have written, come out as '?'. */
 void ctl_line(json_t *o, const char *key, const char *label);
+void ctl_put(const char *s); /* a text alone */
 /* {"checks": [...]} of doctor and ca check; the exit code: 1 when an error is among them.  `r` is let go. */
 int ctl_print_checks(struct ctl *c, json_t *r);
 

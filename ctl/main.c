@@ -18,6 +18,10 @@ static const struct command {
 	{"show", "ADDRESS", "help desk", "one address: state, since when, why, what next, certificates, whole history", ctl_show},
 	{"events", "[ADDRESS] [--limit N]", "help desk", "what happened, newest last", ctl_events},
 	{"mail", "[ADDRESS] [--limit N]", "help desk", "what became of recent mail, newest first", ctl_mail},
+	{"why", "ADDRESS [--message-id ID | --queue-id ID]", "help desk", "why a mail (default: the last one of this address) was not signed, and what to do",
+		ctl_why},
+	{"expiring", "[--within 30d] [--limit N]", "help desk", "whose certificate ends when, and what is being done about it", ctl_expiring},
+	{"search", "TEXT [--limit N]", "help desk", "by words of an address or name, by the beginning of a serial number or fingerprint", ctl_search},
 	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS", ctl_doctor},
 	{"ca", "check [--ca NAME]", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits", ctl_ca},
 	{"caa", "check ADDRESS | check DOMAIN [--ca NAME]", "help desk; root when enrolld does not run",
@@ -44,7 +48,7 @@ static const struct command {
 
 static void print_help(FILE *to)
 {
-	fputs("Usage: enrollctl [--config FILE] [--json] COMMAND [ARGUMENTS]\n"
+	fputs("Usage: enrollctl [--config FILE] [--json | --csv] COMMAND [ARGUMENTS]\n"
 	      "See and steer the S/MIME certificates of this installation.\n\n", to);
 	for (size_t i = 0; i < N_COMMANDS; i++)
 		fprintf(to, "  %s%s%s\n      %s (%s)\n", commands[i].name, commands[i].arguments[0] ? " " : "", commands[i].arguments, commands[i].help,
@@ -52,6 +56,7 @@ static void print_help(FILE *to)
 	fputs("\nOptions:\n"
 	      "  -c, --config FILE  configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
 	      "  -j, --json         answer in JSON\n"
+	      "  --csv              answer in comma separated values, where the answer is a table\n"
 	      "  -h, --help         this text, or that of a command\n"
 	      "  -V, --version      version\n\n"
 	      "Exit code: 0 done, 1 failed or refused, 2 wrong use.  See enrollctl(8).\n", to);
@@ -63,6 +68,12 @@ static const struct command *find_command(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	return NULL;
+}
+
+/* Those whose answer --csv can be asked of. */
+static bool has_table(const struct command *c)
+{
+	return c->run == ctl_list || c->run == ctl_events || c->run == ctl_mail || c->run == ctl_expiring || c->run == ctl_search;
 }
 
 int ctl_usage(const struct ctl *c, const char *text)
@@ -125,7 +136,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -133,7 +144,9 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"yes", no_argument, NULL, OPT_YES}, {"ca", required_argument, NULL, OPT_CA}, {"to", required_argument, NULL, OPT_TO},
 	{"profile", required_argument, NULL, OPT_PROFILE}, {"anchors", required_argument, NULL, OPT_ANCHORS},
 	{"chain", required_argument, NULL, OPT_CHAIN}, {"address", required_argument, NULL, OPT_ADDRESS}, {"at", required_argument, NULL, OPT_AT},
-	{"enroll", no_argument, NULL, OPT_ENROLL}, {NULL, 0, NULL, 0}};
+	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
+	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
+	{"within", required_argument, NULL, OPT_WITHIN}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -158,6 +171,10 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_AT: c->at = optarg; return -1;
 	case OPT_ADDRESS: return strlist_add(&c->addresses, optarg) ? -1 : ctl_usage(c, "out of memory");
 	case OPT_ENROLL: c->enroll = true; return -1;
+	case OPT_CSV: c->csv = true; return -1;
+	case OPT_MESSAGE_ID: c->message_id = optarg; return -1;
+	case OPT_QUEUE_ID: c->queue_id = optarg; return -1;
+	case OPT_WITHIN: c->within = optarg; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:
@@ -179,7 +196,7 @@ int main(int argc, char **argv)
 			return rc;
 	command = find_command(argv[optind]);
 	if (help && command) {
-		printf("Usage: enrollctl [--config FILE] [--json] %s %s\n%s.  Who may: %s.\n", command->name, command->arguments, command->help, command->role);
+		printf("Usage: enrollctl [--config FILE] [--json%s] %s %s\n%s.  Who may: %s.\n", has_table(command) ? " | --csv" : "", command->name, command->arguments, command->help, command->role);
 		return 0;
 	}
 	if (help) {
@@ -192,6 +209,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "enrollctl: unknown command \"%s\"\nTry: enrollctl --help\n", argv[optind]);
 		return 2;
 	}
+	if (c.csv && (c.json || !has_table(command)))
+		return ctl_usage(&c, c.json ? "either --json or --csv" : "--csv is for tables: list, events, mail, expiring, search");
 	log_open("enrollctl", LOG_TARGET_STDERR, "user", LOG_LEVEL_WARNING);
 	rc = command->run(&c, argc - optind - 1, argv + optind + 1);
 	config_unref(c.config);

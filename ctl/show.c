@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Further lines of a text stand under its first one. */
-static void put(const char *s)
+void ctl_put(const char *s)
 {
 	for (; s && *s; s++) {
 		if (*s == '\n') {
@@ -33,7 +33,7 @@ void ctl_line(json_t *o, const char *key, const char *label)
 
 	if (json_is_string(v)) {
 		printf("  %-14s ", label);
-		put(json_string_value(v));
+		ctl_put(json_string_value(v));
 		puts("");
 	} else if (json_is_integer(v) && json_integer_value(v)) {
 		printf("  %-14s %lld\n", label, (long long)json_integer_value(v));
@@ -65,7 +65,7 @@ static void print_status(const struct ctl *c, json_t *r)
 	printf("mode %s%s\n", text(r, "mode"), json_is_true(json_object_get(r, "pilot")) ? " (pilot)" : "");
 	if (json_is_string(json_object_get(r, "paused"))) {
 		printf("PAUSED ");
-		put(text(r, "paused"));
+		ctl_put(text(r, "paused"));
 		puts("");
 	}
 	ctl_line(r, "ca", "CA");
@@ -87,6 +87,9 @@ int ctl_status(struct ctl *c, int argc, char **argv)
 
 /* ---- list --------------------------------------------------------------------------------------------------------- */
 
+static const char *const list_columns[] = {"address", "state", "since", "why", "why_class", "why_type", "next_at", "disabled", "profile", "usage", NULL};
+static const char *const observed_columns[] = {"address", "mails", "last", "reason", NULL};
+
 static void print_observed(json_t *list)
 {
 	json_t *o;
@@ -99,7 +102,7 @@ static void print_observed(json_t *list)
 	printf("%-36s %6s  %-20s %s\n", "ADDRESS", "MAILS", "LAST", "WHAT WOULD HAPPEN");
 	json_array_foreach(list, i, o) {
 		printf("%-36s %6lld  %-20s ", text(o, "address"), (long long)json_integer_value(json_object_get(o, "mails")), text(o, "last"));
-		put(text(o, "reason"));
+		ctl_put(text(o, "reason"));
 		puts("");
 	}
 	printf("%zu addresses\n", json_array_size(list));
@@ -115,7 +118,7 @@ static void print_left_alone(json_t *list)
 	printf("\nWould leave unsigned (which mail: enrollctl mail):\n%6s  %-20s %s\n", "MAILS", "LAST", "WHY");
 	json_array_foreach(list, i, o) {
 		printf("%6lld  %-20s ", (long long)json_integer_value(json_object_get(o, "mails")), text(o, "last"));
-		put(text(o, "reason"));
+		ctl_put(text(o, "reason"));
 		puts("");
 	}
 }
@@ -128,7 +131,7 @@ static void print_enrollments(json_t *list)
 	printf("%-36s %-18s %-20s %s\n", "ADDRESS", "STATE", "SINCE", "WHY");
 	json_array_foreach(list, i, o) {
 		printf("%-36s %-18s %-20s ", text(o, "address"), json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state"), text(o, "since"));
-		put(text(o, "why"));
+		ctl_put(text(o, "why"));
 		puts("");
 	}
 	if (json_array_size(list) == 0)
@@ -150,7 +153,8 @@ static void print_list(const struct ctl *c, json_t *r)
 int ctl_list(struct ctl *c, int argc, char **argv)
 {
 	(void)argv;
-	return argc ? ctl_usage(c, "list takes no argument") : ctl_print(c, ctl_ask(c, "list", common_arguments(c)), print_list);
+	return argc ? ctl_usage(c, "list takes no argument") : ctl_print_table(c, ctl_ask(c, "list", common_arguments(c)), print_list,
+		c->observed ? "observed" : "enrollments", c->observed ? observed_columns : list_columns);
 }
 
 /* ---- show --------------------------------------------------------------------------------------------------------- */
@@ -162,7 +166,7 @@ static void print_events(json_t *list)
 
 	json_array_foreach(list, i, e) {
 		printf("  %s  %-18s %-16s %-18s ", text(e, "at"), text(e, "state"), text(e, "event"), text(e, "actor"));
-		put(text(e, "text"));
+		ctl_put(text(e, "text"));
 		puts("");
 	}
 	if (json_array_size(list) == 0)
@@ -171,7 +175,7 @@ static void print_events(json_t *list)
 
 static void print_enrollment(json_t *e)
 {
-	put(text(e, "address"));
+	ctl_put(text(e, "address"));
 	printf(": %s%s since %s\n", json_is_true(json_object_get(e, "disabled")) ? "disabled, " : "", text(e, "state"), text(e, "since"));
 	ctl_line(e, "why", "why");
 	ctl_line(e, "why_url", "about");
@@ -267,19 +271,22 @@ static void print_only_events(const struct ctl *c, json_t *r)
 }
 
 /* A page of what happened, to one address or to all. */
-static int ask_about(struct ctl *c, int argc, char **argv, const char *command, void (*print)(const struct ctl *, json_t *))
+static int ask_about(struct ctl *c, int argc, char **argv, const char *command, void (*print)(const struct ctl *, json_t *), const char *const *columns)
 {
 	json_t *a = common_arguments(c);
 
 	if (argc)
 		json_object_set_new(a, "address", json_string(argv[0]));
-	return ctl_print(c, ctl_ask(c, command, a), print);
+	return ctl_print_table(c, ctl_ask(c, command, a), print, command, columns);
 }
+
+static const char *const event_columns[] = {"at", "address", "state", "event", "actor", "class", "text", NULL};
+static const char *const mail_columns[] = {"at", "queue_id", "message_id", "login", "from", "verdict", "reason", "detail", "action", "certificate", NULL};
 
 int ctl_events(struct ctl *c, int argc, char **argv)
 {
 	c->after = NULL; /* pages of list are by address */
-	return argc > 1 ? ctl_usage(c, "events takes at most one address") : ask_about(c, argc, argv, "events", print_only_events);
+	return argc > 1 ? ctl_usage(c, "events takes at most one address") : ask_about(c, argc, argv, "events", print_only_events, event_columns);
 }
 
 static void print_mail(const struct ctl *c, json_t *r)
@@ -289,14 +296,18 @@ static void print_mail(const struct ctl *c, json_t *r)
 
 	json_array_foreach(json_object_get(r, "mail"), i, o) {
 		printf("%s  %-14s %-10s %-36s ", text(o, "at"), text(o, "queue_id"), text(o, "verdict"), text(o, "from"));
-		put(text(o, "reason"));
+		ctl_put(text(o, "reason"));
+		if (text(o, "detail")[0]) {
+			fputs(": ", stdout);
+			ctl_put(text(o, "detail"));
+		}
 		puts("");
 	}
 }
 
 int ctl_mail(struct ctl *c, int argc, char **argv)
 {
-	return argc > 1 ? ctl_usage(c, "mail takes at most one address") : ask_about(c, argc, argv, "mail", print_mail);
+	return argc > 1 ? ctl_usage(c, "mail takes at most one address") : ask_about(c, argc, argv, "mail", print_mail, mail_columns);
 }
 
 /* ---- doctor ------------------------------------------------------------------------------------------------------- */
@@ -318,7 +329,7 @@ static void print_checks(const struct ctl *c, json_t *r)
 
 	json_array_foreach(json_object_get(r, "checks"), i, o) {
 		printf("%-8s %-16s ", text(o, "verdict"), text(o, "check"));
-		put(text(o, "text"));
+		ctl_put(text(o, "text"));
 		puts("");
 	}
 	puts(errors_among(r) ? "something needs attention" : "all well");

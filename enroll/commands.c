@@ -12,6 +12,7 @@
 #define LIST_MOST 1000
 #define REASONS_MOST 30
 #define SHOW_TRIES 5
+#define WITHIN (30 * 86400) /* of expiring, when not said */
 
 struct call {
 	struct enroll_parts *parts;
@@ -100,7 +101,7 @@ static const char *what_next(const struct enrollment *e)
 	}
 }
 
-static json_t *enrollment_json(const struct enrollment *e, bool whole)
+json_t *json_of_enrollment(const struct enrollment *e, bool whole)
 {
 	json_t *o = json_object();
 
@@ -138,7 +139,7 @@ static json_t *enrollment_json(const struct enrollment *e, bool whole)
 	return o;
 }
 
-static json_t *certificate_json(const struct store_certificate *c)
+json_t *json_of_certificate(const struct store_certificate *c)
 {
 	json_t *o = json_object();
 
@@ -165,6 +166,23 @@ static json_t *challenge_json(const struct challenge *c)
 	set(o, "disposition", text_json(c->disposition));
 	set(o, "state", text_json(c->state));
 	set(o, "reply_message_id", text_json(c->reply_message_id));
+	return o;
+}
+
+json_t *json_of_mail(const struct mail_event *m)
+{
+	json_t *o = json_object();
+
+	set(o, "at", time_json(m->at));
+	set(o, "queue_id", text_json(m->queue_id));
+	set(o, "message_id", text_json(m->message_id));
+	set(o, "login", text_json(m->login));
+	set(o, "from", text_json(m->from));
+	set(o, "verdict", text_json(m->verdict));
+	set(o, "reason", text_json(m->reason));
+	set(o, "detail", text_json(m->detail));
+	set(o, "action", text_json(m->action));
+	set(o, "certificate", text_json(m->certificate));
 	return o;
 }
 
@@ -306,7 +324,7 @@ static json_t *do_list(const struct call *c, struct err *err)
 		return NULL;
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++)
-		json_array_append_new(a, enrollment_json(&l.v[i], false));
+		json_array_append_new(a, json_of_enrollment(&l.v[i], false));
 	o = json_pack("{s:o}", "enrollments", a);
 	if (l.n == limit && l.v[l.n - 1].addresses.n)
 		set(o, "more_after", json_string(l.v[l.n - 1].addresses.v[0]));
@@ -323,7 +341,7 @@ static bool show_certificates(const struct call *c, int64_t id, json_t *o, struc
 		return false;
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++)
-		json_array_append_new(a, certificate_json(&l.v[i]));
+		json_array_append_new(a, json_of_certificate(&l.v[i]));
 	set(o, "certificates", a);
 	store_certificate_list_clear(&l);
 	return true;
@@ -376,7 +394,7 @@ static bool show_events(const struct call *c, int64_t id, int64_t after, size_t 
 
 static json_t *show_once(const struct call *c, const struct enrollment *e, struct err *err)
 {
-	json_t *o = json_pack("{s:o}", "enrollment", enrollment_json(e, true));
+	json_t *o = json_pack("{s:o}", "enrollment", json_of_enrollment(e, true));
 
 	if (show_certificates(c, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
 		show_events(c, e->id, -1, limit_argument(c, 200), o, err))
@@ -454,20 +472,27 @@ static json_t *do_mail(const struct call *c, struct err *err)
 	if (!store_mail_events(c->parts->store, text_argument(c, "address"), limit_argument(c, 50), &l, err))
 		return NULL;
 	a = json_array();
-	for (size_t i = 0; i < l.n; i++) {
-		json_t *o = json_object();
-
-		set(o, "at", time_json(l.v[i].at));
-		set(o, "queue_id", text_json(l.v[i].queue_id));
-		set(o, "message_id", text_json(l.v[i].message_id));
-		set(o, "login", text_json(l.v[i].login));
-		set(o, "from", text_json(l.v[i].from));
-		set(o, "verdict", text_json(l.v[i].verdict));
-		set(o, "reason", text_json(l.v[i].reason));
-		json_array_append_new(a, o);
-	}
+	for (size_t i = 0; i < l.n; i++)
+		json_array_append_new(a, json_of_mail(&l.v[i]));
 	mail_event_list_clear(&l);
 	return json_pack("{s:o}", "mail", a);
+}
+
+static json_t *do_why(const struct call *c, struct err *err)
+{
+	return helpdesk_why(c->parts, text_argument(c, "address"), text_argument(c, "queue_id"), text_argument(c, "message_id"), err);
+}
+
+static json_t *do_expiring(const struct call *c, struct err *err)
+{
+	json_int_t within = json_integer_value(json_object_get(c->arguments, "within"));
+
+	return helpdesk_expiring(c->parts, within > 0 ? within : WITHIN, limit_argument(c, 200), err);
+}
+
+static json_t *do_search(const struct call *c, struct err *err)
+{
+	return helpdesk_search(c->parts, text_argument(c, "text"), limit_argument(c, 50), err);
 }
 
 static json_t *do_config(const struct call *c, struct err *err)
@@ -690,7 +715,8 @@ static const struct command {
 	json_t *(*run)(const struct call *, struct err *);
 } commands[] = {
 	{"status", CONTROL_HELPDESK, do_status}, {"list", CONTROL_HELPDESK, do_list}, {"show", CONTROL_HELPDESK, do_show},
-	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"config", CONTROL_HELPDESK, do_config},
+	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"why", CONTROL_HELPDESK, do_why},
+	{"expiring", CONTROL_HELPDESK, do_expiring}, {"search", CONTROL_HELPDESK, do_search}, {"config", CONTROL_HELPDESK, do_config},
 	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
 	{"report-legacy", CONTROL_HELPDESK, do_report_legacy},

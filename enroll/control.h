@@ -39,6 +39,16 @@ json_t *legacy_report(struct enroll_parts *parts, const struct control_peer *pee
 struct legacy_walks *legacy_walks_new(struct err *err);
 void legacy_walks_free(struct legacy_walks *w); /* accepts NULL */
 
+/* Facts of the store as they stand in answers (commands.c); `whole`: more than a line of a list needs. */
+json_t *json_of_enrollment(const struct enrollment *e, bool whole);
+json_t *json_of_certificate(const struct store_certificate *c);
+json_t *json_of_mail(const struct mail_event *m);
+
+/* `why`, `expiring`, `search` (helpdesk.c).  `queue_id` and `message_id` may be NULL: the newest mail of this address.  `within`: seconds. */
+json_t *helpdesk_why(struct enroll_parts *parts, const char *address, const char *queue_id, const char *message_id, struct err *err);
+json_t *helpdesk_expiring(struct enroll_parts *parts, int64_t within, size_t limit, struct err *err);
+json_t *helpdesk_search(struct enroll_parts *parts, const char *text, size_t limit, struct err *err);
+
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);
 

@@ -7,6 +7,9 @@
  * {"ok": false, "error": {"class": "policy", "text": "..."}}.  The peer's user is read by SO_PEERCRED; its groups decide the
  * role.  Requests are capped at 64 KiB, an idle client is dropped after 10 s.
  *
+ * why: {"address", "queue_id", "message_id"}, the ids if a certain mail is meant: {"cause": a stable word (why.c), "signed", "sentence", "what_to_do",
+ * and the facts "mail", "certificate", "enrollment"}.  expiring: {"within": seconds}.  search: {"text"}.
+ *
  * report-legacy is asked again and again, for a directory of 100,000 entries is no single answer; each takes seconds at most:
  *   {}                          the first page of the directory; {"walk": "..."} the next one, as long as the answer has "walk".  A walk that
  *                               nobody asks about is given up when another one needs its place.
@@ -22,7 +25,7 @@
 
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
-/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, config (show), doctor, ca-check, caa-check, account (show): help desk;
+/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, mail, why, expiring, search, config (show), doctor, ca-check, caa-check, account (show): help desk;
  * report-legacy: help desk, with "enroll" admin; enroll, retry: help desk; disable, enable, pause, resume: admin. */
 enum control_role control_required_role(const char *command);
 
