@@ -444,7 +444,11 @@ static void about_mail(const struct why_facts *f, struct why_answer *out)
 	row = first(row_causes, N(row_causes), f);
 	if (means_the_same(c->word, row->word))
 		out->cause = row->word;
-	say(out, c, f);
+	/* Asked for, looked at, refused: to the milter that is two other things, one after the other. */
+	if (row_excluded(f) && (strcmp(c->word, "no-enrollment") == 0 || strcmp(c->word, "blocked") == 0))
+		out->cause = row->word;
+	else
+		say(out, c, f);
 	say(out, row, f);
 }
 

@@ -12,7 +12,7 @@ top=$PWD
 
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
-all_groups='structure unit ca e2e acme policy sign sanitizers'
+all_groups='structure unit ca e2e acme policy sign lifecycle sanitizers'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
 # unit tests with threads, which are all that is run with the thread sanitizer otherwise.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput'
@@ -37,6 +37,7 @@ list() {
 		policy      the same for what is asked before and judged after: CAA against name servers of every kind, rules; root
 		sign        the same for what leaves signed: every fault of structure, a corpus, what other programs say of the signatures; root
 		            --long: an hour of mixed load, and Thunderbird
+		lifecycle   the same for certificates over time, and what the help desk is told of them; root
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -201,6 +202,12 @@ group_sign() (
 	say "$passed $failed $skipped"
 )
 
+group_lifecycle() (
+	passed=0 failed=0 skipped=0
+	modules_of lifecycle >&3
+	say "$passed $failed $skipped"
+)
+
 # sanitized NAME SANITIZERS make-argument...
 sanitized() {
 	name=$1 kind=$2
@@ -280,15 +287,15 @@ for argument; do
 	--list) list ;;
 	--force) ENROLL_FORCE=1 ;;
 	--help | -h) usage 0 ;;
-	structure | unit | ca | e2e | acme | policy | sign | sanitizers) groups="$groups $argument" ;;
+	structure | unit | ca | e2e | acme | policy | sign | lifecycle | sanitizers) groups="$groups $argument" ;;
 	*) complain "tests/run.sh: no group or option '$argument'"; usage 2 >&2 ;;
 	esac
 done
 : "${groups:=$all_groups}"
 
 sections=''
-case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' sanitizers '*) sections='build' ;; esac
-case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '*) sections="$sections test" ;; esac
+case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' sanitizers '*) sections='build' ;; esac
+case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '*) sections="$sections test" ;; esac
 case "$long $groups " in 1*' sanitizers '* | 1*' sign '*) sections="$sections test long" ;; esac
 if [ -n "$sections" ] && ! install_packages $sections; then
 	# Somebody else than root may have enough for what can run: the build and the groups say what is missing.
@@ -300,7 +307,7 @@ for group in $groups; do
 	say "== $group =="
 	began=$(date +%s)
 	case $group in
-	acme | policy | sign | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
+	acme | policy | sign | lifecycle | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
 	*) group_$group ;;
 	esac
 	say "($group: $(($(date +%s) - began)) s)"
