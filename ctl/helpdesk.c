@@ -110,11 +110,11 @@ static void print_search(const struct ctl *c, json_t *r)
 
 	(void)c;
 	if (json_array_size(list) == 0) {
-		puts("(nothing found; who never sent mail and was never enrolled is not known here)");
+		puts("(nothing found, neither among enrollments nor by name in the directory)");
 		return;
 	}
 	json_array_foreach(list, i, o) {
-		printf("%-36s %-18s ", text(o, "address"), json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state"));
+		printf("%-36s %-18s ", text(o, "address"), json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state")[0] ? text(o, "state") : "(no enrollment)");
 		ctl_put(text(o, "name"));
 		puts("");
 		ctl_line(o, "serial", "serial");

@@ -289,10 +289,57 @@ static bool found_one(struct enroll_parts *p, const struct enrollment *e, bool *
 	return true;
 }
 
+static bool is_listed(json_t *list, const char *address)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o)
+		if (str_eq_nocase(json_string_value(json_object_get(o, "address")), address))
+			return true;
+	return false;
+}
+
+/* Somebody whom only the directory knows by this name: with an enrollment, or with none. */
+static bool named_one(struct enroll_parts *p, const char *address, bool *ask, json_t *list, struct err *err)
+{
+	struct enrollment e = {0};
+	struct address a;
+	bool found = false, ok;
+
+	if (!address_parse(&a, address, NULL) || !config_serves(p->config, a.domain) || is_listed(list, address))
+		return true;
+	ok = store_enrollment_find(p->store, address, &e, &found, err);
+	if (ok && found && !is_listed(list, e.addresses.n ? e.addresses.v[0] : address)) {
+		ok = found_one(p, &e, ask, list, err);
+	} else if (ok && !found) {
+		json_t *o = json_pack("{s:s}", "address", address);
+
+		set(o, "name", name_json(p, address, ask));
+		json_array_append_new(list, o);
+	}
+	enrollment_clear(&e);
+	return ok;
+}
+
+static bool add_named(struct enroll_parts *p, const char *text, size_t limit, bool *more, json_t *list, struct err *err)
+{
+	struct strlist addresses = {0};
+	bool ok = true, ask = true;
+
+	/* Silent, it is left out. */
+	if (!p->directory || !directory_find_name(p->directory, text, &addresses, more, NULL))
+		return true;
+	for (size_t i = 0; ok && i < addresses.n && json_array_size(list) < limit; i++)
+		ok = named_one(p, addresses.v[i], &ask, list, err);
+	strlist_clear(&addresses);
+	return ok;
+}
+
 json_t *helpdesk_search(struct enroll_parts *p, const char *text, size_t limit, struct err *err)
 {
 	struct enrollment_list l = {0};
-	bool ok = true, ask = true;
+	bool ok = true, ask = true, more = false;
 	json_t *list, *o;
 
 	if (!text || !text[strspn(text, " \t")]) {
@@ -306,8 +353,9 @@ json_t *helpdesk_search(struct enroll_parts *p, const char *text, size_t limit, 
 		ask = ask && i < NAMES_MOST;
 		ok = found_one(p, &l.v[i], &ask, list, err);
 	}
+	ok = ok && add_named(p, text, limit, &more, list, err);
 	o = json_pack("{s:o}", "found", list);
-	if (l.n == limit)
+	if (l.n == limit || more)
 		set(o, "more", json_true());
 	enrollment_list_clear(&l);
 	if (ok)

@@ -91,6 +91,10 @@ enum directory_found { DIRECTORY_NONE, DIRECTORY_ONE, DIRECTORY_SEVERAL };
 bool directory_find(struct directory *d, const char *address, struct directory_person *out, enum directory_found *found,
 	struct err *err) BASE_MUST_CHECK;
 
+/* Addresses of entries whose name (display_name_attribute or cn) has each of these words in it; some entries at most, *more when there are others.
+ * For people who look for people: nothing is decided by it. */
+bool directory_find_name(struct directory *d, const char *words, struct strlist *addresses, bool *more, struct err *err) BASE_MUST_CHECK;
+
 /* Does this login own this address?  The question of the mail path: cached for cache_seconds; directory down: the last known answer up
  * to stale_seconds old; otherwise false with ERR_TEMPORARY.  *why is static text for the log: "owned", "unknown login", "address is not
  * listed for this login", "login is ambiguous", "address is listed by several entries", "disabled", each with *owned set accordingly.

@@ -360,6 +360,60 @@ bool directory_find(struct directory *d, const char *address, struct directory_p
 	return ok;
 }
 
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+struct name_question {
+	struct directory *d;
+	const char *words;
+	struct directory_entries entries;
+};
+
+static void name_filter(struct buf *out, const struct directory *d, const char *words)
+{
+	char word[256], template[256];
+
+	snprintf(template, sizeof(template), "(|(%s=*%%s*)(cn=*%%s*))", d->settings.display_name_attribute ? d->settings.display_name_attribute : "cn");
+	buf_puts(out, "(&");
+	for (words += strspn(words, " \t"); *words != '\0'; words += strspn(words, " \t")) {
+		size_t len = strcspn(words, " \t");
+
+		snprintf(word, sizeof(word), "%.*s", (int)len, words);
+		fill_filter(out, template, word);
+		words += len;
+	}
+	buf_putc(out, ')');
+}
+
+static enum outcome name_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	struct name_question *q = arg;
+	struct buf filter = BUF_INIT;
+	enum outcome o;
+
+	directory_entries_clear(&q->entries); /* of an earlier attempt */
+	name_filter(&filter, q->d, q->words);
+	o = search(q->d, ld, end, &filter, &q->entries, err);
+	buf_clear(&filter);
+	return o;
+}
+
+bool directory_find_name(struct directory *d, const char *words, struct strlist *addresses, bool *more, struct err *err)
+{
+	struct name_question q = {.d = d, .words = words};
+	bool ok = true;
+
+	*more = false;
+	if (strlen(words) > 256 || !text_is_one_line(words) || !text_is_utf8(words, strlen(words)) || words[strspn(words, " \t")] == '\0')
+		return true;
+	ok = directory_run(d, name_operation, &q, err);
+	for (size_t i = 0; ok && i < q.entries.n; i++)
+		for (size_t k = 0; ok && k < q.entries.v[i].person.addresses.n; k++)
+			ok = strlist_add(addresses, q.entries.v[i].person.addresses.v[k]) || err_nomem(err, "find name");
+	*more = q.entries.more;
+	directory_entries_clear(&q.entries);
+	return ok;
+}
+
 /* ---- owns -------------------------------------------------------------------------------------------------------- */
 
 struct owns_question {

@@ -321,6 +321,19 @@ class Why(StageCase):
         self.assertEqual(self.p.json('search', '%')['found'], [], 'no wildcards')
         self.assertGreater(len(self.p.json('search', 'corp.example')['found']), 3)
 
+    def test_search_by_name(self):
+        """As the directory has it: of whoever has an enrollment, and of whoever has none."""
+        self.s.ldap.modify(self.bonn, displayName=['Bónn (Sales*), Ürsula'])
+        for words in (['sales*', 'ürsula'], ['(sales']):
+            with self.subTest(words):
+                found = self.p.json('search', *words, user='helpdesk1')['found']
+                self.assertEqual([(f['address'], f['state']) for f in found], [(address(self.bonn), 'active')])
+                self.assertEqual(found[0]['name'], 'Bónn (Sales*), Ürsula')
+        found = self.p.json('search', 'cooper')['found']
+        self.assertEqual([(f['address'], f.get('state'), f['name']) for f in found], [('carol@corp.example', None, 'Carol Cooper')])
+        self.assertIn('(no enrollment)', self.p.ctl('search', 'cooper'))
+        self.assertEqual(self.p.json('search', '*)(uid=*')['found'], [], 'no filters of strangers')
+
     def test_csv(self):
         self.about(address(self.anna), self.mail(self.anna, Message_ID='<="x",1@corp.example>'))
         for args, column in ((['list'], 'address'), (['mail', address(self.anna)], 'from'), (['events', address(self.anna)], 'address'),
