@@ -349,7 +349,7 @@ bool store_enrollment_list(struct store *store, int state, const char *after, si
 
 /* ---- what somebody looks for ------------------------------------------------------------------------------------- */
 
-#define WORDS_MOST 4
+#define WORDS_MOST 4 /* further ones are not looked at */
 
 static const char sql_search[] =
 	"SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE"
@@ -396,7 +396,7 @@ bool store_enrollment_search(struct store *store, const char *text, size_t limit
 		size_t len;
 
 		text += strspn(text, " \t");
-		len = i + 1 < WORDS_MOST ? strcspn(text, " \t") : strlen(text);
+		len = strcspn(text, " \t");
 		contains(&words[i], text, len);
 		if (i == 0)
 			hex_digits(text, hex);

@@ -590,6 +590,54 @@ START_TEST(mail_events_are_a_window_of_bounded_size)
 }
 END_TEST
 
+static void found_is(const char *address, const char *queue_id, const char *message_id, const char *reason)
+{
+	struct mail_event m;
+	bool found;
+
+	OK(store_mail_event_find(enrolld, address, queue_id, message_id, &m, &found, &err));
+	ck_assert_int_eq(found, reason != NULL);
+	ck_assert_str_eq(found ? m.reason : "", reason ? reason : "");
+	mail_event_clear(&m);
+}
+
+START_TEST(a_mail_event_is_found_by_sender_and_ids)
+{
+	add_mails(2, "alice@example.org", "signed", 100);
+	add_mails(1, NULL, "untouched", 100);
+	found_is("Alice@EXAMPLE.org", NULL, NULL, "newest");
+	found_is("alice@example.org", "4Xk9", NULL, "newest");
+	found_is("alice@example.org", "4Xk9", "<m@example.org>", "newest");
+	found_is("alice@example.org", "4Xk9", "<n@example.org>", NULL);
+	found_is("alice@example.org", "4Xk", NULL, NULL);
+	found_is("bob@example.org", NULL, NULL, NULL);
+	found_is(NULL, "4Xk9", NULL, "newest");
+	found_is(NULL, "' OR 1 = 1 --", NULL, NULL);
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	size_t n;
+} searches[] = {
+	{"alice", 2}, {"ALICE example", 2}, {"alice.b", 1}, {"alice bob", 0}, {"org example carol", 1}, {"a l i c e", 2}, {"%", 0}, {"carol_", 0},
+	{"_", 1}, {"  bo_ris  ", 1}, {"abcd", 0}, {"'", 0},
+};
+
+START_TEST(people_are_found_by_words_of_their_address)
+{
+	static const char *const people[] = {"alice.a@example.org", "alice.b@example.org", "carol@example.org", "bo_ris@example.net"};
+	struct enrollment_list l;
+	bool created;
+
+	for (size_t i = 0; i < 4; i++)
+		OK(store_enrollment_request(enrolld, people[i], "mailbox-strict", "sign", "test", &created, NULL, &err));
+	OK(store_enrollment_search(enrolld, searches[_i].text, 10, &l, &err));
+	ck_assert_uint_eq(l.n, searches[_i].n);
+	enrollment_list_clear(&l);
+}
+END_TEST
+
 START_TEST(hostile_text_in_mail_events_is_stored_harmless)
 {
 	static const char *const hostile[] = {"\xff\xfe\"'; DROP TABLE enrollments; --", "no address", "", NULL};
@@ -716,6 +764,8 @@ int main(void)
 	tcase_add_test(tc, refused_certificates_may_come_twice);
 	tcase_add_test(tc, events_come_in_order_from_either_end);
 	tcase_add_test(tc, mail_events_are_a_window_of_bounded_size);
+	tcase_add_test(tc, a_mail_event_is_found_by_sender_and_ids);
+	tcase_add_loop_test(tc, people_are_found_by_words_of_their_address, 0, (int)(sizeof(searches) / sizeof(searches[0])));
 	tcase_add_test(tc, hostile_text_in_mail_events_is_stored_harmless);
 	tcase_add_test(tc, observe_mode_is_summed_up_by_sender);
 	tcase_add_test(tc, what_is_left_alone_is_summed_up_by_reason);
