@@ -114,7 +114,8 @@ static void print_search(const struct ctl *c, json_t *r)
 		return;
 	}
 	json_array_foreach(list, i, o) {
-		printf("%-36s %-18s ", text(o, "address"), json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state")[0] ? text(o, "state") : "(no enrollment)");
+		printf("%-36s %-18s ", text(o, "address"),
+			json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state")[0] ? text(o, "state") : "(no enrollment)");
 		ctl_put(text(o, "name"));
 		puts("");
 		ctl_line(o, "serial", "serial");

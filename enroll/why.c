@@ -220,7 +220,8 @@ static const struct cause row_causes[] = {
 		"Nothing for some minutes; enrollctl show {address} tells whether the reply was delivered."},
 	{"has-certificate", NULL, NULL, row_signs,
 		"{address} has certificate {active-serial}, valid until {active-expires}: mail sent from now on is signed.", WAIT},
-	{"in-progress", NULL, NULL, row_any, "The certificate of {address} is on its way: since {since} {doing} (state {state}).", "Wait a moment: mail sent once it is there is signed."},
+	{"in-progress", NULL, NULL, row_any, "The certificate of {address} is on its way: since {since} {doing} (state {state}).",
+		"Wait a moment: mail sent once it is there is signed."},
 	{"no-enrollment", NULL, NULL, row_none, "Nobody has asked for a certificate for {address} yet.",
 		"The user's next mail asks for one, or `enrollctl enroll {address}` does."},
 };

@@ -217,8 +217,8 @@ bool store_enrollment_get(struct store *store, int64_t id, struct enrollment *ou
 struct enrollment_list { struct enrollment *v; size_t n; };
 bool store_enrollment_list(struct store *store, int state, const char *after, size_t limit,
 	struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
-/* Rows of people somebody looks for: every word of `text` (the first four) is in one of their addresses, or (colons and blanks left out) it is how the serial number
- * or fingerprint of one of their certificates begins.  In order of address. */
+/* Rows of people somebody looks for: every word of `text` (the first four) is in one of their addresses, or, colons and blanks left out, it is how
+ * the serial number or fingerprint of one of their certificates begins.  In order of address. */
 bool store_enrollment_search(struct store *store, const char *text, size_t limit, struct enrollment_list *out, struct err *err) BASE_MUST_CHECK;
 void enrollment_list_clear(struct enrollment_list *l);
 bool store_enrollment_counts(struct store *store, size_t counts[ENROLLMENT_STATES], size_t *disabled, struct err *err) BASE_MUST_CHECK;
