@@ -96,6 +96,8 @@ static const char *what_next(const struct enrollment *e)
 		return "waits for the CA's challenge mail";
 	case ENROLLMENT_ANSWERED:
 		return "waits for the CA's verdict";
+	case ENROLLMENT_REVOKING:
+		return "nobody signs with it; CA and directory are told until they follow";
 	default:
 		return e->next_at ? "goes on by itself" : "nothing";
 	}
@@ -347,6 +349,45 @@ static bool show_certificates(const struct call *c, int64_t id, json_t *o, struc
 	return true;
 }
 
+static json_t *revocation_part_json(const struct store_revocation_part *p)
+{
+	json_t *o = json_object();
+	bool stands = p->why_class == ERR_CONFIG || p->why_class == ERR_CA || p->why_class == ERR_POLICY;
+
+	set(o, "state", json_string(p->done_at ? "done" : !p->why ? "pending" : stands ? "blocked" : "waiting"));
+	set(o, "done_at", time_json(p->done_at));
+	set(o, "next_at", time_json(p->next_at));
+	set(o, "attempts", p->attempts ? json_integer((json_int_t)p->attempts) : NULL);
+	set(o, "why", text_json(p->why));
+	set(o, "why_type", text_json(p->why_type));
+	return o;
+}
+
+static bool show_revocations(const struct call *c, int64_t id, json_t *o, struct err *err)
+{
+	struct store_revocation_list l = {0};
+	json_t *a;
+
+	if (!store_revocations_of(c->parts->store, id, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++) {
+		json_t *r = json_object();
+
+		set(r, "serial", text_json(l.v[i].certificate.serial));
+		set(r, "reason", text_json(l.v[i].reason));
+		set(r, "requested_by", text_json(l.v[i].requested_by));
+		set(r, "requested_at", time_json(l.v[i].requested_at));
+		set(r, "done_at", time_json(l.v[i].done_at));
+		for (int k = 0; k < REVOCATION_PARTS; k++)
+			set(r, revocation_part_name((enum revocation_part)k), revocation_part_json(&l.v[i].parts[k]));
+		json_array_append_new(a, r);
+	}
+	set(o, "revocations", a);
+	store_revocation_list_clear(&l);
+	return true;
+}
+
 static bool show_challenges(const struct call *c, int64_t id, json_t *o, struct err *err)
 {
 	struct challenge_list l = {0};
@@ -396,7 +437,7 @@ static json_t *show_once(const struct call *c, const struct enrollment *e, struc
 {
 	json_t *o = json_pack("{s:o}", "enrollment", json_of_enrollment(e, true));
 
-	if (show_certificates(c, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
+	if (show_certificates(c, e->id, o, err) && show_revocations(c, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
 		show_events(c, e->id, -1, limit_argument(c, 200), o, err))
 		return o;
 	json_decref(o);
@@ -604,7 +645,10 @@ static bool enroll_anew(const struct call *c, const char *address, bool *renewed
 	struct verdict v = {0};
 	bool found = false, ok = store_enrollment_find(c->parts->store, address, &e, &found, err);
 
-	if (ok && found && e.state == ENROLLMENT_ACTIVE) {
+	if (ok && found && e.state == ENROLLMENT_REVOKING && !e.disabled) {
+		ok = store_enrollment_admin(c->parts->store, e.id, ENROLLMENT_ADMIN_RENEW, c->peer->name, "a new certificate is asked for after a revocation", renewed,
+			err);
+	} else if (ok && found && e.state == ENROLLMENT_ACTIVE) {
 		ok = decide(c->parts, address, e.id, &v, NULL, err);
 		if (ok && v.decision.certificate) {
 			struct certificate_profile p = profile_for(v.decision.certificate, NULL);
@@ -653,6 +697,8 @@ static bool retry_companion(const struct call *c, int64_t id, bool *changed, str
 	if (ok && found)
 		ok = store_enrollment_admin(c->parts->store, e.id, ENROLLMENT_ADMIN_RETRY, c->peer->name, text_argument(c, "reason"), &also, err);
 	*changed = *changed || also;
+	ok = ok && store_revocations_retry(c->parts->store, id, &also, err);
+	*changed = *changed || also;
 	enrollment_clear(&e);
 	return ok;
 }
@@ -684,6 +730,16 @@ static json_t *do_disable(const struct call *c, struct err *err)
 static json_t *do_enable(const struct call *c, struct err *err)
 {
 	return admin_act(c, ENROLLMENT_ADMIN_ENABLE, err);
+}
+
+static json_t *do_rotate(const struct call *c, struct err *err)
+{
+	return rotate_run(c->parts, c->peer, c->arguments, err);
+}
+
+static json_t *do_revoke(const struct call *c, struct err *err)
+{
+	return revoke_run(c->parts, c->peer, c->arguments, err);
 }
 
 static json_t *set_paused(const struct call *c, const char *value, struct err *err)
@@ -721,6 +777,7 @@ static const struct command {
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
 	{"report-legacy", CONTROL_HELPDESK, do_report_legacy},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
+	{"rotate", CONTROL_HELPDESK, do_rotate}, {"revoke", CONTROL_ADMIN, do_revoke},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},
 };
