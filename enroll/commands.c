@@ -803,9 +803,10 @@ json_t *command_run(struct enroll_parts *parts, const struct control_peer *peer,
 	const struct command *c = command_find(name);
 	json_t *result = c ? c->run(&call, err) : NULL;
 
-	if (c && c->role == CONTROL_ADMIN)
-		log_event(LOG_LEVEL_INFO, "control", "command", name, "by", peer->name, "address", text_argument(&call, "address"), "result",
-			result ? "done" : "refused", NULL);
+	/* A dry run changes nothing. */
+	if (c && c->role == CONTROL_ADMIN && !json_is_true(json_object_get(arguments, "dry_run")))
+		log_event(LOG_LEVEL_INFO, "control", "command", name, "by", peer->name, "address", text_argument(&call, "address"), "what",
+			text_argument(&call, "what"), "reason", text_argument(&call, "reason"), "result", result ? "done" : "refused", NULL);
 	if (!result && err->class == ERR_NONE)
 		err_nomem(err, name);
 	return result;
