@@ -349,45 +349,6 @@ static bool show_certificates(const struct call *c, int64_t id, json_t *o, struc
 	return true;
 }
 
-static json_t *revocation_part_json(const struct store_revocation_part *p)
-{
-	json_t *o = json_object();
-	bool stands = p->why_class == ERR_CONFIG || p->why_class == ERR_CA || p->why_class == ERR_POLICY;
-
-	set(o, "state", json_string(p->done_at ? "done" : !p->why ? "pending" : stands ? "blocked" : "waiting"));
-	set(o, "done_at", time_json(p->done_at));
-	set(o, "next_at", time_json(p->next_at));
-	set(o, "attempts", p->attempts ? json_integer((json_int_t)p->attempts) : NULL);
-	set(o, "why", text_json(p->why));
-	set(o, "why_type", text_json(p->why_type));
-	return o;
-}
-
-static bool show_revocations(const struct call *c, int64_t id, json_t *o, struct err *err)
-{
-	struct store_revocation_list l = {0};
-	json_t *a;
-
-	if (!store_revocations_of(c->parts->store, id, &l, err))
-		return false;
-	a = json_array();
-	for (size_t i = 0; i < l.n; i++) {
-		json_t *r = json_object();
-
-		set(r, "serial", text_json(l.v[i].certificate.serial));
-		set(r, "reason", text_json(l.v[i].reason));
-		set(r, "requested_by", text_json(l.v[i].requested_by));
-		set(r, "requested_at", time_json(l.v[i].requested_at));
-		set(r, "done_at", time_json(l.v[i].done_at));
-		for (int k = 0; k < REVOCATION_PARTS; k++)
-			set(r, revocation_part_name((enum revocation_part)k), revocation_part_json(&l.v[i].parts[k]));
-		json_array_append_new(a, r);
-	}
-	set(o, "revocations", a);
-	store_revocation_list_clear(&l);
-	return true;
-}
-
 static bool show_challenges(const struct call *c, int64_t id, json_t *o, struct err *err)
 {
 	struct challenge_list l = {0};
@@ -437,7 +398,7 @@ static json_t *show_once(const struct call *c, const struct enrollment *e, struc
 {
 	json_t *o = json_pack("{s:o}", "enrollment", json_of_enrollment(e, true));
 
-	if (show_certificates(c, e->id, o, err) && show_revocations(c, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
+	if (show_certificates(c, e->id, o, err) && revocations_show(c->parts->store, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
 		show_events(c, e->id, -1, limit_argument(c, 200), o, err))
 		return o;
 	json_decref(o);

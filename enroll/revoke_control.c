@@ -1,5 +1,5 @@
 /*
- * enroll/revoke_control.c - what enrollctl rotate and revoke ask for.
+ * enroll/revoke_control.c - what enrollctl rotate and revoke ask for, and what show tells of revocations.
  */
 #include "config.h"
 
@@ -175,4 +175,63 @@ json_t *revoke_run(struct enroll_parts *p, const struct control_peer *peer, json
 		o = answer(&l, reason, order.replace, dry_run, n);
 	store_certificate_list_clear(&l);
 	return o;
+}
+
+/* ---- show -------------------------------------------------------------------------------------------------------------- */
+
+static void set(json_t *o, const char *key, json_t *value)
+{
+	if (value)
+		json_object_set_new(o, key, value);
+}
+
+static json_t *time_json(time_t t)
+{
+	char text[32];
+
+	return t ? json_string(time_text(t, text)) : NULL;
+}
+
+static json_t *text_json(const char *s)
+{
+	return s && *s ? json_string(s) : NULL;
+}
+
+static json_t *revocation_part_json(const struct store_revocation_part *p)
+{
+	json_t *o = json_object();
+	bool stands = p->why_class == ERR_CONFIG || p->why_class == ERR_CA || p->why_class == ERR_POLICY;
+
+	set(o, "state", json_string(p->done_at ? "done" : !p->why ? "pending" : stands ? "blocked" : "waiting"));
+	set(o, "done_at", time_json(p->done_at));
+	set(o, "next_at", time_json(p->next_at));
+	set(o, "attempts", p->attempts ? json_integer((json_int_t)p->attempts) : NULL);
+	set(o, "why", text_json(p->why));
+	set(o, "why_type", text_json(p->why_type));
+	return o;
+}
+
+bool revocations_show(struct store *store, int64_t id, json_t *o, struct err *err)
+{
+	struct store_revocation_list l = {0};
+	json_t *a;
+
+	if (!store_revocations_of(store, id, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++) {
+		json_t *r = json_object();
+
+		set(r, "serial", text_json(l.v[i].certificate.serial));
+		set(r, "reason", text_json(l.v[i].reason));
+		set(r, "requested_by", text_json(l.v[i].requested_by));
+		set(r, "requested_at", time_json(l.v[i].requested_at));
+		set(r, "done_at", time_json(l.v[i].done_at));
+		for (int k = 0; k < REVOCATION_PARTS; k++)
+			set(r, revocation_part_name((enum revocation_part)k), revocation_part_json(&l.v[i].parts[k]));
+		json_array_append_new(a, r);
+	}
+	set(o, "revocations", a);
+	store_revocation_list_clear(&l);
+	return true;
 }
