@@ -197,6 +197,29 @@ static void print_enrollment(json_t *e)
 	ctl_line(e, "activity", "last activity");
 }
 
+static void print_part(json_t *revocation, const char *part)
+{
+	json_t *o = json_object_get(revocation, part);
+	const char *done = text(o, "done_at"), *why = text(o, "why");
+
+	printf("  %-14s %s%s%s%s%s\n", part, text(o, "state"), *done ? " " : *why ? ": " : "", *done ? done : why, *done || !*text(o, "next_at") ? "" : "; tried at ",
+		*done ? "" : text(o, "next_at"));
+}
+
+static void print_revocations(json_t *list)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o) {
+		printf("revocation of %s (%s)\n", text(o, "serial"), text(o, "reason"));
+		ctl_line(o, "requested_at", "asked for");
+		ctl_line(o, "requested_by", "by");
+		print_part(o, "ca");
+		print_part(o, "directory");
+	}
+}
+
 static void print_certificates(json_t *list)
 {
 	json_t *o;
@@ -248,6 +271,7 @@ static void print_show(const struct ctl *c, json_t *r)
 
 	print_enrollment(json_object_get(r, "enrollment"));
 	print_certificates(json_object_get(r, "certificates"));
+	print_revocations(json_object_get(r, "revocations"));
 	print_challenges(json_object_get(r, "challenges"));
 	print_reports(json_object_get(r, "reports"));
 	puts("history");

@@ -96,6 +96,8 @@ static const char *what_next(const struct enrollment *e)
 		return "waits for the CA's challenge mail";
 	case ENROLLMENT_ANSWERED:
 		return "waits for the CA's verdict";
+	case ENROLLMENT_REVOKING:
+		return "nobody signs with it; CA and directory are told until they follow";
 	default:
 		return e->next_at ? "goes on by itself" : "nothing";
 	}
@@ -396,7 +398,7 @@ static json_t *show_once(const struct call *c, const struct enrollment *e, struc
 {
 	json_t *o = json_pack("{s:o}", "enrollment", json_of_enrollment(e, true));
 
-	if (show_certificates(c, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
+	if (show_certificates(c, e->id, o, err) && revocations_show(c->parts->store, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
 		show_events(c, e->id, -1, limit_argument(c, 200), o, err))
 		return o;
 	json_decref(o);
@@ -604,7 +606,10 @@ static bool enroll_anew(const struct call *c, const char *address, bool *renewed
 	struct verdict v = {0};
 	bool found = false, ok = store_enrollment_find(c->parts->store, address, &e, &found, err);
 
-	if (ok && found && e.state == ENROLLMENT_ACTIVE) {
+	if (ok && found && e.state == ENROLLMENT_REVOKING && !e.disabled) {
+		ok = store_enrollment_admin(c->parts->store, e.id, ENROLLMENT_ADMIN_RENEW, c->peer->name, "a new certificate is asked for after a revocation", renewed,
+			err);
+	} else if (ok && found && e.state == ENROLLMENT_ACTIVE) {
 		ok = decide(c->parts, address, e.id, &v, NULL, err);
 		if (ok && v.decision.certificate) {
 			struct certificate_profile p = profile_for(v.decision.certificate, NULL);
@@ -653,6 +658,8 @@ static bool retry_companion(const struct call *c, int64_t id, bool *changed, str
 	if (ok && found)
 		ok = store_enrollment_admin(c->parts->store, e.id, ENROLLMENT_ADMIN_RETRY, c->peer->name, text_argument(c, "reason"), &also, err);
 	*changed = *changed || also;
+	ok = ok && store_revocations_retry(c->parts->store, id, &also, err);
+	*changed = *changed || also;
 	enrollment_clear(&e);
 	return ok;
 }
@@ -684,6 +691,16 @@ static json_t *do_disable(const struct call *c, struct err *err)
 static json_t *do_enable(const struct call *c, struct err *err)
 {
 	return admin_act(c, ENROLLMENT_ADMIN_ENABLE, err);
+}
+
+static json_t *do_rotate(const struct call *c, struct err *err)
+{
+	return rotate_run(c->parts, c->peer, c->arguments, err);
+}
+
+static json_t *do_revoke(const struct call *c, struct err *err)
+{
+	return revoke_run(c->parts, c->peer, c->arguments, err);
 }
 
 static json_t *set_paused(const struct call *c, const char *value, struct err *err)
@@ -721,6 +738,7 @@ static const struct command {
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
 	{"report-legacy", CONTROL_HELPDESK, do_report_legacy},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
+	{"rotate", CONTROL_HELPDESK, do_rotate}, {"revoke", CONTROL_ADMIN, do_revoke},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},
 };
@@ -746,9 +764,10 @@ json_t *command_run(struct enroll_parts *parts, const struct control_peer *peer,
 	const struct command *c = command_find(name);
 	json_t *result = c ? c->run(&call, err) : NULL;
 
-	if (c && c->role == CONTROL_ADMIN)
-		log_event(LOG_LEVEL_INFO, "control", "command", name, "by", peer->name, "address", text_argument(&call, "address"), "result",
-			result ? "done" : "refused", NULL);
+	/* A dry run changes nothing. */
+	if (c && c->role == CONTROL_ADMIN && !json_is_true(json_object_get(arguments, "dry_run")))
+		log_event(LOG_LEVEL_INFO, "control", "command", name, "by", peer->name, "address", text_argument(&call, "address"), "what",
+			text_argument(&call, "what"), "reason", text_argument(&call, "reason"), "result", result ? "done" : "refused", NULL);
 	if (!result && err->class == ERR_NONE)
 		err_nomem(err, name);
 	return result;

@@ -49,6 +49,13 @@ json_t *helpdesk_why(struct enroll_parts *parts, const char *address, const char
 json_t *helpdesk_expiring(struct enroll_parts *parts, int64_t within, size_t limit, struct err *err);
 json_t *helpdesk_search(struct enroll_parts *parts, const char *text, size_t limit, struct err *err);
 
+/* `rotate` and `revoke` (revoke_control.c).  revoke: arguments "what" (address, serial number or fingerprint), "reason", "replace" (true, false;
+ * absent: as the reason wants), "dry_run", "text"; the answer names the certificates. */
+json_t *rotate_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+json_t *revoke_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+/* Member "revocations" of `show`. */
+bool revocations_show(struct store *store, int64_t enrollment_id, json_t *o, struct err *err);
+
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);
 

@@ -20,11 +20,19 @@
 #include "enroll/control.h"
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
+#include "enroll/revoke.h"
 
 #define WORKERS_MAX 66
 #define LOOK_MS 250
 #define END_GRACE 5 /* seconds */
 #define REVIEWED_FLAG "reviewed-configuration"
+
+struct daemon;
+struct revoker {
+	struct daemon *daemon;
+	enum revocation_part part;
+	pthread_t thread;
+};
 
 struct daemon {
 	struct enroll_parts parts;
@@ -35,6 +43,8 @@ struct daemon {
 	bool ending;
 	pthread_t workers[WORKERS_MAX];
 	unsigned n_workers;
+	struct revoker revokers[REVOCATION_PARTS]; /* one for the CAs and one for the directory: neither waits for the other */
+	unsigned n_revokers;
 };
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
@@ -152,12 +162,45 @@ static void *worker(void *arg)
 	return NULL;
 }
 
+static void *revoker(void *arg)
+{
+	struct revoker *r = arg;
+	uint64_t seen = 0;
+	char owner[320];
+
+	owner_name(&r->daemon->parts, owner);
+	while (!is_ending(r->daemon)) {
+		struct err err = ERR_INIT;
+		bool did = false;
+
+		if (!revoke_step(&r->daemon->parts, r->part, owner, &did, &err)) {
+			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			did = false;
+		}
+		if (!did)
+			sleep_until_tick(r->daemon, &seen);
+	}
+	return NULL;
+}
+
 static void tick(struct daemon *d)
 {
 	pthread_mutex_lock(&d->lock);
 	d->tick++;
 	pthread_cond_broadcast(&d->wake);
 	pthread_mutex_unlock(&d->lock);
+}
+
+static void end_thread(struct daemon *d, pthread_t thread, const struct timespec *until)
+{
+	if (pthread_timedjoin_np(thread, NULL, until) == 0)
+		return;
+	for (size_t k = 0; k < d->parts.n_cas; k++) {
+		ca_stop(d->parts.cas[k].ca);
+		if (d->parts.cas[k].revocation)
+			revocation_stop(d->parts.cas[k].revocation);
+	}
+	pthread_join(thread, NULL);
 }
 
 /* Steps under way may finish, so that no order's answer is lost for nothing; requests that take longer than that are cut off. */
@@ -171,17 +214,11 @@ static void end_workers(struct daemon *d)
 	pthread_mutex_unlock(&d->lock);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += END_GRACE;
-	for (unsigned i = 0; i < d->n_workers; i++) {
-		if (pthread_timedjoin_np(d->workers[i], NULL, &until) == 0)
-			continue;
-		for (size_t k = 0; k < d->parts.n_cas; k++) {
-			ca_stop(d->parts.cas[k].ca);
-			if (d->parts.cas[k].revocation)
-				revocation_stop(d->parts.cas[k].revocation);
-		}
-		pthread_join(d->workers[i], NULL);
-	}
-	d->n_workers = 0;
+	for (unsigned i = 0; i < d->n_workers; i++)
+		end_thread(d, d->workers[i], &until);
+	for (unsigned i = 0; i < d->n_revokers; i++)
+		end_thread(d, d->revokers[i].thread, &until);
+	d->n_workers = d->n_revokers = 0;
 }
 
 /* As many as may ask the CAs at one time, and two for what asks somebody else. */
@@ -206,6 +243,16 @@ static bool start_workers(struct daemon *d, struct err *err)
 		if (rc != 0)
 			return err_errno(err, rc, "start worker", NULL);
 	}
+	for (; d->n_revokers < REVOCATION_PARTS; d->n_revokers++) {
+		struct revoker *r = &d->revokers[d->n_revokers];
+		int rc;
+
+		r->daemon = d;
+		r->part = (enum revocation_part)d->n_revokers;
+		rc = pthread_create(&r->thread, NULL, revoker, r);
+		if (rc != 0)
+			return err_errno(err, rc, "start worker", NULL);
+	}
 	return true;
 }
 
@@ -227,7 +274,8 @@ static int watch(struct daemon *d, const sigset_t *set)
 		if (errno != EAGAIN && errno != EINTR)
 			return SIGTERM;
 		now = store_change_counter(d->parts.store);
-		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
+		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)) ||
+			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
 			tick(d);
 		counter = now;
 	}

@@ -39,6 +39,8 @@
 #define COMMIT_TRIES 5
 #define RETRY_MOST (2 * 86400)   /* a server that names a later time is asked again before */
 #define CAA_RECHECK_LEAST 60     /* a record with a shorter TTL, or none: seconds until CAA that forbids is looked at again */
+#define RENEW_LEAST 60           /* seconds between getting a certificate that has little left of its life and asking for the next: a hundredth of */
+#define RENEW_LEAST_MOST 3600    /* that life, within these */
 #define FINALIZED_TRIES 6        /* refusals in a row before an order whose certificate may be there is given up */
 
 enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
@@ -1331,15 +1333,39 @@ static enum step_result run_checked(struct step *s, struct err *err)
 	return set_text(&s->certificate.status, "published", err) ? to(s, ENROLLMENT_PUBLISHED) : STEP_FAIL;
 }
 
+/* Was it past the time of its renewal already when it came?  The CA gives what is left of its own life, or a clock is wrong. */
+static bool came_late(const struct store_certificate *c)
+{
+	return c->obtained_at > c->not_before + (c->not_after - c->not_before) * 2 / 3;
+}
+
 /* Two thirds of its life, spread over a tenth of it, so that users who came together do not renew together.  The moment follows from the
- * certificate, so that it is the same whenever it is asked for. */
+ * certificate, so that it is the same whenever it is asked for.  Of one that came late it is two thirds of what was left then; and never so soon
+ * that a CA that always answers with such a one is asked in a loop. */
 static time_t renew_at(const struct store_certificate *c)
 {
-	time_t life = c->not_after - c->not_before, spread = life > 0 ? life / 10 : 0;
+	time_t begin = came_late(c) ? c->obtained_at : c->not_before, life = c->not_after - begin, spread = life > 0 ? life / 10 : 0;
+	time_t least = (c->not_after - c->not_before) / 100, at;
 	char digits[9] = "";
 
+	least = least < RENEW_LEAST ? RENEW_LEAST : least > RENEW_LEAST_MOST ? RENEW_LEAST_MOST : least;
 	snprintf(digits, sizeof digits, "%.8s", c->fingerprint ? c->fingerprint : "");
-	return c->not_before + life * 2 / 3 + (time_t)(strtoul(digits, NULL, 16) % ((unsigned long)spread + 1));
+	at = begin + life * 2 / 3 + (time_t)(strtoul(digits, NULL, 16) % ((unsigned long)spread + 1));
+	return came_late(c) && at < c->obtained_at + least ? c->obtained_at + least : at;
+}
+
+/* Once a certificate. */
+static bool warn_if_late(struct step *s, struct err *err)
+{
+	char text[400], begin[32], end[32], again[32];
+
+	if (!came_late(&s->certificate))
+		return true;
+	snprintf(text, sizeof text, "the certificate is valid from %s to %s: more than two thirds of that were over when it came, so it is renewed at %s; "
+		"look at the clock of this host and at what the CA issues", time_text(s->certificate.not_before, begin),
+		time_text(s->certificate.not_after, end), time_text(renew_at(&s->certificate), again));
+	log_event(LOG_LEVEL_WARNING, "short_life", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "serial", s->certificate.serial, "text", text, NULL);
+	return commit_keep(s, "short_life", text, err);
 }
 
 /* When an active row is due: its renewal, or the next look at rules and directory. */
@@ -1365,8 +1391,12 @@ static enum step_result run_published(struct step *s, struct err *err)
 	struct decision d;
 
 	rules_follow(s->p->config, config_rule(s->p->config, s->row.rule), &d);
-	if (!load_certificate(s, err) || !set_text(&s->certificate.status, "active", err))
+	if (!load_certificate(s, err))
 		return STEP_FAIL;
+	s->out.certificate = NULL;
+	if (!warn_if_late(s, err) || !set_text(&s->certificate.status, "active", err))
+		return STEP_FAIL;
+	s->out.certificate = &s->certificate;
 	if (s->row.companion_of)
 		note(s, "state", "mail to %s can be encrypted with it from now on", address_of(s));
 	else if (d.certificate)

@@ -13,8 +13,9 @@
 /* ---- certificates ------------------------------------------------------------------------------------------------ */
 
 #define CERTIFICATE_COLUMNS                                                                                                                \
-	"id, enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, not_after, status, why, "              \
-	"in_directory, directory_dn"
+	"id, enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, not_after, "                           \
+	"CASE WHEN status = 'revoked' AND EXISTS (SELECT 1 FROM revocations r WHERE r.certificate_id = certificates.id AND r.done_at = 0)" \
+	" THEN 'revoking' ELSE status END, why, in_directory, directory_dn, created_at"
 
 static bool read_certificate(struct rows *r, struct store_certificate *out)
 {
@@ -36,6 +37,7 @@ static bool read_certificate(struct rows *r, struct store_certificate *out)
 	out->why = rows_text(r, c++);
 	out->in_directory = rows_int(r, c++) != 0;
 	out->directory_dn = rows_text(r, c++);
+	out->obtained_at = rows_int(r, c++);
 	if (r->failed)
 		store_certificate_clear(out);
 	return !r->failed;
@@ -71,6 +73,33 @@ bool store_certificate_find(struct store *store, const char *fingerprint, struct
 static void read_element(struct rows *r, void *element)
 {
 	read_certificate(r, element);
+}
+
+
+bool store_revocable(struct store *store, const char *about, struct store_certificate_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct store_certificate, read_element);
+	time_t now = time(NULL);
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "list certificates", err);
+
+	ok = ok && tx_list(&tx, &l, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE " CERTIFICATE_REVOCABLE " ORDER BY id",
+			   VALUES(V_TEXT(about), V_INT(now), V_INT(about[0] == '#' ? strtoll(about + 1, NULL, 10) : 0)));
+	tx_end(&tx);
+	*out = (struct store_certificate_list){.v = l.v, .n = l.n};
+	if (!ok)
+		store_certificate_list_clear(out);
+	return ok;
+}
+
+bool certificate_read_in(struct tx *tx, int64_t id, struct store_certificate *out, bool *found)
+{
+	struct rows r;
+
+	*found = false;
+	if (rows_open(&r, tx, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE id = $1", VALUES(V_INT(id))) && rows_next(&r))
+		*found = read_certificate(&r, out);
+	return rows_close(&r);
 }
 
 bool store_certificates_of(struct store *store, int64_t enrollment_id, struct store_certificate_list *out, struct err *err)

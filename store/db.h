@@ -123,6 +123,17 @@ bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db
 bool event_insert(struct tx *tx, int64_t enrollment_id, time_t at, const char *name, const char *actor, enum err_class class,
 	const char *text);
 
+/* Which certificates can be revoked: $1 is what is meant (store_revocable), $2 the time, $3 the row's id in it. */
+#define CERTIFICATE_REVOCABLE                                                                                                              \
+	"status <> 'revoked' AND not_after > $2 AND (serial = $1 OR fingerprint = lower($1) OR enrollment_id IN (SELECT i.id"             \
+	" FROM enrollments i WHERE i.address_key = (SELECT e.address_key FROM enrollments e WHERE e.id = $3)))"
+
+/* A certificate inside a transaction. */
+bool certificate_read_in(struct tx *tx, int64_t id, struct store_certificate *out, bool *found);
+
+/* ENROLLMENT_ADMIN_RETRY inside a transaction. */
+bool enrollment_retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed);
+
 /* States in which a challenge mail is expected: for these the row is woken by one. */
 bool enrollment_state_awaits(enum enrollment_state s);
 

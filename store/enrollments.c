@@ -253,6 +253,10 @@ bool store_leases_release(struct store *store, const char *owner_prefix, struct 
 			  "UPDATE enrollments SET lease_owner = NULL, lease_until = 0, version = version + 1"
 			  " WHERE lease_owner IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1",
 			  VALUES(V_TEXT(owner_prefix))) &&
+		  tx_run(&tx, NULL,
+			  "UPDATE revocation_parts SET lease_owner = NULL, lease_until = 0"
+			  " WHERE lease_owner IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1",
+			  VALUES(V_TEXT(owner_prefix))) &&
 		  tx_commit(&tx);
 
 	tx_end(&tx);
@@ -576,7 +580,7 @@ bool store_orders_open(struct store *store, time_t since, const char *ca, size_t
 #define CERTIFIED "'validated','finalized','issued','checked','published'"
 
 /* A row that somebody works on at this moment is left alone: it is going on already. */
-static bool retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
+bool enrollment_retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
 {
 	time_t now = time(NULL);
 	int64_t later = 0, anew = 0;
@@ -627,7 +631,7 @@ static bool renew(struct tx *tx, int64_t id, const char *actor, const char *text
 
 	if (!tx_run(tx, &n,
 		    "UPDATE enrollments SET state = 'renewing', resume = 'renewing', state_since = $2, next_at = $2, planned_at = $2, version = version + 1"
-		    " WHERE id = $1 AND state = 'active' AND lease_owner IS NULL",
+		    " WHERE id = $1 AND state IN ('active','revoking') AND lease_owner IS NULL",
 		    VALUES(V_INT(id), V_INT(now))))
 		return false;
 	*changed = n > 0;
@@ -638,7 +642,7 @@ static bool admin_act(struct tx *tx, int64_t id, enum enrollment_admin what, con
 {
 	switch (what) {
 	case ENROLLMENT_ADMIN_RETRY:
-		return retry(tx, id, actor, text, changed);
+		return enrollment_retry(tx, id, actor, text, changed);
 	case ENROLLMENT_ADMIN_RENEW:
 		return renew(tx, id, actor, text, changed);
 	default:

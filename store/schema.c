@@ -249,11 +249,44 @@ static const char *const version_4[] = {
 	NULL,
 };
 
+/* A certificate that is being revoked is a work item of its own: its row's replacement does not wait for it.  What has to follow outside are two
+ * parts, each with a lease. */
+static const char *const version_5[] = {
+	"CREATE TABLE revocations ("
+	"  id INTEGER PRIMARY KEY,"
+	"  certificate_id INTEGER NOT NULL UNIQUE REFERENCES certificates (id),"
+	"  ca TEXT NOT NULL,"
+	"  reason TEXT NOT NULL CHECK (reason IN ('keyCompromise','affiliationChanged','superseded','cessationOfOperation','privilegeWithdrawn')),"
+	"  requested_by TEXT,"
+	"  requested_at INTEGER NOT NULL,"
+	"  done_at INTEGER NOT NULL DEFAULT 0"
+	") STRICT",
+	"CREATE TABLE revocation_parts ("
+	"  id INTEGER PRIMARY KEY,"
+	"  revocation_id INTEGER NOT NULL REFERENCES revocations (id),"
+	"  part TEXT NOT NULL CHECK (part IN ('ca','directory')),"
+	"  next_at INTEGER NOT NULL,"
+	"  attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),"
+	"  lease_owner TEXT,"
+	"  lease_until INTEGER NOT NULL DEFAULT 0,"
+	"  why_class TEXT NOT NULL DEFAULT 'none' CHECK (why_class IN (" CLASSES ")),"
+	"  why TEXT,"
+	"  why_type TEXT,"
+	"  done_at INTEGER NOT NULL DEFAULT 0,"
+	"  UNIQUE (revocation_id, part),"
+	"  CHECK ((lease_owner IS NULL) = (lease_until = 0))"
+	") STRICT",
+	"CREATE INDEX revocation_parts_due ON revocation_parts (part, next_at) WHERE done_at = 0",
+	"CREATE INDEX revocation_parts_leased ON revocation_parts (lease_until) WHERE lease_owner IS NOT NULL",
+	NULL,
+};
+
 static const struct migration migrations[] = {
 	{1, version_1},
 	{2, version_2},
 	{3, version_3},
 	{4, version_4},
+	{5, version_5},
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 

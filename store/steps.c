@@ -114,7 +114,7 @@ static bool update_certificate(struct tx *tx, const struct store_step *step)
 	int64_t n = 0;
 
 	return tx_run(tx, &n,
-		       "UPDATE certificates SET status = $2, why = $3, in_directory = $4, directory_dn = $5 WHERE id = $1 AND "
+		       "UPDATE certificates SET status = CASE WHEN status = 'revoked' THEN status ELSE $2 END, why = $3, in_directory = $4, directory_dn = $5 WHERE id = $1 AND "
 		       "enrollment_id = $6",
 		       VALUES(V_INT(c->id), V_TEXT(c->status), V_TEXT(c->why), V_INT(c->in_directory), V_TEXT(c->directory_dn),
 			       V_INT(step->row->id))) &&

@@ -12,7 +12,7 @@
  * _clear.  Text that is not UTF-8 is stored with '?' for every octet above 127.  A store does not survive fork: a child opens it anew.
  *
  * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
- * challenge_received, reply_reported, flag, and state (a change of state whose step named no event).
+ * challenge_received, reply_reported, flag, revoking, revoked, and state (a change of state whose step named no event).
  */
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
@@ -169,7 +169,9 @@ struct store_certificate {
 	char *fingerprint;      /* SHA-256, hex */
 	char *addresses;        /* blank separated */
 	time_t not_before, not_after;
-	char *status;           /* "issued", "refused", "checked", "published", "active", "superseded", "revoked", "expired" */
+	time_t obtained_at;     /* when it came into the store; kept by the store */
+	char *status;           /* "issued", "refused", "checked", "published", "active", "superseded", "revoked", "expired"; read as "revoking"
+	                         * as long as the CA or the directory have not followed a revocation.  Once revoked no step writes another */
 	char *why;              /* findings of certcheck when refused; warnings otherwise; NULL = none */
 	bool in_directory;      /* we put it there */
 	char *directory_dn;     /* where */
@@ -260,7 +262,7 @@ void store_limit_list_clear(struct store_limit_list *l);
  * RETRY: waiting rows go on now; blocked and failed ones from requested, with a new order, new key and counters at 0, or from
  * where they are when the CA may have finalized already (resume validated to published); a row
  * with a live lease is left alone.  DISABLE/ENABLE: the flag, on every row of this row's address.  RENEW: an active row gets a new certificate
- * now, the present one signs until then. */
+ * now, the present one signs until then; one in revoking too, whose revocation goes on beside it. */
 enum enrollment_admin { ENROLLMENT_ADMIN_RETRY, ENROLLMENT_ADMIN_DISABLE, ENROLLMENT_ADMIN_ENABLE, ENROLLMENT_ADMIN_RENEW };
 bool store_enrollment_admin(struct store *store, int64_t id, enum enrollment_admin what, const char *actor, const char *text, bool *changed,
 	struct err *err) BASE_MUST_CHECK;
@@ -275,6 +277,63 @@ bool store_certificates_of(struct store *store, int64_t enrollment_id, struct st
 bool store_certificates_expiring(struct store *store, time_t until, size_t limit, struct store_certificate_list *out,
 	struct err *err) BASE_MUST_CHECK;
 void store_certificate_list_clear(struct store_certificate_list *l);
+
+/* ---- revocations --------------------------------------------------------------------------------------------------- */
+
+/* The reasons of RFC 5280 section 5.3.1 that an admin may name. */
+bool store_revocation_reason(const char *name);
+
+/* What has to follow a revocation outside.  The parts have leases and waiting times of their own: neither holds up the other. */
+enum revocation_part { REVOCATION_CA, REVOCATION_DIRECTORY, REVOCATION_PARTS };
+const char *revocation_part_name(enum revocation_part part);
+
+struct store_revocation_part {
+	time_t done_at;         /* 0 = not yet */
+	time_t next_at;         /* when it is tried next; 0 when done */
+	unsigned attempts;      /* failures in a row */
+	enum err_class why_class;
+	char *why, *why_type;   /* of the last failure; NULL = none */
+};
+struct store_revocation {
+	int64_t id, enrollment_id;
+	struct store_certificate certificate;
+	char *address;          /* the enrollment's */
+	char *ca;               /* which CA of the configuration issued it */
+	char *reason;           /* "keyCompromise" ... */
+	char *requested_by;
+	time_t requested_at;
+	time_t done_at;         /* both parts */
+	struct store_revocation_part parts[REVOCATION_PARTS];
+	char *lease_owner;      /* of the part that store_revocation_claim gave */
+};
+void store_revocation_clear(struct store_revocation *r);
+struct store_revocation_list { struct store_revocation *v; size_t n; };
+void store_revocation_list_clear(struct store_revocation_list *l);
+
+/* Which certificates could be revoked: issued, not revoked yet, valid still.  `about` is an enrollment's id as text ("#12": of all rows of that
+ * row's address), or a serial number or fingerprint in hex.  Oldest first. */
+bool store_revocable(struct store *store, const char *about, struct store_certificate_list *out, struct err *err) BASE_MUST_CHECK;
+/* One transaction: from here on nobody signs with what store_revocable lists for `about`, and a revocation of each is due.
+ * Of a row whose certificate signed, or was about to: with `replace` a new key and certificate begin at once; without, its order is given up, the
+ * row is in revoking until both parts are done and in revoked then, and its address is disabled as by an admin; of all rows of an
+ * address ("#12") the same is true whatever they have.  A worker may be publishing such a
+ * certificate at this moment: then the directory is left alone for `publish_seconds`, in which that call ends.  *n is how many. */
+struct store_revoke { const char *about, *reason; bool replace; unsigned publish_seconds; const char *actor, *text; };
+bool store_revoke(struct store *store, const struct store_revoke *what, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Claim one due part of this kind: transaction 1 of a step, its lease is the intent.  Of all that are due, the one longest so. */
+bool store_revocation_claim(struct store *store, enum revocation_part part, const char *owner, time_t now, unsigned lease_seconds,
+	struct store_revocation *out, bool *found, struct err *err) BASE_MUST_CHECK;
+/* Transaction 2: done (`failure` NULL), or tried again at next_at.  `event` and `text` go into the history; NULL = none.  When both parts are done the
+ * certificate is revoked, with an event "revoked".  *stale as with store_step_commit. */
+struct store_revocation_result { const struct err *failure; time_t next_at; const char *event, *text; };
+bool store_revocation_commit(struct store *store, const struct store_revocation *r, enum revocation_part part, const struct store_revocation_result *result,
+	bool *stale, struct err *err) BASE_MUST_CHECK;
+/* All parts of this row's address that wait are due now. */
+bool store_revocations_retry(struct store *store, int64_t enrollment_id, bool *changed, struct err *err) BASE_MUST_CHECK;
+/* Earliest next_at of any part; 0 = none. */
+bool store_revocation_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
+/* All of an enrollment, oldest first. */
+bool store_revocations_of(struct store *store, int64_t enrollment_id, struct store_revocation_list *out, struct err *err) BASE_MUST_CHECK;
 
 /* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
 

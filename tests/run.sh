@@ -37,7 +37,7 @@ list() {
 		policy      the same for what is asked before and judged after: CAA against name servers of every kind, rules; root
 		sign        the same for what leaves signed: every fault of structure, a corpus, what other programs say of the signatures; root
 		            --long: an hour of mixed load, and Thunderbird
-		lifecycle   the same for certificates over time, and what the help desk is told of them; root
+		lifecycle   the same for certificates over time: rotation, revocation, and what the help desk is told of them; root
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -204,6 +204,7 @@ group_sign() (
 
 group_lifecycle() (
 	passed=0 failed=0 skipped=0
+	[ $long = 0 ] || export ENROLL_TEST_LONG=1
 	modules_of lifecycle >&3
 	say "$passed $failed $skipped"
 )

@@ -594,7 +594,7 @@ START_TEST(an_active_row_renews_at_once_and_signs_meanwhile)
 }
 END_TEST
 
-START_TEST(only_an_active_row_that_nobody_holds_renews)
+START_TEST(only_an_active_or_revoking_row_that_nobody_holds_renews)
 {
 	int64_t id = activate("held@example.org");
 	bool changed = true;
@@ -606,7 +606,7 @@ START_TEST(only_an_active_row_that_nobody_holds_renews)
 	for (int s = 0; s < ENROLLMENT_STATES; s++) {
 		char address[64];
 
-		if (s == ENROLLMENT_ACTIVE)
+		if (s == ENROLLMENT_ACTIVE || s == ENROLLMENT_REVOKING)
 			continue;
 		snprintf(address, sizeof(address), "user%d@example.org", s);
 		put(id = request(address), (enum enrollment_state)s, NONE);
@@ -705,7 +705,7 @@ int main(void)
 	tcase_add_test(tc, a_review_wakes_who_is_active_or_blocked_before_an_order);
 	tcase_add_test(tc, a_review_of_many_takes_a_few_each_second);
 	tcase_add_test(tc, an_active_row_renews_at_once_and_signs_meanwhile);
-	tcase_add_test(tc, only_an_active_row_that_nobody_holds_renews);
+	tcase_add_test(tc, only_an_active_or_revoking_row_that_nobody_holds_renews);
 	tcase_add_test(tc, a_challenge_remembers_who_got_it);
 	tcase_add_test(tc, who_is_awaited_is_said_with_ca_and_turn);
 	suite_add_tcase(suite, tc);

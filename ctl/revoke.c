@@ -1,0 +1,109 @@
+/*
+ * ctl/revoke.c - rotate and revoke.
+ */
+#include "config.h"
+
+#include "ctl/ctl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int ctl_rotate(struct ctl *c, int argc, char **argv)
+{
+	json_t *a, *r;
+
+	if (argc != 1)
+		return ctl_usage(c, "expected one address");
+	a = json_pack("{s:s}", "address", argv[0]);
+	if (c->reason)
+		json_object_set_new(a, "reason", json_string(c->reason));
+	r = ctl_ask(c, "rotate", a);
+	if (!r)
+		return 1;
+	if (!ctl_print_json(c, r))
+		printf("%s: %s\n", argv[0], json_is_true(json_object_get(r, "changed")) ? "a new key and certificate are asked for; the present one signs until then"
+			: "a certificate is on its way already, see `enrollctl show`");
+	json_decref(r);
+	return 0;
+}
+
+static json_t *question(const struct ctl *c, const char *what, bool dry_run)
+{
+	json_t *a = json_pack("{s:s, s:s, s:b}", "what", what, "reason", c->reason, "dry_run", dry_run);
+
+	if (c->no_replacement)
+		json_object_set_new(a, "replace", json_false());
+	return a;
+}
+
+static const char *member(json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static void print_plan(json_t *r)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(r, "certificates"), i, o) {
+		printf("certificate %s (%s)\n", member(o, "serial"), member(o, "status"));
+		ctl_line(o, "addresses", "addresses");
+		ctl_line(o, "not_after", "until");
+		ctl_line(o, "directory_dn", "directory");
+	}
+	printf("reason %s: nobody signs with %s from then on; the CA revokes, what we published is taken out of the directory; %s\n", member(r, "reason"),
+		json_array_size(json_object_get(r, "certificates")) == 1 ? "it" : "them", json_is_true(json_object_get(r, "replacement"))
+			? "a new key and certificate follow at once" : "no new one until `enrollctl enable`, where it is the present one");
+}
+
+/* Without a terminal nobody sits there. */
+static bool confirmed(const struct ctl *c, const char *what, struct err *err)
+{
+	char *line = NULL;
+	size_t size = 0;
+	bool yes;
+
+	if (c->yes)
+		return true;
+	if (c->json || !isatty(STDIN_FILENO))
+		return err_set(err, ERR_POLICY, "revoke", what, "this cannot be undone: say --yes, or type yes on a terminal; --dry-run shows what would happen");
+	printf("This cannot be undone. Type yes to revoke: ");
+	fflush(stdout);
+	yes = getline(&line, &size, stdin) > 0 && (line[strcspn(line, "\r\n")] = '\0', strcmp(line, "yes") == 0);
+	free(line);
+	return yes || err_set(err, ERR_POLICY, "revoke", what, "nothing was done");
+}
+
+int ctl_revoke(struct ctl *c, int argc, char **argv)
+{
+	struct err err = ERR_INIT;
+	json_t *r;
+
+	if (argc != 1 || !c->reason)
+		return ctl_usage(c, "revoke takes an address or serial number, and --reason");
+	r = ctl_ask(c, "revoke", question(c, argv[0], true));
+	if (!r)
+		return 1;
+	if (c->dry_run && ctl_print_json(c, r)) {
+		json_decref(r);
+		return 0;
+	}
+	if (!c->json)
+		print_plan(r);
+	json_decref(r);
+	if (c->dry_run)
+		return 0;
+	if (!confirmed(c, argv[0], &err))
+		return ctl_fail(c, &err);
+	r = ctl_ask(c, "revoke", question(c, argv[0], false));
+	if (!r)
+		return 1;
+	if (!ctl_print_json(c, r))
+		printf("%s: nobody signs with it any more; `enrollctl show` tells when CA and directory have followed\n", argv[0]);
+	json_decref(r);
+	return 0;
+}

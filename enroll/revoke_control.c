@@ -1,0 +1,237 @@
+/*
+ * enroll/revoke_control.c - what enrollctl rotate and revoke ask for, and what show tells of revocations.
+ */
+#include "config.h"
+
+#include "enroll/control.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SERIAL_MOST 128
+#define ROTATE_TRIES 20
+#define ROTATE_WAIT_US 50000
+
+static const char *text_of(json_t *arguments, const char *name)
+{
+	return json_string_value(json_object_get(arguments, name));
+}
+
+static bool find(struct enroll_parts *p, const char *address, struct enrollment *e, struct err *err)
+{
+	struct address parsed;
+	bool found;
+
+	if (!address_parse(&parsed, address, err) || !store_enrollment_find(p->store, address, e, &found, err))
+		return false;
+	return found || err_set(err, ERR_POLICY, "find enrollment", address, "no enrollment for this address");
+}
+
+/* ---- rotate ------------------------------------------------------------------------------------------------------------ */
+
+/* A worker looks at an active row now and then, for a moment. */
+static bool renew(struct enroll_parts *p, int64_t id, const char *actor, const char *reason, bool *changed, struct err *err)
+{
+	struct enrollment e = {0};
+	bool found = true, ok = true, held = true;
+
+	*changed = false;
+	for (int i = 0; ok && held && !*changed && i < ROTATE_TRIES; i++) {
+		if (i > 0)
+			usleep(ROTATE_WAIT_US);
+		enrollment_clear(&e);
+		ok = store_enrollment_admin(p->store, id, ENROLLMENT_ADMIN_RENEW, actor, reason ? reason : "rotate", changed, err) &&
+			store_enrollment_get(p->store, id, &e, &found, err);
+		held = ok && found && e.state == ENROLLMENT_ACTIVE && e.lease_owner;
+	}
+	enrollment_clear(&e);
+	return ok;
+}
+
+json_t *rotate_run(struct enroll_parts *p, const struct control_peer *peer, json_t *arguments, struct err *err)
+{
+	const char *address = text_of(arguments, "address"), *reason = text_of(arguments, "reason");
+	struct enrollment e = {0}, beside = {0};
+	bool changed = false, also = false, there = false;
+	json_t *o = NULL;
+
+	if (!address)
+		err_set(err, ERR_CONFIG, "rotate", NULL, "an address is needed");
+	if (!address || !find(p, address, &e, err))
+		goto out;
+	if (e.state == ENROLLMENT_REVOKING || e.disabled) {
+		err_set(err, ERR_POLICY, "rotate", address, "its enrollment is %s: `enrollctl enable %s`, then `enrollctl enroll %s`",
+			e.disabled ? "disabled" : enrollment_state_name(e.state), address, address);
+		goto out;
+	}
+	if (!renew(p, e.id, peer->name, reason, &changed, err) || !store_enrollment_companion(p->store, e.id, &beside, &there, err) ||
+		(there && !renew(p, beside.id, peer->name, reason, &also, err)))
+		goto out;
+	o = json_pack("{s:s, s:b, s:s}", "address", e.addresses.n ? e.addresses.v[0] : "", "changed", changed || also, "state_before", enrollment_state_name(e.state));
+out:
+	enrollment_clear(&e);
+	enrollment_clear(&beside);
+	return o;
+}
+
+/* ---- revoke ------------------------------------------------------------------------------------------------------------ */
+
+/* As the store has serial numbers: hex in capitals, without colons and leading zero octets. */
+static bool plain_serial(const char *text, char out[SERIAL_MOST + 2], struct err *err)
+{
+	size_t n = 0;
+
+	out[n] = '\0';
+	for (const char *p = text; *p; p++) {
+		if (*p == ':' || *p == ' ')
+			continue;
+		if (!isxdigit((unsigned char)*p) || n >= SERIAL_MOST)
+			return err_set(err, ERR_CONFIG, "revoke", text, "this is no address, and no serial number or fingerprint in hex");
+		out[n++] = (char)toupper((unsigned char)*p);
+		out[n] = '\0';
+	}
+	if (n % 2 == 1) {
+		memmove(out + 1, out, n + 1);
+		out[0] = '0';
+		n++;
+	}
+	while (n > 2 && n < 64 && strncmp(out, "00", 2) == 0) {
+		memmove(out, out + 2, n - 1);
+		n -= 2;
+	}
+	return n > 0 || err_set(err, ERR_CONFIG, "revoke", text, "an address or a serial number is needed");
+}
+
+static bool certificates_meant(struct enroll_parts *p, const char *what, char about[SERIAL_MOST + 2], struct store_certificate_list *out, struct err *err)
+{
+	struct enrollment e = {0};
+	bool ok;
+
+	if (strchr(what, '@')) {
+		ok = find(p, what, &e, err);
+		snprintf(about, SERIAL_MOST + 2, "#%lld", (long long)e.id);
+		enrollment_clear(&e);
+	} else {
+		ok = plain_serial(what, about, err);
+	}
+	if (!ok || !store_revocable(p->store, about, out, err))
+		return false;
+	if (out->n > 0 && (about[0] == '#' || out->n == 1))
+		return true;
+	if (out->n > 1)
+		err_set(err, ERR_POLICY, "revoke", what, "%zu certificates of several issuers have this serial number: name the one by its SHA-256 fingerprint", out->n);
+	else
+		err_set(err, ERR_POLICY, "revoke", what,
+			"there is no certificate of ours that is valid and not revoked yet; `enrollctl disable` stops enrolling for an address");
+	store_certificate_list_clear(out);
+	return false;
+}
+
+/* A compromised or superseded key is replaced: the user stays.  For the other reasons somebody or something is gone. */
+static bool replaces(const char *reason, json_t *said)
+{
+	bool by_reason = strcmp(reason, "keyCompromise") == 0 || strcmp(reason, "superseded") == 0;
+
+	return by_reason && !json_is_false(said);
+}
+
+static json_t *answer(const struct store_certificate_list *l, const char *reason, bool replace, bool dry_run, size_t n)
+{
+	json_t *a = json_array();
+	char until[32];
+
+	for (size_t i = 0; i < l->n; i++) {
+		const struct store_certificate *c = &l->v[i];
+
+		json_array_append_new(a, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "serial", c->serial ? c->serial : "", "addresses", c->addresses ? c->addresses : "",
+			"status", c->status ? c->status : "", "not_after", time_text(c->not_after, until), "directory_dn", c->in_directory && c->directory_dn ?
+			c->directory_dn : "", "signs", c->status && strcmp(c->status, "active") == 0));
+	}
+	return json_pack("{s:o, s:s, s:b, s:b, s:I}", "certificates", a, "reason", reason, "replacement", replace, "dry_run", dry_run, "revoked", (json_int_t)n);
+}
+
+json_t *revoke_run(struct enroll_parts *p, const struct control_peer *peer, json_t *arguments, struct err *err)
+{
+	const char *what = text_of(arguments, "what"), *reason = text_of(arguments, "reason");
+	bool dry_run = json_is_true(json_object_get(arguments, "dry_run"));
+	char about[SERIAL_MOST + 2];
+	struct store_revoke order = {.about = about, .reason = reason, .actor = peer->name, .text = text_of(arguments, "text")};
+	struct store_certificate_list l = {0};
+	json_t *o = NULL;
+	size_t n = 0;
+
+	if (!what || !reason || !store_revocation_reason(reason)) {
+		err_set(err, ERR_CONFIG, "revoke", what ? what : "",
+			"a reason is needed: keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn");
+		return NULL;
+	}
+	if (!certificates_meant(p, what, about, &l, err))
+		return NULL;
+	order.publish_seconds = p->config->directory.deadline_ms / 1000 + 5;
+	order.replace = replaces(reason, json_object_get(arguments, "replace"));
+	if (dry_run || store_revoke(p->store, &order, &n, err))
+		o = answer(&l, reason, order.replace, dry_run, n);
+	store_certificate_list_clear(&l);
+	return o;
+}
+
+/* ---- show -------------------------------------------------------------------------------------------------------------- */
+
+static void set(json_t *o, const char *key, json_t *value)
+{
+	if (value)
+		json_object_set_new(o, key, value);
+}
+
+static json_t *time_json(time_t t)
+{
+	char text[32];
+
+	return t ? json_string(time_text(t, text)) : NULL;
+}
+
+static json_t *text_json(const char *s)
+{
+	return s && *s ? json_string(s) : NULL;
+}
+
+static json_t *revocation_part_json(const struct store_revocation_part *p)
+{
+	json_t *o = json_object();
+	bool stands = p->why_class == ERR_CONFIG || p->why_class == ERR_CA || p->why_class == ERR_POLICY;
+
+	set(o, "state", json_string(p->done_at ? "done" : !p->why ? "pending" : stands ? "blocked" : "waiting"));
+	set(o, "done_at", time_json(p->done_at));
+	set(o, "next_at", time_json(p->next_at));
+	set(o, "attempts", p->attempts ? json_integer((json_int_t)p->attempts) : NULL);
+	set(o, "why", text_json(p->why));
+	set(o, "why_type", text_json(p->why_type));
+	return o;
+}
+
+bool revocations_show(struct store *store, int64_t id, json_t *o, struct err *err)
+{
+	struct store_revocation_list l = {0};
+	json_t *a;
+
+	if (!store_revocations_of(store, id, &l, err))
+		return false;
+	a = json_array();
+	for (size_t i = 0; i < l.n; i++) {
+		json_t *r = json_object();
+
+		set(r, "serial", text_json(l.v[i].certificate.serial));
+		set(r, "reason", text_json(l.v[i].reason));
+		set(r, "requested_by", text_json(l.v[i].requested_by));
+		set(r, "requested_at", time_json(l.v[i].requested_at));
+		set(r, "done_at", time_json(l.v[i].done_at));
+		for (int k = 0; k < REVOCATION_PARTS; k++)
+			set(r, revocation_part_name((enum revocation_part)k), revocation_part_json(&l.v[i].parts[k]));
+		json_array_append_new(a, r);
+	}
+	set(o, "revocations", a);
+	store_revocation_list_clear(&l);
+	return true;
+}
