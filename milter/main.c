@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,8 @@ static const char help[] =
 	"  -V, --version        version\n"
 	"\n"
 	"SIGUSR1 reloads the configuration; SIGTERM ends.  See enroll-milter(8).\n";
+
+#define ARENAS 4
 
 static int usage_error(const char *text)
 {
@@ -89,6 +92,8 @@ int main(int argc, char **argv)
 	int o;
 
 	process_harden();
+	/* libmilter has a thread for each connection, and each of glibc's arenas keeps the most that any of its threads ever had: a few are enough. */
+	mallopt(M_ARENA_MAX, ARENAS);
 	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
 	 * would find them unwritable, and keep them so until its end. */
 	umask(0007);
