@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "enroll/answer.h"
 #include "enroll/control.h"
 
 #define OP "check CAA"
@@ -69,15 +70,6 @@ static bool facts(const struct ca_config *config, struct ca *ca, struct ca_info 
 
 /* ---- the answer ---------------------------------------------------------------------------------------------------------- */
 
-static json_t *texts_json(const struct strlist *l)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < l->n; i++)
-		json_array_append_new(a, json_string(l->v[i]));
-	return a;
-}
-
 static const char *security_name(enum dns_security s)
 {
 	return s == DNS_SECURE ? "secure" : s == DNS_BOGUS ? "bogus" : "insecure";
@@ -88,8 +80,8 @@ static void put_seen(json_t *o, const struct caa_view *v)
 	json_object_set_new(o, "decision", json_string(caa_decision_name(v->decision)));
 	json_object_set_new(o, "dnssec", json_string(security_name(v->security)));
 	json_object_set_new(o, "ttl", json_integer((json_int_t)v->ttl));
-	json_object_set_new(o, "records", texts_json(&v->records));
-	json_object_set_new(o, "iodef", texts_json(&v->iodef));
+	json_object_set_new(o, "records", answer_texts(&v->records));
+	json_object_set_new(o, "iodef", answer_texts(&v->iodef));
 	if (v->found_at[0]) {
 		json_object_set_new(o, "found_at", json_string(v->found_at));
 		json_object_set_new(o, "owner", json_string(v->owner));
@@ -146,7 +138,7 @@ json_t *caa_look_at(const struct ca_config *config, struct ca *ca, const struct 
 		json_object_set_new(o, "about", json_string(about));
 		json_object_set_new(o, "ca", json_string(config->name));
 		json_object_set_new(o, "mode", json_string(mode_name(config->caa)));
-		json_object_set_new(o, "identities", texts_json(req.identities));
+		json_object_set_new(o, "identities", answer_texts(req.identities));
 		json_object_set_new(o, "method", json_string(config->caa_method));
 		if (info.account_uri)
 			json_object_set_new(o, "account", json_string(info.account_uri));

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "enroll/answer.h"
 #include "enroll/control.h"
 #include "enroll/decide.h"
 
@@ -32,24 +33,6 @@ static size_t limit_argument(const struct call *c, size_t otherwise)
 	json_int_t n = json_integer_value(json_object_get(c->arguments, "limit"));
 
 	return n > 0 && n <= LIST_MOST ? (size_t)n : otherwise;
-}
-
-static json_t *time_json(time_t t)
-{
-	char text[32];
-
-	return t ? json_string(time_text(t, text)) : NULL;
-}
-
-static void set(json_t *o, const char *key, json_t *value)
-{
-	if (value)
-		json_object_set_new(o, key, value);
-}
-
-static json_t *text_json(const char *s)
-{
-	return s && *s ? json_string(s) : NULL;
 }
 
 /* The enrollment an admin means by an address; an error when there is none. */
@@ -107,37 +90,37 @@ json_t *json_of_enrollment(const struct enrollment *e, bool whole)
 {
 	json_t *o = json_object();
 
-	set(o, "id", json_integer(e->id));
-	set(o, "address", e->addresses.n ? json_string(e->addresses.v[0]) : NULL);
-	set(o, "state", json_string(enrollment_state_name(e->state)));
-	set(o, "since", time_json(e->state_since));
-	set(o, "why", text_json(e->why));
-	set(o, "why_class", e->why ? json_string(err_class_name(e->why_class)) : NULL);
-	set(o, "why_type", text_json(e->why_type));
-	set(o, "why_url", text_json(e->why_subject));
-	set(o, "why_status", e->why_status ? json_integer(e->why_status) : NULL);
-	set(o, "why_at", time_json(e->why_at));
-	set(o, "next_at", time_json(e->next_at));
-	set(o, "disabled", json_boolean(e->disabled));
-	set(o, "profile", text_json(e->profile));
-	set(o, "usage", text_json(e->usage));
+	answer_set(o, "id", json_integer(e->id));
+	answer_set(o, "address", e->addresses.n ? json_string(e->addresses.v[0]) : NULL);
+	answer_set(o, "state", json_string(enrollment_state_name(e->state)));
+	answer_set(o, "since", answer_time(e->state_since));
+	answer_set(o, "why", answer_text(e->why));
+	answer_set(o, "why_class", e->why ? json_string(err_class_name(e->why_class)) : NULL);
+	answer_set(o, "why_type", answer_text(e->why_type));
+	answer_set(o, "why_url", answer_text(e->why_subject));
+	answer_set(o, "why_status", e->why_status ? json_integer(e->why_status) : NULL);
+	answer_set(o, "why_at", answer_time(e->why_at));
+	answer_set(o, "next_at", answer_time(e->next_at));
+	answer_set(o, "disabled", json_boolean(e->disabled));
+	answer_set(o, "profile", answer_text(e->profile));
+	answer_set(o, "usage", answer_text(e->usage));
 	if (!whole)
 		return o;
-	set(o, "addresses", addresses_json(&e->addresses));
-	set(o, "ca", text_json(e->ca));
-	set(o, "rule", text_json(e->rule));
-	set(o, "what_next", json_string(what_next(e)));
-	set(o, "resumes_in", e->state == ENROLLMENT_WAITING || e->state == ENROLLMENT_BLOCKED ? json_string(enrollment_state_name(e->resume)) : NULL);
-	set(o, "requested_by", text_json(e->requested_by));
-	set(o, "requested_at", time_json(e->requested_at));
-	set(o, "attempts", json_integer((json_int_t)e->attempts));
-	set(o, "orders", json_integer((json_int_t)e->orders));
-	set(o, "abandoned_orders", json_integer((json_int_t)e->abandoned));
-	set(o, "ordered_at", time_json(e->ordered_at));
-	set(o, "challenge_from", text_json(e->challenge_from));
-	set(o, "answered_at", time_json(e->answered_at));
-	set(o, "activity", text_json(e->activity));
-	set(o, "intent", text_json(e->intent));
+	answer_set(o, "addresses", addresses_json(&e->addresses));
+	answer_set(o, "ca", answer_text(e->ca));
+	answer_set(o, "rule", answer_text(e->rule));
+	answer_set(o, "what_next", json_string(what_next(e)));
+	answer_set(o, "resumes_in", e->state == ENROLLMENT_WAITING || e->state == ENROLLMENT_BLOCKED ? json_string(enrollment_state_name(e->resume)) : NULL);
+	answer_set(o, "requested_by", answer_text(e->requested_by));
+	answer_set(o, "requested_at", answer_time(e->requested_at));
+	answer_set(o, "attempts", json_integer((json_int_t)e->attempts));
+	answer_set(o, "orders", json_integer((json_int_t)e->orders));
+	answer_set(o, "abandoned_orders", json_integer((json_int_t)e->abandoned));
+	answer_set(o, "ordered_at", answer_time(e->ordered_at));
+	answer_set(o, "challenge_from", answer_text(e->challenge_from));
+	answer_set(o, "answered_at", answer_time(e->answered_at));
+	answer_set(o, "activity", answer_text(e->activity));
+	answer_set(o, "intent", answer_text(e->intent));
 	return o;
 }
 
@@ -145,15 +128,15 @@ json_t *json_of_certificate(const struct store_certificate *c)
 {
 	json_t *o = json_object();
 
-	set(o, "serial", text_json(c->serial));
-	set(o, "fingerprint", text_json(c->fingerprint));
-	set(o, "issuer", text_json(c->issuer));
-	set(o, "addresses", text_json(c->addresses));
-	set(o, "not_before", time_json(c->not_before));
-	set(o, "not_after", time_json(c->not_after));
-	set(o, "status", text_json(c->status));
-	set(o, "findings", text_json(c->why));
-	set(o, "directory_dn", c->in_directory ? text_json(c->directory_dn) : NULL);
+	answer_set(o, "serial", answer_text(c->serial));
+	answer_set(o, "fingerprint", answer_text(c->fingerprint));
+	answer_set(o, "issuer", answer_text(c->issuer));
+	answer_set(o, "addresses", answer_text(c->addresses));
+	answer_set(o, "not_before", answer_time(c->not_before));
+	answer_set(o, "not_after", answer_time(c->not_after));
+	answer_set(o, "status", answer_text(c->status));
+	answer_set(o, "findings", answer_text(c->why));
+	answer_set(o, "directory_dn", c->in_directory ? answer_text(c->directory_dn) : NULL);
 	return o;
 }
 
@@ -161,13 +144,13 @@ static json_t *challenge_json(const struct challenge *c)
 {
 	json_t *o = json_object();
 
-	set(o, "received_at", time_json(c->received_at));
-	set(o, "from", text_json(c->from));
-	set(o, "message_id", text_json(c->message_id));
-	set(o, "authentication", text_json(c->authentication));
-	set(o, "disposition", text_json(c->disposition));
-	set(o, "state", text_json(c->state));
-	set(o, "reply_message_id", text_json(c->reply_message_id));
+	answer_set(o, "received_at", answer_time(c->received_at));
+	answer_set(o, "from", answer_text(c->from));
+	answer_set(o, "message_id", answer_text(c->message_id));
+	answer_set(o, "authentication", answer_text(c->authentication));
+	answer_set(o, "disposition", answer_text(c->disposition));
+	answer_set(o, "state", answer_text(c->state));
+	answer_set(o, "reply_message_id", answer_text(c->reply_message_id));
 	return o;
 }
 
@@ -175,16 +158,16 @@ json_t *json_of_mail(const struct mail_event *m)
 {
 	json_t *o = json_object();
 
-	set(o, "at", time_json(m->at));
-	set(o, "queue_id", text_json(m->queue_id));
-	set(o, "message_id", text_json(m->message_id));
-	set(o, "login", text_json(m->login));
-	set(o, "from", text_json(m->from));
-	set(o, "verdict", text_json(m->verdict));
-	set(o, "reason", text_json(m->reason));
-	set(o, "detail", text_json(m->detail));
-	set(o, "action", text_json(m->action));
-	set(o, "certificate", text_json(m->certificate));
+	answer_set(o, "at", answer_time(m->at));
+	answer_set(o, "queue_id", answer_text(m->queue_id));
+	answer_set(o, "message_id", answer_text(m->message_id));
+	answer_set(o, "login", answer_text(m->login));
+	answer_set(o, "from", answer_text(m->from));
+	answer_set(o, "verdict", answer_text(m->verdict));
+	answer_set(o, "reason", answer_text(m->reason));
+	answer_set(o, "detail", answer_text(m->detail));
+	answer_set(o, "action", answer_text(m->action));
+	answer_set(o, "certificate", answer_text(m->certificate));
 	return o;
 }
 
@@ -193,12 +176,12 @@ static json_t *report_json(const struct report *r)
 {
 	json_t *o = json_object();
 
-	set(o, "received_at", time_json(r->received_at));
-	set(o, "action", text_json(r->action));
-	set(o, "status", text_json(r->status));
-	set(o, "diagnostic", text_json(r->diagnostic));
-	set(o, "remote", text_json(r->remote));
-	set(o, "reporter", text_json(r->reporter));
+	answer_set(o, "received_at", answer_time(r->received_at));
+	answer_set(o, "action", answer_text(r->action));
+	answer_set(o, "status", answer_text(r->status));
+	answer_set(o, "diagnostic", answer_text(r->diagnostic));
+	answer_set(o, "remote", answer_text(r->remote));
+	answer_set(o, "reporter", answer_text(r->reporter));
 	return o;
 }
 
@@ -206,14 +189,14 @@ static json_t *event_json(const struct event *e)
 {
 	json_t *o = json_object();
 
-	set(o, "id", json_integer(e->id));
-	set(o, "at", time_json(e->at));
-	set(o, "event", text_json(e->name));
-	set(o, "actor", text_json(e->actor));
-	set(o, "address", text_json(e->address));
-	set(o, "state", e->enrollment_id ? json_string(enrollment_state_name(e->state)) : NULL);
-	set(o, "class", e->class == ERR_NONE ? NULL : json_string(err_class_name(e->class)));
-	set(o, "text", text_json(e->text));
+	answer_set(o, "id", json_integer(e->id));
+	answer_set(o, "at", answer_time(e->at));
+	answer_set(o, "event", answer_text(e->name));
+	answer_set(o, "actor", answer_text(e->actor));
+	answer_set(o, "address", answer_text(e->address));
+	answer_set(o, "state", e->enrollment_id ? json_string(enrollment_state_name(e->state)) : NULL);
+	answer_set(o, "class", e->class == ERR_NONE ? NULL : json_string(err_class_name(e->class)));
+	answer_set(o, "text", answer_text(e->text));
 	return o;
 }
 
@@ -237,23 +220,23 @@ static json_t *do_status(const struct call *c, struct err *err)
 	states = json_object();
 	for (int i = 0; i < ENROLLMENT_STATES; i++)
 		if (counts[i])
-			set(states, enrollment_state_name((enum enrollment_state)i), json_integer((json_int_t)counts[i]));
-	set(o, "version", json_string(PACKAGE_VERSION));
-	set(o, "mode", json_string(mode_name(c->parts->config->mode)));
-	set(o, "paused", paused ? json_string(paused) : json_false());
-	set(o, "enrollments", states);
-	set(o, "disabled", json_integer((json_int_t)disabled));
-	set(o, "orders_in_24h", json_integer((json_int_t)today));
-	set(o, "cap_total", c->parts->config->cap_total ? json_integer((json_int_t)c->parts->config->cap_total) : NULL);
-	set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
-	set(o, "ca", text_json(c->parts->config->ca.directory_url ? c->parts->config->ca.directory_url : c->parts->config->ca.exec.program));
+			answer_set(states, enrollment_state_name((enum enrollment_state)i), json_integer((json_int_t)counts[i]));
+	answer_set(o, "version", json_string(PACKAGE_VERSION));
+	answer_set(o, "mode", json_string(mode_name(c->parts->config->mode)));
+	answer_set(o, "paused", paused ? json_string(paused) : json_false());
+	answer_set(o, "enrollments", states);
+	answer_set(o, "disabled", json_integer((json_int_t)disabled));
+	answer_set(o, "orders_in_24h", json_integer((json_int_t)today));
+	answer_set(o, "cap_total", c->parts->config->cap_total ? json_integer((json_int_t)c->parts->config->cap_total) : NULL);
+	answer_set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
+	answer_set(o, "ca", answer_text(c->parts->config->ca.directory_url ? c->parts->config->ca.directory_url : c->parts->config->ca.exec.program));
 	for (size_t i = 0; c->parts->config->n_more_cas && i < config_cas(c->parts->config); i++) {
 		if (i == 0)
-			set(o, "cas", json_array());
+			answer_set(o, "cas", json_array());
 		json_array_append_new(json_object_get(o, "cas"), json_string(config_ca_at(c->parts->config, i)->name));
 	}
-	set(o, "profile", text_json(c->parts->config->certificate.name));
-	set(o, "pilot", json_boolean(c->parts->config->pilot_addresses.n || c->parts->config->pilot_group));
+	answer_set(o, "profile", answer_text(c->parts->config->certificate.name));
+	answer_set(o, "pilot", json_boolean(c->parts->config->pilot_addresses.n || c->parts->config->pilot_group));
 	free(paused);
 	return o;
 }
@@ -270,10 +253,10 @@ static json_t *list_left_alone(const struct call *c, struct err *err)
 	for (size_t i = 0; i < l.n; i++) {
 		json_t *o = json_object();
 
-		set(o, "verdict", text_json(l.v[i].verdict));
-		set(o, "reason", text_json(l.v[i].reason));
-		set(o, "mails", json_integer((json_int_t)l.v[i].mails));
-		set(o, "last", time_json(l.v[i].last));
+		answer_set(o, "verdict", answer_text(l.v[i].verdict));
+		answer_set(o, "reason", answer_text(l.v[i].reason));
+		answer_set(o, "mails", json_integer((json_int_t)l.v[i].mails));
+		answer_set(o, "last", answer_time(l.v[i].last));
 		json_array_append_new(a, o);
 	}
 	mail_reason_list_clear(&l);
@@ -295,13 +278,13 @@ static json_t *list_observed(const struct call *c, struct err *err)
 	for (size_t i = 0; i < l.n; i++) {
 		json_t *o = json_object();
 
-		set(o, "address", text_json(l.v[i].from));
-		set(o, "login", text_json(l.v[i].login));
-		set(o, "verdict", text_json(l.v[i].verdict));
-		set(o, "reason", text_json(l.v[i].reason));
-		set(o, "mails", json_integer((json_int_t)l.v[i].mails));
-		set(o, "first", time_json(l.v[i].first));
-		set(o, "last", time_json(l.v[i].last));
+		answer_set(o, "address", answer_text(l.v[i].from));
+		answer_set(o, "login", answer_text(l.v[i].login));
+		answer_set(o, "verdict", answer_text(l.v[i].verdict));
+		answer_set(o, "reason", answer_text(l.v[i].reason));
+		answer_set(o, "mails", json_integer((json_int_t)l.v[i].mails));
+		answer_set(o, "first", answer_time(l.v[i].first));
+		answer_set(o, "last", answer_time(l.v[i].last));
 		json_array_append_new(a, o);
 	}
 	observed_list_clear(&l);
@@ -329,7 +312,7 @@ static json_t *do_list(const struct call *c, struct err *err)
 		json_array_append_new(a, json_of_enrollment(&l.v[i], false));
 	o = json_pack("{s:o}", "enrollments", a);
 	if (l.n == limit && l.v[l.n - 1].addresses.n)
-		set(o, "more_after", json_string(l.v[l.n - 1].addresses.v[0]));
+		answer_set(o, "more_after", json_string(l.v[l.n - 1].addresses.v[0]));
 	enrollment_list_clear(&l);
 	return o;
 }
@@ -344,7 +327,7 @@ static bool show_certificates(const struct call *c, int64_t id, json_t *o, struc
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++)
 		json_array_append_new(a, json_of_certificate(&l.v[i]));
-	set(o, "certificates", a);
+	answer_set(o, "certificates", a);
 	store_certificate_list_clear(&l);
 	return true;
 }
@@ -359,7 +342,7 @@ static bool show_challenges(const struct call *c, int64_t id, json_t *o, struct 
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++)
 		json_array_append_new(a, challenge_json(&l.v[i]));
-	set(o, "challenges", a);
+	answer_set(o, "challenges", a);
 	challenge_list_clear(&l);
 	return true;
 }
@@ -374,7 +357,7 @@ static bool show_reports(const struct call *c, int64_t id, json_t *o, struct err
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++)
 		json_array_append_new(a, report_json(&l.v[i]));
-	set(o, "reports", a);
+	answer_set(o, "reports", a);
 	report_list_clear(&l);
 	return true;
 }
@@ -389,7 +372,7 @@ static bool show_events(const struct call *c, int64_t id, int64_t after, size_t 
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++)
 		json_array_append_new(a, event_json(&l.v[i]));
-	set(o, "events", a);
+	answer_set(o, "events", a);
 	event_list_clear(&l);
 	return true;
 }
@@ -415,7 +398,7 @@ static bool show_companion(const struct call *c, int64_t id, json_t *o, struct e
 		json_t *beside = show_once(c, &e, err);
 
 		ok = beside != NULL;
-		set(o, "encryption", beside);
+		answer_set(o, "encryption", beside);
 	}
 	enrollment_clear(&e);
 	return ok;

@@ -4,30 +4,11 @@
  */
 #include "config.h"
 
+#include "enroll/answer.h"
 #include "enroll/control.h"
 #include "enroll/decide.h"
 
 #include <string.h>
-
-static void set(json_t *o, const char *key, json_t *value)
-{
-	if (value)
-		json_object_set_new(o, key, value);
-}
-
-static json_t *text_json(const char *s)
-{
-	return s ? json_string(s) : NULL;
-}
-
-static json_t *texts_json(const struct strlist *l)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < l->n; i++)
-		json_array_append_new(a, json_string(l->v[i]));
-	return a;
-}
 
 /* The lines of `why`, one text each. */
 static json_t *lines_json(const struct buf *why)
@@ -56,18 +37,18 @@ static json_t *certificate_json(const struct verdict *v)
 	struct err err = ERR_INIT;
 	json_t *o = json_object();
 
-	set(o, "name", json_string(p->name));
-	set(o, "validation", json_string(validation_name(p->validation)));
-	set(o, "generation", p->validation == VALIDATION_PRIVATE ? NULL : json_string(generation_name(p->generation)));
-	set(o, "policy_oid", text_json(profile_policy_oid(p)));
-	set(o, "usages", usages_json(p));
-	set(o, "key_type", text_json(p->key_type));
-	set(o, "ca", text_json(v->decision.ca->name));
-	set(o, "ca_profile", text_json(p->ca_profile ? p->ca_profile : v->decision.ca->profile));
-	set(o, "addresses", texts_json(&v->addresses));
+	answer_set(o, "name", json_string(p->name));
+	answer_set(o, "validation", json_string(validation_name(p->validation)));
+	answer_set(o, "generation", p->validation == VALIDATION_PRIVATE ? NULL : json_string(generation_name(p->generation)));
+	answer_set(o, "policy_oid", answer_text(profile_policy_oid(p)));
+	answer_set(o, "usages", usages_json(p));
+	answer_set(o, "key_type", answer_text(p->key_type));
+	answer_set(o, "ca", answer_text(v->decision.ca->name));
+	answer_set(o, "ca_profile", answer_text(p->ca_profile ? p->ca_profile : v->decision.ca->profile));
+	answer_set(o, "addresses", answer_texts(&v->addresses));
 	/* What is missing for a subject is among the reasons for not being eligible. */
 	if (profile_describe(p, &v->addresses, person, &subject, &err))
-		set(o, "subject", json_string(buf_str(&subject)));
+		answer_set(o, "subject", json_string(buf_str(&subject)));
 	buf_clear(&subject);
 	return o;
 }
@@ -76,11 +57,11 @@ static json_t *entry_json(const struct verdict *v)
 {
 	json_t *o = json_object();
 
-	set(o, "found", json_string(v->found == DIRECTORY_ONE ? "one" : v->found == DIRECTORY_SEVERAL ? "several" : "none"));
+	answer_set(o, "found", json_string(v->found == DIRECTORY_ONE ? "one" : v->found == DIRECTORY_SEVERAL ? "several" : "none"));
 	if (v->found == DIRECTORY_ONE) {
-		set(o, "dn", text_json(v->person.dn));
-		set(o, "kind", json_string(directory_kind_name(v->person.kind)));
-		set(o, "disabled", json_boolean(v->person.disabled));
+		answer_set(o, "dn", answer_text(v->person.dn));
+		answer_set(o, "kind", json_string(directory_kind_name(v->person.kind)));
+		answer_set(o, "disabled", json_boolean(v->person.disabled));
 	}
 	return o;
 }
@@ -121,12 +102,12 @@ static json_t *mail_json(const struct config *c, const struct verdict *v, const 
 	else if (is && c->mode != MODE_SIGN)
 		why = "as soon as mode = \"sign\"";
 	is = is && form.form != FORM_UNSIGNED;
-	o = json_pack("{s:o, s:b}", "to", texts_json(to), "signed", is);
-	set(o, "why", text_json(why));
-	set(o, "form", is ? json_string(form.form == FORM_OPAQUE ? "opaque" : "detached") : NULL);
-	set(o, "mail_rule", text_json(form.rule));
+	o = json_pack("{s:o, s:b}", "to", answer_texts(to), "signed", is);
+	answer_set(o, "why", answer_text(why));
+	answer_set(o, "form", is ? json_string(form.form == FORM_OPAQUE ? "opaque" : "detached") : NULL);
+	answer_set(o, "mail_rule", answer_text(form.rule));
 	if (v->decision.rule && v->decision.rule->unsigned_header)
-		set(o, "unsigned_header", json_string(v->decision.rule->unsigned_header));
+		answer_set(o, "unsigned_header", json_string(v->decision.rule->unsigned_header));
 	return o;
 }
 
@@ -137,11 +118,11 @@ static json_t *now_json(const struct enrollment *e, const struct decision *d)
 		e->usage, "ca", e->ca ? e->ca : "");
 	struct certificate_profile p;
 
-	set(o, "rule", text_json(e->rule));
-	set(o, "disabled", json_boolean(e->disabled));
+	answer_set(o, "rule", answer_text(e->rule));
+	answer_set(o, "disabled", json_boolean(e->disabled));
 	if (e->state == ENROLLMENT_ACTIVE && d->certificate) {
 		p = profile_for(d->certificate, NULL);
-		set(o, "other_kind", json_boolean(strcmp(p.name, e->profile) != 0 || strcmp(usage_name(p.usage), e->usage) != 0 ||
+		answer_set(o, "other_kind", json_boolean(strcmp(p.name, e->profile) != 0 || strcmp(usage_name(p.usage), e->usage) != 0 ||
 			strcmp(d->ca->name, e->ca ? e->ca : "") != 0));
 	}
 	return o;
@@ -161,8 +142,8 @@ static json_t *eligible_json(struct enroll_parts *p, const char *address, const 
 	}
 	o = json_pack("{s:s}", "now", words[answer]);
 	if (answer != ELIGIBLE) {
-		set(o, "class", json_string(err_class_name(why.class)));
-		set(o, "why", json_string(why.text));
+		answer_set(o, "class", json_string(err_class_name(why.class)));
+		answer_set(o, "why", json_string(why.text));
 	}
 	return o;
 }
@@ -176,14 +157,14 @@ static json_t *explanation(struct enroll_parts *p, const char *address, const st
 	if (!eligible)
 		return NULL;
 	o = json_pack("{s:s, s:o, s:o}", "address", v->addresses.v[0], "passed_by", lines_json(passed), "eligible", eligible);
-	set(o, "rule", text_json(d->rule ? d->rule->name : NULL));
-	set(o, "entry", p->directory ? entry_json(v) : NULL);
-	set(o, "certificate", d->certificate ? certificate_json(v) : NULL);
-	set(o, "covered_by", v->covered_by ? json_integer((json_int_t)v->covered_by) : NULL);
-	set(o, "publish", d->certificate ? text_json(d->publish) : NULL);
-	set(o, "no_certificate", json_string(no_certificate_name(d->no_certificate)));
-	set(o, "mail", to->n ? mail_json(p->config, v, to) : NULL);
-	set(o, "has", row ? now_json(row, d) : NULL);
+	answer_set(o, "rule", answer_text(d->rule ? d->rule->name : NULL));
+	answer_set(o, "entry", p->directory ? entry_json(v) : NULL);
+	answer_set(o, "certificate", d->certificate ? certificate_json(v) : NULL);
+	answer_set(o, "covered_by", v->covered_by ? json_integer((json_int_t)v->covered_by) : NULL);
+	answer_set(o, "publish", d->certificate ? answer_text(d->publish) : NULL);
+	answer_set(o, "no_certificate", json_string(no_certificate_name(d->no_certificate)));
+	answer_set(o, "mail", to->n ? mail_json(p->config, v, to) : NULL);
+	answer_set(o, "has", row ? now_json(row, d) : NULL);
 	return o;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "enroll/answer.h"
 #include "enroll/control.h"
 #include "enroll/decide.h"
 #include "enroll/why.h"
@@ -13,17 +14,6 @@
 
 #define EXPIRING_MOST 1000
 #define NAMES_MOST 50 /* asked of the directory for one answer */
-
-static void set(json_t *o, const char *key, json_t *value)
-{
-	if (value)
-		json_object_set_new(o, key, value);
-}
-
-static json_t *text_json(const char *s)
-{
-	return s && *s ? json_string(s) : NULL;
-}
 
 /* ---- why ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -137,14 +127,14 @@ static json_t *answer_json(const struct why_facts *f)
 	json_t *o = json_object();
 
 	why_find(f, &a);
-	set(o, "address", json_string(f->address));
-	set(o, "cause", json_string(a.cause));
-	set(o, "signed", json_boolean(a.signed_));
-	set(o, "sentence", json_string(buf_str(&a.sentence)));
-	set(o, "what_to_do", text_json(buf_str(&a.what_to_do)));
-	set(o, "mail", f->mail ? json_of_mail(f->mail) : NULL);
-	set(o, "certificate", f->signed_by ? json_of_certificate(f->signed_by) : f->active && !f->mail ? json_of_certificate(f->active) : NULL);
-	set(o, "enrollment", f->row ? json_of_enrollment(f->row, false) : NULL);
+	answer_set(o, "address", json_string(f->address));
+	answer_set(o, "cause", json_string(a.cause));
+	answer_set(o, "signed", json_boolean(a.signed_));
+	answer_set(o, "sentence", json_string(buf_str(&a.sentence)));
+	answer_set(o, "what_to_do", answer_text(buf_str(&a.what_to_do)));
+	answer_set(o, "mail", f->mail ? json_of_mail(f->mail) : NULL);
+	answer_set(o, "certificate", f->signed_by ? json_of_certificate(f->signed_by) : f->active && !f->mail ? json_of_certificate(f->active) : NULL);
+	answer_set(o, "enrollment", f->row ? json_of_enrollment(f->row, false) : NULL);
 	why_answer_clear(&a);
 	return o;
 }
@@ -206,13 +196,13 @@ static bool expiring_one(struct enroll_parts *p, const struct store_certificate 
 		json_t *o = json_of_certificate(c);
 
 		json_object_del(o, "status");
-		set(o, "address", e.addresses.n ? json_string(e.addresses.v[0]) : NULL);
-		set(o, "days", json_integer((json_int_t)((c->not_after - now) / 86400)));
-		set(o, "expired", json_boolean(c->not_after < now));
-		set(o, "usage", text_json(e.usage));
-		set(o, "state", json_string(enrollment_state_name(e.state)));
-		set(o, "renewal", renewal_json(&e, &under_way));
-		set(o, "renewal_under_way", json_boolean(under_way));
+		answer_set(o, "address", e.addresses.n ? json_string(e.addresses.v[0]) : NULL);
+		answer_set(o, "days", json_integer((json_int_t)((c->not_after - now) / 86400)));
+		answer_set(o, "expired", json_boolean(c->not_after < now));
+		answer_set(o, "usage", answer_text(e.usage));
+		answer_set(o, "state", json_string(enrollment_state_name(e.state)));
+		answer_set(o, "renewal", renewal_json(&e, &under_way));
+		answer_set(o, "renewal_under_way", json_boolean(under_way));
 		json_array_append_new(list, o);
 	}
 	enrollment_clear(&e);
@@ -235,7 +225,7 @@ json_t *helpdesk_expiring(struct enroll_parts *p, int64_t within, size_t limit, 
 		ok = expiring_one(p, &l.v[i], now, list, err);
 	o = json_pack("{s:o}", "expiring", list);
 	if (l.n == limit)
-		set(o, "more", json_true());
+		answer_set(o, "more", json_true());
 	store_certificate_list_clear(&l);
 	if (ok)
 		return o;
@@ -255,7 +245,7 @@ static json_t *name_json(struct enroll_parts *p, const char *address, bool *ask)
 	if (p->directory && *ask)
 		*ask = directory_find(p->directory, address, &person, &found, NULL);
 	if (found == DIRECTORY_ONE)
-		name = text_json(person.display_name);
+		name = answer_text(person.display_name);
 	directory_person_clear(&person);
 	return name;
 }
@@ -272,17 +262,17 @@ static bool found_one(struct enroll_parts *p, const struct enrollment *e, bool *
 		if (!best || strcmp(best->status, "active") != 0)
 			best = &l.v[i];
 	o = json_of_enrollment(e, false);
-	set(o, "name", e->addresses.n ? name_json(p, e->addresses.v[0], ask) : NULL);
-	set(o, "serial", best ? text_json(best->serial) : NULL);
-	set(o, "fingerprint", best ? text_json(best->fingerprint) : NULL);
+	answer_set(o, "name", e->addresses.n ? name_json(p, e->addresses.v[0], ask) : NULL);
+	answer_set(o, "serial", best ? answer_text(best->serial) : NULL);
+	answer_set(o, "fingerprint", best ? answer_text(best->fingerprint) : NULL);
 	if (l.n) {
 		json_t *all = json_array();
 
 		for (size_t i = 0; i < l.n; i++)
 			json_array_append_new(all, json_of_certificate(&l.v[i]));
 		if (best)
-			set(o, "not_after", json_incref(json_object_get(json_array_get(all, (size_t)(best - l.v)), "not_after")));
-		set(o, "certificates", all);
+			answer_set(o, "not_after", json_incref(json_object_get(json_array_get(all, (size_t)(best - l.v)), "not_after")));
+		answer_set(o, "certificates", all);
 	}
 	json_array_append_new(list, o);
 	store_certificate_list_clear(&l);
@@ -315,7 +305,7 @@ static bool named_one(struct enroll_parts *p, const char *address, bool *ask, js
 	} else if (ok && !found) {
 		json_t *o = json_pack("{s:s}", "address", address);
 
-		set(o, "name", name_json(p, address, ask));
+		answer_set(o, "name", name_json(p, address, ask));
 		json_array_append_new(list, o);
 	}
 	enrollment_clear(&e);
@@ -356,7 +346,7 @@ json_t *helpdesk_search(struct enroll_parts *p, const char *text, size_t limit, 
 	ok = ok && add_named(p, text, limit, &more, list, err);
 	o = json_pack("{s:o}", "found", list);
 	if (l.n == limit || more)
-		set(o, "more", json_true());
+		answer_set(o, "more", json_true());
 	enrollment_list_clear(&l);
 	if (ok)
 		return o;

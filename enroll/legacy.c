@@ -11,6 +11,7 @@
  */
 #include "config.h"
 
+#include "enroll/answer.h"
 #include "enroll/control.h"
 #include "enroll/decide.h"
 
@@ -140,12 +141,6 @@ static void walk_give(struct enroll_parts *p, struct walk *walk, bool over)
 
 /* ---- one certificate --------------------------------------------------------------------------------------------------- */
 
-static void set(json_t *o, const char *key, json_t *value)
-{
-	if (value)
-		json_object_set_new(o, key, value);
-}
-
 static void count(json_t *counts, const char *key, size_t n)
 {
 	json_object_set_new(counts, key, json_integer(json_integer_value(json_object_get(counts, key)) + (json_int_t)n));
@@ -245,16 +240,16 @@ static json_t *certificate_json(const struct judged *c)
 {
 	json_t *o = json_object(), *reasons = json_array();
 
-	set(o, "serial", serial_json(c->x));
-	set(o, "issuer", issuer_json(c->x));
-	set(o, "not_before", asn1_time_json(X509_get0_notBefore(c->x)));
-	set(o, "not_after", asn1_time_json(X509_get0_notAfter(c->x)));
-	set(o, "fingerprint", json_string(c->fingerprint));
-	set(o, "ours", json_boolean(c->ours));
+	answer_set(o, "serial", serial_json(c->x));
+	answer_set(o, "issuer", issuer_json(c->x));
+	answer_set(o, "not_before", asn1_time_json(X509_get0_notBefore(c->x)));
+	answer_set(o, "not_after", asn1_time_json(X509_get0_notAfter(c->x)));
+	answer_set(o, "fingerprint", json_string(c->fingerprint));
+	answer_set(o, "ours", json_boolean(c->ours));
 	for (int r = 0; r < LEGACY_REASONS; r++)
 		if (c->j.reasons & (1u << r))
 			json_array_append_new(reasons, json_pack("{s:s, s:s}", "reason", legacy_reason_name((enum legacy_reason)r), "text", c->j.text[r]));
-	set(o, "reasons", reasons);
+	answer_set(o, "reasons", reasons);
 	return o;
 }
 
@@ -361,8 +356,8 @@ static json_t *bad_certificates(struct page *p, const struct entry *e)
 		}
 		o = certificate_json(c);
 		addresses = addresses_of(e, c);
-		set(o, "covered", json_boolean(is_covered(e, c, addresses)));
-		set(o, "addresses", addresses);
+		answer_set(o, "covered", json_boolean(is_covered(e, c, addresses)));
+		answer_set(o, "addresses", addresses);
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -380,7 +375,7 @@ static bool see_entry(void *arg, const struct directory_scanned *from, struct er
 	if (json_array_size(bad) > 0) {
 		json_t *user = json_pack("{s:O}", "certificates", bad);
 
-		set(user, "dn", from->dn ? json_string(from->dn) : NULL);
+		answer_set(user, "dn", from->dn ? json_string(from->dn) : NULL);
 		json_array_append_new(p->users, user);
 	}
 	json_decref(bad);
@@ -424,9 +419,9 @@ static json_t *directory_page(struct enroll_parts *parts, const char *id, struct
 	if (directory_scan_page(walk->scan, see_entry, &p, &more, err)) {
 		o = page_json(&p);
 		if (more)
-			set(o, "walk", json_string(walk->id));
+			answer_set(o, "walk", json_string(walk->id));
 		else if (directory_scan_cut(walk->scan))
-			set(o, "incomplete", json_string(directory_scan_cut(walk->scan)));
+			answer_set(o, "incomplete", json_string(directory_scan_cut(walk->scan)));
 	}
 	walk_give(parts, walk, !o || !more);
 	page_clear(&p);
@@ -463,7 +458,7 @@ static json_t *store_page(struct enroll_parts *parts, const char *after, struct 
 	if (ok)
 		o = page_json(&p);
 	if (ok && l.n >= PAGE && address_key_of(l.v[l.n - 1].addresses.v[0], key, NULL))
-		set(o, "after", json_string(key));
+		answer_set(o, "after", json_string(key));
 	enrollment_list_clear(&l);
 	page_clear(&p);
 	return o;
@@ -480,8 +475,8 @@ struct plan {
 
 static void plan_set(json_t *o, const char *plan, const char *text)
 {
-	set(o, "plan", json_string(plan));
-	set(o, "text", text && *text ? json_string(text) : NULL);
+	answer_set(o, "plan", json_string(plan));
+	answer_set(o, "text", text && *text ? json_string(text) : NULL);
 }
 
 /* A row with an active certificate: that one has taken the old one's place, unless it is as bad. */
@@ -527,7 +522,7 @@ static bool plan_request(struct plan *p, const char *address, json_t *o, struct 
 	if (!store_enrollment_request(p->parts->store, address, profile.name, usage_name(profile.usage), p->peer->name, &created, NULL, err))
 		return false;
 	p->queued += created;
-	set(o, "queued", json_boolean(created));
+	answer_set(o, "queued", json_boolean(created));
 	return true;
 }
 
@@ -595,7 +590,7 @@ static json_t *plans(struct plan *p, json_t *addresses, struct err *err)
 			json_decref(o);
 			break;
 		}
-		set(o, "address", json_string(address ? address : ""));
+		answer_set(o, "address", json_string(address ? address : ""));
 		ok = plan_address(p, address ? address : "", o, err);
 		json_array_append_new(list, o);
 	}

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "enroll/answer.h"
 #include "enroll/control.h"
 
 #include <ctype.h>
@@ -179,35 +180,17 @@ json_t *revoke_run(struct enroll_parts *p, const struct control_peer *peer, json
 
 /* ---- show -------------------------------------------------------------------------------------------------------------- */
 
-static void set(json_t *o, const char *key, json_t *value)
-{
-	if (value)
-		json_object_set_new(o, key, value);
-}
-
-static json_t *time_json(time_t t)
-{
-	char text[32];
-
-	return t ? json_string(time_text(t, text)) : NULL;
-}
-
-static json_t *text_json(const char *s)
-{
-	return s && *s ? json_string(s) : NULL;
-}
-
 static json_t *revocation_part_json(const struct store_revocation_part *p)
 {
 	json_t *o = json_object();
 	bool stands = p->why_class == ERR_CONFIG || p->why_class == ERR_CA || p->why_class == ERR_POLICY;
 
-	set(o, "state", json_string(p->done_at ? "done" : !p->why ? "pending" : stands ? "blocked" : "waiting"));
-	set(o, "done_at", time_json(p->done_at));
-	set(o, "next_at", time_json(p->next_at));
-	set(o, "attempts", p->attempts ? json_integer((json_int_t)p->attempts) : NULL);
-	set(o, "why", text_json(p->why));
-	set(o, "why_type", text_json(p->why_type));
+	answer_set(o, "state", json_string(p->done_at ? "done" : !p->why ? "pending" : stands ? "blocked" : "waiting"));
+	answer_set(o, "done_at", answer_time(p->done_at));
+	answer_set(o, "next_at", answer_time(p->next_at));
+	answer_set(o, "attempts", p->attempts ? json_integer((json_int_t)p->attempts) : NULL);
+	answer_set(o, "why", answer_text(p->why));
+	answer_set(o, "why_type", answer_text(p->why_type));
 	return o;
 }
 
@@ -222,16 +205,16 @@ bool revocations_show(struct store *store, int64_t id, json_t *o, struct err *er
 	for (size_t i = 0; i < l.n; i++) {
 		json_t *r = json_object();
 
-		set(r, "serial", text_json(l.v[i].certificate.serial));
-		set(r, "reason", text_json(l.v[i].reason));
-		set(r, "requested_by", text_json(l.v[i].requested_by));
-		set(r, "requested_at", time_json(l.v[i].requested_at));
-		set(r, "done_at", time_json(l.v[i].done_at));
+		answer_set(r, "serial", answer_text(l.v[i].certificate.serial));
+		answer_set(r, "reason", answer_text(l.v[i].reason));
+		answer_set(r, "requested_by", answer_text(l.v[i].requested_by));
+		answer_set(r, "requested_at", answer_time(l.v[i].requested_at));
+		answer_set(r, "done_at", answer_time(l.v[i].done_at));
 		for (int k = 0; k < REVOCATION_PARTS; k++)
-			set(r, revocation_part_name((enum revocation_part)k), revocation_part_json(&l.v[i].parts[k]));
+			answer_set(r, revocation_part_name((enum revocation_part)k), revocation_part_json(&l.v[i].parts[k]));
 		json_array_append_new(a, r);
 	}
-	set(o, "revocations", a);
+	answer_set(o, "revocations", a);
 	store_revocation_list_clear(&l);
 	return true;
 }

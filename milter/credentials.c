@@ -49,14 +49,18 @@ struct credentials {
 /* Credentials that fit; SIZE_MAX: there is no such heap (tests), keys are wherever malloc puts them.  Written once, before threads. */
 static size_t heap_credentials = SIZE_MAX;
 
+#ifdef BUILT_WITH_SANITIZERS
+/* They do not look into it: what OpenSSL keeps by pointers in there would count as lost. */
+bool credentials_secure_heap(const struct config *config, struct err *err)
+{
+	return true;
+}
+#else
 bool credentials_secure_heap(const struct config *config, struct err *err)
 {
 	/* Twice: keys that were dropped live on with the mail that uses them. */
 	size_t wanted = 2 * (size_t)config->milter.cache_size * KEY_OCTETS, size = HEAP_LEAST;
 
-#ifdef BUILT_WITH_SANITIZERS
-	return true; /* they do not look into it: what OpenSSL keeps by pointers in there would count as lost */
-#endif
 	while (size < wanted && size < HEAP_MOST)
 		size *= 2;
 	/* 2: made, but the system does not let us lock it all. */
@@ -66,6 +70,7 @@ bool credentials_secure_heap(const struct config *config, struct err *err)
 	heap_credentials = size / KEY_OCTETS / 2;
 	return true;
 }
+#endif
 
 static void entry_free(gpointer p)
 {

@@ -21,7 +21,6 @@
 #include <string.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -229,12 +228,9 @@ static bool inet_is_loopback(const char *where)
 static void no_delay(void)
 {
 	int on = 1, listening = 0;
-	struct rlimit limit;
 	socklen_t len = sizeof listening;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > 1024)
-		limit.rlim_cur = 1024; /* it is one of the first */
-	for (int fd = 3; fd < (int)limit.rlim_cur; fd++)
+	for (int fd = 3; fd < 1024; fd++) /* it is one of the first */
 		if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
 			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }

@@ -13,7 +13,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* libmilter calls xxfi_negotiate before any context exists: the service has to be reachable from here. Set once before smfi_main. */
 static struct service *the_service;
@@ -180,15 +179,6 @@ static void bare_address(const char *arg, char out[ADDRESS_MAX])
 		out[len - 1] = '\0';
 }
 
-/* RFC 1870: what the client says of the size, which is only an estimate. */
-static uint64_t announced_size(char **argv)
-{
-	for (size_t i = 1; argv[0] && argv[i]; i++)
-		if (strncasecmp(argv[i], "SIZE=", 5) == 0)
-			return strtoull(argv[i] + 5, NULL, 10);
-	return 0;
-}
-
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
 	struct session *s = session_of(ctx, "MAIL");
@@ -200,7 +190,6 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 	if (!s->mail)
 		return SMFIS_TEMPFAIL;
 	s->mail->began_ms = mono_ms();
-	s->mail->announced = announced_size(argv);
 	bare_address(argv[0], s->mail->facts.envelope_from);
 	copy_symbol(ctx, "{auth_authen}", s->mail->facts.login, sizeof s->mail->facts.login);
 	if (s->service->instance == INSTANCE_INBOUND)

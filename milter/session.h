@@ -37,7 +37,6 @@ struct mail {
 	char type[128];              /* the content type, lower case; "" = nobody asked yet */
 	struct strlist types;        /* those of all parts; empty = nobody asked yet */
 	struct mail_form form;       /* in which form, by the mail rules */
-	uint64_t announced;          /* octets by the SIZE parameter of MAIL, an estimate that may be too high; 0 = not said */
 	struct err error;            /* what went wrong; class ERR_NONE = nothing */
 	bool skip_body;              /* the body is of no interest */
 	bool hold;                   /* quarantine at end of message */

@@ -239,7 +239,7 @@ static bool judge_form(struct session *s, bool whole)
 	struct looking l = {.mail = m, .whole = whole, .err = &m->error};
 	struct mail_look look = {.recipients = &m->recipients, .list_mail = outbound_is_list_mail(&m->facts),
 		.auto_submitted = outbound_is_auto_submitted(&m->facts), .context = &l, .field = look_field, .has_type = look_type,
-		.octets = whole ? m->facts.headers.octets + m->signed_mail.scan.octets : m->announced - m->announced / 8};
+		.octets = m->facts.headers.octets + m->signed_mail.scan.octets};
 
 	mail_rules_judge(s->snapshot->config, &look, &m->form);
 	buf_clear(&l.text);

@@ -8,12 +8,14 @@ Binaries come from $ENROLL_BUILD.  Overrides are nested dictionaries, merged int
 standard_config(); see examples/enroll-milter.conf for the keys.
 """
 
+import contextlib
 import copy
 import json
 import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import unittest
 
@@ -340,6 +342,17 @@ class Product:
                              every=0.1, say=lambda: '%s\n%s' % (
                                  self.ctl_run('show', address, '--json').stdout,
                                  self.daemons['enrolld'].tail(40)))
+
+    @contextlib.contextmanager
+    def store_locked(self):
+        """Nobody else can write as long as this lasts."""
+        db = sqlite3.connect(self.config['store']['path'], isolation_level=None, timeout=60)
+        db.execute('BEGIN IMMEDIATE')
+        try:
+            yield
+        finally:
+            db.execute('ROLLBACK')
+            db.close()
 
     # -- logs ------------------------------------------------------------
 

@@ -160,17 +160,6 @@ class KillCase(StageCase):
         found = self.ask_store('SELECT state FROM enrollments WHERE address = ?', address(user))
         return bool(found) and found[0][0] in states
 
-    @contextlib.contextmanager
-    def store_locked(self):
-        """Nobody else can write as long as this lasts."""
-        db = sqlite3.connect(self.p.config['store']['path'], isolation_level=None, timeout=60)
-        db.execute('BEGIN IMMEDIATE')
-        try:
-            yield
-        finally:
-            db.execute('ROLLBACK')
-            db.close()
-
     def restart(self, name):
         self.p.kill9(name)
         self.p.start(name)
@@ -232,7 +221,7 @@ class Enrolld(KillCase):
         try:
             call.wait()
             if moment == AFTER:
-                with self.store_locked():
+                with self.p.store_locked():
                     call.let_answer()
                     time.sleep(SETTLE)
                     self.p.kill9('enrolld')
@@ -336,7 +325,7 @@ class Inbound(KillCase):
         self.gate['dns'].hold(ANSWER, lambda data: b'_domainkey' in data)
         self.many.genuine(user)
         self.gate['dns'].wait()
-        with self.store_locked():
+        with self.p.store_locked():
             self.gate['dns'].open()
             time.sleep(SETTLE)
             self.p.kill9('inbound')

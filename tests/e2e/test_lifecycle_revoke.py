@@ -277,20 +277,10 @@ class Killed(RevokeCase):
         with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % path, uri=True)) as db:
             return [r[0] for r in db.execute('SELECT part FROM revocation_parts WHERE done_at = 0')]
 
-    @contextlib.contextmanager
-    def store_locked(self):
-        db = sqlite3.connect(self.p.config['store']['path'], isolation_level=None, timeout=60)
-        db.execute('BEGIN IMMEDIATE')
-        try:
-            yield
-        finally:
-            db.execute('ROLLBACK')
-            db.close()
-
     def kill(self, moment, wait, let_answer):
         wait()
         if moment == AFTER:
-            with self.store_locked():
+            with self.p.store_locked():
                 let_answer()
                 time.sleep(SETTLE)
                 self.p.kill9('enrolld')
