@@ -80,6 +80,19 @@ class Configurations(unittest.TestCase):
                 file.flush()
                 self.assertIn('mode = "sign"', self.check(file.name))
 
+    def test_what_the_readme_shows_loads_in_the_full_example(self):
+        """Each block of settings in README.md, in the place of the example's own."""
+        blocks = [b for b in re.findall(r'(?:^    .*\n)+', read('README.md'), re.M) if re.match(r'    [a-z-]+ = ', b)]
+        self.assertGreaterEqual(len(blocks), 3)
+        for block in blocks:
+            text = read('examples', 'enroll-milter.conf')
+            for name in re.findall(r'^    ([a-z-]+) = ', block, re.M):
+                text = re.sub(r'^%s = (?:[{(].*?^[})];|[^{(\n]*;)' % name, '', text, count=1, flags=re.S | re.M)
+            with self.subTest(block), tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+                file.write(text + block)
+                file.flush()
+                self.check(file.name)
+
     def test_the_full_example_names_every_key(self):
         names = set(re.findall(r'([a-z0-9-]+) = ', read('examples', 'enroll-milter.conf')))
         missing = {k for k in config_table() if k.split('.')[-1] not in names}
