@@ -7,16 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "enroll/answer.h"
 #include "enroll/control.h"
-
-static json_t *contacts_json(const struct strlist *l)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < l->n; i++)
-		json_array_append_new(a, json_string(l->v[i]));
-	return a;
-}
 
 static bool has_account_at_all(const struct ca_config *config, struct err *err)
 {
@@ -39,7 +31,7 @@ json_t *account_show(const struct ca_config *config, struct ca *ca, struct err *
 		ca = own = ca_new(config, err);
 	if (ca && ca_account_look(ca, &a, &found, err))
 		o = json_pack("{s:b, s:s*, s:s*, s:o, s:s*, s:s*, s:s, s:s}", "registered", found, "url", a.uri, "status", a.status, "contacts",
-			contacts_json(&a.contacts), "key_type", a.key_type, "thumbprint", a.thumbprint, "directory", config->directory_url, "key",
+			answer_texts(&a.contacts), "key_type", a.key_type, "thumbprint", a.thumbprint, "directory", config->directory_url, "key",
 			config->account_key);
 	ca_account_clear(&a);
 	ca_free(own);

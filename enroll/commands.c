@@ -52,15 +52,6 @@ static bool find(const struct call *c, struct enrollment *e, struct err *err)
 
 /* ---- facts as JSON ------------------------------------------------------------------------------------------------------------ */
 
-static json_t *addresses_json(const struct strlist *l)
-{
-	json_t *a = json_array();
-
-	for (size_t i = 0; i < l->n; i++)
-		json_array_append_new(a, json_string(l->v[i]));
-	return a;
-}
-
 static const char *what_next(const struct enrollment *e)
 {
 	if (e->disabled)
@@ -106,7 +97,7 @@ json_t *json_of_enrollment(const struct enrollment *e, bool whole)
 	answer_set(o, "usage", answer_text(e->usage));
 	if (!whole)
 		return o;
-	answer_set(o, "addresses", addresses_json(&e->addresses));
+	answer_set(o, "addresses", answer_texts(&e->addresses));
 	answer_set(o, "ca", answer_text(e->ca));
 	answer_set(o, "rule", answer_text(e->rule));
 	answer_set(o, "what_next", json_string(what_next(e)));
