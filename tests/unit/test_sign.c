@@ -424,6 +424,61 @@ START_TEST(what_openssl_cannot_sign_with_is_said_at_once)
 }
 END_TEST
 
+/* ---- chains ------------------------------------------------------------------------------------------------------------ */
+
+static void check_signs(struct store_credential *c)
+{
+	struct signer *s = signer_load(c, ALICE, master, master_key, now, &err);
+	struct buf der = BUF_INIT;
+	CMS_ContentInfo *cms;
+
+	ck_assert_msg(s != NULL, "%s", err.text);
+	sign(s, entity, strlen(entity), 7, &der);
+	cms = parse(&der);
+	ck_assert_int_eq(verify(cms, entity, strlen(entity)), 1);
+	CMS_ContentInfo_free(cms);
+	buf_clear(&der);
+	signer_unref(s);
+}
+
+/* Line ends behind a chain, which change nothing in it. */
+static void lengthen(struct store_credential *c, size_t len)
+{
+	c->chain = realloc(c->chain, len);
+	memset(c->chain + c->chain_len, '\n', len - c->chain_len);
+	c->chain_len = len;
+}
+
+/* Chains are kept for others: each has to get its own back, of the same length or not, and when there are more of them than are kept. */
+START_TEST(each_gets_the_own_chain)
+{
+	struct request ca = {.usage = "critical,keyCertSign,cRLSign", .ca = true, .from = now - DAY, .until = now + DAY};
+	X509 *first = intermediate, *second = certificate("Intermediate", other_key, root, root_key, &ca), *leaves[2];
+	EVP_PKEY *first_key = intermediate_key;
+	struct store_credential c[2];
+
+	for (int i = 0; i < 2; i++) {
+		intermediate = i ? second : first;
+		intermediate_key = i ? other_key : first_key;
+		leaves[i] = user_certificate(ec_key, "email:" ALICE, "digitalSignature", now - DAY, now + DAY);
+		credential(&c[i], leaves[i], ec_key);
+	}
+	for (size_t n = 0; n < 50; n++) {
+		lengthen(&c[0], 10000 + n / 2);
+		lengthen(&c[1], 10000 + n / 2);
+		check_signs(&c[n % 2]);
+		check_signs(&c[(n + 1) % 2]);
+	}
+	for (int i = 0; i < 2; i++) {
+		credential_clear(&c[i]);
+		X509_free(leaves[i]);
+	}
+	X509_free(second);
+	intermediate = first;
+	intermediate_key = first_key;
+}
+END_TEST
+
 /* ---- where keys are ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(keys_are_in_the_secure_heap_and_leave_it)
@@ -712,6 +767,7 @@ int main(void)
 	tcase_add_loop_test(tc, signature_verifies_and_says_what_it_should, 0, 2);
 	tcase_add_loop_test(tc, digest_and_padding_go_by_key_and_configuration, 0, COUNT(kinds));
 	tcase_add_test(tc, what_openssl_cannot_sign_with_is_said_at_once);
+	tcase_add_test(tc, each_gets_the_own_chain);
 	tcase_add_test(tc, keys_are_in_the_secure_heap_and_leave_it);
 	tcase_add_test(tc, a_full_secure_heap_is_no_damage);
 	tcase_add_loop_test(tc, opaque_form_holds_what_was_put_in, 0, COUNT(lengths));
