@@ -30,7 +30,7 @@ from stage import Stage, StageCase
 
 LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
 DAY = 86400
-DAYS, PEOPLE, LIFE = (365, 200, 60) if LONG else (60, 20, 15)
+DAYS, PEOPLE, LIFE = (365, 200, 60) if LONG else (60, 20, 9)
 STEP = DAY // 2 if LONG else DAY
 AT_FIRST = PEOPLE // 2                   # the others are hired in the course of time
 OUTAGE = (DAYS * 3 // 10, DAYS * 3 // 10 + 7)
@@ -170,10 +170,13 @@ class Year(StageCase):
                 self.unsigned[user] += STEP // 60
 
     def step(self):
+        before = self.in_force()
         self.clock.advance(STEP)
         self.day += STEP / DAY
-        someone = self.random.choice(sorted(self.had) or self.staff)
-        self.send(someone)                  # before anybody had time for anything
+        # Before anybody had time for anything, and by those whose certificate has just ended, if there are such.
+        now = self.in_force()
+        for user in [u for u in self.staff if before.get(u) and not now.get(u)][:3] or [self.random.choice(sorted(self.had))]:
+            self.send(user)
         self.outage()
         while len(self.staff) < AT_FIRST + (PEOPLE - AT_FIRST) * self.day / DAYS and len(self.staff) < PEOPLE:
             self.hire()
@@ -197,6 +200,7 @@ class Year(StageCase):
         print('# %d days, %d people, %d certificates replaced, mails: %s; %d minutes without a certificate, of %d people, all while the CA was down'
               % (DAYS, len(self.staff), renewals, dict(self.mails), sum(self.unsigned.values()), len(self.unsigned)), flush=True)
         self.assertEqual(len(self.had), len(self.staff))
+        self.assertTrue(self.unsigned, 'the CA was away for long enough that certificates ended')
         self.assertGreater(renewals, len(self.staff) * (DAYS / LIFE) * 0.7)
         self.told()
 
