@@ -177,7 +177,7 @@ printf '%s\n' "${COMPREPLY[@]}"
         self.assertEqual(self.complete('enrollctl list --state wai'), {'waiting'})
         # bash has = among its word breaks
         self.assertEqual(self.complete('enrollctl list --state=wai'), {'waiting'})
-        reasons = set(re.findall(r'"(\w+)"', re.search(r'names\[\] = \{(.*?)\}', read('store', 'revocations.c')).group(1)))
+        reasons = set(re.findall(r'"(\w+)"', re.search(r'\{("keyCompromise".*?)\}', read('store', 'revocations.c')).group(1)))
         self.assertEqual(self.complete('enrollctl revoke a@example.org --reason '), reasons)
         self.assertEqual(self.complete('enrollctl disable a@example.org --reason '), set(), 'free words')
         self.assertEqual(self.complete('enrollctl cert check x --profile mailbox-s'), {'mailbox-strict'})
