@@ -33,22 +33,31 @@ static void put_value(json_t *v)
 		fputs(json_is_true(v) ? "true" : "false", stdout);
 }
 
+void ctl_csv_titles(const char *const *columns)
+{
+	for (size_t k = 0; columns[k]; k++)
+		printf("%s%s", k ? "," : "", columns[k]);
+	fputs("\r\n", stdout);
+}
+
+void ctl_csv_row(json_t *row, const char *const *columns)
+{
+	for (size_t k = 0; columns[k]; k++) {
+		if (k)
+			putchar(',');
+		put_value(json_object_get(row, columns[k]));
+	}
+	fputs("\r\n", stdout);
+}
+
 static void print_csv(json_t *list, const char *const *columns)
 {
 	json_t *o;
 	size_t i;
 
-	for (size_t k = 0; columns[k]; k++)
-		printf("%s%s", k ? "," : "", columns[k]);
-	fputs("\r\n", stdout);
-	json_array_foreach(list, i, o) {
-		for (size_t k = 0; columns[k]; k++) {
-			if (k)
-				putchar(',');
-			put_value(json_object_get(o, columns[k]));
-		}
-		fputs("\r\n", stdout);
-	}
+	ctl_csv_titles(columns);
+	json_array_foreach(list, i, o)
+		ctl_csv_row(o, columns);
 }
 
 int ctl_print_table(struct ctl *c, json_t *result, void (*print)(const struct ctl *c, json_t *result), const char *key, const char *const *columns)

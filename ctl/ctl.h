@@ -8,9 +8,13 @@
 #define ENROLL_CTL_CTL_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "base/base.h"
 #include "policy/policy.h"
+
+struct option;
+struct ctl_command;
 
 struct ctl {
 	const char *config_path;
@@ -24,8 +28,19 @@ struct ctl {
 	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key;
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	struct strlist addresses;
+	const struct ctl_command *command;
 	json_t *done;            /* what ctl_say has to tell, with --json */
 };
+
+/* A row of the table of commands in main.c.  How `arguments` is written is said in help.c: completion and the check of options read it. */
+struct ctl_command {
+	const char *name, *arguments, *role, *help, *example;
+	int (*run)(struct ctl *, int argc, char **argv);
+};
+const struct ctl_command *ctl_commands(size_t *n);
+const struct ctl_command *ctl_find_command(const char *name); /* NULL: there is none */
+bool ctl_has_table(const struct ctl_command *command);        /* --csv can be asked of it */
+bool ctl_option_argument(const char *name);                   /* does the option "reason" want a value */
 
 /* The configuration; NULL after printing why. */
 struct config *ctl_config(struct ctl *c);
@@ -33,6 +48,33 @@ struct config *ctl_config(struct ctl *c);
 const struct ca_config *ctl_ca_config(const struct ctl *c);
 int ctl_fail(const struct ctl *c, const struct err *err);
 int ctl_usage(const struct ctl *c, const char *text);
+
+/* help.c */
+#define CTL_WORD 32
+struct ctl_synopsis {           /* .text and .at: the arguments of a command */
+	const char *text, *at;
+	char word[CTL_WORD];
+	bool first, behind;     /* of an alternative; right behind the word before it */
+	int depth;
+};
+bool ctl_synopsis_next(struct ctl_synopsis *s);
+bool ctl_takes(const struct ctl_command *command, const char *option, char value[CTL_WORD]); /* and what its value is called; NULL: not asked */
+const char *ctl_option_help(const char *name);
+struct ctl_nearest { const char *word; size_t distance; };
+void ctl_nearest(struct ctl_nearest *near, const char *typed, const char *word);
+void ctl_print_help(FILE *to);
+void ctl_print_command_help(const struct ctl_command *command);
+int ctl_help(struct ctl *c, int argc, char **argv);
+/* What was typed is none, with the nearest one: the exit code; or, of a sub-command, whether something was printed. */
+int ctl_unknown_command(const char *typed);
+int ctl_unknown_option(const char *typed, const struct option *options);
+bool ctl_wrong_word(const struct ctl_command *command, const char *typed);
+
+/* complete.c: the words that may stand at the end of this command line, one a line; ":files" for names of files */
+int ctl_complete(struct ctl *c, int argc, char **argv);
+
+/* confirm.c: may harm be done?  --yes, or yes typed on a terminal.  `act` is a verb, the question ends with a full stop. */
+bool ctl_confirm(const struct ctl *c, const char *act, const char *what, const char *question, struct err *err) BASE_MUST_CHECK;
 
 /* client.c: ask enrolld.  A new reference to the result; NULL after printing why. `arguments` is stolen. */
 json_t *ctl_ask(struct ctl *c, const char *command, json_t *arguments);
@@ -46,6 +88,30 @@ int ctl_print(struct ctl *c, json_t *result, void (*print)(const struct ctl *c, 
 /* csv.c: the same where the answer has a table: with --csv the array `key` of it, these columns (closed by NULL) in this order. */
 int ctl_print_table(struct ctl *c, json_t *result, void (*print)(const struct ctl *c, json_t *result), const char *key, const char *const *columns);
 
+void ctl_csv_titles(const char *const *columns);
+void ctl_csv_row(json_t *row, const char *const *columns);
+
+/* table.c: texts come out with '?' in place of what strangers may have written to confuse a terminal. */
+size_t ctl_width(void);                         /* of the terminal; 0 when standard output is none */
+size_t ctl_cells(const char *s);                /* how wide a text is */
+void ctl_put(const char *s);                    /* a text alone, as it is */
+void ctl_text(const char *s, size_t indent);    /* a text that begins in this column, its lines broken to fit a terminal */
+void ctl_cell(const char *s, size_t width);     /* with blanks up to this width */
+void ctl_line(json_t *o, const char *key, const char *label); /* one fact a line; nothing when it is absent */
+/* A table: as many texts a row as there are titles (closed by NULL; ">TITLE" is of numbers).  `least`: widths of the columns, for tables that are printed
+ * row by row; otherwise they are as wide as what is in them.  The last column is for long texts. */
+struct ctl_table {
+	const char *const *titles;
+	const unsigned char *least;
+	struct strlist cells;
+	bool failed;
+};
+void ctl_table_add(struct ctl_table *t, const char *text); /* copies; NULL is an empty text */
+void ctl_table_number(struct ctl_table *t, long long n);
+void ctl_table_titles(const struct ctl_table *t);
+void ctl_table_rows(struct ctl_table *t);       /* and forgets them */
+void ctl_table_print(struct ctl_table *t);      /* both */
+
 /* helpdesk.c */
 int ctl_why(struct ctl *c, int argc, char **argv);
 int ctl_expiring(struct ctl *c, int argc, char **argv);
@@ -58,9 +124,6 @@ int ctl_show(struct ctl *c, int argc, char **argv);
 int ctl_events(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);
 int ctl_doctor(struct ctl *c, int argc, char **argv);
-/* One fact a line; for the commands of other files too.  Control characters, which strangers may have written, come out as '?'. */
-void ctl_line(json_t *o, const char *key, const char *label);
-void ctl_put(const char *s); /* a text alone */
 /* {"checks": [...]} of doctor and ca check; the exit code: 1 when an error is among them.  `r` is let go. */
 int ctl_print_checks(struct ctl *c, json_t *r);
 

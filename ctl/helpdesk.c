@@ -20,15 +20,17 @@ static const char *text(json_t *o, const char *key)
 static void print_why(const struct ctl *c, json_t *r)
 {
 	json_t *mail = json_object_get(r, "mail");
+	struct buf advice = BUF_INIT;
 
 	(void)c;
-	ctl_put(text(r, "sentence"));
+	ctl_text(text(r, "sentence"), 0);
 	puts("");
 	if (text(r, "what_to_do")[0]) {
-		printf("What to do: ");
-		ctl_put(text(r, "what_to_do"));
+		buf_printf(&advice, "What to do: %s", text(r, "what_to_do"));
+		ctl_text(buf_str(&advice), 0);
 		puts("");
 	}
+	buf_clear(&advice);
 	ctl_line(r, "cause", "cause");
 	if (!mail)
 		return;
@@ -55,6 +57,8 @@ static const char *const expiring_columns[] = {"address", "not_after", "days", "
 
 static void print_expiring(const struct ctl *c, json_t *r)
 {
+	static const char *const titles[] = {"ADDRESS", "UNTIL", ">DAYS", "RENEWAL", NULL};
+	struct ctl_table t = {.titles = titles};
 	json_t *list = json_object_get(r, "expiring"), *o;
 	size_t i;
 
@@ -63,12 +67,13 @@ static void print_expiring(const struct ctl *c, json_t *r)
 		puts("(nobody's certificate ends in this time)");
 		return;
 	}
-	printf("%-36s %-20s %5s  %s\n", "ADDRESS", "UNTIL", "DAYS", "RENEWAL");
 	json_array_foreach(list, i, o) {
-		printf("%-36s %-20s %5lld  ", text(o, "address"), text(o, "not_after"), (long long)json_integer_value(json_object_get(o, "days")));
-		ctl_put(text(o, "renewal"));
-		puts("");
+		ctl_table_add(&t, text(o, "address"));
+		ctl_table_add(&t, text(o, "not_after"));
+		ctl_table_number(&t, (long long)json_integer_value(json_object_get(o, "days")));
+		ctl_table_add(&t, text(o, "renewal"));
 	}
+	ctl_table_print(&t);
 	if (json_is_true(json_object_get(r, "more")))
 		puts("... and more: ask for a shorter time, or for more with --limit");
 }
@@ -106,18 +111,21 @@ static const char *const search_columns[] = {"address", "name", "state", "since"
 static void print_search(const struct ctl *c, json_t *r)
 {
 	json_t *list = json_object_get(r, "found"), *o;
-	size_t i;
+	size_t i, width = 0;
 
 	(void)c;
 	if (json_array_size(list) == 0) {
 		puts("(nothing found, neither among enrollments nor by name in the directory)");
 		return;
 	}
+	json_array_foreach(list, i, o)
+		if (ctl_cells(text(o, "address")) > width)
+			width = ctl_cells(text(o, "address"));
 	json_array_foreach(list, i, o) {
-		printf("%-36s %-18s ", text(o, "address"),
-			json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state")[0] ? text(o, "state") : "(no enrollment)");
-		ctl_put(text(o, "name"));
+		ctl_cell(text(o, "address"), width + 2);
+		ctl_put(json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state")[0] ? text(o, "state") : "(no enrollment)");
 		puts("");
+		ctl_line(o, "name", "name");
 		ctl_line(o, "serial", "serial");
 		ctl_line(o, "not_after", "until");
 		ctl_line(o, "fingerprint", "SHA-256");

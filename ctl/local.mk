@@ -1,8 +1,26 @@
 sbin_PROGRAMS += enrollctl
-enrollctl_SOURCES = ctl/main.c ctl/ctl.h ctl/client.c ctl/show.c ctl/csv.c ctl/helpdesk.c ctl/act.c ctl/revoke.c ctl/revoke_key.c ctl/setup.c ctl/account.c ctl/cert.c ctl/policy.c ctl/report.c ctl/asuser.c
+enrollctl_SOURCES = ctl/main.c ctl/ctl.h ctl/client.c ctl/show.c ctl/csv.c ctl/helpdesk.c ctl/act.c ctl/revoke.c ctl/revoke_key.c ctl/setup.c ctl/account.c ctl/cert.c ctl/policy.c ctl/report.c ctl/asuser.c ctl/table.c ctl/confirm.c ctl/help.c ctl/complete.c
 enrollctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 enrollctl_LDADD = $(ENROLL_LIBS)
 
 # enrollctl cert check, run as anybody would
 TESTS += tests/cert_check.py
 EXTRA_DIST += tests/cert_check.py
+
+# Help, completion and the manual, held to the table of commands
+TESTS += tests/ctl_help.py
+EXTRA_DIST += tests/ctl_help.py
+
+# The shell asks the program which words may follow.  The file has the name of the command, as bash-completion loads it.
+bashcompletiondir = $(datadir)/bash-completion/completions
+zshcompletiondir = $(datadir)/zsh/site-functions
+EXTRA_DIST += ctl/enrollctl.bash ctl/enrollctl.zsh
+install-data-hook: install-completion
+install-completion:
+	$(MKDIR_P) '$(DESTDIR)$(bashcompletiondir)' '$(DESTDIR)$(zshcompletiondir)'
+	$(INSTALL_DATA) '$(srcdir)/ctl/enrollctl.bash' '$(DESTDIR)$(bashcompletiondir)/enrollctl'
+	$(INSTALL_DATA) '$(srcdir)/ctl/enrollctl.zsh' '$(DESTDIR)$(zshcompletiondir)/_enrollctl'
+uninstall-hook: uninstall-completion
+uninstall-completion:
+	rm -f '$(DESTDIR)$(bashcompletiondir)/enrollctl' '$(DESTDIR)$(zshcompletiondir)/_enrollctl'
+.PHONY: install-completion uninstall-completion

@@ -4,70 +4,84 @@
 #include "config.h"
 
 #include <getopt.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ctl/ctl.h"
 
-static const struct command {
-	const char *name, *arguments, *role, *help;
-	int (*run)(struct ctl *, int argc, char **argv);
-} commands[] = {
-	{"status", "", "help desk", "what is going on: mode, counts by state, orders today", ctl_status},
-	{"list", "[--state STATE] [--observed]", "help desk", "enrollments; with --observed who would be enrolled and what would be signed", ctl_list},
-	{"show", "ADDRESS", "help desk", "one address: state, since when, why, what next, certificates, whole history", ctl_show},
-	{"events", "[ADDRESS] [--limit N]", "help desk", "what happened, newest last", ctl_events},
-	{"mail", "[ADDRESS] [--limit N]", "help desk", "what became of recent mail, newest first", ctl_mail},
+static const struct ctl_command commands[] = {
+	{"status", "", "help desk", "what is going on: mode, counts by state, orders today",
+		"enrollctl status", ctl_status},
+	{"list", "[--state STATE] [--limit N] [--after ADDRESS] | [--observed]", "help desk", "enrollments; with --observed who would be enrolled and what would be signed",
+		"enrollctl list --state blocked", ctl_list},
+	{"show", "ADDRESS", "help desk", "one address: state, since when, why, what next, certificates, whole history",
+		"enrollctl show alice@example.org", ctl_show},
+	{"events", "[ADDRESS] [--limit N]", "help desk", "what happened, newest last",
+		"enrollctl events alice@example.org --limit 20", ctl_events},
+	{"mail", "[ADDRESS] [--limit N]", "help desk", "what became of recent mail, newest first",
+		"enrollctl mail alice@example.org", ctl_mail},
 	{"why", "ADDRESS [--message-id ID | --queue-id ID]", "help desk", "why a mail (default: the last one of this address) was not signed, and what to do",
-		ctl_why},
-	{"expiring", "[--within 30d] [--limit N]", "help desk", "whose certificate ends when, and what is being done about it", ctl_expiring},
-	{"search", "TEXT [--limit N]", "help desk", "by words of an address or name, by the beginning of a serial number or fingerprint", ctl_search},
-	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS", ctl_doctor},
-	{"ca", "check [--ca NAME]", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits", ctl_ca},
+		"enrollctl why alice@example.org --queue-id 4XkQ2z", ctl_why},
+	{"expiring", "[--within 30d] [--limit N]", "help desk", "whose certificate ends when, and what is being done about it",
+		"enrollctl expiring --within 30d", ctl_expiring},
+	{"search", "TEXT [--limit N]", "help desk", "by words of an address or name, by the beginning of a serial number or fingerprint",
+		"enrollctl search alice archer", ctl_search},
+	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS",
+		"enrollctl doctor", ctl_doctor},
+	{"ca", "check [--ca NAME]", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits",
+		"enrollctl ca check", ctl_ca},
 	{"caa", "check ADDRESS | check DOMAIN [--ca NAME]", "help desk; root when enrolld does not run",
-		"does CAA in DNS let the CA issue: records, who sees what, the line to publish", ctl_caa},
+		"does CAA in DNS let the CA issue: records, who sees what, the line to publish",
+		"enrollctl caa check example.org", ctl_caa},
 	{"account", "show | register | rotate-key | deactivate [--yes] [--ca NAME]", "help desk for show, root for the others",
-		"the ACME account: see it, make it, give it a new key, give it up for good", ctl_account},
-	{"policy", "explain ADDRESS [--to RECIPIENT]...", "help desk", "which rule is about an address, and what follows; changes nothing", ctl_policy},
-	{"report", "legacy [--enroll]", "help desk; admin with --enroll",
-		"whose certificates in the directory have to be replaced, and why; --enroll asks for the replacements", ctl_report},
-	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail", ctl_enroll},
-	{"retry", "ADDRESS", "help desk", "go on now with an enrollment that waits, is blocked or failed", ctl_retry},
-	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active", ctl_rotate},
+		"the ACME account: see it, make it, give it a new key, give it up for good",
+		"enrollctl account show", ctl_account},
+	{"policy", "explain ADDRESS [--to RECIPIENT]...", "help desk", "which rule is about an address, and what follows; changes nothing",
+		"enrollctl policy explain alice@example.org --to partner@example.net", ctl_policy},
+	{"report", "legacy [--enroll [--dry-run] [--yes]]", "help desk; admin with --enroll",
+		"whose certificates in the directory have to be replaced, and why; --enroll asks for the replacements",
+		"enrollctl report legacy", ctl_report},
+	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail",
+		"enrollctl enroll alice@example.org", ctl_enroll},
+	{"retry", "ADDRESS [--reason TEXT]", "help desk", "go on now with an enrollment that waits, is blocked or failed",
+		"enrollctl retry alice@example.org", ctl_retry},
+	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
+		"enrollctl rotate alice@example.org --reason \"new laptop\"", ctl_rotate},
 	{"revoke", "ADDRESS|SERIAL --reason REASON [--no-replacement] [--dry-run] [--yes] | SERIAL --with-key", "admin; root with --with-key",
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn; --with-key asks the CA by the certificate's own key, where it does not heed the account",
-		ctl_revoke},
-	{"disable", "ADDRESS [--reason TEXT]", "admin", "stop signing and enrolling for this address", ctl_disable},
-	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable", ctl_enable},
-	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds", ctl_pause},
-	{"resume", "", "admin", "undo pause", ctl_resume},
+		"enrollctl revoke bob@example.org --reason affiliationChanged --dry-run", ctl_revoke},
+	{"disable", "ADDRESS [--reason TEXT] [--dry-run] [--yes]", "admin", "stop signing and enrolling for this address",
+		"enrollctl disable bob@example.org --reason \"on leave\"", ctl_disable},
+	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable",
+		"enrollctl enable bob@example.org", ctl_enable},
+	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds",
+		"enrollctl pause --reason \"the CA is being moved\"", ctl_pause},
+	{"resume", "", "admin", "undo pause",
+		"enrollctl resume", ctl_resume},
 	{"cert", "check FILE [--profile PROFILE] [--anchors FILE] [--chain FILE] [--address A]... [--at TIME]", "anybody who can read the file",
-		"hold a certificate against a profile: mailbox-strict and the like, private, configured; default: the one it claims", ctl_cert},
-	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with", ctl_config_command},
-	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat", ctl_init},
-	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder", ctl_backup},
-	{"restore", "FOLDER", "root", "put a backup in place on a host without a store", ctl_restore},
+		"hold a certificate against a profile: mailbox-strict and the like, private, configured; default: the one it claims",
+		"enrollctl cert check new.pem --profile mailbox-strict --anchors roots.pem", ctl_cert},
+	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with",
+		"enrollctl config check", ctl_config_command},
+	{"help", "[COMMAND]", "anybody", "all commands, or one with its options and an example", "enrollctl help revoke", ctl_help},
+	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat",
+		"enrollctl init", ctl_init},
+	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder",
+		"enrollctl backup /root/enroll-backup --with-keys", ctl_backup},
+	{"restore", "FOLDER", "root", "put a backup in place on a host without a store",
+		"enrollctl restore /root/enroll-backup", ctl_restore},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
-static void print_help(FILE *to)
+const struct ctl_command *ctl_commands(size_t *n)
 {
-	fputs("Usage: enrollctl [--config FILE] [--json | --csv] COMMAND [ARGUMENTS]\n"
-	      "See and steer the S/MIME certificates of this installation.\n\n", to);
-	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(to, "  %s%s%s\n      %s (%s)\n", commands[i].name, commands[i].arguments[0] ? " " : "", commands[i].arguments, commands[i].help,
-			commands[i].role);
-	fputs("\nOptions:\n"
-	      "  -c, --config FILE  configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
-	      "  -j, --json         answer in JSON\n"
-	      "  --csv              answer in comma separated values, where the answer is a table\n"
-	      "  -h, --help         this text, or that of a command\n"
-	      "  -V, --version      version\n\n"
-	      "Exit code: 0 done, 1 failed or refused, 2 wrong use.  See enrollctl(8).\n", to);
+	*n = N_COMMANDS;
+	return commands;
 }
 
-static const struct command *find_command(const char *name)
+const struct ctl_command *ctl_find_command(const char *name)
 {
 	for (size_t i = 0; name && i < N_COMMANDS; i++)
 		if (strcmp(commands[i].name, name) == 0)
@@ -75,15 +89,15 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-/* Those whose answer --csv can be asked of. */
-static bool has_table(const struct command *c)
+bool ctl_has_table(const struct ctl_command *c)
 {
-	return c->run == ctl_list || c->run == ctl_events || c->run == ctl_mail || c->run == ctl_expiring || c->run == ctl_search;
+	return c->run == ctl_list || c->run == ctl_events || c->run == ctl_mail || c->run == ctl_expiring || c->run == ctl_search || c->run == ctl_doctor ||
+		c->run == ctl_ca || c->run == ctl_report;
 }
 
 int ctl_usage(const struct ctl *c, const char *text)
 {
-	fprintf(stderr, "%s: %s\nTry: enrollctl --help\n", c->program, text);
+	fprintf(stderr, "%s: %s\nTry: enrollctl %s%s\n", c->program, text, c->command ? "help " : "--help", c->command ? c->command->name : "");
 	return 2;
 }
 
@@ -154,6 +168,14 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
 	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {NULL, 0, NULL, 0}};
 
+bool ctl_option_argument(const char *name)
+{
+	for (size_t i = 0; options[i].name; i++)
+		if (strcmp(options[i].name, name) == 0)
+			return options[i].has_arg == required_argument;
+	return false;
+}
+
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
 {
@@ -187,41 +209,100 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:
-		return ctl_usage(c, "unknown option");
+		return -1;
 	}
+}
+
+#define N_OPTIONS (sizeof options / sizeof *options)
+
+/* Options as they stand; which ones in `used`. */
+static int read_options(struct ctl *c, int argc, char **argv, bool used[N_OPTIONS], bool *help)
+{
+	int o, rc = -1, which = -1;
+
+	opterr = 0;
+	while (rc < 0 && (o = getopt_long(argc, argv, ":c:jhV", options, &which)) != -1) {
+		if (o == ':') {
+			fprintf(stderr, "enrollctl: %s needs a value\nTry: enrollctl --help\n", argv[optind - 1]);
+			return 2;
+		}
+		if (o == '?' && optopt && !strchr("cjhV", optopt) && optopt < 256) {
+			fprintf(stderr, "enrollctl: unknown option -%c\nTry: enrollctl --help\n", optopt);
+			return 2;
+		}
+		if (o == '?')
+			return ctl_unknown_option(argv[optind - 1], options);
+		if (which >= 0)
+			used[which] = true;
+		which = -1;
+		rc = read_option(c, o, help);
+	}
+	return rc;
+}
+
+/* An option that is another command's is refused: without what it promises, nothing must happen. */
+static int check_options(struct ctl *c, const bool used[N_OPTIONS])
+{
+	char text[256];
+
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (!used[i] || (options[i].val < 256) || options[i].val == OPT_CSV || ctl_takes(c->command, options[i].name, NULL))
+			continue;
+		snprintf(text, sizeof text, "%s does not take --%s", c->command->name, options[i].name);
+		return ctl_usage(c, text);
+	}
+	return -1;
+}
+
+static int check_csv(struct ctl *c)
+{
+	struct buf text = BUF_INIT;
+
+	if (!c->csv || (!c->json && ctl_has_table(c->command)))
+		return -1;
+	buf_puts(&text, c->json ? "either --json or --csv" : "--csv is for tables:");
+	for (size_t i = 0; !c->json && i < N_COMMANDS; i++)
+		if (ctl_has_table(&commands[i]))
+			buf_printf(&text, " %s", commands[i].name);
+	ctl_usage(c, buf_str(&text));
+	buf_clear(&text);
+	return 2;
+}
+
+static int run(struct ctl *c, int argc, char **argv, const bool used[N_OPTIONS])
+{
+	int rc = check_options(c, used);
+
+	if (rc < 0)
+		rc = check_csv(c);
+	if (rc < 0 && argc && ctl_wrong_word(c->command, argv[0]))
+		rc = 2;
+	return rc < 0 ? c->command->run(c, argc, argv) : rc;
 }
 
 int main(int argc, char **argv)
 {
 	struct ctl c = {.config_path = SYSCONFDIR "/enroll-milter/enroll-milter.conf", .program = "enrollctl"};
-	const struct command *command;
-	bool help = false;
-	int o, rc;
+	bool help = false, used[N_OPTIONS] = {false};
+	int rc;
 
 	process_harden(); /* init and restore hold keys */
-	opterr = 0;
-	while ((o = getopt_long(argc, argv, "c:jhV", options, NULL)) != -1)
-		if ((rc = read_option(&c, o, &help)) >= 0)
-			return rc;
-	command = find_command(argv[optind]);
-	if (help && command) {
-		printf("Usage: enrollctl [--config FILE] [--json%s] %s %s\n%s.  Who may: %s.\n", has_table(command) ? " | --csv" : "", command->name, command->arguments, command->help, command->role);
-		return 0;
-	}
-	if (help) {
-		print_help(stdout);
-		return 0;
-	}
-	if (!command) {
-		if (!argv[optind])
-			return print_help(stderr), 2;
-		fprintf(stderr, "enrollctl: unknown command \"%s\"\nTry: enrollctl --help\n", argv[optind]);
-		return 2;
-	}
-	if (c.csv && (c.json || !has_table(command)))
-		return ctl_usage(&c, c.json ? "either --json or --csv" : "--csv is for tables: list, events, mail, expiring, search");
+	setlocale(LC_CTYPE, "C.UTF-8"); /* for widths; texts are UTF-8 whatever the user's locale */
+	if (argc > 1 && strcmp(argv[1], "--complete") == 0)
+		return ctl_complete(&c, argc - 2, argv + 2);
+	if ((rc = read_options(&c, argc, argv, used, &help)) >= 0)
+		return rc;
+	c.command = ctl_find_command(argv[optind]);
+	if (help && c.command)
+		return ctl_print_command_help(c.command), 0;
+	if (help)
+		return ctl_print_help(stdout), 0;
+	if (!argv[optind])
+		return ctl_print_help(stderr), 2;
+	if (!c.command)
+		return ctl_unknown_command(argv[optind]);
 	log_open("enrollctl", LOG_TARGET_STDERR, "user", LOG_LEVEL_WARNING);
-	rc = command->run(&c, argc - optind - 1, argv + optind + 1);
+	rc = run(&c, argc - optind - 1, argv + optind + 1, used);
 	config_unref(c.config);
 	strlist_clear(&c.to);
 	strlist_clear(&c.addresses);

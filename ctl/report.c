@@ -44,17 +44,6 @@ static long long counted(json_t *counts, const char *key)
 
 /* ---- a line a certificate and address -------------------------------------------------------------------------------------- */
 
-/* What strangers wrote into a certificate comes from enrolld escaped; control characters are none of a terminal's business all the same. */
-static void put(const char *s, int width)
-{
-	int n = 0;
-
-	for (; *s && (width < 0 || n < width); s++, n++)
-		putchar((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
-	for (; n < width; n++)
-		putchar(' ');
-}
-
 static const struct {
 	const char *plan, *would, *did;
 } words[] = {
@@ -68,30 +57,23 @@ static const struct {
 	{"unknown", "cannot be told now", "cannot be told now"},
 };
 
-static void put_plan(const struct legacy_report *r, json_t *plan)
+static void plan_words(const struct legacy_report *r, json_t *plan, struct buf *line)
 {
 	const char *name = text(plan, "plan"), *word = name;
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (strcmp(words[i].plan, name) == 0)
 			word = r->c->enroll ? words[i].did : words[i].would;
-	put(word, -1);
-	if (*text(plan, "text")) {
-		fputs(": ", stdout);
-		put(text(plan, "text"), -1);
-	}
+	buf_printf(line, "%s%s%s", word, *text(plan, "text") ? ": " : "", text(plan, "text"));
 }
 
-static void put_reasons(json_t *certificate)
+static void reason_words(json_t *certificate, struct buf *line)
 {
-	struct buf line = BUF_INIT;
 	json_t *o;
 	size_t i;
 
 	json_array_foreach(json_object_get(certificate, "reasons"), i, o)
-		buf_printf(&line, "%s%s", i ? "," : "", text(o, "reason"));
-	put(buf_str(&line), line.len < 28 ? 28 : -1);
-	buf_clear(&line);
+		buf_printf(line, "%s%s", i ? "," : "", text(o, "reason"));
 }
 
 static void clear_progress(const struct legacy_report *r)
@@ -106,23 +88,56 @@ static void show_progress(const struct legacy_report *r)
 		fprintf(stderr, "\r%lld entries read, %lld certificates to be replaced ", counted(r->counts, "entries"), counted(r->counts, "bad"));
 }
 
-static void print_line(struct legacy_report *r, const char *address, json_t *certificate, json_t *plan)
+static const char *const csv_columns[] = {"address", "not_after", "reasons", "serial", "issuer", "plan", "text", "in_directory", NULL};
+
+static void print_csv_line(struct legacy_report *r, const char *address, json_t *certificate, json_t *plan, const char *reasons)
 {
-	char ends[11];
+	json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:O*}", "address", address, "not_after", text(certificate, "not_after"), "reasons", reasons,
+		"serial", text(certificate, "serial"), "issuer", text(certificate, "issuer"), "plan", text(plan, "plan"), "text", text(plan, "text"),
+		"in_directory", json_object_get(certificate, "in_directory"));
 
 	if (r->lines++ == 0)
-		printf("%-32s %-10s  %-28s %-28s %s\n", "ADDRESS", "ENDS", "REASONS", "SERIAL, ISSUER", "WHAT BECOMES OF IT");
+		ctl_csv_titles(csv_columns);
+	ctl_csv_row(row, csv_columns);
+	json_decref(row);
+}
+
+/* Lines come one after the other, so columns have widths that fit most. */
+static void print_line(struct legacy_report *r, const char *address, json_t *certificate, json_t *plan, const char *reasons)
+{
+	static const char *const titles[] = {"ADDRESS", "ENDS", "REASONS", "SERIAL", "ISSUER", "WHAT BECOMES OF IT", NULL};
+	static const unsigned char least[] = {32, 10, 28, 11, 16, 0};
+	struct ctl_table t = {.titles = titles, .least = least};
+	struct buf what = BUF_INIT;
+	char ends[11], serial[12];
+
+	if (r->lines++ == 0)
+		ctl_table_titles(&t);
 	snprintf(ends, sizeof ends, "%s", text(certificate, "not_after"));
-	put(address, strlen(address) < 32 ? 32 : -1);
-	printf(" %-10s  ", ends);
-	put_reasons(certificate);
-	putchar(' ');
-	put(text(certificate, "serial"), 8);
-	fputs(strlen(text(certificate, "serial")) > 8 ? "... " : "    ", stdout);
-	put(text(certificate, "issuer"), 16);
-	putchar(' ');
-	put_plan(r, plan);
-	puts("");
+	snprintf(serial, sizeof serial, "%.8s%s", text(certificate, "serial"), strlen(text(certificate, "serial")) > 8 ? "..." : "");
+	plan_words(r, plan, &what);
+	ctl_table_add(&t, address);
+	ctl_table_add(&t, ends);
+	ctl_table_add(&t, reasons);
+	ctl_table_add(&t, serial);
+	ctl_table_add(&t, text(certificate, "issuer"));
+	ctl_table_add(&t, buf_str(&what));
+	ctl_table_rows(&t);
+	buf_clear(&what);
+}
+
+static void tell_line(struct legacy_report *r, const char *address, json_t *certificate, json_t *plan)
+{
+	struct buf reasons = BUF_INIT;
+
+	if (r->c->json)
+		return;
+	reason_words(certificate, &reasons);
+	if (r->c->csv)
+		print_csv_line(r, address, certificate, plan, buf_str(&reasons));
+	else
+		print_line(r, address, certificate, plan, buf_str(&reasons));
+	buf_clear(&reasons);
 }
 
 /* ---- what becomes of the addresses ----------------------------------------------------------------------------------------- */
@@ -202,8 +217,8 @@ static void tell_certificate(struct legacy_report *r, json_t *user, json_t *cert
 	none = json_pack("{s:s, s:s}", "plan", "refused", "text", "its entry lists no address");
 	covered = json_pack("{s:s}", "plan", "covered");
 	plans = json_object();
-	if (json_array_size(addresses) == 0 && !r->c->json)
-		print_line(r, text(user, "dn"), certificate, none);
+	if (json_array_size(addresses) == 0)
+		tell_line(r, text(user, "dn"), certificate, none);
 	if (json_array_size(addresses) == 0)
 		count(r->plans, "refused", 1);
 	json_array_foreach(addresses, i, address) {
@@ -214,8 +229,7 @@ static void tell_certificate(struct legacy_report *r, json_t *user, json_t *cert
 		if (is_covered)
 			count(r->plans, "covered", 1);
 		json_object_set(plans, name, plan);
-		if (!r->c->json)
-			print_line(r, name, certificate, plan);
+		tell_line(r, name, certificate, plan);
 	}
 	json_object_set_new(certificate, "plans", plans);
 	json_decref(none);
@@ -361,6 +375,9 @@ static int finish(struct legacy_report *r, bool ok)
 
 		ctl_print_json(r->c, o);
 		json_decref(o);
+	} else if (ok && r->c->csv) {
+		if (!r->lines)
+			ctl_csv_titles(csv_columns);
 	} else if (ok) {
 		print_sums(r);
 		if (json_is_true(json_object_get(r->counts, "no_directory")))
@@ -383,10 +400,14 @@ static int finish(struct legacy_report *r, bool ok)
 int ctl_report(struct ctl *c, int argc, char **argv)
 {
 	struct legacy_report r = {.c = c};
+	struct err err = ERR_INIT;
 	bool ok;
 
 	if (argc != 1 || strcmp(argv[0], "legacy") != 0)
 		return ctl_usage(c, "report takes legacy");
+	if (c->enroll && !c->dry_run && !ctl_confirm(c, "enroll", NULL, "Certificates will be ordered for everybody in this report who may have one.", &err))
+		return ctl_fail(c, &err);
+	c->enroll = c->enroll && !c->dry_run;
 	r.counts = json_object();
 	r.reasons = json_object();
 	r.plans = json_object();

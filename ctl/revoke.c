@@ -5,9 +5,7 @@
 
 #include "ctl/ctl.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int ctl_rotate(struct ctl *c, int argc, char **argv)
 {
@@ -60,24 +58,6 @@ static void print_plan(json_t *r)
 			? "a new key and certificate follow at once" : "no new one until `enrollctl enable`, where it is the present one");
 }
 
-/* Without a terminal nobody sits there. */
-static bool confirmed(const struct ctl *c, const char *what, struct err *err)
-{
-	char *line = NULL;
-	size_t size = 0;
-	bool yes;
-
-	if (c->yes)
-		return true;
-	if (c->json || !isatty(STDIN_FILENO))
-		return err_set(err, ERR_POLICY, "revoke", what, "this cannot be undone: say --yes, or type yes on a terminal; --dry-run shows what would happen");
-	printf("This cannot be undone. Type yes to revoke: ");
-	fflush(stdout);
-	yes = getline(&line, &size, stdin) > 0 && (line[strcspn(line, "\r\n")] = '\0', strcmp(line, "yes") == 0);
-	free(line);
-	return yes || err_set(err, ERR_POLICY, "revoke", what, "nothing was done");
-}
-
 int ctl_revoke(struct ctl *c, int argc, char **argv)
 {
 	struct err err = ERR_INIT;
@@ -99,7 +79,7 @@ int ctl_revoke(struct ctl *c, int argc, char **argv)
 	json_decref(r);
 	if (c->dry_run)
 		return 0;
-	if (!confirmed(c, argv[0], &err))
+	if (!ctl_confirm(c, "revoke", argv[0], "This cannot be undone.", &err))
 		return ctl_fail(c, &err);
 	r = ctl_ask(c, "revoke", question(c, argv[0], false));
 	if (!r)

@@ -7,37 +7,11 @@
 
 #include <string.h>
 
-/* Further lines of a text stand under its first one. */
-void ctl_put(const char *s)
-{
-	for (; s && *s; s++) {
-		if (*s == '\n') {
-			if (s[1])
-				fputs("\n                 ", stdout);
-		} else {
-			putchar((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
-		}
-	}
-}
-
 static const char *text(json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));
 
 	return s ? s : "";
-}
-
-void ctl_line(json_t *o, const char *key, const char *label)
-{
-	json_t *v = json_object_get(o, key);
-
-	if (json_is_string(v)) {
-		printf("  %-14s ", label);
-		ctl_put(json_string_value(v));
-		puts("");
-	} else if (json_is_integer(v) && json_integer_value(v)) {
-		printf("  %-14s %lld\n", label, (long long)json_integer_value(v));
-	}
 }
 
 static json_t *common_arguments(const struct ctl *c)
@@ -92,6 +66,8 @@ static const char *const observed_columns[] = {"address", "mails", "last", "reas
 
 static void print_observed(json_t *list)
 {
+	static const char *const titles[] = {"ADDRESS", ">MAILS", "LAST", "WHAT WOULD HAPPEN", NULL};
+	struct ctl_table t = {.titles = titles};
 	json_t *o;
 	size_t i;
 
@@ -99,41 +75,48 @@ static void print_observed(json_t *list)
 		puts("(no mail seen yet that would be signed)");
 		return;
 	}
-	printf("%-36s %6s  %-20s %s\n", "ADDRESS", "MAILS", "LAST", "WHAT WOULD HAPPEN");
 	json_array_foreach(list, i, o) {
-		printf("%-36s %6lld  %-20s ", text(o, "address"), (long long)json_integer_value(json_object_get(o, "mails")), text(o, "last"));
-		ctl_put(text(o, "reason"));
-		puts("");
+		ctl_table_add(&t, text(o, "address"));
+		ctl_table_number(&t, (long long)json_integer_value(json_object_get(o, "mails")));
+		ctl_table_add(&t, text(o, "last"));
+		ctl_table_add(&t, text(o, "reason"));
 	}
+	ctl_table_print(&t);
 	printf("%zu addresses\n", json_array_size(list));
 }
 
 static void print_left_alone(json_t *list)
 {
+	static const char *const titles[] = {">MAILS", "LAST", "WHY", NULL};
+	struct ctl_table t = {.titles = titles};
 	json_t *o;
 	size_t i;
 
 	if (json_array_size(list) == 0)
 		return;
-	printf("\nWould leave unsigned (which mail: enrollctl mail):\n%6s  %-20s %s\n", "MAILS", "LAST", "WHY");
+	puts("\nWould leave unsigned (which mail: enrollctl mail):");
 	json_array_foreach(list, i, o) {
-		printf("%6lld  %-20s ", (long long)json_integer_value(json_object_get(o, "mails")), text(o, "last"));
-		ctl_put(text(o, "reason"));
-		puts("");
+		ctl_table_number(&t, (long long)json_integer_value(json_object_get(o, "mails")));
+		ctl_table_add(&t, text(o, "last"));
+		ctl_table_add(&t, text(o, "reason"));
 	}
+	ctl_table_print(&t);
 }
 
 static void print_enrollments(json_t *list)
 {
+	static const char *const titles[] = {"ADDRESS", "STATE", "SINCE", "WHY", NULL};
+	struct ctl_table t = {.titles = titles};
 	json_t *o;
 	size_t i;
 
-	printf("%-36s %-18s %-20s %s\n", "ADDRESS", "STATE", "SINCE", "WHY");
 	json_array_foreach(list, i, o) {
-		printf("%-36s %-18s %-20s ", text(o, "address"), json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state"), text(o, "since"));
-		ctl_put(text(o, "why"));
-		puts("");
+		ctl_table_add(&t, text(o, "address"));
+		ctl_table_add(&t, json_is_true(json_object_get(o, "disabled")) ? "disabled" : text(o, "state"));
+		ctl_table_add(&t, text(o, "since"));
+		ctl_table_add(&t, text(o, "why"));
 	}
+	ctl_table_print(&t);
 	if (json_array_size(list) == 0)
 		puts("(none)");
 }
@@ -159,18 +142,27 @@ int ctl_list(struct ctl *c, int argc, char **argv)
 
 /* ---- show --------------------------------------------------------------------------------------------------------- */
 
-static void print_events(json_t *list)
+/* Whose they are is said unless they are one's history. */
+static void print_events(json_t *list, bool whose)
 {
+	static const char *const titles[] = {"AT", "STATE", "EVENT", "ACTOR", "TEXT", NULL};
+	static const char *const titles_all[] = {"AT", "ADDRESS", "STATE", "EVENT", "ACTOR", "TEXT", NULL};
+	struct ctl_table t = {.titles = whose ? titles_all : titles};
 	json_t *e;
 	size_t i;
 
 	json_array_foreach(list, i, e) {
-		printf("  %s  %-18s %-16s %-18s ", text(e, "at"), text(e, "state"), text(e, "event"), text(e, "actor"));
-		ctl_put(text(e, "text"));
-		puts("");
+		ctl_table_add(&t, text(e, "at"));
+		if (whose)
+			ctl_table_add(&t, text(e, "address"));
+		ctl_table_add(&t, text(e, "state"));
+		ctl_table_add(&t, text(e, "event"));
+		ctl_table_add(&t, text(e, "actor"));
+		ctl_table_add(&t, text(e, "text"));
 	}
+	ctl_table_print(&t);
 	if (json_array_size(list) == 0)
-		puts("  (none)");
+		puts("(none)");
 }
 
 static void print_enrollment(json_t *e)
@@ -275,7 +267,7 @@ static void print_show(const struct ctl *c, json_t *r)
 	print_challenges(json_object_get(r, "challenges"));
 	print_reports(json_object_get(r, "reports"));
 	puts("history");
-	print_events(json_object_get(r, "events"));
+	print_events(json_object_get(r, "events"), false);
 	if (beside) {
 		puts("\nthe certificate for encryption beside it");
 		print_show(c, beside);
@@ -291,7 +283,8 @@ int ctl_show(struct ctl *c, int argc, char **argv)
 
 static void print_only_events(const struct ctl *c, json_t *r)
 {
-	print_events(json_object_get(r, "events"));
+	(void)c;
+	print_events(json_object_get(r, "events"), true);
 }
 
 /* A page of what happened, to one address or to all. */
@@ -313,20 +306,34 @@ int ctl_events(struct ctl *c, int argc, char **argv)
 	return argc > 1 ? ctl_usage(c, "events takes at most one address") : ask_about(c, argc, argv, "events", print_only_events, event_columns);
 }
 
+/* The reason in the log's words, and what else is known. */
+static void add_reason(struct ctl_table *t, json_t *mail)
+{
+	struct buf reason = BUF_INIT;
+
+	buf_printf(&reason, "%s%s%s", text(mail, "reason"), text(mail, "detail")[0] ? ": " : "", text(mail, "detail"));
+	ctl_table_add(t, buf_str(&reason));
+	buf_clear(&reason);
+}
+
 static void print_mail(const struct ctl *c, json_t *r)
 {
-	json_t *o;
+	static const char *const titles[] = {"AT", "QUEUE ID", "FROM", "VERDICT", "WHY", NULL};
+	struct ctl_table t = {.titles = titles};
+	json_t *list = json_object_get(r, "mail"), *o;
 	size_t i;
 
-	json_array_foreach(json_object_get(r, "mail"), i, o) {
-		printf("%s  %-14s %-10s %-36s ", text(o, "at"), text(o, "queue_id"), text(o, "verdict"), text(o, "from"));
-		ctl_put(text(o, "reason"));
-		if (text(o, "detail")[0]) {
-			fputs(": ", stdout);
-			ctl_put(text(o, "detail"));
-		}
-		puts("");
+	(void)c;
+	json_array_foreach(list, i, o) {
+		ctl_table_add(&t, text(o, "at"));
+		ctl_table_add(&t, text(o, "queue_id"));
+		ctl_table_add(&t, text(o, "from"));
+		ctl_table_add(&t, text(o, "verdict"));
+		add_reason(&t, o);
 	}
+	ctl_table_print(&t);
+	if (json_array_size(list) == 0)
+		puts("(none)");
 }
 
 int ctl_mail(struct ctl *c, int argc, char **argv)
@@ -348,22 +355,27 @@ static size_t errors_among(json_t *r)
 
 static void print_checks(const struct ctl *c, json_t *r)
 {
+	static const char *const titles[] = {"VERDICT", "CHECK", "WHAT WAS SEEN", NULL};
+	struct ctl_table t = {.titles = titles};
 	json_t *o;
 	size_t i;
 
+	(void)c;
 	json_array_foreach(json_object_get(r, "checks"), i, o) {
-		printf("%-8s %-16s ", text(o, "verdict"), text(o, "check"));
-		ctl_put(text(o, "text"));
-		puts("");
+		ctl_table_add(&t, text(o, "verdict"));
+		ctl_table_add(&t, text(o, "check"));
+		ctl_table_add(&t, text(o, "text"));
 	}
+	ctl_table_rows(&t);
 	puts(errors_among(r) ? "something needs attention" : "all well");
 }
 
 int ctl_print_checks(struct ctl *c, json_t *r)
 {
+	static const char *const columns[] = {"check", "verdict", "text", NULL};
 	size_t errors = errors_among(r);
 
-	return ctl_print(c, r, print_checks) || errors ? 1 : 0;
+	return ctl_print_table(c, r, print_checks, "checks", columns) || errors ? 1 : 0;
 }
 
 int ctl_doctor(struct ctl *c, int argc, char **argv)

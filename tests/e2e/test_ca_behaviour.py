@@ -210,7 +210,7 @@ class CaBehaviour(StageCase):
                                             'failed')[row.user]
             # Its next try would meet the switches of another row, and the configuration of another group.
             if row.ends in (TRIES_AGAIN, WAITS_FOR_MAIL) and row is not waits_in_vain():
-                cls.p.ctl('disable', address(row.user))
+                cls.p.ctl('disable', '--yes', address(row.user))
 
     # -- the table -------------------------------------------------------
 

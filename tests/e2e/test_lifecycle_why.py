@@ -198,7 +198,7 @@ class Why(StageCase):
         second = self.mail(self.new)
         self.check(who, second, 'challenge-awaited', 'still on its way', 'waits for the CA\'s challenge mail')
         self.many.behave(authz_valid=True)
-        self.p.ctl('disable', who, '--reason', 'too early')
+        self.p.ctl('disable', who, '--yes', '--reason', 'too early')
         self.check(who, self.mail(self.new), 'disabled', 'admin1', 'too early')
         self.p.ctl('enable', who)
 
@@ -214,7 +214,7 @@ class Why(StageCase):
 
     def test_disabled_and_on_again(self):
         who = address(self.gone)
-        self.p.ctl('disable', who, '--reason', 'on leave')
+        self.p.ctl('disable', who, '--yes', '--reason', 'on leave')
         qid = self.mail(self.gone)
         self.check(who, qid, 'disabled', 'admin1', 'on leave')
         self.p.ctl('enable', who)

@@ -208,7 +208,7 @@ class LegacyReport(StageCase):
 
     def test_3_who_may(self):
         with self.assertRaises(Failed) as refused:
-            self.p.ctl('report', 'legacy', '--enroll', user='helpdesk1')
+            self.p.ctl('report', 'legacy', '--enroll', '--yes', user='helpdesk1')
         self.assertIn('enroll-admin', refused.exception.err)
         with self.assertRaises(Failed) as refused:
             self.p.ctl('report', 'legacy', user='mallory')
@@ -246,7 +246,7 @@ class LegacyReport(StageCase):
             self.assertEqual([u for u in found if found[u][1] == 'enroll'], ['weak'])
             self.p.configure(pilot=None, mode='observe')
             self.p.restart('enrolld')
-            answer, _found = self.report('--enroll')
+            answer, _found = self.report('--enroll', '--yes')
             self.assertEqual(answer['plans']['queued'], 0)
             self.assertNotIn('enroll', answer['plans'])
         finally:
@@ -258,7 +258,7 @@ class LegacyReport(StageCase):
         already = self.p.json('status')['orders_in_24h']
         self.p.configure(cap_per_day=already + CAP)
         self.p.restart('enrolld')
-        answer, found = self.report('--enroll')
+        answer, found = self.report('--enroll', '--yes')
         self.assertEqual(found, self.EXPECTED)
         self.assertEqual(answer['plans'], {'enroll': 9, 'covered': 1, 'refused': 2, 'queued': 9})
         for user in self.WANTED:
@@ -268,7 +268,7 @@ class LegacyReport(StageCase):
         self.assertEqual(states, ['active'] * (1 + CAP) + ['waiting'] * (9 - CAP))
         self.assertEqual(len(self.issued_to()), 1 + CAP)
         # called again, it requests nothing twice
-        answer, found = self.report('--enroll')
+        answer, found = self.report('--enroll', '--yes')
         self.assertEqual(answer['plans'], {'replaced': CAP, 'under-way': 9 - CAP, 'covered': 1, 'refused': 2, 'queued': 0})
         self.p.configure(cap_per_day=0)
         self.p.restart('enrolld')

@@ -43,7 +43,7 @@ class Roles(StageCase):
             self.p.ctl(*command, user='helpdesk1')
 
     def test_help_desk_cannot_write_what_admins_may(self):
-        for command in (['disable', ALICE], ['enable', ALICE], ['revoke', ALICE, '--reason', 'superseded', '--yes'], ['pause'], ['resume']):
+        for command in (['disable', ALICE, '--yes'], ['enable', ALICE], ['revoke', ALICE, '--reason', 'superseded', '--yes'], ['pause'], ['resume']):
             with self.subTest(command), self.assertRaises(Failed) as refused:
                 self.p.ctl(*command, user='helpdesk1')
             self.assertIn('enroll-admin', refused.exception.err)

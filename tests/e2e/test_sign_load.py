@@ -255,7 +255,7 @@ class Changes:
 
     def switch_off(self):
         user = self.random.choice(self.toggled)
-        self.p.ctl('disable', address(user), '--reason', 'load')
+        self.p.ctl('disable', address(user), '--yes', '--reason', 'load')
         began = time.monotonic()
         time.sleep(2 * SEEN)
         end = time.monotonic()

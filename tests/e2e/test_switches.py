@@ -64,7 +64,7 @@ class Switches(StageCase):
     def test_disable_stops_signing_at_once(self):
         self.enroll('carol')
         self.assertTrue(self.signed('carol'))
-        self.p.ctl('disable', 'carol@corp.example', '--reason', 'left')
+        self.p.ctl('disable', 'carol@corp.example', '--yes', '--reason', 'left')
         self.assertFalse(self.signed('carol'))
         self.assertEqual(self.p.log(event='mail_done', **{'from': 'carol@corp.example'})[-1]['reason'], 'disabled')
         self.p.ctl('enable', 'carol@corp.example')

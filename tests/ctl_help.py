@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+"""What enrollctl says of itself: help, completion in a shell, the nearest word; and that the manual has the same commands and options.
+
+    cd BUILD && /usr/bin/python3 SOURCE/tests/ctl_help.py
+
+All of it against the table of commands in ctl/main.c, which is read here by itself.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.abspath(os.environ.get('ENROLL_BUILD', '.'))
+PROGRAM = BUILD + '/enrollctl'
+GLOBAL = {'--config', '--json', '--csv', '--help', '--version'}
+
+
+def read(*parts):
+    with open(os.path.join(TOP, *parts), encoding='utf-8') as file:
+        return file.read()
+
+
+def table():
+    """{command: (arguments, role, help, example)}"""
+    rows = re.search(r'ctl_command commands\[\] = \{\n(.*?)\n\};', read('ctl', 'main.c'), re.S).group(1)
+    rows = re.sub(r'"\s*\n\s*"', '', rows)
+    text = r'"((?:[^"\\]|\\.)*)"'
+    found = re.findall(r'^\t\{' + r',\s*'.join([text] * 5) + r',\s*\w+\},$', rows, re.M)
+    assert len(found) == len(re.findall(r'^\t\{', rows, re.M)), 'a row is of another form'
+    return {name: tuple(s.replace('\\"', '"') for s in rest) for name, *rest in found}
+
+
+TABLE = table()
+
+
+def options(arguments):
+    return set(re.findall(r'--[a-z-]+', arguments))
+
+
+def subcommands(arguments):
+    flat = re.sub(r'\[[^][]*\]', '', re.sub(r'\[[^][]*\]', '', arguments))
+    return {w.split()[0] for w in flat.split('|') if re.match(r'\s*[a-z]', w)}
+
+
+def run(*argv):
+    return subprocess.run([PROGRAM, *argv], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        if not os.access(PROGRAM, os.X_OK):
+            self.skipTest('%s is not there' % PROGRAM)
+
+
+class Help(Case):
+    def test_all_commands_and_who_may(self):
+        text = run('--help').stdout
+        self.assertEqual([a for a in re.findall(r'^  ([a-z]+)', text, re.M)], list(TABLE))
+        flat = ' '.join(text.split())
+        for name, (arguments, role, about, _example) in TABLE.items():
+            self.assertIn(' '.join(('%s %s %s (%s)' % (name, arguments, about, role)).split()), flat)
+            self.assertRegex(role, r'^(help desk|admin|root|anybody)')
+
+    def test_each_command(self):
+        for name, (arguments, role, about, example) in TABLE.items():
+            with self.subTest(name):
+                done = run(name, '--help')
+                self.assertEqual((done.returncode, done.stderr), (0, ''))
+                self.assertEqual(run('help', name).stdout, done.stdout)
+                flat = ' '.join(done.stdout.split())
+                for part in (arguments, about[1:], 'Who may: %s.' % role, 'Example: ' + example):
+                    self.assertIn(' '.join(part.split()), flat)
+                self.assertTrue(example.startswith('enrollctl ' + name), example)
+                for option in options(arguments):
+                    self.assertRegex(done.stdout, r'(?m)^ {6}%s\b.* \w+' % option, 'no help for it')
+                self.assertLessEqual(options(example), options(arguments))
+                self.assertLess(max(map(len, done.stdout.splitlines())), 80)
+        self.assertLess(max(map(len, run('--help').stdout.splitlines())), 80)
+
+    def test_the_manual_has_them(self):
+        page = read('doc', 'enrollctl.8')
+        self.assertEqual(set(re.findall(r'^\.It Cm ([a-z]+)', page, re.M)), set(TABLE))
+        named = {'--' + n.replace('\\-', '-') for n in re.findall(r'Fl -([a-z-]+)', page)}
+        self.assertEqual(set().union(*(options(a) for a, *_ in TABLE.values())) - named, set())
+
+    def test_the_nearest_word(self):
+        for typed, near in ((['stauts'], 'status'), (['reovke', 'x'], 'revoke'), (['exp'], 'expiring'), (['list', '--stata', 'x'], '--state'),
+                            (['list', '--stata=x'], '--state'), (['account', 'rotate'], 'rotate-key'), (['config', 'chekc'], 'check'), (['help', 'shwo'], 'show')):
+            with self.subTest(typed):
+                done = run(*typed)
+                self.assertEqual((done.returncode, done.stdout), (2, ''))
+                self.assertIn('did you mean "%s"?' % near, done.stderr)
+        for typed in (['frobnicate'], ['list', '--frobnicate'], ['-x']):
+            done = run(*typed)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(typed[-1], done.stderr)
+            self.assertNotIn('did you mean', done.stderr)
+        self.assertIn('needs a value', run('list', '--state').stderr)
+
+    def test_an_option_of_another_command_is_refused(self):
+        """--dry-run that is not heeded would do harm."""
+        every = set().union(*(options(a) for a, *_ in TABLE.values()))
+        for name, (arguments, *_) in TABLE.items():
+            for option in every - options(arguments):
+                done = run('--config', '/nonexistent', name, option, '1')
+                self.assertEqual(done.returncode, 2, (name, option))
+                self.assertIn('%s does not take %s' % (name, option), done.stderr)
+
+    def test_csv_where_there_is_a_table(self):
+        done = run('enroll', 'a@example.org', '--csv')
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('--csv is for tables: list events mail expiring search doctor', done.stderr)
+        self.assertIn('either', run('list', '--csv', '--json').stderr)
+
+
+class Completion(Case):
+    """The file is sourced and called as bash does it."""
+
+    SCRIPT = r'''
+. "$1"; shift
+type -p enrollctl > /dev/null || exit 9
+COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9 COMP_KEY=9
+read -ra COMP_WORDS <<< "$COMP_LINE"
+case $COMP_LINE in *' ') COMP_WORDS+=('') ;; esac
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+complete -p enrollctl | grep -q -- '-F _enrollctl enrollctl' || exit 8
+_enrollctl enrollctl "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
+printf '%s\n' "${COMPREPLY[@]}"
+'''
+
+    def complete(self, line, **env):
+        if not shutil.which('bash'):
+            self.skipTest('bash is not there')
+        done = subprocess.run(['bash', '--norc', '-c', self.SCRIPT, 'bash', TOP + '/ctl/enrollctl.bash', line], capture_output=True, text=True, cwd=self.folder,
+                              stdin=subprocess.DEVNULL, env=dict(PATH=BUILD + ':/usr/bin:/bin', LC_ALL='C.UTF-8', **env))
+        self.assertEqual((done.returncode, done.stderr), (0, ''), line)
+        return set(done.stdout.split('\n')) - {''}
+
+    def setUp(self):
+        super().setUp()
+        self.folder = tempfile.mkdtemp(prefix='completion-')
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def test_every_command(self):
+        self.assertEqual(self.complete('enrollctl '), set(TABLE))
+        self.assertEqual(self.complete('enrollctl --json '), set(TABLE))
+        self.assertEqual(self.complete('enrollctl -c /nonexistent '), set(TABLE))
+        self.assertEqual(self.complete('enrollctl help '), set(TABLE))
+        self.assertEqual(self.complete('enrollctl rev'), {'revoke'})
+
+    def test_every_option(self):
+        for name, (arguments, *_) in TABLE.items():
+            with self.subTest(name):
+                found = self.complete('enrollctl %s --' % name)
+                self.assertEqual(found - {'--csv'}, options(arguments) | GLOBAL - {'--csv'})
+        self.assertIn('--csv', self.complete('enrollctl list --'))
+        self.assertNotIn('--csv', self.complete('enrollctl enroll --'))
+
+    def test_every_sub_command(self):
+        some = 0
+        for name, (arguments, *_) in TABLE.items():
+            if subcommands(arguments):
+                some += 1
+                self.assertEqual(self.complete('enrollctl %s ' % name), subcommands(arguments), name)
+        self.assertGreater(some, 4)
+        self.assertEqual(self.complete('enrollctl account r'), {'register', 'rotate-key'})
+        self.assertEqual(self.complete('enrollctl account show '), set())
+
+    def test_states_and_reasons(self):
+        states = set(re.findall(r'^\t\[ENROLLMENT_\w+\] = "([a-z-]+)"', read('store', 'records.c'), re.M))
+        self.assertEqual(self.complete('enrollctl list --state '), states)
+        self.assertEqual(self.complete('enrollctl list --state wai'), {'waiting'})
+        # bash has = among its word breaks
+        self.assertEqual(self.complete('enrollctl list --state=wai'), {'waiting'})
+        reasons = set(re.findall(r'"(\w+)"', re.search(r'\{("keyCompromise".*?)\}', read('store', 'revocations.c')).group(1)))
+        self.assertEqual(self.complete('enrollctl revoke a@example.org --reason '), reasons)
+        self.assertEqual(self.complete('enrollctl disable a@example.org --reason '), set(), 'free words')
+        self.assertEqual(self.complete('enrollctl cert check x --profile mailbox-s'), {'mailbox-strict'})
+
+    def test_files(self):
+        open(self.folder + '/one.pem', 'w').close()
+        os.mkdir(self.folder + '/two words')
+        for line in ('enrollctl cert check ', 'enrollctl backup ', 'enrollctl --config ', 'enrollctl cert check one.pem --anchors '):
+            self.assertEqual(self.complete(line), {'one.pem', 'two words'}, line)
+
+    def test_nothing_comes_of_what_is_not_there(self):
+        for line in ('enrollctl show ', 'enrollctl frobnicate ', 'enrollctl show $(touch x)', 'enrollctl status x'):
+            self.assertEqual(self.complete(line), set(), line)
+        self.assertEqual(os.listdir(self.folder), [])
+
+
+if __name__ == '__main__':
+    result = unittest.main(exit=False, argv=[sys.argv[0]] + sys.argv[1:]).result
+    bad = len(result.failures) + len(result.errors)
+    skipped = len(result.skipped)
+    print('%d passed, %d failed, %d skipped' % (max(0, result.testsRun - bad - skipped), bad, skipped))
+    sys.exit(1 if bad else 0)
