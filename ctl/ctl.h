@@ -21,7 +21,8 @@ struct ctl {
 	const char *state, *after, *reason, *ca, *message_id, *queue_id, *within;
 	long limit;
 	struct strlist to;       /* --to, several */
-	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement;
+	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, all;
+	const char *user_dn, *user_password_file; /* of directory check */
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	struct strlist addresses;
 	json_t *done;            /* what ctl_say has to tell, with --json */
@@ -76,6 +77,9 @@ int ctl_config_command(struct ctl *c, int argc, char **argv);
 /* revoke.c */
 int ctl_rotate(struct ctl *c, int argc, char **argv);
 int ctl_revoke(struct ctl *c, int argc, char **argv);
+
+/* directory.c */
+int ctl_directory(struct ctl *c, int argc, char **argv);
 
 /* setup.c: the commands that open the store themselves, as the service user */
 int ctl_init(struct ctl *c, int argc, char **argv);

@@ -37,6 +37,9 @@ static const struct command {
 	{"revoke", "ADDRESS|SERIAL --reason REASON [--no-replacement] [--dry-run] [--yes]", "admin",
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn", ctl_revoke},
+	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] | restore ADDRESS|--all [--dry-run]", "admin",
+		"try schema, rights and limits, and with a user's bind that users cannot write their own addresses; put what has to be published into the "
+		"directory and take what is over out of it; put back what directory.clear-foreign-smime took away", ctl_directory},
 	{"disable", "ADDRESS [--reason TEXT]", "admin", "stop signing and enrolling for this address", ctl_disable},
 	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable", ctl_enable},
 	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds", ctl_pause},
@@ -140,7 +143,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -151,7 +154,9 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT},
+	{"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE},
+	{"all", no_argument, NULL, OPT_ALL}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -181,6 +186,9 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_QUEUE_ID: c->queue_id = optarg; return -1;
 	case OPT_WITHIN: c->within = optarg; return -1;
 	case OPT_DRY_RUN: c->dry_run = true; return -1;
+	case OPT_USER_DN: c->user_dn = optarg; return -1;
+	case OPT_USER_PASSWORD_FILE: c->user_password_file = optarg; return -1;
+	case OPT_ALL: c->all = true; return -1;
 	case OPT_NO_REPLACEMENT: c->no_replacement = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
