@@ -45,6 +45,9 @@ static const struct {
 	{"chain", "certificates between, PEM"},
 	{"address", "an address it has to be for; several times for several"},
 	{"at", "as of this time: 2026-11-22, or 2026-11-22T12:00:00Z"},
+	{"user-dn", "try rights with this user's bind, too"},
+	{"user-password-file", "where that user's password is"},
+	{"all", "of everybody"},
 	{"with-keys", "master key and account key too: whoever has the folder can sign as everybody"},
 	{"no-account", "without the account at the CA"},
 };

@@ -53,6 +53,10 @@ json_t *helpdesk_search(struct enroll_parts *parts, const char *text, size_t lim
  * absent: as the reason wants), "dry_run", "text"; the answer names the certificates. */
 json_t *rotate_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 json_t *revoke_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+/* `directory check`, `reconcile` and `restore` (directory_control.c); enroll/enroll.h has arguments and answers. */
+json_t *directory_check_run(struct enroll_parts *parts, json_t *arguments, struct err *err);
+json_t *directory_reconcile_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+json_t *directory_restore_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 /* Member "revocations" of `show`. */
 bool revocations_show(struct store *store, int64_t enrollment_id, json_t *o, struct err *err);
 

@@ -15,7 +15,8 @@
 #define CERTIFICATE_COLUMNS                                                                                                                \
 	"id, enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, not_after, "                           \
 	"CASE WHEN status = 'revoked' AND EXISTS (SELECT 1 FROM revocations r WHERE r.certificate_id = certificates.id AND r.done_at = 0)" \
-	" THEN 'revoking' ELSE status END, why, in_directory, directory_dn, created_at"
+	" THEN 'revoking' ELSE status END, why, in_directory, directory_dn, created_at, directory_class, directory_why, " \
+	"CASE WHEN in_directory = 1 THEN directory_next_at ELSE 0 END, directory_attempts"
 
 static bool read_certificate(struct rows *r, struct store_certificate *out)
 {
@@ -38,6 +39,10 @@ static bool read_certificate(struct rows *r, struct store_certificate *out)
 	out->in_directory = rows_int(r, c++) != 0;
 	out->directory_dn = rows_text(r, c++);
 	out->obtained_at = rows_int(r, c++);
+	out->directory_class = err_class_parse(rows_peek(r, c++));
+	out->directory_why = rows_text(r, c++);
+	out->directory_next_at = rows_int(r, c++);
+	out->directory_attempts = (unsigned)rows_int(r, c++);
 	if (r->failed)
 		store_certificate_clear(out);
 	return !r->failed;
