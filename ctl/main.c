@@ -44,6 +44,11 @@ static const struct command {
 	{"cert", "check FILE [--profile PROFILE] [--anchors FILE] [--chain FILE] [--address A]... [--at TIME]", "anybody who can read the file",
 		"hold a certificate against a profile: mailbox-strict and the like, private, configured; default: the one it claims", ctl_cert},
 	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with", ctl_config_command},
+	{"export", "ADDRESS --pkcs12 FILE [--serial SERIAL | --all] [--password-file FILE] [--legacy-format] | ADDRESS --certificates [--all]",
+		"root; help desk with --certificates", "a key and certificate as a new PKCS#12 file, where export = \"keys\" allows it (--all: a folder, with the old "
+		"ones); or the certificates alone, as PEM", ctl_export},
+	{"import", "FILE|FOLDER [--address ADDRESS] [--password-file FILE] [--old] [--dry-run]", "root",
+		"bring keys and certificates in, from PKCS#12 or PEM; --old: what may not sign comes in for reading old mail", ctl_import},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder", ctl_backup},
 	{"restore", "FOLDER", "root", "put a backup in place on a host without a store", ctl_restore},
@@ -140,7 +145,8 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT,
+	OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_ALL, OPT_OLD };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -151,7 +157,10 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT},
+	{"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE},
+	{"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES},
+	{"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"all", no_argument, NULL, OPT_ALL}, {"old", no_argument, NULL, OPT_OLD}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -182,6 +191,13 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_WITHIN: c->within = optarg; return -1;
 	case OPT_DRY_RUN: c->dry_run = true; return -1;
 	case OPT_NO_REPLACEMENT: c->no_replacement = true; return -1;
+	case OPT_PKCS12: c->pkcs12 = optarg; return -1;
+	case OPT_PASSWORD_FILE: c->password_file = optarg; return -1;
+	case OPT_SERIAL: c->serial = optarg; return -1;
+	case OPT_CERTIFICATES: c->certificates = true; return -1;
+	case OPT_LEGACY_FORMAT: c->legacy_format = true; return -1;
+	case OPT_ALL: c->all = true; return -1;
+	case OPT_OLD: c->old = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:
