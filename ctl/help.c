@@ -48,6 +48,12 @@ static const struct {
 	{"user-dn", "try rights with this user's bind, too"},
 	{"user-password-file", "where that user's password is"},
 	{"all", "of everybody"},
+	{"pkcs12", "into this new file"},
+	{"password-file", "where the password is; without it one is made and shown"},
+	{"serial", "the one with this serial number"},
+	{"certificates", "no key"},
+	{"legacy-format", "for old readers: weak encryption"},
+	{"old", "also what may not sign any more, for reading old mail"},
 	{"with-keys", "master key and account key too: whoever has the folder can sign as everybody"},
 	{"no-account", "without the account at the CA"},
 };

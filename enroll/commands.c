@@ -474,6 +474,11 @@ static json_t *do_search(const struct call *c, struct err *err)
 	return helpdesk_search(c->parts, text_argument(c, "text"), limit_argument(c, 50), err);
 }
 
+static json_t *do_certificates(const struct call *c, struct err *err)
+{
+	return certificates_show(c->parts, text_argument(c, "address"), json_is_true(json_object_get(c->arguments, "all")), err);
+}
+
 static json_t *do_config(const struct call *c, struct err *err)
 {
 	struct buf text = BUF_INIT;
@@ -730,7 +735,7 @@ static const struct command {
 	{"expiring", CONTROL_HELPDESK, do_expiring}, {"search", CONTROL_HELPDESK, do_search}, {"config", CONTROL_HELPDESK, do_config},
 	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
-	{"report-legacy", CONTROL_HELPDESK, do_report_legacy},
+	{"report-legacy", CONTROL_HELPDESK, do_report_legacy}, {"certificates", CONTROL_HELPDESK, do_certificates},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
 	{"rotate", CONTROL_HELPDESK, do_rotate}, {"revoke", CONTROL_ADMIN, do_revoke},
 	{"directory-check", CONTROL_ADMIN, do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, do_directory_reconcile},

@@ -60,6 +60,9 @@ json_t *directory_restore_run(struct enroll_parts *parts, const struct control_p
 /* Member "revocations" of `show`. */
 bool revocations_show(struct store *store, int64_t enrollment_id, json_t *o, struct err *err);
 
+/* `export --certificates` (certificates_show.c): {"certificates": [facts and "pem", with intermediates]}; the active ones, or all. */
+json_t *certificates_show(struct enroll_parts *parts, const char *address, bool all, struct err *err);
+
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);
 

@@ -243,6 +243,8 @@ const struct config_key config_keys[] = {
 
 	{"decryption", CONFIG_TEXT, AT(decryption), .shape = shape_decryption,
 		.help = "who can read mail encrypted to these certificates: \"exported-keys\" or \"gateway NAME\""},
+	{"export", CONFIG_ENUM, AT(export), WORDS({"none", EXPORT_NONE}, {"keys", EXPORT_KEYS}), "none",
+		.help = "keys: root may hand out users' keys by enrollctl export --pkcs12"},
 
 	{"directory", CONFIG_GROUP, .help = "the LDAP directory; without urls there is none"},
 	{"directory.urls", CONFIG_TEXTS, AT(directory.urls), .shape = shape_ldap_url,

@@ -123,6 +123,27 @@ bool store_certificates_of(struct store *store, int64_t enrollment_id, struct st
 	return ok;
 }
 
+bool store_certificates_for(struct store *store, const char *address, struct store_certificate_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct store_certificate, read_element);
+	char key[ADDRESS_MAX];
+	struct tx tx;
+	bool ok;
+
+	*out = (struct store_certificate_list){0};
+	if (!address_key_of(address, key, err))
+		return false;
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "list certificates", err) &&
+	     tx_list(&tx, &l, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE status <> 'refused' AND enrollment_id IN"
+			      " (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1) ORDER BY id",
+		     VALUES(V_TEXT(key)));
+	tx_end(&tx);
+	*out = (struct store_certificate_list){.v = l.v, .n = l.n};
+	if (!ok)
+		store_certificate_list_clear(out);
+	return ok;
+}
+
 bool store_certificates_expiring(struct store *store, time_t until, size_t limit, struct store_certificate_list *out, struct err *err)
 {
 	struct row_list l = ROW_LIST(struct store_certificate, read_element);

@@ -12,7 +12,7 @@
  * _clear.  Text that is not UTF-8 is stored with '?' for every octet above 127.  A store does not survive fork: a child opens it anew.
  *
  * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
- * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, and state (a change of state whose step named no event).
+ * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, exported, imported, and state (a change of state whose step named no event).
  */
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
@@ -377,6 +377,31 @@ bool store_saved_add(struct store *store, const struct store_saved *s, struct er
 bool store_saved_list(struct store *store, const char *address, int64_t after, size_t limit, struct store_saved_list *out, struct err *err) BASE_MUST_CHECK;
 /* It is back: an event "directory_restored". */
 bool store_saved_restored(struct store *store, const struct store_saved *s, const char *actor, const char *text, struct err *err) BASE_MUST_CHECK;
+
+/* ---- keys in and out (role ADMIN) -------------------------------------------------------------------------------- */
+
+/* All certificates of all rows of this address that have a key here (refused ones have none to speak of), oldest first. */
+bool store_certificates_for(struct store *store, const char *address, struct store_certificate_list *out, struct err *err) BASE_MUST_CHECK;
+/* The wrapped key of a certificate, for keyvault_unwrap; freed by the caller.  An event "exported" with this text is committed before it is given. */
+bool store_key_export(struct store *store, int64_t certificate_id, const char *actor, const char *text, unsigned char **wrapped, size_t *len,
+	struct err *err) BASE_MUST_CHECK;
+
+/* Bring a key and its certificate in.  Of `row` count addresses (canonical, the one users name it by first), profile, usage, ca and rule; of
+ * `certificate` everything but ids, status and directory.  It comes in as `checked`, in a row of that state, from where enrolld goes on
+ * (publish, active); with `old` as `superseded`, for reading alone, and a row that is there stays as it is.  A certificate that is here already
+ * changes nothing: created is false, and status says what it is.  ERR_POLICY when the address has an active certificate, another address has
+ * this key, or the one to sign with has to come first (type STORE_IMPORT_NOT_YET); ERR_TEMPORARY when an enrollment is under way.  With
+ * `dry_run` nothing is written.  Event: imported. */
+#define STORE_IMPORT_NOT_YET "not-yet"
+struct store_import {
+	const struct enrollment *row;
+	const struct store_key *key;
+	const struct store_certificate *certificate;
+	bool old, dry_run;
+	const char *actor, *text;
+};
+struct store_imported { int64_t enrollment_id; bool created; char status[16]; };
+bool store_import(struct store *store, const struct store_import *what, struct store_imported *out, struct err *err) BASE_MUST_CHECK;
 
 /* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
 
