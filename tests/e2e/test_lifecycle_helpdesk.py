@@ -24,7 +24,7 @@ import mailtools
 import service
 from enrolling import Enrolling
 from mailtools import message, unique
-from namespace import environment
+from namespace import BASE, environment
 from product import DIR, ETC, Product, require
 from stage import Stage, StageCase
 
@@ -214,7 +214,7 @@ def _(t):
     t.assertEqual(t.p.show(mail('bob'))['revocations'], [])
 
 
-@task('Erin has left, and an admin has revoked her certificate. Have the CA and the directory followed?')
+@task('A colleague has left, and an admin has revoked the certificate. Have the CA and the directory followed?')
 def _(t):
     out = t('show', mail(t.gone))
     t.assertRegex(out, r'(?m)^revocation of %s \(affiliationChanged\)' % t.serial(t.gone, 'revoked'))
@@ -270,7 +270,7 @@ def _(t):
     t.assertIn('mailbox-strict', out)
 
 
-@task('A user shows a certificate of another CA. Is it any good?')
+@task('Somebody sends a certificate as a file. Whose is it, and is it any good?', 'The file can be of any CA; nothing is asked of the network.')
 def _(t):
     path = '/tmp/' + t.pem
     done = t('cert', 'check', path, '--at', '2026-12-01', code=None)
@@ -313,7 +313,7 @@ class HelpDesk(StageCase):
         require()
         stage = Stage.current
         stage.postfix.set_transport('doctor.invalid', 'smtp:[127.0.0.1]:10027')
-        p = cls.p = Product(stage, certificate={'key-type': 'ec:p256'})
+        p = cls.p = Product(stage, certificate={'key-type': 'ec:p256'}, ca={'trigger-grace': 3600})
         many = cls.many = Enrolling(stage, p)
         cls.short, cls.gone, cls.fresh, cls.stuck = (many.user() for _ in range(4))
         p.start()
@@ -383,7 +383,7 @@ class HelpDesk(StageCase):
         except OSError:         # its end
             pass
         os.close(leader)
-        out = shown.decode().replace('\r', '')
+        out = re.sub(r'[^\n]*\r\x1b\[K', '', shown.decode()).replace('\r', '')      # progress that was wiped out
         if code is not None:
             self.assertEqual(child.wait(600), code, out)
         else:
@@ -429,7 +429,18 @@ class HelpDesk(StageCase):
         for real in sorted(stand_ins, key=len, reverse=True):
             text = text.replace(real, stand_ins[real])
         text = text.replace(ETC, '/etc/enroll-milter').replace(DIR + '/lib', '/var/lib/enroll-milter').replace(DIR + '/run', '/run/enroll-milter')
+        text = text.replace('/run/stage/q', '/var/spool/postfix').replace(BASE, '')
+        text = re.sub(r'(QUEUE ID|4C5D1A[0-9A-F]{4})  +', lambda m: m[1].ljust(12), text)
+        text = re.sub(r'(?<=HTTP 200, )\d+', '20', text)
+        text = re.sub(r'(/acme/(?:account|certificate|order)/)[0-9a-f]{16}', lambda m: m[1] + str(self.number(m[0])), text)
         return re.sub(r'(thumbprint +)\S{43}', r'\g<1>' + 'A1b2C3d4' * 5 + 'E5f', text)
+
+    def number(self, url):
+        """1, 2, ... in the order of appearance."""
+        self.urls = getattr(self, 'urls', [])
+        if url not in self.urls:
+            self.urls.append(url)
+        return 1 + self.urls.index(url)
 
     # -- the test ----------------------------------------------------------------------------
 
@@ -446,7 +457,7 @@ class HelpDesk(StageCase):
             parts.append('\n'.join(('    ' + line).rstrip() for line in text.split('\n')) + '\n')
         return '\n'.join(parts)
 
-    def test_tasks(self):
+    def test_1_tasks(self):
         done = []
         for question, note, function in TASKS:
             self.typed = []
@@ -487,19 +498,17 @@ class HelpDesk(StageCase):
         kept_words, words = [re.sub(r'\s+', ' ', part) for part in kept.split('\n## ')], [re.sub(r'\s+', ' ', part) for part in page.split('\n## ')]
         self.assertEqual(kept_words, words, 'doc/helpdesk.md is out of date: write it anew with ENROLL_TEST_WRITE=1')
 
-    def test_roles_are_as_the_help_says(self):
+    def test_2_roles_are_as_the_help_says(self):
         """What is an admin's is refused to the help desk by enrolld, whatever enrollctl thinks."""
-        text = self.p.ctl('--help')
-        admins = re.findall(r'^  ([a-z]+)\b[^(]*(?:\([^()]*\)[^(]*)*\(admin\)$', text, re.M)
-        self.assertLessEqual({'revoke', 'disable', 'enable', 'pause', 'resume'}, set(admins))
         more = {'revoke': ('--reason', 'superseded', '--yes'), 'disable': ('--yes',), 'pause': None, 'resume': None}
         for name in ('revoke', 'disable', 'enable', 'pause', 'resume'):
+            self.assertIn('Who may: admin', self.p.ctl('help', name, user='helpdesk1'))
             args = more.get(name, ())
             done = self.p.ctl_run(name, *(() if args is None else (mail('alice'), *args)), user='helpdesk1')
             self.assertEqual(done.returncode, 1)
             self.assertIn('enroll-admin', done.stderr)
 
-    def test_harm_is_asked_for(self):
+    def test_2_harm_is_asked_for(self):
         """Without a terminal and --yes nothing happens; --dry-run only tells; typing yes does it."""
         who = mail('alice')
         for args in (('disable', who), ('report', 'legacy', '--enroll'), ('revoke', who, '--reason', 'superseded')):
@@ -522,7 +531,7 @@ class HelpDesk(StageCase):
             self.assertEqual(self.p.show(who)['enrollment']['disabled'], disabled)
         self.p.ctl('enable', who)
 
-    def test_addresses_are_completed(self):
+    def test_2_addresses_are_completed(self):
         def complete(*words, user='helpdesk1'):
             argv = [self.p.program('enrollctl'), '--complete', '--config', self.p.config_file, *words]
             done = subprocess.run(service.as_user(user, argv), capture_output=True, text=True, cwd=DIR, env=environment(**self.p.env), timeout=60)
