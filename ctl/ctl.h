@@ -25,7 +25,7 @@ struct ctl {
 	const char *state, *after, *reason, *ca, *message_id, *queue_id, *within;
 	long limit;
 	struct strlist to;       /* --to, several */
-	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement;
+	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key;
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	struct strlist addresses;
 	const struct ctl_command *command;
@@ -140,6 +140,8 @@ int ctl_config_command(struct ctl *c, int argc, char **argv);
 /* revoke.c */
 int ctl_rotate(struct ctl *c, int argc, char **argv);
 int ctl_revoke(struct ctl *c, int argc, char **argv);
+/* revoke_key.c: revoke --with-key */
+int ctl_revoke_with_key(struct ctl *c, const char *serial);
 
 /* setup.c: the commands that open the store themselves, as the service user */
 int ctl_init(struct ctl *c, int argc, char **argv);

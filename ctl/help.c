@@ -36,6 +36,7 @@ static const struct {
 	{"to", "mail to this recipient; several times for several"},
 	{"reason", "why: a few words, kept in the history"},
 	{"no-replacement", "no new key and certificate"},
+	{"with-key", "ask the CA by the certificate's own key"},
 	{"dry-run", "tell what would be done, and do nothing"},
 	{"yes", "do not ask; needed where nobody sits at a terminal"},
 	{"enroll", "ask for the replacements, after asking back"},

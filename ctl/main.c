@@ -48,9 +48,9 @@ static const struct ctl_command commands[] = {
 		"enrollctl retry alice@example.org", ctl_retry},
 	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
 		"enrollctl rotate alice@example.org --reason \"new laptop\"", ctl_rotate},
-	{"revoke", "ADDRESS|SERIAL --reason REASON [--no-replacement] [--dry-run] [--yes]", "admin",
+	{"revoke", "ADDRESS|SERIAL --reason REASON [--no-replacement] [--dry-run] [--yes] | SERIAL --with-key", "admin; root with --with-key",
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
-		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn",
+		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn; --with-key asks the CA by the certificate's own key, where it does not heed the account",
 		"enrollctl revoke bob@example.org --reason affiliationChanged --dry-run", ctl_revoke},
 	{"disable", "ADDRESS [--reason TEXT] [--dry-run] [--yes]", "admin", "stop signing and enrolling for this address",
 		"enrollctl disable bob@example.org --reason \"on leave\"", ctl_disable},
@@ -155,7 +155,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -166,7 +166,7 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {NULL, 0, NULL, 0}};
 
 bool ctl_option_argument(const char *name)
 {
@@ -205,6 +205,7 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_WITHIN: c->within = optarg; return -1;
 	case OPT_DRY_RUN: c->dry_run = true; return -1;
 	case OPT_NO_REPLACEMENT: c->no_replacement = true; return -1;
+	case OPT_WITH_KEY: c->with_key = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

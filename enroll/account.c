@@ -1,5 +1,6 @@
 /*
- * enroll/account.c - the account key and the account at the CA: `enrollctl init` and `enrollctl account rotate-key`.
+ * enroll/account.c - the account key and the account at the CA: `enrollctl init` and `enrollctl account rotate-key`;
+ * and what can be done without it.
  *
  * A key that is there is never replaced by `init`: the CA knows the account by it, and every open order depends on it.
  *
@@ -240,5 +241,20 @@ out:
 	if (folder >= 0)
 		close(folder);
 	buf_clear(&next);
+	return ok;
+}
+
+/* ---- a certificate of another account ------------------------------------------------------------------------------ */
+
+bool enroll_revoke_with_key(const struct ca_config *ca_config, const void *der, size_t len, const char *reason, EVP_PKEY *key, struct err *err)
+{
+	bool without_reason, ok;
+	struct ca *ca;
+
+	if (ca_config->driver != CA_DRIVER_ACME)
+		return err_set(err, ERR_CONFIG, "revoke certificate", ca_config->name, "only a CA of driver \"acme\" can be asked by the certificate's own key");
+	ca = ca_new(ca_config, err);
+	ok = ca && ca_revoke_named(ca, der, len, reason, key, &without_reason, err);
+	ca_free(ca);
 	return ok;
 }

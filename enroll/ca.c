@@ -150,6 +150,35 @@ bool ca_revoke(struct ca *ca, const void *der, size_t len, enum ca_reason reason
 	return ca->driver->revoke(ca->self, der, len, reason, key, err);
 }
 
+static enum ca_reason reason_of(const char *name)
+{
+	static const struct {
+		const char *name;
+		enum ca_reason reason;
+	} reasons[] = {{"keyCompromise", CA_REASON_KEY_COMPROMISE}, {"affiliationChanged", CA_REASON_AFFILIATION_CHANGED}, {"superseded", CA_REASON_SUPERSEDED},
+		{"cessationOfOperation", CA_REASON_CESSATION}, {"privilegeWithdrawn", CA_REASON_PRIVILEGE_WITHDRAWN}};
+
+	for (size_t i = 0; name && i < sizeof reasons / sizeof *reasons; i++)
+		if (strcmp(reasons[i].name, name) == 0)
+			return reasons[i].reason;
+	return CA_REASON_UNSPECIFIED;
+}
+
+bool ca_revoke_named(struct ca *ca, const void *der, size_t len, const char *reason, EVP_PKEY *key, bool *without_reason, struct err *err)
+{
+	struct err own = ERR_INIT;
+	bool ok = ca_revoke(ca, der, len, reason_of(reason), key, &own);
+
+	*without_reason = !ok && strcmp(own.type, "badRevocationReason") == 0; /* RFC 8555 section 7.6 */
+	if (*without_reason) {
+		err_clear(&own);
+		ok = ca_revoke(ca, der, len, CA_REASON_UNSPECIFIED, key, &own);
+	}
+	if (!ok && err)
+		*err = own;
+	return ok;
+}
+
 bool ca_renewal(struct ca *ca, const void *der, size_t len, struct ca_renewal *out, struct err *err)
 {
 	memset(out, 0, sizeof *out);

@@ -137,6 +137,9 @@ bool ca_fetch(struct ca *ca, struct ca_order *o, struct buf *pem, struct err *er
 /* Revoke (RFC 8555 section 7.6), signed by the account key, or by the certificate's own when `key` is given.  Safe to repeat: one that is
  * revoked already is a success. */
 bool ca_revoke(struct ca *ca, const void *der, size_t len, enum ca_reason reason, EVP_PKEY *key, struct err *err) BASE_MUST_CHECK;
+/* The same for a reason by its name ("keyCompromise"; others: unspecified).  A CA may refuse reasons; that it is revoked matters more, so one that does
+ * is asked again without, and *without_reason says so. */
+bool ca_revoke_named(struct ca *ca, const void *der, size_t len, const char *reason, EVP_PKEY *key, bool *without_reason, struct err *err) BASE_MUST_CHECK;
 /* Renewal information for this certificate (DER). */
 bool ca_renewal(struct ca *ca, const void *der, size_t len, struct ca_renewal *out, struct err *err) BASE_MUST_CHECK;
 

@@ -20,6 +20,8 @@
 #ifndef ENROLL_ENROLL_ENROLL_H
 #define ENROLL_ENROLL_ENROLL_H
 
+#include <openssl/evp.h>
+
 #include "base/base.h"
 #include "policy/policy.h"
 
@@ -45,6 +47,10 @@ bool enroll_account_rotate(const struct config *config, const struct ca_config *
 
 /* Give the account up (RFC 8555 section 7.3.6).  Cannot be undone. */
 bool enroll_account_deactivate(const struct ca_config *ca, struct err *err) BASE_MUST_CHECK;
+
+/* Have this CA revoke a certificate (DER), asked by the certificate's own key (RFC 8555 section 7.6): for one that was issued to another account.
+ * `reason` as `enrollctl revoke` takes it.  ERR_CONFIG with driver exec, whose program has no such way. */
+bool enroll_revoke_with_key(const struct ca_config *ca, const void *der, size_t len, const char *reason, EVP_PKEY *key, struct err *err) BASE_MUST_CHECK;
 
 /* What the control commands ca-check and account answer, when there is no enrolld to ask: JSON, freed by the caller; NULL with an error. */
 char *enroll_ca_check(const struct ca_config *ca, struct err *err);

@@ -20,20 +20,6 @@ struct act {
 	char text[1400];         /* what was done */
 };
 
-static enum ca_reason reason_of(const char *name)
-{
-	static const struct {
-		const char *name;
-		enum ca_reason reason;
-	} reasons[] = {{"keyCompromise", CA_REASON_KEY_COMPROMISE}, {"affiliationChanged", CA_REASON_AFFILIATION_CHANGED}, {"superseded", CA_REASON_SUPERSEDED},
-		{"cessationOfOperation", CA_REASON_CESSATION}, {"privilegeWithdrawn", CA_REASON_PRIVILEGE_WITHDRAWN}};
-
-	for (size_t i = 0; name && i < sizeof reasons / sizeof *reasons; i++)
-		if (strcmp(reasons[i].name, name) == 0)
-			return reasons[i].reason;
-	return CA_REASON_UNSPECIFIED;
-}
-
 /* ---- the CA -------------------------------------------------------------------------------------------------------- */
 
 /* What the admin has to know, in the place of the CA's bare words. */
@@ -44,28 +30,25 @@ static void explain(const struct act *a, struct err *err)
 	if (strcmp(err->type, "unauthorized") != 0)
 		return;
 	snprintf(words, sizeof words, "%.890s", err->text);
-	snprintf(err->text, sizeof err->text, "the CA does not let this account revoke certificate %.120s, which was issued to another account: revoke it with that "
-		"account or at the CA's own desk; until then it is asked again. The CA says: %.600s", a->r.certificate.serial, words);
+	snprintf(err->text, sizeof err->text, "the CA does not let this account revoke certificate %.120s, which was issued to another account: as root, run "
+		"`enrollctl revoke %.120s --with-key`, which asks by the certificate's own key, or turn to the CA's own desk; until then it is asked again. "
+		"The CA says: %.600s", a->r.certificate.serial, a->r.certificate.serial, words);
 }
 
 static bool at_ca(struct act *a, struct err *err)
 {
 	const struct enroll_ca *ca = enroll_ca_find(a->p, a->r.ca);
 	const struct store_certificate *c = &a->r.certificate;
-	enum ca_reason reason = reason_of(a->r.reason);
-	bool ok;
+	bool ok, without_reason;
 
 	if (!ca)
 		return err_set(err, ERR_CONFIG, "revoke certificate", a->r.address,
 			"certificate %.120s came from the CA \"%s\", which the configuration has no more: name it again until this is done", c->serial, a->r.ca);
-	snprintf(a->text, sizeof a->text, "the CA has revoked certificate %.120s (%s)", c->serial, a->r.reason);
-	ok = ca_revoke(ca->ca, c->der, c->der_len, reason, NULL, err);
-	if (!ok && strcmp(err->type, "badRevocationReason") == 0) {
-		/* A CA may refuse reasons (RFC 8555 section 7.6); that it is revoked matters more. */
-		err_clear(err);
-		ok = ca_revoke(ca->ca, c->der, c->der_len, CA_REASON_UNSPECIFIED, NULL, err);
+	ok = ca_revoke_named(ca->ca, c->der, c->der_len, a->r.reason, NULL, &without_reason, err);
+	if (without_reason)
 		snprintf(a->text, sizeof a->text, "the CA has revoked certificate %.120s, without a reason, as it does not take %s", c->serial, a->r.reason);
-	}
+	else
+		snprintf(a->text, sizeof a->text, "the CA has revoked certificate %.120s (%s)", c->serial, a->r.reason);
 	if (!ok && err->class == ERR_CA && c->not_after < time(NULL)) {
 		snprintf(a->text, sizeof a->text, "certificate %.120s has expired, and the CA does not revoke it any more: %.600s", c->serial, err->text);
 		err_clear(err);

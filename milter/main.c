@@ -30,6 +30,7 @@ static const char help[] =
 	"SIGUSR1 reloads the configuration; SIGTERM ends.  See enroll-milter(8).\n";
 
 #define ARENAS 4
+#define LARGE_BLOCK (256 * 1024)
 
 static int usage_error(const char *text)
 {
@@ -94,6 +95,8 @@ int main(int argc, char **argv)
 	process_harden();
 	/* libmilter has a thread for each connection, and each of glibc's arenas keeps the most that any of its threads ever had: a few are enough. */
 	mallopt(M_ARENA_MAX, ARENAS);
+	/* And a large body's memory goes back at its end: left to itself glibc raises this bound with every large block that is freed. */
+	mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
 	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
 	 * would find them unwritable, and keep them so until its end. */
 	umask(0007);

@@ -134,6 +134,23 @@ bool store_certificates_expiring(struct store *store, time_t until, size_t limit
 	return ok;
 }
 
+bool store_user_key(struct store *store, int64_t key_id, unsigned char **wrapped, size_t *len, struct err *err)
+{
+	struct tx tx;
+	struct rows r;
+	bool ok = false;
+
+	*wrapped = NULL;
+	*len = 0;
+	if (tx_begin(&tx, store, TX_READ, MAY_ADMIN, "get user key", err)) {
+		if (rows_open(&r, &tx, "SELECT wrapped FROM user_keys WHERE id = $1", VALUES(V_INT(key_id))) && rows_next(&r))
+			*wrapped = rows_blob(&r, 0, len);
+		ok = rows_close(&r) && (*wrapped || err_set(tx.err, ERR_BUG, "get user key", NULL, "the store has no such key"));
+	}
+	tx_end(&tx);
+	return ok;
+}
+
 /* ---- the credential for signing ---------------------------------------------------------------------------------- */
 
 /* Every row of the address, the open and newest one first; its active certificate and key beside it where there are any.  During a

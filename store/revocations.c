@@ -288,11 +288,29 @@ bool store_revocation_next_due(struct store *store, time_t *when, struct err *er
 
 /* ---- the steps ----------------------------------------------------------------------------------------------------- */
 
+/* The one whose id the statement returned, whole; *found is false when it returned none. */
+static bool claimed(struct tx *tx, int64_t id, const char *owner, struct store_revocation *out, bool *found)
+{
+	struct row_list l = ROW_LIST(struct store_revocation, read_revocation);
+	struct store_revocation_list list;
+	bool ok = tx_list(tx, &l, REVOCATION_SELECT "WHERE r.id = $1", VALUES(V_INT(id)));
+
+	list = (struct store_revocation_list){.v = l.v, .n = l.n};
+	ok = ok && read_certificates(tx, &list) && tx_commit(tx);
+	if (ok && list.n == 1) {
+		*out = list.v[0];
+		memset(&list.v[0], 0, sizeof(list.v[0]));
+		out->lease_owner = str_dup(owner);
+		*found = out->lease_owner != NULL;
+		ok = *found || err_nomem(tx->err, tx->op);
+	}
+	store_revocation_list_clear(&list);
+	return ok;
+}
+
 bool store_revocation_claim(struct store *store, enum revocation_part part, const char *owner, time_t now, unsigned lease_seconds,
 	struct store_revocation *out, bool *found, struct err *err)
 {
-	struct row_list l = ROW_LIST(struct store_revocation, read_revocation);
-	struct store_revocation_list list = {0};
 	struct tx tx;
 	int64_t id = 0;
 	bool ok;
@@ -304,21 +322,28 @@ bool store_revocation_claim(struct store *store, enum revocation_part part, cons
 		     "UPDATE revocation_parts SET lease_owner = $3, lease_until = $4 WHERE id = (SELECT p.id FROM revocation_parts p WHERE p.part = $1"
 		     " AND p.done_at = 0 AND p.next_at <= $2 AND (p.lease_owner IS NULL OR p.lease_until <= $2) ORDER BY p.next_at, p.id LIMIT 1)"
 		     " RETURNING revocation_id",
-		     VALUES(V_TEXT(revocation_part_name(part)), V_INT(now), V_TEXT(owner), V_INT(now + (time_t)lease_seconds)));
-	if (ok && id != 0) {
-		ok = tx_list(&tx, &l, REVOCATION_SELECT "WHERE r.id = $1", VALUES(V_INT(id)));
-		list = (struct store_revocation_list){.v = l.v, .n = l.n};
-		ok = ok && read_certificates(&tx, &list) && list.n == 1 && tx_commit(&tx);
-	}
+		     VALUES(V_TEXT(revocation_part_name(part)), V_INT(now), V_TEXT(owner), V_INT(now + (time_t)lease_seconds))) &&
+	     (id == 0 || claimed(&tx, id, owner, out, found));
 	tx_end(&tx);
-	if (ok && id != 0) {
-		*out = list.v[0];
-		memset(&list.v[0], 0, sizeof(list.v[0]));
-		out->lease_owner = str_dup(owner);
-		*found = out->lease_owner != NULL;
-		ok = *found || err_nomem(err, "claim revocation");
-	}
-	store_revocation_list_clear(&list);
+	return ok;
+}
+
+bool store_revocation_take(struct store *store, const char *serial, const char *owner, unsigned lease_seconds, struct store_revocation *out, bool *found,
+	struct err *err)
+{
+	struct tx tx;
+	int64_t id = 0;
+	bool ok;
+
+	memset(out, 0, sizeof(*out));
+	*found = false;
+	ok = tx_begin(&tx, store, TX_WRITE, MAY_ADMIN, "take revocation", err) &&
+	     tx_number(&tx, &id, 0,
+		     "UPDATE revocation_parts SET lease_owner = $2, lease_until = $3 WHERE part = 'ca' AND done_at = 0 AND revocation_id ="
+		     " (SELECT r.id FROM revocations r JOIN certificates c ON c.id = r.certificate_id WHERE c.serial = upper($1)) RETURNING revocation_id",
+		     VALUES(V_TEXT(serial), V_TEXT(owner), V_INT(time(NULL) + (time_t)lease_seconds))) &&
+	     (id == 0 || claimed(&tx, id, owner, out, found));
+	tx_end(&tx);
 	return ok;
 }
 

@@ -328,12 +328,19 @@ bool store_revocation_claim(struct store *store, enum revocation_part part, cons
 struct store_revocation_result { const struct err *failure; time_t next_at; const char *event, *text; };
 bool store_revocation_commit(struct store *store, const struct store_revocation *r, enum revocation_part part, const struct store_revocation_result *result,
 	bool *stale, struct err *err) BASE_MUST_CHECK;
+/* The revocation of the certificate with this serial number, if its CA has not followed yet; whoever works on that part loses it (asked twice, a CA
+ * does no harm).  Role ADMIN, who goes on with store_revocation_commit. */
+bool store_revocation_take(struct store *store, const char *serial, const char *owner, unsigned lease_seconds, struct store_revocation *out, bool *found,
+	struct err *err) BASE_MUST_CHECK;
 /* All parts of this row's address that wait are due now. */
 bool store_revocations_retry(struct store *store, int64_t enrollment_id, bool *changed, struct err *err) BASE_MUST_CHECK;
 /* Earliest next_at of any part; 0 = none. */
 bool store_revocation_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
 /* All of an enrollment, oldest first. */
 bool store_revocations_of(struct store *store, int64_t enrollment_id, struct store_revocation_list *out, struct err *err) BASE_MUST_CHECK;
+
+/* The wrapped private key (struct store_certificate.key_id), for keyvault_unwrap; freed by the caller.  Role ADMIN. */
+bool store_user_key(struct store *store, int64_t key_id, unsigned char **wrapped, size_t *len, struct err *err) BASE_MUST_CHECK;
 
 /* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
 

@@ -269,6 +269,33 @@ class Down(RevokeCase):
         self.agree(user, serial)
 
 
+class WithKey(RevokeCase):
+    def test_a_certificate_of_another_account_by_its_own_key(self):
+        user = self.active()
+        serial = self.certificate(user)['serial']
+        key = ETC + '/account.key'
+        before = self.p.ctl_run('revoke', serial, '--with-key', user='root')
+        self.assertEqual(before.returncode, 1)
+        self.assertIn('waits for its CA', before.stderr)
+        os.rename(key, key + '.first')
+        self.addCleanup(self.p.restart, 'enrolld')
+        self.addCleanup(os.replace, key + '.first', key)
+        self.p.ctl('account', 'register', user='root')
+        self.p.restart('enrolld')
+        self.revoke(address(user), 'affiliationChanged')
+        shown = self.until(lambda: self.revocation(user, serial)['ca'].get('why') and self.revocation(user, serial), what='the CA refuses')
+        command = shown['ca']['why'].split('`')[1]
+        self.assertEqual(command, 'enrollctl revoke %s --with-key' % serial)
+        other = self.p.ctl_run(*command.split()[1:], user='admin1')
+        self.assertEqual(other.returncode, 1)
+        self.assertIn('only root', other.stderr)
+        self.assertEqual(self.revoked_at_ca(serial), [])
+        self.p.ctl(*command.split()[1:], user='root')
+        self.agree(user, serial)
+        self.assertEqual(self.revoked_at_ca(serial)[0]['reason'], CODES['affiliationChanged'])
+        self.assertIn("with the certificate's own key", ' '.join(e.get('text') or '' for e in self.many.show(user)['events']))
+
+
 class Killed(RevokeCase):
     """kill -9 of enrolld before, in and after each call outside."""
 

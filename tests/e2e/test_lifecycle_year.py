@@ -1,0 +1,213 @@
+"""Months of an organization in minutes: people come, the CA fails for a week, certificates are renewed again and again.
+
+The clocks of enrolld, both milter instances and the CA run ahead together, by libfaketime and one file.  Postfix, OpenDKIM, slapd, NSD and
+Unbound cannot follow and stay in the present: zones are signed until 2040 and TLS certificates valid for ten years (the CA's own for one), but
+DKIM signatures are dated, so here the CA holds addresses for validated instead of having them proven by mail.
+
+After every jump mail is sent before anything could react to it, and again when enrolld has nothing left to do.  $ENROLL_TEST_LONG: a year of 200
+people; otherwise two months of twenty, with shorter certificates.
+"""
+
+import collections
+import contextlib
+import glob
+import os
+import random
+import shlex
+import sqlite3
+import time
+import unittest
+
+from cryptography import x509
+
+import mailtools
+import service
+from enrolling import Enrolling, address
+from mailtools import message, unique
+from namespace import BASE, CA
+from product import Product, require
+from stage import Stage, StageCase
+
+LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
+DAY = 86400
+DAYS, PEOPLE, LIFE = (365, 200, 60) if LONG else (60, 20, 9)
+STEP = DAY // 2 if LONG else DAY
+AT_FIRST = PEOPLE // 2                   # the others are hired in the course of time
+OUTAGE = (DAYS * 3 // 10, DAYS * 3 // 10 + 7)
+PATIENCE = 9 * 3600                      # enrolld asks a CA that was down again within this (BACKOFF_MOST and half of it)
+STAGE = {'ca': True, 'users': PEOPLE}
+BOX = 'box@outside.example'
+LIBRARY = glob.glob('/usr/lib/*/faketime/libfaketimeMT.so.1')
+
+
+def setUpModule():
+    require()
+    if not LIBRARY:
+        raise unittest.SkipTest('libfaketime is not installed')
+
+
+class Clock:
+    """One for all who look at it."""
+
+    FILE = BASE + '/clock'
+
+    def __init__(self):
+        self.ahead = 0
+        self.advance(0)
+
+    def environment(self):
+        return {'LD_PRELOAD': LIBRARY[0], 'FAKETIME_TIMESTAMP_FILE': self.FILE, 'FAKETIME_NO_CACHE': '1', 'FAKETIME_DONT_FAKE_MONOTONIC': '1',
+                'DONT_FAKE_MONOTONIC': '1', 'NO_FAKE_STAT': '1', 'FAKETIME_FORCE_MONOTONIC_FIX': '0'}
+
+    def advance(self, seconds):
+        self.ahead += seconds
+        with open(self.FILE + '.new', 'w') as file:
+            file.write('+%d\n' % self.ahead)
+        os.chmod(self.FILE + '.new', 0o644)
+        os.rename(self.FILE + '.new', self.FILE)
+
+    def now(self):
+        return time.time() + self.ahead
+
+
+class Year(StageCase):
+    @classmethod
+    def setUpClass(cls):
+        require()
+        s = cls.s = Stage.current
+        cls.ca, cls.clock, cls.random = s.ca, Clock(), random.Random(8)
+        s.ca.stop()
+        s.ca.server.env = cls.clock.environment()
+        s.ca.restart()
+        cls.p = Product(s, certificate={'key-type': 'ec:p256'}, store={'busy-ms': 60000}, log={'level': 'info'},
+                        ca={'timeout-seconds': 1})
+        # Inside of what changes the user: libfaketime's semaphore is the process's own, and made anew by nobody else.
+        os.environ['ENROLL_TEST_WRAPPER'] = shlex.join(['env', *('%s=%s' % e for e in cls.clock.environment().items())])
+        cls.p.start()
+        cls.many = Enrolling(s, cls.p)
+        cls.many.behave(authz_valid=True, lifetime_days=LIFE)
+
+    def setUp(self):
+        self.day = 0
+        self.staff, self.had = [], set()
+        self.down_until = self.down_since = 0
+        self.unsigned = collections.Counter()   # minutes without a certificate, by user
+        self.mails = collections.Counter()
+
+    # -- what the store says -----------------------------------------------------------------------------------------------------
+
+    def ask(self, sql, *values):
+        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True, timeout=60)) as db:
+            return db.execute(sql, values).fetchall()
+
+    def quiet(self):
+        """Until enrolld has done all that is due."""
+        def nothing():
+            now = int(self.clock.now())
+            return not self.ask('SELECT 1 FROM enrollments WHERE (next_at > 0 AND next_at <= ? AND disabled = 0) OR lease_owner IS NOT NULL LIMIT 1', now) and \
+                not self.ask('SELECT 1 FROM revocation_parts WHERE done_at = 0 AND (next_at <= ? OR lease_owner IS NOT NULL) LIMIT 1', now)
+        service.until(nothing, 600, 'day %.1f: enrolld has nothing left to do' % self.day, say=lambda: self.p.daemons['enrolld'].tail(30))
+
+    def in_force(self):
+        """{user: serial numbers} of active certificates that have not ended."""
+        found = collections.defaultdict(set)
+        for who, serial in self.ask("SELECT e.address, c.serial FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id"
+                                    " WHERE c.status = 'active' AND c.not_before <= ?1 AND c.not_after >= ?1", int(self.clock.now())):
+            found[who.split('@')[0]].add(int(serial, 16))
+        return found
+
+    # -- mail --------------------------------------------------------------------------------------------------------------------
+
+    def send(self, user):
+        """A mail of the user; what signed it, if anything did, is held against everything that is known."""
+        subject = unique()
+        now = self.clock.now()
+        self.s.submit(user, address(user), [BOX], message(address(user), BOX, subject))
+        content = self.s.outside.wait_subject(subject).content
+        if not mailtools.is_signed(content):
+            self.mails['unsigned'] += 1
+            return None
+        self.mails['signed'] += 1
+        verdict = mailtools.verify_openssl(content, self.ca.root, '-attime', str(int(now)))
+        self.assertTrue(verdict.good, 'day %.1f: %s\n%s' % (self.day, user, verdict.text))     # not expired, either
+        certificate = x509.load_pem_x509_certificate(verdict.signers.encode())
+        what = 'day %.1f: %s signed with %X' % (self.day, user, certificate.serial_number)
+        self.assertIn(certificate.serial_number, self.published(user), what + ', which is not published')
+        self.assertNotIn(certificate.serial_number, self.revoked(), what + ', which is revoked')
+        return certificate.serial_number
+
+    def published(self, user):
+        return {x509.load_der_x509_certificate(d).serial_number for d in self.s.ldap.certificates(user)}
+
+    def revoked(self):
+        return {int(r['serial'], 16) for r in self.many.ca_log('revoked')}
+
+    # -- what happens ------------------------------------------------------------------------------------------------------------
+
+    def hire(self):
+        user = self.many.user()
+        self.staff.append(user)
+        self.assertIsNone(self.send(user), 'the first mail of %s is unsigned' % user)
+
+    def outage(self):
+        if self.down_since == 0 and self.day >= OUTAGE[0]:
+            self.s.faults.drop(CA, 443)
+            self.down_since = self.clock.now()
+        elif self.down_since and not self.down_until and self.day >= OUTAGE[1]:
+            self.s.faults.heal(CA, 443)
+            self.down_until = self.clock.now() + PATIENCE
+
+    def ca_is_away(self):
+        return self.down_since and (not self.down_until or self.clock.now() <= self.down_until)
+
+    def look_at_everybody(self):
+        good = self.in_force()
+        for user in self.staff:
+            if good.get(user):
+                self.had.add(user)
+            elif user in self.had or not self.ca_is_away():
+                self.assertTrue(self.ca_is_away(), 'day %.1f: %s has no certificate in force, and the CA is there\n%s' % (self.day, user, self.many.story(user)))
+                self.unsigned[user] += STEP // 60
+
+    def step(self):
+        before = self.in_force()
+        self.clock.advance(STEP)
+        self.day += STEP / DAY
+        # Before anybody had time for anything, and by those whose certificate has just ended, if there are such.
+        now = self.in_force()
+        for user in [u for u in self.staff if before.get(u) and not now.get(u)][:3] or [self.random.choice(sorted(self.had))]:
+            self.send(user)
+        self.outage()
+        while len(self.staff) < AT_FIRST + (PEOPLE - AT_FIRST) * self.day / DAYS and len(self.staff) < PEOPLE:
+            self.hire()
+        self.quiet()
+        self.look_at_everybody()
+        someone = self.random.choice(self.staff)
+        good = self.in_force()
+        serial = self.send(someone)
+        if serial is None:
+            self.assertFalse(good.get(someone), 'day %.1f: mail of %s left unsigned\n%s' % (self.day, someone, self.p.ctl('why', address(someone))))
+
+    def test_nobody_signs_with_what_is_not_in_force_and_nobody_goes_without(self):
+        for _n in range(AT_FIRST):
+            self.hire()
+        self.quiet()
+        self.look_at_everybody()
+        self.assertEqual(len(self.had), AT_FIRST)
+        while self.day < DAYS:
+            self.step()
+        renewals = self.ask("SELECT COUNT(*) FROM certificates WHERE status = 'superseded'")[0][0]
+        print('# %d days, %d people, %d certificates replaced, mails: %s; %d minutes without a certificate, of %d people, all while the CA was down'
+              % (DAYS, len(self.staff), renewals, dict(self.mails), sum(self.unsigned.values()), len(self.unsigned)), flush=True)
+        self.assertEqual(len(self.had), len(self.staff))
+        self.assertTrue(self.unsigned, 'the CA was away for long enough that certificates ended')
+        self.assertGreater(renewals, len(self.staff) * (DAYS / LIFE) * 0.7)
+        self.told()
+
+    def told(self):
+        """The event log has it all: each certificate that was ever active came of events, and each replaced one was renewed."""
+        for user in self.random.sample(self.staff, 5):
+            names = collections.Counter(e[0] for e in self.ask(
+                'SELECT v.name FROM events v JOIN enrollments e ON e.id = v.enrollment_id WHERE e.address = ?', address(user)))
+            certificates = self.ask('SELECT COUNT(*) FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id WHERE e.address = ?', address(user))[0][0]
+            self.assertEqual(names['published'], certificates, '%s: %r' % (user, names))
