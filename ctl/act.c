@@ -26,7 +26,7 @@ static int act(struct ctl *c, const char *command, const char *address, const ch
 	if (!r)
 		return 1;
 	if (!ctl_print_json(c, r))
-		printf("%s%s%s\n", address ? address : "", address ? ": " : "", !fact || json_is_true(json_object_get(r, fact)) ? yes : no);
+		ctl_sentence("%s%s%s", address ? address : "", address ? ": " : "", !fact || json_is_true(json_object_get(r, fact)) ? yes : no);
 	json_decref(r);
 	return 0;
 }
@@ -57,7 +57,7 @@ static int plan_disable(struct ctl *c, const char *address)
 		return 1;
 	o = json_pack("{s:s, s:s, s:b, s:b}", "address", address, "state", state ? state : "", "disabled", disabled, "dry_run", 1);
 	if (!ctl_print_json(c, o))
-		printf("%s: %s%s\n", address, state ? state : "", disabled ? ", disabled already" : "; its mail would be left unsigned, and it would get no new certificate");
+		ctl_sentence("%s: %s%s", address, state ? state : "", disabled ? ", disabled already" : "; its mail would be left unsigned, and it would get no new certificate");
 	json_decref(o);
 	json_decref(r);
 	return 0;

@@ -270,14 +270,16 @@ static json_t *result_json(const struct check *k, const char *path, const struct
 		"not_asked", not_asked_json(k));
 }
 
-static void print_list(json_t *list)
+static void print_not_asked(json_t *list)
 {
+	struct buf line = BUF_INIT;
 	json_t *one;
 	size_t i;
 
 	json_array_foreach(list, i, one)
-		printf("%s%s", i ? "; " : "", json_string_value(one));
-	puts("");
+		buf_printf(&line, "%s%s", i ? "; " : "", json_string_value(one));
+	ctl_sentence("not asked: %s", buf_str(&line));
+	buf_clear(&line);
 }
 
 static void print_result(const struct ctl *c, json_t *r)
@@ -294,14 +296,13 @@ static void print_result(const struct ctl *c, json_t *r)
 	ctl_line(certificate, "not_before", "not before");
 	ctl_line(certificate, "not_after", "not after");
 	if (strcmp(origin, "claimed") == 0)
-		printf("judged as %s, which it claims itself: nobody said what was asked for (--profile)\n", name);
+		ctl_sentence("judged as %s, which it claims itself: nobody said what was asked for (--profile)", name);
 	else
-		printf("judged as %s (%s)\n", name, origin);
+		ctl_sentence("judged as %s (%s)", name, origin);
 	json_array_foreach(json_object_get(r, "findings"), i, one)
-		printf("%-8s %s %s: %s\n", json_string_value(json_object_get(one, "severity")), json_string_value(json_object_get(one, "id")),
+		ctl_sentence("%-8s %s %s: %s", json_string_value(json_object_get(one, "severity")), json_string_value(json_object_get(one, "id")),
 			json_string_value(json_object_get(one, "section")), json_string_value(json_object_get(one, "text")));
-	printf("not asked: ");
-	print_list(json_object_get(r, "not_asked"));
+	print_not_asked(json_object_get(r, "not_asked"));
 	printf("%lld errors, %lld warnings\n", (long long)json_integer_value(json_object_get(r, "errors")),
 		(long long)json_integer_value(json_object_get(r, "warnings")));
 }

@@ -99,6 +99,7 @@ size_t ctl_width(void);                         /* of the terminal; 0 when stand
 size_t ctl_cells(const char *s);                /* how wide a text is */
 void ctl_put(const char *s);                    /* a text alone, as it is */
 void ctl_text(const char *s, size_t indent);    /* a text that begins in this column, its lines broken to fit a terminal */
+void ctl_sentence(const char *fmt, ...) BASE_PRINTF(1, 2); /* one or more, and a new line */
 void ctl_cell(const char *s, size_t width);     /* with blanks up to this width */
 void ctl_line(json_t *o, const char *key, const char *label); /* one fact a line; nothing when it is absent */
 /* A table: as many texts a row as there are titles (closed by NULL; ">TITLE" is of numbers).  `least`: widths of the columns, for tables that are printed

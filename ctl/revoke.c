@@ -20,7 +20,7 @@ int ctl_rotate(struct ctl *c, int argc, char **argv)
 	if (!r)
 		return 1;
 	if (!ctl_print_json(c, r))
-		printf("%s: %s\n", argv[0], json_is_true(json_object_get(r, "changed")) ? "a new key and certificate are asked for; the present one signs until then"
+		ctl_sentence("%s: %s", argv[0], json_is_true(json_object_get(r, "changed")) ? "a new key and certificate are asked for; the present one signs until then"
 			: "a certificate is on its way already, see `enrollctl show`");
 	json_decref(r);
 	return 0;
@@ -53,7 +53,7 @@ static void print_plan(json_t *r)
 		ctl_line(o, "not_after", "until");
 		ctl_line(o, "directory_dn", "directory");
 	}
-	printf("reason %s: nobody signs with %s from then on; the CA revokes, what we published is taken out of the directory; %s\n", member(r, "reason"),
+	ctl_sentence("reason %s: nobody signs with %s from then on; the CA revokes, what we published is taken out of the directory; %s", member(r, "reason"),
 		json_array_size(json_object_get(r, "certificates")) == 1 ? "it" : "them", json_is_true(json_object_get(r, "replacement"))
 			? "a new key and certificate follow at once" : "no new one until `enrollctl enable`, where it is the present one");
 }
@@ -85,7 +85,7 @@ int ctl_revoke(struct ctl *c, int argc, char **argv)
 	if (!r)
 		return 1;
 	if (!ctl_print_json(c, r))
-		printf("%s: nobody signs with it any more; `enrollctl show` tells when CA and directory have followed\n", argv[0]);
+		ctl_sentence("%s: nobody signs with it any more; `enrollctl show` tells when CA and directory have followed", argv[0]);
 	json_decref(r);
 	return 0;
 }

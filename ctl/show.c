@@ -34,6 +34,7 @@ static json_t *common_arguments(const struct ctl *c)
 static void print_status(const struct ctl *c, json_t *r)
 {
 	json_t *v, *states = json_object_get(r, "enrollments");
+	long long cap = (long long)json_integer_value(json_object_get(r, "cap_per_day"));
 	const char *name;
 
 	printf("mode %s%s\n", text(r, "mode"), json_is_true(json_object_get(r, "pilot")) ? " (pilot)" : "");
@@ -44,13 +45,19 @@ static void print_status(const struct ctl *c, json_t *r)
 	}
 	ctl_line(r, "ca", "CA");
 	ctl_line(r, "profile", "profile");
-	printf("  %-14s %lld of %lld\n", "orders in 24 h", (long long)json_integer_value(json_object_get(r, "orders_in_24h")),
-		(long long)json_integer_value(json_object_get(r, "cap_per_day")));
+	printf("  %-14s %lld", "orders in 24 h", (long long)json_integer_value(json_object_get(r, "orders_in_24h")));
+	if (cap)
+		printf(" of %lld (cap-per-day)\n", cap);
+	else
+		puts(" (no cap-per-day)");
 	if (json_object_size(states) == 0)
 		puts("  no enrollments yet");
+	else
+		puts("enrollments");
 	json_object_foreach(states, name, v)
 		printf("  %-18s %lld\n", name, (long long)json_integer_value(v));
-	ctl_line(r, "disabled", "disabled");
+	if (json_integer_value(json_object_get(r, "disabled")))
+		printf("  %-18s %lld\n", "disabled", (long long)json_integer_value(json_object_get(r, "disabled")));
 }
 
 int ctl_status(struct ctl *c, int argc, char **argv)
@@ -193,9 +200,15 @@ static void print_part(json_t *revocation, const char *part)
 {
 	json_t *o = json_object_get(revocation, part);
 	const char *done = text(o, "done_at"), *why = text(o, "why");
+	struct buf line = BUF_INIT;
+	json_t *told;
 
-	printf("  %-14s %s%s%s%s%s\n", part, text(o, "state"), *done ? " " : *why ? ": " : "", *done ? done : why, *done || !*text(o, "next_at") ? "" : "; tried at ",
+	buf_printf(&line, "%s%s%s%s%s", text(o, "state"), *done ? " " : *why ? ": " : "", *done ? done : why, *done || !*text(o, "next_at") ? "" : "; tried at ",
 		*done ? "" : text(o, "next_at"));
+	told = json_pack("{s:s}", "part", buf_str(&line));
+	ctl_line(told, "part", part);
+	json_decref(told);
+	buf_clear(&line);
 }
 
 static void print_revocations(json_t *list)

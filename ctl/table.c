@@ -9,6 +9,8 @@
 
 #include "ctl/ctl.h"
 
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -16,7 +18,8 @@
 
 #define LINE_INDENT 17 /* of ctl_line's values */
 #define BELOW 4        /* indent of columns below their row */
-#define TEXT_LEAST 20  /* narrower than this no text is read with pleasure */
+#define TEXT_LEAST 30  /* narrower than this no text is read with pleasure */
+#define WIDTH_LEAST 40
 #define GAP 2
 #define COLUMNS_MOST 16
 
@@ -26,7 +29,7 @@ size_t ctl_width(void)
 	struct winsize size;
 
 	if (width == SIZE_MAX)
-		width = !isatty(STDOUT_FILENO) ? 0 : ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 2 * TEXT_LEAST ? size.ws_col : 80;
+		width = !isatty(STDOUT_FILENO) ? 0 : ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= WIDTH_LEAST ? size.ws_col : 80;
 	return width;
 }
 
@@ -142,6 +145,20 @@ void ctl_text(const char *s, size_t indent)
 		flow(s, indent, indent, ctl_width());
 }
 
+void ctl_sentence(const char *fmt, ...)
+{
+	char *s = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&s, fmt, ap) < 0)
+		s = NULL;
+	va_end(ap);
+	ctl_text(s, 0);
+	puts("");
+	free(s);
+}
+
 void ctl_cell(const char *s, size_t width)
 {
 	size_t cells = ctl_cells(s);
@@ -201,6 +218,19 @@ struct layout {
 	size_t used;           /* where the last column begins */
 };
 
+/* How much room the last column wants: for its longest word, and to be read; not more than it has texts for. */
+static size_t room_for_text(const struct ctl_table *t, const struct layout *l)
+{
+	size_t longest = TEXT_LEAST;
+
+	for (size_t i = l->columns - 1; i < t->cells.n; i += l->columns)
+		for (const char *s = t->cells.v[i], *end; *s; s = end + strspn(end, " \n")) {
+			end = s + strcspn(s, " \n");
+			longest = word_cells(s, end) > longest ? word_cells(s, end) : longest;
+		}
+	return l->widths[l->columns - 1] < longest ? l->widths[l->columns - 1] : longest;
+}
+
 static void measure(const struct ctl_table *t, struct layout *l)
 {
 	size_t cells, width = ctl_width();
@@ -216,7 +246,7 @@ static void measure(const struct ctl_table *t, struct layout *l)
 	for (size_t k = 0; k + 1 < l->columns; k++)
 		l->used += l->widths[k] + GAP;
 	l->first = l->columns;
-	if (!width || l->used + (l->widths[l->columns - 1] < TEXT_LEAST ? l->widths[l->columns - 1] : TEXT_LEAST) <= width)
+	if (!width || l->used + room_for_text(t, l) <= width)
 		return;
 	l->used = 0;
 	for (l->first = 0; l->first + 1 < l->columns && (l->first == 0 || l->used + l->widths[l->first] <= width); l->first++)

@@ -1785,3 +1785,8 @@ void enrollment_describe(struct buf *out, bool json)
 	}
 	buf_puts(out, json ? "]\n" : "");
 }
+
+time_t enrollment_renews_at(const struct store_certificate *certificate)
+{
+	return renew_at(certificate);
+}

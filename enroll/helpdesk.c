@@ -7,6 +7,7 @@
 #include "enroll/answer.h"
 #include "enroll/control.h"
 #include "enroll/decide.h"
+#include "enroll/enrollment.h"
 #include "enroll/why.h"
 
 #include <stdlib.h>
@@ -162,7 +163,7 @@ json_t *helpdesk_why(struct enroll_parts *p, const char *address, const char *qu
 /* ---- expiring ----------------------------------------------------------------------------------------------------------------------- */
 
 /* What is being done about it. */
-static json_t *renewal_json(const struct enrollment *e, bool *under_way)
+static json_t *renewal_json(const struct enrollment *e, const struct store_certificate *c, bool *under_way)
 {
 	char at[32], text[600];
 
@@ -173,7 +174,7 @@ static json_t *renewal_json(const struct enrollment *e, bool *under_way)
 	case ENROLLMENT_ACTIVE:
 		if (!e->next_at)
 			return json_string("none planned");
-		snprintf(text, sizeof text, "begins at %s", time_text(e->next_at, at));
+		snprintf(text, sizeof text, "begins at %s", time_text(enrollment_renews_at(c), at)); /* next_at may be the daily look at rules */
 		return json_string(text);
 	case ENROLLMENT_WAITING:
 	case ENROLLMENT_BLOCKED:
@@ -201,7 +202,7 @@ static bool expiring_one(struct enroll_parts *p, const struct store_certificate 
 		answer_set(o, "expired", json_boolean(c->not_after < now));
 		answer_set(o, "usage", answer_text(e.usage));
 		answer_set(o, "state", json_string(enrollment_state_name(e.state)));
-		answer_set(o, "renewal", renewal_json(&e, &under_way));
+		answer_set(o, "renewal", renewal_json(&e, c, &under_way));
 		answer_set(o, "renewal_under_way", json_boolean(under_way));
 		json_array_append_new(list, o);
 	}
