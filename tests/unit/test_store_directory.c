@@ -99,8 +99,12 @@ START_TEST(others_stay_and_what_has_ended_goes)
 	write_sql("UPDATE certificates SET in_directory = 0 WHERE status = 'superseded'");
 	ck_assert_ptr_null(due(now, NULL));
 	ck_assert_str_eq(due(now + 200000, NULL), "01");
-	write_sql("UPDATE certificates SET status = 'revoked'");
+	write_sql("UPDATE certificates SET status = 'revoked' WHERE serial = '01'");
+	write_sql("INSERT INTO revocations (id, certificate_id, ca, reason, requested_at) SELECT 1, id, 'ca', 'superseded', 1 FROM certificates WHERE serial = '01'");
+	write_sql("INSERT INTO revocation_parts (revocation_id, part, next_at) VALUES (1, 'ca', 1), (1, 'directory', 1)");
 	ck_assert_msg(due(now + 200000, NULL) == NULL, "a revocation does it by itself");
+	write_sql("UPDATE revocation_parts SET done_at = 1 WHERE part = 'directory'");
+	ck_assert_msg(due(now, NULL) != NULL, "but when it is over");
 }
 END_TEST
 
