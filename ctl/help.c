@@ -47,7 +47,7 @@ static const struct {
 	{"at", "as of this time: 2026-11-22, or 2026-11-22T12:00:00Z"},
 	{"user-dn", "try rights with this user's bind, too"},
 	{"user-password-file", "where that user's password is"},
-	{"all", "of everybody"},
+	{"all", "all of them"},
 	{"pkcs12", "into this new file"},
 	{"password-file", "where the password is; without it one is made and shown"},
 	{"serial", "the one with this serial number"},

@@ -287,7 +287,7 @@ static const char *const version_6[] = {
 	"ALTER TABLE certificates ADD COLUMN directory_attempts INTEGER NOT NULL DEFAULT 0",
 	"ALTER TABLE certificates ADD COLUMN directory_class TEXT NOT NULL DEFAULT 'none' CHECK (directory_class IN (" CLASSES "))",
 	"ALTER TABLE certificates ADD COLUMN directory_why TEXT",
-	"CREATE INDEX certificates_leaving ON certificates (directory_next_at) WHERE in_directory = 1 AND status IN ('superseded','expired')",
+	"CREATE INDEX certificates_leaving ON certificates (directory_next_at) WHERE in_directory = 1 AND status IN ('superseded','expired','revoked')",
 	"CREATE INDEX certificates_ending ON certificates (not_after) WHERE in_directory = 1 AND status = 'active'",
 	"CREATE TABLE directory_saved ("
 	"  id INTEGER PRIMARY KEY,"
