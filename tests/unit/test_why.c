@@ -299,6 +299,7 @@ int main(void)
 	tcase_add_checked_fixture(t, NULL, teardown);
 	tcase_add_loop_test(t, each_verdict_of_the_milter_has_a_cause, 0, COUNT(mails));
 	tcase_add_loop_test(t, without_a_mail_the_enrollment_speaks, 0, COUNT(rows));
+	tcase_add_loop_test(t, who_left_is_told_why_and_how_it_is_put_right, 0, COUNT(leavers));
 	tcase_add_test(t, without_a_mail_the_configuration_speaks_first);
 	tcase_add_test(t, what_was_then_and_what_is_now_are_both_said);
 	tcase_add_test(t, braces_of_strangers_are_left_alone);
