@@ -58,7 +58,7 @@ static const char *what_next(const struct enrollment *e)
 	if (e->disabled)
 		return "nothing until `enrollctl enable`";
 	if (e->gone_since)
-		return e->gone_ended ? "nothing: this person left; if the directory has them again, a new certificate comes with their next mail"
+		return e->gone_ended ? "nothing: this person left; if the directory has them again, a new certificate is asked for"
 			: "nothing until the directory has this person again; `enrollctl departures` says what becomes of the certificate, and when";
 	switch (e->state) {
 	case ENROLLMENT_BLOCKED:

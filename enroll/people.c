@@ -288,16 +288,34 @@ static bool end_one(struct look *l, size_t i, const char *because, struct err *e
 	return true;
 }
 
-/* A certificate that may name somebody else is not what the next one with this address begins with. */
+/* What is over begins anew at once, beside a revocation that the CA has yet to follow. */
+static bool begin_anew(struct look *l, size_t i, struct err *err)
+{
+	const struct certificate_profile *c = &l->p->config->certificate;
+	struct enrollment e = {0};
+	bool found = false, changed, ok = store_enrollment_find(l->p->store, l->people.v[i].address, &e, &found, err);
+
+	if (ok && found && e.state == ENROLLMENT_REVOKING)
+		ok = store_enrollment_admin(l->p->store, e.id, ENROLLMENT_ADMIN_RENEW, "enrolld", "back again", &changed, err);
+	else if (ok)
+		ok = store_enrollment_request(l->p->store, l->people.v[i].address, c->name, usage_name(c->usage), "enrolld", &changed, NULL, err);
+	enrollment_clear(&e);
+	return ok;
+}
+
+/* A certificate that may name somebody else is not what the next one with this address begins with.  The new row is there before the mark goes, so
+ * that nobody who dies in between leaves them without. */
 static bool take_in(struct look *l, size_t i, const struct verdict_on *v, struct err *err)
 {
 	const struct store_person *row = &l->people.v[i];
-	const char *text = v->another ? "another entry of the directory has this address now: a new certificate comes with their first mail" :
-		row->gone_ended ? "the directory has this person again: a new certificate comes with their next mail" :
+	const char *text = v->another ? "another entry of the directory has this address now: a certificate of their own is asked for" :
+		row->gone_ended ? "the directory has this person again: a new certificate is asked for" :
 		"the directory has this person again: mail is signed as before";
 	bool changed;
 
 	if (v->another && !row->gone_ended && !end_one(l, i, "the address went to somebody else", err))
+		return false;
+	if ((v->another || row->gone_ended) && !begin_anew(l, i, err))
 		return false;
 	if (!store_departure_undo(l->p->store, row->address_key, text, &changed, err))
 		return false;

@@ -336,7 +336,7 @@ static void value_of_row(const struct enrollment *e, const char *name, struct bu
 			departure_parse(e->gone_why) == DEPARTURE_ADDRESS ? "their entry in the directory does not list this address any more" :
 			"the directory has no entry for them any more");
 	else if (strcmp(name, "gone-then") == 0)
-		buf_puts(out, e->gone_ended ? "a new certificate comes with their next mail then" : "mail after that is signed");
+		buf_puts(out, e->gone_ended ? "a new certificate is asked for then" : "mail after that is signed");
 	else if (strcmp(name, "doing") == 0)
 		put(out, doing[e->state], "it is worked on");
 }

@@ -106,6 +106,11 @@ class PeopleCase(StageCase):
         self.s.submit(user, sender, [BOX], message(sender, BOX, subject))
         return mailtools.is_signed(self.s.outside.wait_subject(subject).content)
 
+    def why(self, user, cause):
+        """The milter tells the store of its mails in batches."""
+        return self.until(lambda: (lambda w: w if w['cause'] == cause else None)(self.p.json('why', address(user), user='helpdesk1')), 60,
+                          'why: ' + cause)
+
     def published(self, user):
         from cryptography import x509
         return {x509.load_der_x509_certificate(d).serial_number for d in self.s.ldap.certificates(user)}
@@ -149,10 +154,8 @@ class Leaving(PeopleCase):
         shown = self.gone(user)[address(user)]
         self.assertEqual((shown['kind'], shown['by'], shown['state']), ('disabled', 'enrolld', 'active'))
         self.assertFalse(self.signed(user))
-        mail = self.p.json('mail', address(user))['mail'][0]
-        self.assertEqual((mail['verdict'], mail['reason']), ('unsigned', 'departed'))
-        why = self.p.json('why', address(user), user='helpdesk1')
-        self.assertEqual(why['cause'], 'departed')
+        why = self.why(user, 'departed')
+        self.assertEqual((why['mail']['verdict'], why['mail']['reason']), ('unsigned', 'departed'))
         self.assertIn('their entry in the directory is disabled', why['sentence'])
         self.assertEqual(self.p.ctl_run('rotate', address(user)).returncode, 1)
         self.assertEqual(self.published(user), {int(serial, 16)}, 'in the grace period nothing is taken back')
@@ -173,7 +176,7 @@ class Leaving(PeopleCase):
         self.s.ldap.modify(user, employeeType=[])
         self.back(user)
         self.assertFalse(self.signed(user))
-        self.assertEqual(self.p.json('why', address(user))['cause'], 'disabled')
+        self.why(user, 'disabled')
         self.p.ctl('enable', address(user))
         self.assertTrue(self.signed(user))
 
@@ -199,13 +202,11 @@ class Leaving(PeopleCase):
             self.assertFalse(self.signed(u))
         self.assertEqual(self.published(user), set())
         self.assertEqual(self.s.ldap.get(user)['userPKCS12'], [foreign])
-        # and they come back: with the next mail a new certificate begins
+        # and they come back: a new certificate is asked for
         self.s.ldap.modify(user, employeeType=[])
         self.s.ldap.add(deleted, mail=entry['mail'][0].decode())
         self.back(user, deleted)
-        for u in (user, deleted):
-            self.assertFalse(self.signed(u))
-        self.many.wait_state([user, deleted], 'active')
+        self.many.wait_state([user, deleted], 'active', seconds=60)
         for u in (user, deleted):
             self.assertTrue(self.signed(u))
             self.assertNotEqual(self.certificate(u)['serial'], serials[u])
@@ -233,11 +234,11 @@ class Renamed(PeopleCase):
         old, new = self.certificate(user)['serial'], 'married.%s@corp.example' % user
         self.s.ldap.modify(user, mail=[new])
         self.assertEqual(self.gone(user)[address(user)]['kind'], 'address')
-        self.p.wait_state(new, 'active')                       # at once, without a mail
+        self.p.wait_state(new, 'active', 60)                   # at once, without a mail
         fresh = [c for c in self.p.show(new)['certificates'] if c['status'] == 'active'][0]['serial']
         self.assertTrue(self.signed(user, new))
         self.assertFalse(self.signed(user))
-        self.assertIn('does not list this address any more', self.p.json('why', address(user))['sentence'])
+        self.assertIn('does not list this address any more', self.why(user, 'departed')['sentence'])
         self.assertEqual(self.published(user), {int(old, 16), int(fresh, 16)})
         self.grace_is_over(user)
         self.over(user)
@@ -335,7 +336,7 @@ class Accident(PeopleCase):
     def setUp(self):
         super().setUp()
         self.before = self.rows()
-        self.assertFalse(self.p.json('departures').get('guard'))
+        self.until(lambda: not self.p.json('departures').get('guard'), 60, 'no alarm')
         self.mark = self.p.log_mark()
 
     def rows(self):
@@ -346,7 +347,7 @@ class Accident(PeopleCase):
         self.until(lambda: re.search(words, self.p.json('departures').get('guard') or ''), 60, 'alarm: ' + words)
         self.looks()
         lines = self.p.log(self.mark, 'enrolld', event='directory_guard')
-        self.assertTrue(lines and all(re.match(r'.*(level=error|<3>|error)', x['line']) for x in lines), lines)
+        self.assertGreaterEqual(len(lines), 2, 'with each look')
         self.assertRegex(lines[-1]['text'], words)
         self.assertIn('directory_guard', [e['event'] for e in self.p.json('events', '--limit', '50')['events']])
         self.assertRegex(self.p.json('status')['directory_guard'], words)

@@ -169,8 +169,8 @@ static const struct {
 	{"disabled", "their entry in the directory is disabled", "mail after that is signed", 0, ENROLLMENT_ACTIVE},
 	{"address", "does not list this address any more", "mail after that is signed", 0, ENROLLMENT_WAITING},
 	{"gone", "no entry for them any more", "mail after that is signed", 0, ENROLLMENT_ACTIVE},
-	{"gone", "no entry for them any more", "with their next mail", NOW - 5, ENROLLMENT_SUPERSEDED},
-	{"gone", "no entry for them any more", "with their next mail", NOW - 5, ENROLLMENT_REVOKED},
+	{"gone", "no entry for them any more", "a new certificate is asked for then", NOW - 5, ENROLLMENT_SUPERSEDED},
+	{"gone", "no entry for them any more", "a new certificate is asked for then", NOW - 5, ENROLLMENT_REVOKED},
 };
 
 START_TEST(who_left_is_told_why_and_how_it_is_put_right)
