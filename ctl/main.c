@@ -34,6 +34,9 @@ static const struct command {
 	{"enroll", "ADDRESS", "help desk", "ask for a certificate now, without waiting for the user's mail", ctl_enroll},
 	{"retry", "ADDRESS", "help desk", "go on now with an enrollment that waits, is blocked or failed", ctl_retry},
 	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active", ctl_rotate},
+	{"departures", "[confirm [--dry-run] [--yes]]", "help desk; admin for confirm",
+		"who left, as the directory has it, since when, and what becomes of their certificates when; confirm lets those go that the guard holds back",
+		ctl_departures},
 	{"revoke", "ADDRESS|SERIAL --reason REASON [--no-replacement] [--dry-run] [--yes]", "admin",
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn", ctl_revoke},
@@ -77,7 +80,8 @@ static const struct command *find_command(const char *name)
 /* Those whose answer --csv can be asked of. */
 static bool has_table(const struct command *c)
 {
-	return c->run == ctl_list || c->run == ctl_events || c->run == ctl_mail || c->run == ctl_expiring || c->run == ctl_search;
+	return c->run == ctl_list || c->run == ctl_events || c->run == ctl_mail || c->run == ctl_expiring || c->run == ctl_search ||
+		c->run == ctl_departures;
 }
 
 int ctl_usage(const struct ctl *c, const char *text)
@@ -217,7 +221,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (c.csv && (c.json || !has_table(command)))
-		return ctl_usage(&c, c.json ? "either --json or --csv" : "--csv is for tables: list, events, mail, expiring, search");
+		return ctl_usage(&c, c.json ? "either --json or --csv" : "--csv is for tables: list, events, mail, expiring, search, departures");
 	log_open("enrollctl", LOG_TARGET_STDERR, "user", LOG_LEVEL_WARNING);
 	rc = command->run(&c, argc - optind - 1, argv + optind + 1);
 	config_unref(c.config);

@@ -77,6 +77,8 @@ static void print_status(const struct ctl *c, json_t *r)
 	json_object_foreach(states, name, v)
 		printf("  %-18s %lld\n", name, (long long)json_integer_value(v));
 	ctl_line(r, "disabled", "disabled");
+	ctl_line(r, "departed", "left");
+	ctl_line(r, "directory_guard", "ALARM");
 }
 
 int ctl_status(struct ctl *c, int argc, char **argv)

@@ -10,6 +10,8 @@
  * why: {"address", "queue_id", "message_id"}, the ids if a certain mail is meant: {"cause": a stable word (why.c), "signed", "sentence", "what_to_do",
  * and the facts "mail", "certificate", "enrollment"}.  expiring: {"within": seconds}.  search: {"text"}.
  *
+ * departures: {"looks", "looked_at", "guard": the alarm's words, "departures": [...], "held": [...]}; departures-confirm: {"dry_run"}.
+ *
  * report-legacy is asked again and again, for a directory of 100,000 entries is no single answer; each takes seconds at most:
  *   {}                          the first page of the directory; {"walk": "..."} the next one, as long as the answer has "walk".  A walk that
  *                               nobody asks about is given up when another one needs its place.
@@ -26,7 +28,7 @@
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
 /* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, mail, why, expiring, search, config (show), doctor, ca-check, caa-check, account (show): help desk;
- * report-legacy: help desk, with "enroll" admin; enroll, retry: help desk; disable, enable, pause, resume: admin. */
+ * report-legacy: help desk, with "enroll" admin; enroll, retry, departures: help desk; departures-confirm, disable, enable, pause, resume: admin. */
 enum control_role control_required_role(const char *command);
 
 #define CONTROL_REQUEST_MAX 65536

@@ -78,14 +78,22 @@ static bool at_ca(struct act *a, struct err *err)
 
 /* ---- the directory --------------------------------------------------------------------------------------------------- */
 
-/* The value that we put there, and no other.  Where it was put, and where the person is now: the entry may have moved, or enrolld died between
- * writing it and noting where. */
+bool revoke_unpublish(struct enroll_parts *p, const struct store_certificate *c, const char *address, struct err *err)
+{
+	struct directory_person person = {0};
+	enum directory_found found = DIRECTORY_NONE;
+	bool ok = !c->in_directory || !c->directory_dn || directory_unpublish(p->directory, c->directory_dn, c->der, c->der_len, err);
+
+	ok = ok && directory_find(p->directory, address, &person, &found, err);
+	if (ok && found == DIRECTORY_ONE && person.dn && (!c->in_directory || !c->directory_dn || strcmp(person.dn, c->directory_dn) != 0))
+		ok = directory_unpublish(p->directory, person.dn, c->der, c->der_len, err);
+	directory_person_clear(&person);
+	return ok;
+}
+
 static bool in_directory(struct act *a, struct err *err)
 {
 	const struct store_certificate *c = &a->r.certificate;
-	struct directory_person person = {0};
-	enum directory_found found = DIRECTORY_NONE;
-	bool ok;
 
 	if (!a->p->directory) {
 		snprintf(a->text, sizeof a->text, "certificate %.120s was not published", c->serial);
@@ -94,12 +102,7 @@ static bool in_directory(struct act *a, struct err *err)
 	}
 	snprintf(a->text, sizeof a->text, "certificate %.120s is not in the directory%s%.900s", c->serial, c->in_directory ? " any more: " : "",
 		c->in_directory && c->directory_dn ? c->directory_dn : "");
-	ok = !c->in_directory || !c->directory_dn || directory_unpublish(a->p->directory, c->directory_dn, c->der, c->der_len, err);
-	ok = ok && directory_find(a->p->directory, a->r.address, &person, &found, err);
-	if (ok && found == DIRECTORY_ONE && person.dn && (!c->in_directory || !c->directory_dn || strcmp(person.dn, c->directory_dn) != 0))
-		ok = directory_unpublish(a->p->directory, person.dn, c->der, c->der_len, err);
-	directory_person_clear(&person);
-	return ok;
+	return revoke_unpublish(a->p, c, a->r.address, err);
 }
 
 /* ---- one step -------------------------------------------------------------------------------------------------------- */

@@ -281,12 +281,34 @@ static const char *const version_5[] = {
 	NULL,
 };
 
+/* People who left, by the directory: beside `disabled`, which is the admin's.  A row of somebody who is gone is due no more.  Who would be gone all at
+ * once is held until an admin looks. */
+static const char *const version_6[] = {
+	"ALTER TABLE enrollments ADD COLUMN gone_since INTEGER NOT NULL DEFAULT 0 CHECK (gone_since >= 0)",
+	"ALTER TABLE enrollments ADD COLUMN gone_ended INTEGER NOT NULL DEFAULT 0 CHECK (gone_ended >= 0)",
+	"ALTER TABLE enrollments ADD COLUMN gone_why TEXT CHECK (gone_why IN ('disabled','gone','address'))",
+	"ALTER TABLE enrollments ADD COLUMN gone_by TEXT",
+	"DROP INDEX enrollments_due",
+	"CREATE INDEX enrollments_due ON enrollments (next_at, id) WHERE next_at > 0 AND disabled = 0 AND gone_since = 0",
+	"CREATE INDEX enrollments_gone ON enrollments (address_key) WHERE gone_since > 0",
+	"CREATE TABLE departures_held ("
+	"  address_key TEXT NOT NULL PRIMARY KEY CHECK (address_key <> ''),"
+	"  address TEXT NOT NULL,"
+	"  why TEXT NOT NULL CHECK (why IN ('disabled','gone','address')),"
+	"  at INTEGER NOT NULL,"
+	"  confirmed_by TEXT,"
+	"  confirmed_at INTEGER NOT NULL DEFAULT 0"
+	") STRICT, WITHOUT ROWID",
+	NULL,
+};
+
 static const struct migration migrations[] = {
 	{1, version_1},
 	{2, version_2},
 	{3, version_3},
 	{4, version_4},
 	{5, version_5},
+	{6, version_6},
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 
