@@ -37,6 +37,7 @@ static const struct {
 	{"reason", "why: a few words, kept in the history"},
 	{"no-replacement", "no new key and certificate"},
 	{"with-key", "ask the CA by the certificate's own key"},
+	{"with-key", "by the certificate's own key, which root alone can have opened"},
 	{"dry-run", "tell what would be done, and do nothing"},
 	{"yes", "do not ask; needed where nobody sits at a terminal"},
 	{"enroll", "ask for the replacements, after asking back"},
