@@ -25,8 +25,11 @@ struct ctl {
 	const char *state, *after, *reason, *ca, *message_id, *queue_id, *within;
 	long limit;
 	struct strlist to;       /* --to, several */
-	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key;
+	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key, all;
+	const char *user_dn, *user_password_file; /* of directory check */
 	const char *profile, *anchors, *chain, *at; /* of cert check */
+	const char *pkcs12, *password_file, *serial; /* of export and import */
+	bool certificates, legacy_format, old;
 	struct strlist addresses;
 	const struct ctl_command *command;
 	json_t *done;            /* what ctl_say has to tell, with --json */
@@ -143,6 +146,9 @@ int ctl_revoke(struct ctl *c, int argc, char **argv);
 /* revoke_key.c: revoke --with-key */
 int ctl_revoke_with_key(struct ctl *c, const char *serial);
 
+/* directory.c */
+int ctl_directory(struct ctl *c, int argc, char **argv);
+
 /* setup.c: the commands that open the store themselves, as the service user */
 int ctl_init(struct ctl *c, int argc, char **argv);
 int ctl_backup(struct ctl *c, int argc, char **argv);
@@ -150,9 +156,15 @@ int ctl_restore(struct ctl *c, int argc, char **argv);
 /* One thing that was done, or that is to be known: a line, and with --json a text in the answer that ctl_done prints. */
 void ctl_say(struct ctl *c, const char *fmt, ...) BASE_PRINTF(2, 3);
 int ctl_done(struct ctl *c);
+/* Who does this, for the history: "admin:root", and who that was before sudo. */
+void ctl_actor(char *out, size_t size);
 int ctl_not_done(struct ctl *c, const struct err *err);
 /* The account key, made when it is missing, and the account at this CA.  Says what it did. */
 bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *err) BASE_MUST_CHECK;
+
+/* export.c, import.c */
+int ctl_export(struct ctl *c, int argc, char **argv);
+int ctl_import(struct ctl *c, int argc, char **argv);
 
 /* account.c */
 int ctl_ca(struct ctl *c, int argc, char **argv);

@@ -52,6 +52,10 @@ static const struct ctl_command commands[] = {
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn; --with-key asks the CA by the certificate's own key, where it does not heed the account",
 		"enrollctl revoke bob@example.org --reason affiliationChanged --dry-run", ctl_revoke},
+	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] | restore ADDRESS|--all [--dry-run]", "admin",
+		"try schema, rights and limits, and with a user's bind that users cannot write their own addresses; put what has to be published into the "
+		"directory and take what is over out of it; put back what directory.clear-foreign-smime took away",
+		"enrollctl directory reconcile --dry-run", ctl_directory},
 	{"disable", "ADDRESS [--reason TEXT] [--dry-run] [--yes]", "admin", "stop signing and enrolling for this address",
 		"enrollctl disable bob@example.org --reason \"on leave\"", ctl_disable},
 	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable",
@@ -66,6 +70,12 @@ static const struct ctl_command commands[] = {
 	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with",
 		"enrollctl config check", ctl_config_command},
 	{"help", "[COMMAND]", "anybody", "all commands, or one with its options and an example", "enrollctl help revoke", ctl_help},
+	{"export", "ADDRESS --pkcs12 FILE [--serial SERIAL | --all] [--password-file FILE] [--legacy-format] | ADDRESS --certificates [--all]",
+		"root; help desk with --certificates", "a key and certificate as a new PKCS#12 file, where export = \"keys\" allows it (--all: a folder, with the old "
+		"ones); or the certificates alone, as PEM", "enrollctl export alice@example.org --pkcs12 /root/alice.p12", ctl_export},
+	{"import", "FILE|FOLDER [--address ADDRESS] [--password-file FILE] [--old] [--dry-run]", "root",
+		"bring keys and certificates in, from PKCS#12 or PEM; --old: what may not sign comes in for reading old mail",
+		"enrollctl import /root/from-the-old-gateway --dry-run", ctl_import},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat",
 		"enrollctl init", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder",
@@ -155,7 +165,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL, OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_OLD };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -166,7 +176,7 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE}, {"all", no_argument, NULL, OPT_ALL}, {"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE}, {"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES}, {"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"old", no_argument, NULL, OPT_OLD}, {NULL, 0, NULL, 0}};
 
 bool ctl_option_argument(const char *name)
 {
@@ -206,6 +216,15 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_DRY_RUN: c->dry_run = true; return -1;
 	case OPT_NO_REPLACEMENT: c->no_replacement = true; return -1;
 	case OPT_WITH_KEY: c->with_key = true; return -1;
+	case OPT_USER_DN: c->user_dn = optarg; return -1;
+	case OPT_USER_PASSWORD_FILE: c->user_password_file = optarg; return -1;
+	case OPT_ALL: c->all = true; return -1;
+	case OPT_PKCS12: c->pkcs12 = optarg; return -1;
+	case OPT_PASSWORD_FILE: c->password_file = optarg; return -1;
+	case OPT_SERIAL: c->serial = optarg; return -1;
+	case OPT_CERTIFICATES: c->certificates = true; return -1;
+	case OPT_LEGACY_FORMAT: c->legacy_format = true; return -1;
+	case OPT_OLD: c->old = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -63,6 +64,15 @@ int ctl_not_done(struct ctl *c, const struct err *err)
 	json_decref(c->done);
 	c->done = NULL;
 	return ctl_fail(c, err);
+}
+
+void ctl_actor(char *out, size_t size)
+{
+	const struct passwd *pw = getpwuid(getuid());
+	const char *before = getenv("SUDO_USER");
+	bool told = before && *before && strspn(before, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == strlen(before);
+
+	snprintf(out, size, "admin:%s%s%.32s%s", pw ? pw->pw_name : "?", told ? " (" : "", told ? before : "", told ? ")" : "");
 }
 
 static bool exists(const char *path)

@@ -237,6 +237,8 @@ static void print_certificates(json_t *list)
 		ctl_line(o, "not_after", "until");
 		ctl_line(o, "fingerprint", "SHA-256");
 		ctl_line(o, "directory_dn", "directory");
+		ctl_line(o, "directory_why", "stays there");
+		ctl_line(o, "directory_next_at", "next try");
 		ctl_line(o, "findings", "findings");
 	}
 }

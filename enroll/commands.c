@@ -128,6 +128,9 @@ json_t *json_of_certificate(const struct store_certificate *c)
 	answer_set(o, "status", answer_text(c->status));
 	answer_set(o, "findings", answer_text(c->why));
 	answer_set(o, "directory_dn", c->in_directory ? answer_text(c->directory_dn) : NULL);
+	answer_set(o, "directory_why", c->in_directory ? answer_text(c->directory_why) : NULL);
+	answer_set(o, "directory_class", c->in_directory && c->directory_why ? json_string(err_class_name(c->directory_class)) : NULL);
+	answer_set(o, "directory_next_at", c->in_directory && c->directory_why ? answer_time(c->directory_next_at) : NULL);
 	return o;
 }
 
@@ -471,6 +474,11 @@ static json_t *do_search(const struct call *c, struct err *err)
 	return helpdesk_search(c->parts, text_argument(c, "text"), limit_argument(c, 50), err);
 }
 
+static json_t *do_certificates(const struct call *c, struct err *err)
+{
+	return certificates_show(c->parts, text_argument(c, "address"), json_is_true(json_object_get(c->arguments, "all")), err);
+}
+
 static json_t *do_config(const struct call *c, struct err *err)
 {
 	struct buf text = BUF_INIT;
@@ -634,6 +642,8 @@ static bool retry_companion(const struct call *c, int64_t id, bool *changed, str
 	*changed = *changed || also;
 	ok = ok && store_revocations_retry(c->parts->store, id, &also, err);
 	*changed = *changed || also;
+	ok = ok && store_directory_retry(c->parts->store, id, &also, err);
+	*changed = *changed || also;
 	enrollment_clear(&e);
 	return ok;
 }
@@ -677,6 +687,21 @@ static json_t *do_revoke(const struct call *c, struct err *err)
 	return revoke_run(c->parts, c->peer, c->arguments, err);
 }
 
+static json_t *do_directory_check(const struct call *c, struct err *err)
+{
+	return directory_check_run(c->parts, c->arguments, err);
+}
+
+static json_t *do_directory_reconcile(const struct call *c, struct err *err)
+{
+	return directory_reconcile_run(c->parts, c->peer, c->arguments, err);
+}
+
+static json_t *do_directory_restore(const struct call *c, struct err *err)
+{
+	return directory_restore_run(c->parts, c->peer, c->arguments, err);
+}
+
 static json_t *set_paused(const struct call *c, const char *value, struct err *err)
 {
 	if (!store_flag_set(c->parts->store, "paused", value, c->peer->name, err))
@@ -710,9 +735,11 @@ static const struct command {
 	{"expiring", CONTROL_HELPDESK, do_expiring}, {"search", CONTROL_HELPDESK, do_search}, {"config", CONTROL_HELPDESK, do_config},
 	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
-	{"report-legacy", CONTROL_HELPDESK, do_report_legacy},
+	{"report-legacy", CONTROL_HELPDESK, do_report_legacy}, {"certificates", CONTROL_HELPDESK, do_certificates},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
 	{"rotate", CONTROL_HELPDESK, do_rotate}, {"revoke", CONTROL_ADMIN, do_revoke},
+	{"directory-check", CONTROL_ADMIN, do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, do_directory_reconcile},
+	{"directory-restore", CONTROL_ADMIN, do_directory_restore},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},
 };

@@ -196,7 +196,7 @@ static void serve(struct control *c, struct client *client)
 	client->reading = false;
 	pthread_mutex_unlock(&c->lock);
 	send_reply(client->fd, ok ? answer(c, &client->peer, &line, &err) : answer_error(&err));
-	buf_clear(&line);
+	buf_wipe(&line); /* a user's password may be in it (directory check) */
 }
 
 /* Answered at once by the accepting thread, without reading: strangers get no thread and no time of ours, and a line of log a second at most. */

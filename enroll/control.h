@@ -53,8 +53,15 @@ json_t *helpdesk_search(struct enroll_parts *parts, const char *text, size_t lim
  * absent: as the reason wants), "dry_run", "text"; the answer names the certificates. */
 json_t *rotate_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 json_t *revoke_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+/* `directory check`, `reconcile` and `restore` (directory_control.c); enroll/enroll.h has arguments and answers. */
+json_t *directory_check_run(struct enroll_parts *parts, json_t *arguments, struct err *err);
+json_t *directory_reconcile_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+json_t *directory_restore_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 /* Member "revocations" of `show`. */
 bool revocations_show(struct store *store, int64_t enrollment_id, json_t *o, struct err *err);
+
+/* `export --certificates` (certificates_show.c): {"certificates": [facts and "pem", with intermediates]}; the active ones, or all. */
+json_t *certificates_show(struct enroll_parts *parts, const char *address, bool all, struct err *err);
 
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);

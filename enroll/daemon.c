@@ -20,10 +20,12 @@
 #include "enroll/control.h"
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
+#include "enroll/hygiene.h"
 #include "enroll/revoke.h"
 
 #define WORKERS_MAX 66
 #define LOOK_MS 250
+#define CLEAN_SECONDS 60 /* certificates end without a change in the store */
 #define END_GRACE 5 /* seconds */
 #define REVIEWED_FLAG "reviewed-configuration"
 
@@ -45,6 +47,8 @@ struct daemon {
 	unsigned n_workers;
 	struct revoker revokers[REVOCATION_PARTS]; /* one for the CAs and one for the directory: neither waits for the other */
 	unsigned n_revokers;
+	pthread_t cleaner;      /* of the directory */
+	bool cleans;
 };
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
@@ -183,6 +187,41 @@ static void *revoker(void *arg)
 	return NULL;
 }
 
+/* Until something changed, or then. */
+static void sleep_until(struct daemon *d, uint64_t *seen, time_t when)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec = when > until.tv_sec && when < until.tv_sec + CLEAN_SECONDS ? when : until.tv_sec + CLEAN_SECONDS;
+	pthread_mutex_lock(&d->lock);
+	while (!d->ending && d->tick == *seen)
+		if (pthread_cond_timedwait(&d->wake, &d->lock, &until) != 0)
+			break;
+	*seen = d->tick;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void *cleaner(void *arg)
+{
+	struct daemon *d = arg;
+	uint64_t seen = 0;
+
+	while (!is_ending(d)) {
+		struct err err = ERR_INIT;
+		bool did = false;
+		time_t next = 0;
+
+		if (!hygiene_step(&d->parts, &did, &next, &err)) {
+			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			did = false;
+		}
+		if (!did)
+			sleep_until(d, &seen, next);
+	}
+	return NULL;
+}
+
 static void tick(struct daemon *d)
 {
 	pthread_mutex_lock(&d->lock);
@@ -218,6 +257,9 @@ static void end_workers(struct daemon *d)
 		end_thread(d, d->workers[i], &until);
 	for (unsigned i = 0; i < d->n_revokers; i++)
 		end_thread(d, d->revokers[i].thread, &until);
+	if (d->cleans)
+		end_thread(d, d->cleaner, &until);
+	d->cleans = false;
 	d->n_workers = d->n_revokers = 0;
 }
 
@@ -234,9 +276,15 @@ static unsigned workers_wanted(const struct config *c)
 
 static bool start_workers(struct daemon *d, struct err *err)
 {
+	int clean;
+
 	/* In observe mode nothing may be ordered: rows rest until the mode changes. */
 	if (d->parts.config->mode == MODE_OBSERVE)
 		return true;
+	clean = pthread_create(&d->cleaner, NULL, cleaner, d);
+	d->cleans = clean == 0;
+	if (!d->cleans)
+		return err_errno(err, clean, "start worker", NULL);
 	for (; d->n_workers < workers_wanted(d->parts.config); d->n_workers++) {
 		int rc = pthread_create(&d->workers[d->n_workers], NULL, worker, d);
 

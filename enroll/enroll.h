@@ -10,6 +10,11 @@
  * why: {"address", "queue_id", "message_id"}, the ids if a certain mail is meant: {"cause": a stable word (why.c), "signed", "sentence", "what_to_do",
  * and the facts "mail", "certificate", "enrollment"}.  expiring: {"within": seconds}.  search: {"text"}.
  *
+ * directory-check: {"user_dn", "user_password"}, both or none: {"checks": as of doctor}.
+ * directory-reconcile: {"dry_run", "after"}: one page: {"actions": [{"address", "action", "serial", "status", "dn", "text"}], "counts": {by action, and
+ * "addresses", "present"}, "after": asked for next, as long as there is one}.
+ * directory-restore: {"address"} or {"all": true}, {"dry_run", "after"}: {"actions", "after", "warning"}.
+ *
  * report-legacy is asked again and again, for a directory of 100,000 entries is no single answer; each takes seconds at most:
  *   {}                          the first page of the directory; {"walk": "..."} the next one, as long as the answer has "walk".  A walk that
  *                               nobody asks about is given up when another one needs its place.
@@ -27,8 +32,8 @@
 
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
-/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, mail, why, expiring, search, config (show), doctor, ca-check, caa-check, account (show): help desk;
- * report-legacy: help desk, with "enroll" admin; enroll, retry: help desk; disable, enable, pause, resume: admin. */
+/* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, mail, why, expiring, search, certificates, config (show), doctor, ca-check, caa-check, account (show): help desk;
+ * report-legacy: help desk, with "enroll" admin; enroll, retry: help desk; disable, enable, pause, resume, directory-*: admin. */
 enum control_role control_required_role(const char *command);
 
 #define CONTROL_REQUEST_MAX 65536
@@ -57,5 +62,22 @@ char *enroll_ca_check(const struct ca_config *ca, struct err *err);
 /* caa-check */
 char *enroll_caa_check(const struct config *config, const struct ca_config *ca, const char *about, struct err *err);
 char *enroll_account_show(const struct ca_config *ca, struct err *err);
+
+/* A user's key and certificate from a file of PKCS#12 or PEM into the store (role ADMIN).  It comes in to be used when the key belongs to the
+ * certificate, all its addresses are in domains of ours, it is valid now, chains to the anchors of a CA of the configuration, and certcheck
+ * accepts it as one of the kinds of the configuration or as the Multipurpose or Strict one that it claims; usage encrypt and dual only with
+ * `decryption`.  With `old` what is not good for that, or has a successor here, comes in for reading alone; why says what was against it.
+ * ERR_CONFIG: the file, its password; ERR_POLICY: what is in it.  As store_import otherwise. */
+struct enroll_import {
+	const struct config *config;
+	const char *name;             /* of the file, for history and errors */
+	const void *data; size_t len;
+	const char *password;         /* NULL = none */
+	const char *address;          /* it has to have this one, which comes first then; NULL = whichever it has */
+	bool old, dry_run;
+	const char *actor;
+};
+struct enroll_imported { char address[ADDRESS_MAX], serial[80], fingerprint[65], status[16], why[800]; bool created; };
+bool enroll_import(struct store *store, const struct enroll_import *what, struct enroll_imported *out, struct err *err) BASE_MUST_CHECK;
 
 #endif

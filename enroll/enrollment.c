@@ -25,6 +25,7 @@
 #include "enroll/challenge.h"
 #include "enroll/decide.h"
 #include "enroll/fate.h"
+#include "enroll/hygiene.h"
 
 #define LEASE_SECONDS 600        /* longer than the longest chain of deadlines in one step */
 #define ALONE_RETRY 10           /* seconds after which a row looks whether another one's order has ended */
@@ -1306,6 +1307,7 @@ static enum step_result run_checked(struct step *s, struct err *err)
 {
 	struct decision d;
 	const char *publish;
+	size_t cleared;
 	char *dn = NULL;
 	bool ok;
 
@@ -1319,10 +1321,13 @@ static enum step_result run_checked(struct step *s, struct err *err)
 		return set_text(&s->certificate.status, "published", err) ? to(s, ENROLLMENT_PUBLISHED) : STEP_FAIL;
 	}
 	ok = directory_publish(s->p->directory, address_of(s), s->certificate.der, s->certificate.der_len, &dn, err);
-	if (ok) {
+	if (dn) { /* or a part of it, when that is all that succeeded */
 		s->certificate.in_directory = true;
 		free(s->certificate.directory_dn);
 		s->certificate.directory_dn = dn;
+	}
+	ok = ok && hygiene_clear_foreign(s->p, s->row.id, address_of(s), dn, &cleared, err);
+	if (ok) {
 		note(s, "published", "certificate is in the directory at %s", dn);
 	} else if (strcmp(publish, "best-effort") == 0) {
 		note(s, "not_published", "going on without the directory (publish = \"best-effort\"): %.900s", err->text);

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "enroll/hygiene.h"
 #include "enroll/revoke.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 struct act {
 	struct enroll_parts *p;
 	struct store_revocation r;
-	char text[1400];         /* what was done */
+	char text[HYGIENE_TEXT]; /* what was done */
 };
 
 /* ---- the CA -------------------------------------------------------------------------------------------------------- */
@@ -61,28 +62,9 @@ static bool at_ca(struct act *a, struct err *err)
 
 /* ---- the directory --------------------------------------------------------------------------------------------------- */
 
-/* The value that we put there, and no other.  Where it was put, and where the person is now: the entry may have moved, or enrolld died between
- * writing it and noting where. */
 static bool in_directory(struct act *a, struct err *err)
 {
-	const struct store_certificate *c = &a->r.certificate;
-	struct directory_person person = {0};
-	enum directory_found found = DIRECTORY_NONE;
-	bool ok;
-
-	if (!a->p->directory) {
-		snprintf(a->text, sizeof a->text, "certificate %.120s was not published", c->serial);
-		return !c->in_directory || err_set(err, ERR_CONFIG, "remove certificate from directory", c->directory_dn,
-						   "certificate %.120s was published there, and the configuration names no directory any more", c->serial);
-	}
-	snprintf(a->text, sizeof a->text, "certificate %.120s is not in the directory%s%.900s", c->serial, c->in_directory ? " any more: " : "",
-		c->in_directory && c->directory_dn ? c->directory_dn : "");
-	ok = !c->in_directory || !c->directory_dn || directory_unpublish(a->p->directory, c->directory_dn, c->der, c->der_len, err);
-	ok = ok && directory_find(a->p->directory, a->r.address, &person, &found, err);
-	if (ok && found == DIRECTORY_ONE && person.dn && (!c->in_directory || !c->directory_dn || strcmp(person.dn, c->directory_dn) != 0))
-		ok = directory_unpublish(a->p->directory, person.dn, c->der, c->der_len, err);
-	directory_person_clear(&person);
-	return ok;
+	return hygiene_take_out(a->p, &a->r.certificate, a->text, err);
 }
 
 /* ---- one step -------------------------------------------------------------------------------------------------------- */

@@ -92,6 +92,7 @@ static bool copy_settings(struct directory_settings *to, const struct directory_
 	to->deadline_ms = from->deadline_ms;
 	to->cache_seconds = from->cache_seconds;
 	to->stale_seconds = from->stale_seconds;
+	to->clear_foreign_smime = from->clear_foreign_smime;
 	for (size_t i = 0; i < directory_names_n; i++) {
 		size_t at = directory_names[i].setting;
 

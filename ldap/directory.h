@@ -39,6 +39,7 @@ struct directory_settings {
 	char *country_attribute, *organizational_unit_attribute, *title_attribute, *locality_attribute, *state_attribute; /* default NULL */
 	char *certificate_attribute;  /* default userCertificate;binary */
 	char *smime_attribute;        /* userSMIMECertificate; NULL (default) = not written */
+	bool clear_foreign_smime;     /* values of userSMIMECertificate that are not ours may be taken away, and are kept in the store; default false */
 	char *publish;                /* "required" (default), "best-effort", "none" */
 	unsigned deadline_ms;         /* of one call, all retries included; default 3000 */
 	unsigned connect_ms;          /* of one connection; default 1000 */
@@ -109,11 +110,30 @@ bool directory_in_group(struct directory *d, const char *address, const char *gr
 bool directory_matches(struct directory *d, const char *address, const char *filter, bool *yes, struct err *err) BASE_MUST_CHECK;
 
 /* Add the certificate (DER) to the entry with this address if it is missing: "add if missing", safe to repeat.  Other values stay.
- * *dn (freed by the caller) is where.  ERR_TEMPORARY: server down; ERR_CONFIG: no right to write, schema; ERR_POLICY: no
+ * *dn (freed by the caller) is where; with a failure, where a part of it is by now, else NULL.  ERR_TEMPORARY: server down; ERR_CONFIG: no right to write, schema; ERR_POLICY: no
  * entry or several. */
 bool directory_publish(struct directory *d, const char *address, const void *der, size_t len, char **dn, struct err *err) BASE_MUST_CHECK;
 /* Remove exactly this value, if it is there. */
 bool directory_unpublish(struct directory *d, const char *dn, const void *der, size_t len, struct err *err) BASE_MUST_CHECK;
+
+/* The same, and what was found: the value, an entry without it, no entry of this DN. */
+enum directory_removed { DIRECTORY_REMOVED, DIRECTORY_NOT_THERE, DIRECTORY_ENTRY_GONE };
+bool directory_remove(struct directory *d, const char *dn, const void *der, size_t len, enum directory_removed *what, struct err *err) BASE_MUST_CHECK;
+/* The entry of this identity (struct directory_person), wherever it is now.  *dn (freed by the caller) is NULL when there is none, or the identity
+ * is one that cannot be searched for. */
+bool directory_find_identity(struct directory *d, const char *identity, char **dn, struct err *err) BASE_MUST_CHECK;
+
+/* What one attribute of an entry holds, octet by octet; *gone: no such entry. */
+struct directory_octets { unsigned char *data; size_t len; };
+struct directory_values { struct directory_octets *v; size_t n; };
+void directory_values_clear(struct directory_values *v);
+bool directory_read_values(struct directory *d, const char *dn, const char *attribute, struct directory_values *out, bool *gone,
+	struct err *err) BASE_MUST_CHECK;
+/* Exactly this value added when it is missing, or taken away when it is there; the others stay.  ERR_POLICY when there is no entry to add it to. */
+bool directory_value_set(struct directory *d, const char *dn, const char *attribute, const void *data, size_t len, bool add,
+	struct err *err) BASE_MUST_CHECK;
+/* What userSMIMECertificate holds for a certificate: always the same octets for the same one.  Appended to out. */
+bool directory_smime_value(struct buf *out, const void *der, size_t len, struct err *err) BASE_MUST_CHECK;
 
 /* ---- everybody who has a certificate ----------------------------------------------------------------------------- */
 
@@ -146,5 +166,15 @@ const char *directory_scan_cut(const struct directory_scan *s);
 
 /* For doctor: connect, TLS, bind, base readable; `report` gets one line per fact. */
 bool directory_check(struct directory *d, struct buf *report, struct err *err) BASE_MUST_CHECK;
+
+/* For `directory check`: does the schema have the attributes, may we write certificates, does the server cut answers short or refer to others; with a
+ * user's bind: can ownership attributes be written by the user.  Rights are tried by modifications that cannot succeed, so nothing changes.
+ * `say` gets one fact a call: verdict "ok", "warning" or "error".  false when the directory stopped answering. */
+struct directory_probe {
+	const char *user_dn, *user_password; /* NULL = no user's bind */
+	void (*say)(void *arg, const char *check, const char *verdict, const char *text);
+	void *arg;
+};
+bool directory_probe(struct directory *d, const struct directory_probe *p, struct err *err) BASE_MUST_CHECK;
 
 #endif

@@ -33,11 +33,13 @@ struct publish_question {
 	struct value values[2];
 	size_t n;
 	char *dn;
+	bool add;               /* a value put back, or taken away */
+	enum directory_removed what;
 };
 
 /* ---- userSMIMECertificate ---------------------------------------------------------------------------------------- */
 
-static bool certs_only(struct buf *out, const void *der, size_t len, struct err *err)
+bool directory_smime_value(struct buf *out, const void *der, size_t len, struct err *err)
 {
 	const unsigned char *p = der;
 	unsigned char *text = NULL;
@@ -67,7 +69,7 @@ static bool prepare(struct publish_question *q, const void *der, size_t len, str
 	q->values[q->n++] = (struct value){s->certificate_attribute, der, len};
 	if (!s->smime_attribute)
 		return true;
-	if (!certs_only(smime, der, len, err))
+	if (!directory_smime_value(smime, der, len, err))
 		return false;
 	q->values[q->n++] = (struct value){s->smime_attribute, smime->data, smime->len};
 	return true;
@@ -194,7 +196,7 @@ static enum outcome publish_operation(LDAP *ld, int64_t end, void *arg, struct e
 {
 	struct publish_question *q = arg;
 	struct directory_entries entries = {0};
-	bool there[2] = {false, false}, gone = false;
+	bool there[2] = {false, false}, gone = false, some = false;
 	char text[ADDRESS_MAX];
 	enum outcome o = directory_search_address(q->d, ld, end, &q->address, &entries, err);
 
@@ -211,10 +213,12 @@ static enum outcome publish_operation(LDAP *ld, int64_t end, void *arg, struct e
 		err_set(err, ERR_TEMPORARY, "publish certificate", entries.v[0].person.dn, "the entry has just been moved or removed");
 		o = OUTCOME_FAILED;
 	}
-	for (size_t i = 0; i < q->n && o == OUTCOME_DONE; i++)
+	for (size_t i = 0; i < q->n && o == OUTCOME_DONE; i++) {
 		if (!there[i])
 			o = change(ld, end, entries.v[0].person.dn, &q->values[i], true, err);
-	if (o == OUTCOME_DONE) {
+		some = some || there[i] || o == OUTCOME_DONE;
+	}
+	if (some) {
 		free(q->dn);
 		q->dn = entries.v[0].person.dn;
 		entries.v[0].person.dn = NULL;
@@ -231,10 +235,7 @@ bool directory_publish(struct directory *d, const char *address, const void *der
 
 	*dn = NULL;
 	ok = address_parse(&q.address, address, err) && prepare(&q, der, len, &smime, err) && directory_run(d, publish_operation, &q, err);
-	if (ok)
-		*dn = q.dn;
-	else
-		free(q.dn);
+	*dn = q.dn;
 	buf_clear(&smime);
 	return ok;
 }
@@ -245,18 +246,192 @@ static enum outcome unpublish_operation(LDAP *ld, int64_t end, void *arg, struct
 	bool there[2] = {false, false}, gone = false;
 	enum outcome o = look(q, ld, end, q->where, there, &gone, err);
 
+	/* Whoever repeats it after a lost answer finds nothing any more: it was removed all the same. */
+	if (o == OUTCOME_DONE && (there[0] || there[1]))
+		q->what = DIRECTORY_REMOVED;
+	else if (o == OUTCOME_DONE && q->what != DIRECTORY_REMOVED)
+		q->what = gone ? DIRECTORY_ENTRY_GONE : DIRECTORY_NOT_THERE;
 	for (size_t i = 0; i < q->n && o == OUTCOME_DONE; i++)
 		if (there[i])
 			o = change(ld, end, q->where, &q->values[i], false, err);
 	return o;
 }
 
-bool directory_unpublish(struct directory *d, const char *dn, const void *der, size_t len, struct err *err)
+bool directory_remove(struct directory *d, const char *dn, const void *der, size_t len, enum directory_removed *what, struct err *err)
 {
-	struct publish_question q = {.d = d, .where = dn};
+	struct publish_question q = {.d = d, .where = dn, .what = DIRECTORY_NOT_THERE};
 	struct buf smime = BUF_INIT;
 	bool ok = prepare(&q, der, len, &smime, err) && directory_run(d, unpublish_operation, &q, err);
 
+	*what = q.what;
 	buf_clear(&smime);
+	return ok;
+}
+
+bool directory_unpublish(struct directory *d, const char *dn, const void *der, size_t len, struct err *err)
+{
+	enum directory_removed what;
+
+	return directory_remove(d, dn, der, len, &what, err);
+}
+
+/* ---- single values ----------------------------------------------------------------------------------------------- */
+
+static enum outcome value_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	struct publish_question *q = arg;
+	bool there[2] = {false, false}, gone = false;
+	enum outcome o = look(q, ld, end, q->where, there, &gone, err);
+
+	if (o == OUTCOME_DONE && gone && q->add) {
+		err_set(err, ERR_POLICY, "change directory", q->where, "the entry is not there any more");
+		o = OUTCOME_FAILED;
+	}
+	return o == OUTCOME_DONE && !gone && there[0] != q->add ? change(ld, end, q->where, &q->values[0], q->add, err) : o;
+}
+
+bool directory_value_set(struct directory *d, const char *dn, const char *attribute, const void *data, size_t len, bool add, struct err *err)
+{
+	struct publish_question q = {.d = d, .where = dn, .values = {{attribute, data, len}}, .n = 1, .add = add};
+
+	return directory_run(d, value_operation, &q, err);
+}
+
+struct values_question {
+	const char *dn;
+	char *attribute;
+	struct directory_values *out;
+	bool gone;
+};
+
+/* Servers name what they return with or without the option (";binary"). */
+static struct berval **values_named(LDAP *ld, LDAPMessage *entry, const char *attribute)
+{
+	struct berval **values = ldap_get_values_len(ld, entry, attribute);
+	char plain[256];
+
+	if (values || !strchr(attribute, ';'))
+		return values;
+	snprintf(plain, sizeof(plain), "%.*s", (int)strcspn(attribute, ";"), attribute);
+	return ldap_get_values_len(ld, entry, plain);
+}
+
+/* A copy of what one attribute holds. */
+static bool copy_values(LDAP *ld, LDAPMessage *entry, const char *attribute, struct directory_values *out)
+{
+	struct berval **values = values_named(ld, entry, attribute);
+	size_t n = (size_t)ldap_count_values_len(values);
+	bool ok = true;
+
+	out->v = calloc(n + 1, sizeof(*out->v));
+	for (size_t i = 0; (ok = ok && out->v) && i < n; i++) {
+		out->v[i].data = malloc(values[i]->bv_len + 1);
+		ok = out->v[i].data != NULL;
+		if (ok)
+			memcpy(out->v[i].data, values[i]->bv_val, values[i]->bv_len);
+		out->v[i].len = values[i]->bv_len;
+		out->n++;
+	}
+	ldap_value_free_len(values);
+	return ok;
+}
+
+static enum outcome values_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	struct values_question *q = arg;
+	char *attributes[] = {q->attribute, NULL};
+	LDAPMessage *result = NULL, *entry;
+	int code = LDAP_SUCCESS;
+	enum outcome o = connection_search(ld, end, q->dn, LDAP_SCOPE_BASE, "(objectClass=*)", attributes, 1, &result, &code, err);
+
+	directory_values_clear(q->out);
+	if (o == OUTCOME_DONE) {
+		entry = ldap_first_entry(ld, result);
+		q->gone = !entry;
+		if (entry && !copy_values(ld, entry, q->attribute, q->out)) {
+			err_nomem(err, "read directory");
+			o = OUTCOME_FAILED;
+		}
+	}
+	ldap_msgfree(result);
+	return o;
+}
+
+void directory_values_clear(struct directory_values *v)
+{
+	for (size_t i = 0; i < v->n; i++)
+		free(v->v[i].data);
+	free(v->v);
+	memset(v, 0, sizeof(*v));
+}
+
+bool directory_read_values(struct directory *d, const char *dn, const char *attribute, struct directory_values *out, bool *gone, struct err *err)
+{
+	struct values_question q = {.dn = dn, .attribute = str_dup(attribute), .out = out};
+	bool ok = q.attribute ? directory_run(d, values_operation, &q, err) : err_nomem(err, "read directory");
+
+	free(q.attribute);
+	*gone = q.gone;
+	if (!ok)
+		directory_values_clear(out);
+	return ok;
+}
+
+/* ---- an entry by what stays when it is moved ----------------------------------------------------------------------- */
+
+struct identity_question {
+	struct directory *d;
+	const char *filter;
+	char *dn;
+};
+
+static enum outcome identity_operation(LDAP *ld, int64_t end, void *arg, struct err *err)
+{
+	struct identity_question *q = arg;
+	char none[] = LDAP_NO_ATTRS, *attributes[] = {none, NULL}, *dn;
+	LDAPMessage *result = NULL, *entry;
+	int code = LDAP_SUCCESS;
+	enum outcome o = connection_search(ld, end, q->d->settings.base, LDAP_SCOPE_SUBTREE, q->filter, attributes, 2, &result, &code, err);
+
+	entry = o == OUTCOME_DONE ? ldap_first_entry(ld, result) : NULL;
+	if (entry && ldap_count_entries(ld, result) == 1 && (dn = ldap_get_dn(ld, entry))) {
+		free(q->dn);
+		q->dn = str_dup(dn);
+		ldap_memfree(dn);
+	}
+	ldap_msgfree(result);
+	return o;
+}
+
+/* "uuid:" is followed by the text of RFC 4530, "guid:" by the octets in hex. */
+static bool identity_filter(const char *identity, struct buf *filter)
+{
+	const char *text = strchr(identity, ':');
+	bool uuid = strncmp(identity, "uuid:", 5) == 0;
+
+	if (!text || (!uuid && strncmp(identity, "guid:", 5) != 0) || !text[1] || strspn(text + 1, "0123456789abcdefABCDEF-") != strlen(text + 1))
+		return false;
+	buf_puts(filter, uuid ? "(entryUUID=" : "(objectGUID=");
+	for (const char *p = text + 1; *p; p++) {
+		if (!uuid && (p - text) % 2 == 1)
+			buf_putc(filter, '\\');
+		buf_putc(filter, *p);
+	}
+	buf_putc(filter, ')');
+	return !filter->failed;
+}
+
+bool directory_find_identity(struct directory *d, const char *identity, char **dn, struct err *err)
+{
+	struct buf filter = BUF_INIT;
+	struct identity_question q = {.d = d};
+	bool ok = true;
+
+	if (identity && identity_filter(identity, &filter)) {
+		q.filter = buf_str(&filter);
+		ok = directory_run(d, identity_operation, &q, err);
+	}
+	buf_clear(&filter);
+	*dn = q.dn;
 	return ok;
 }

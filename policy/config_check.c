@@ -395,6 +395,10 @@ static void check_master(struct check *k)
 	const struct config *c = k->config;
 	enum line missing = k->later ? LINE_WARNING : LINE_ERROR;
 
+	if (c->decryption && strcmp(c->decryption, "exported-keys") == 0 && c->export == EXPORT_NONE)
+		say(k, LINE_WARNING, "export", "\"none\", and decryption = \"exported-keys\": until it is \"keys\" nobody can read mail that is encrypted "
+			"to these certificates");
+
 	check_certificates(k, "master.certificate", c->master_certificate, missing, false, "`enrollctl init` makes it");
 	check_secret(k, "master.key", c->master_key, c->users.outbound, k->uid_outbound, missing, "`enrollctl init` makes it");
 }

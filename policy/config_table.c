@@ -243,6 +243,8 @@ const struct config_key config_keys[] = {
 
 	{"decryption", CONFIG_TEXT, AT(decryption), .shape = shape_decryption,
 		.help = "who can read mail encrypted to these certificates: \"exported-keys\" or \"gateway NAME\""},
+	{"export", CONFIG_ENUM, AT(export), WORDS({"none", EXPORT_NONE}, {"keys", EXPORT_KEYS}), "none",
+		.help = "keys: root may hand out users' keys by enrollctl export --pkcs12"},
 
 	{"directory", CONFIG_GROUP, .help = "the LDAP directory; without urls there is none"},
 	{"directory.urls", CONFIG_TEXTS, AT(directory.urls), .shape = shape_ldap_url,
@@ -294,6 +296,8 @@ const struct config_key config_keys[] = {
 		.shape = shape_attribute, .help = "where certificates are published; Active Directory: userCertificate"},
 	{"directory.smime-attribute", CONFIG_TEXT, AT(directory.smime_attribute), .shape = shape_attribute,
 		.help = "userSMIMECertificate, when it is to be written too"},
+	{"directory.clear-foreign-smime", CONFIG_FLAG, AT(directory.clear_foreign_smime), NULL, "false",
+		.help = "take values of userSMIMECertificate that are not ours away when a certificate is published; they are kept in the store first"},
 	{"directory.publish", CONFIG_WORD, AT(directory.publish), WORDS({"required", 0}, {"best-effort", 0}, {"none", 0}), "required",
 		.help = "must a certificate be in the directory before it is used; without a directory: none"},
 	{"directory.deadline-ms", CONFIG_NUMBER, AT(directory.deadline_ms), NULL, "3000", 50, 60000,

@@ -126,6 +126,8 @@ struct certificate_profile {
 enum no_certificate { NO_CERTIFICATE_AS_CONFIGURED, NO_CERTIFICATE_PASS, NO_CERTIFICATE_REJECT, NO_CERTIFICATE_HOLD, NO_CERTIFICATE_TEMPFAIL };
 enum on_error { ON_ERROR_PASS, ON_ERROR_TEMPFAIL };
 
+enum export_policy { EXPORT_NONE, EXPORT_KEYS };
+
 /* By where a mail goes: OUTGOING, at least one recipient is in no domain of ours; INTERNAL, all of them are. */
 enum rule_sign { SIGN_ALL, SIGN_OUTGOING, SIGN_INTERNAL, SIGN_NONE };
 #define CERTIFICATE_NONE "none"
@@ -188,6 +190,7 @@ struct config {
 	struct signing_config signing;
 	struct mail_rule *mail_rules; size_t n_mail_rules;
 	char *decryption;               /* NULL, "exported-keys" or "gateway NAME" */
+	enum export_policy export;      /* may `enrollctl export --pkcs12` give a user's key away? */
 	struct directory_settings directory;
 	struct dns_settings dns;
 	struct store_settings store;

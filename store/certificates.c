@@ -15,7 +15,8 @@
 #define CERTIFICATE_COLUMNS                                                                                                                \
 	"id, enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, not_after, "                           \
 	"CASE WHEN status = 'revoked' AND EXISTS (SELECT 1 FROM revocations r WHERE r.certificate_id = certificates.id AND r.done_at = 0)" \
-	" THEN 'revoking' ELSE status END, why, in_directory, directory_dn, created_at"
+	" THEN 'revoking' ELSE status END, why, in_directory, directory_dn, created_at, directory_class, directory_why, " \
+	"CASE WHEN in_directory = 1 THEN directory_next_at ELSE 0 END, directory_attempts"
 
 static bool read_certificate(struct rows *r, struct store_certificate *out)
 {
@@ -38,6 +39,10 @@ static bool read_certificate(struct rows *r, struct store_certificate *out)
 	out->in_directory = rows_int(r, c++) != 0;
 	out->directory_dn = rows_text(r, c++);
 	out->obtained_at = rows_int(r, c++);
+	out->directory_class = err_class_parse(rows_peek(r, c++));
+	out->directory_why = rows_text(r, c++);
+	out->directory_next_at = rows_int(r, c++);
+	out->directory_attempts = (unsigned)rows_int(r, c++);
 	if (r->failed)
 		store_certificate_clear(out);
 	return !r->failed;
@@ -111,6 +116,27 @@ bool store_certificates_of(struct store *store, int64_t enrollment_id, struct st
 	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "list certificates", err) &&
 	     tx_list(&tx, &l, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE enrollment_id = $1 ORDER BY id",
 		     VALUES(V_INT(enrollment_id)));
+	tx_end(&tx);
+	*out = (struct store_certificate_list){.v = l.v, .n = l.n};
+	if (!ok)
+		store_certificate_list_clear(out);
+	return ok;
+}
+
+bool store_certificates_for(struct store *store, const char *address, struct store_certificate_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct store_certificate, read_element);
+	char key[ADDRESS_MAX];
+	struct tx tx;
+	bool ok;
+
+	*out = (struct store_certificate_list){0};
+	if (!address_key_of(address, key, err))
+		return false;
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "list certificates", err) &&
+	     tx_list(&tx, &l, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE status <> 'refused' AND enrollment_id IN"
+			      " (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1) ORDER BY id",
+		     VALUES(V_TEXT(key)));
 	tx_end(&tx);
 	*out = (struct store_certificate_list){.v = l.v, .n = l.n};
 	if (!ok)

@@ -131,6 +131,10 @@ bool event_insert(struct tx *tx, int64_t enrollment_id, time_t at, const char *n
 /* A certificate inside a transaction. */
 bool certificate_read_in(struct tx *tx, int64_t id, struct store_certificate *out, bool *found);
 
+/* A new certificate of this row, and the addresses that it has, inside a transaction (steps.c). */
+bool certificate_insert(struct tx *tx, int64_t enrollment_id, int64_t key_id, const struct store_certificate *c, time_t now, int64_t *id);
+bool enrollment_addresses_write(struct tx *tx, int64_t id, const struct strlist *addresses);
+
 /* ENROLLMENT_ADMIN_RETRY inside a transaction. */
 bool enrollment_retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed);
 

@@ -93,6 +93,7 @@ void store_certificate_clear(struct store_certificate *c)
 	free(c->status);
 	free(c->why);
 	free(c->directory_dn);
+	free(c->directory_why);
 	memset(c, 0, sizeof(*c));
 }
 

@@ -281,12 +281,35 @@ static const char *const version_5[] = {
 	NULL,
 };
 
+/* What has to leave the directory: when it is tried next, and why it did not go.  Foreign values that the admin let us clear, as they were. */
+static const char *const version_6[] = {
+	"ALTER TABLE certificates ADD COLUMN directory_next_at INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE certificates ADD COLUMN directory_attempts INTEGER NOT NULL DEFAULT 0",
+	"ALTER TABLE certificates ADD COLUMN directory_class TEXT NOT NULL DEFAULT 'none' CHECK (directory_class IN (" CLASSES "))",
+	"ALTER TABLE certificates ADD COLUMN directory_why TEXT",
+	"CREATE INDEX certificates_leaving ON certificates (directory_next_at) WHERE in_directory = 1 AND status IN ('superseded','expired')",
+	"CREATE INDEX certificates_ending ON certificates (not_after) WHERE in_directory = 1 AND status = 'active'",
+	"CREATE TABLE directory_saved ("
+	"  id INTEGER PRIMARY KEY,"
+	"  enrollment_id INTEGER NOT NULL,"
+	"  address_key TEXT NOT NULL,"
+	"  dn TEXT NOT NULL,"
+	"  attribute TEXT NOT NULL,"
+	"  value BLOB NOT NULL,"
+	"  at INTEGER NOT NULL,"
+	"  restored_at INTEGER NOT NULL DEFAULT 0"
+	") STRICT",
+	"CREATE INDEX directory_saved_address ON directory_saved (address_key, id)",
+	NULL,
+};
+
 static const struct migration migrations[] = {
 	{1, version_1},
 	{2, version_2},
 	{3, version_3},
 	{4, version_4},
 	{5, version_5},
+	{6, version_6},
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 

@@ -93,19 +93,23 @@ static bool write_key(struct tx *tx, const struct store_step *step, struct outco
 		       VALUES(V_INT(step->row->id), V_BLOB(key->wrapped, key->wrapped_len), V_TEXT(key->spki_sha256), V_INT(o->now)));
 }
 
-static bool insert_certificate(struct tx *tx, const struct store_step *step, struct outcome *o)
+bool certificate_insert(struct tx *tx, int64_t enrollment_id, int64_t key_id, const struct store_certificate *c, time_t now, int64_t *id)
 {
-	const struct store_certificate *c = step->certificate;
-	int64_t key_id = c->key_id != 0 ? c->key_id : o->key_id;
-
-	return tx_number(tx, &o->certificate_id, 0,
+	return tx_number(tx, id, 0,
 		"INSERT INTO certificates (enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, "
 		"not_after, status,"
 		" why, in_directory, directory_dn, created_at)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING id",
-		VALUES(V_INT(step->row->id), V_ID(key_id), V_BLOB(c->der, c->der_len), V_BLOB(c->chain, c->chain_len), V_TEXT(c->serial),
+		VALUES(V_INT(enrollment_id), V_ID(key_id), V_BLOB(c->der, c->der_len), V_BLOB(c->chain, c->chain_len), V_TEXT(c->serial),
 			V_TEXT(c->issuer), V_TEXT(c->fingerprint), V_TEXT(c->addresses), V_INT(c->not_before), V_INT(c->not_after),
-			V_TEXT(c->status), V_TEXT(c->why), V_INT(c->in_directory), V_TEXT(c->directory_dn), V_INT(o->now)));
+			V_TEXT(c->status), V_TEXT(c->why), V_INT(c->in_directory), V_TEXT(c->directory_dn), V_INT(now)));
+}
+
+static bool insert_certificate(struct tx *tx, const struct store_step *step, struct outcome *o)
+{
+	const struct store_certificate *c = step->certificate;
+
+	return certificate_insert(tx, step->row->id, c->key_id != 0 ? c->key_id : o->key_id, c, o->now, &o->certificate_id);
 }
 
 static bool update_certificate(struct tx *tx, const struct store_step *step)
@@ -186,19 +190,19 @@ static char *joined(const struct strlist *addresses)
 	return buf_take(&all);
 }
 
-static bool write_addresses(struct tx *tx, const struct enrollment *row)
+bool enrollment_addresses_write(struct tx *tx, int64_t id, const struct strlist *addresses)
 {
-	char key[ADDRESS_MAX], *all = joined(&row->addresses);
+	char key[ADDRESS_MAX], *all = joined(addresses);
 	bool ok = all != NULL || err_nomem(tx->err, tx->op);
 
-	ok = ok && address_key_of(row->addresses.v[0], key, tx->err) &&
+	ok = ok && address_key_of(addresses->v[0], key, tx->err) &&
 	     tx_run(tx, NULL, "UPDATE enrollments SET address = $2, address_key = $3, addresses = $4 WHERE id = $1",
-		     VALUES(V_INT(row->id), V_TEXT(row->addresses.v[0]), V_TEXT(key), V_TEXT(all))) &&
-	     tx_run(tx, NULL, "DELETE FROM enrollment_addresses WHERE enrollment_id = $1", VALUES(V_INT(row->id)));
-	for (size_t i = 0; ok && i < row->addresses.n; i++)
-		ok = address_key_of(row->addresses.v[i], key, tx->err) &&
+		     VALUES(V_INT(id), V_TEXT(addresses->v[0]), V_TEXT(key), V_TEXT(all))) &&
+	     tx_run(tx, NULL, "DELETE FROM enrollment_addresses WHERE enrollment_id = $1", VALUES(V_INT(id)));
+	for (size_t i = 0; ok && i < addresses->n; i++)
+		ok = address_key_of(addresses->v[i], key, tx->err) &&
 		     tx_run(tx, NULL, "INSERT INTO enrollment_addresses (enrollment_id, address_key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-			     VALUES(V_INT(row->id), V_TEXT(key)));
+			     VALUES(V_INT(id), V_TEXT(key)));
 	free(all);
 	return ok;
 }
@@ -211,7 +215,7 @@ static bool write_decision(struct tx *tx, const struct store_step *step)
 	return !step->decided ||
 	       (tx_run(tx, NULL, "UPDATE enrollments SET profile = $2, usage = $3, rule = $4, entry = $5 WHERE id = $1",
 			VALUES(V_INT(row->id), V_TEXT(row->profile), V_TEXT(row->usage), V_TEXT(row->rule), V_TEXT(row->entry))) &&
-		       write_addresses(tx, row));
+		       enrollment_addresses_write(tx, row->id, &row->addresses));
 }
 
 /* Who asked never changes.  `disabled` is the admin's. */

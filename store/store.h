@@ -12,7 +12,7 @@
  * _clear.  Text that is not UTF-8 is stored with '?' for every octet above 127.  A store does not survive fork: a child opens it anew.
  *
  * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
- * challenge_received, reply_reported, flag, revoking, revoked, and state (a change of state whose step named no event).
+ * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, exported, imported, and state (a change of state whose step named no event).
  */
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
@@ -175,6 +175,10 @@ struct store_certificate {
 	char *why;              /* findings of certcheck when refused; warnings otherwise; NULL = none */
 	bool in_directory;      /* we put it there */
 	char *directory_dn;     /* where */
+	enum err_class directory_class; /* it has to leave the directory, and did not: of the last failure */
+	char *directory_why;    /* NULL = none */
+	time_t directory_next_at; /* and when that is tried next */
+	unsigned directory_attempts; /* failures in a row */
 };
 void store_certificate_clear(struct store_certificate *c);
 
@@ -341,6 +345,63 @@ bool store_revocations_of(struct store *store, int64_t enrollment_id, struct sto
 
 /* The wrapped private key (struct store_certificate.key_id), for keyvault_unwrap; freed by the caller.  Role ADMIN. */
 bool store_user_key(struct store *store, int64_t key_id, unsigned char **wrapped, size_t *len, struct err *err) BASE_MUST_CHECK;
+/* ---- what is ours in the directory ---------------------------------------------------------------------------------- */
+
+/* The first of those that we put into the directory and that have to leave it: superseded, with the one that took their place there as well (or with
+ * none that signs), or past their end.  Revoked ones leave by their revocation.  What the work list is needs no other mark than the certificate's
+ * own columns: whoever dies in the middle finds it again.  *found is false when none is due; *next is then when one will be tried again, 0 = none. */
+bool store_directory_due(struct store *store, time_t now, struct store_certificate *out, bool *found, time_t *next, struct err *err) BASE_MUST_CHECK;
+/* It is not in the directory any more (`failure` NULL), or will be tried again at next_at.  `event` (NULL = none) and `text` go into the history of
+ * its enrollment. */
+struct store_directory_result { const struct err *failure; time_t next_at; const char *event, *actor, *text; };
+bool store_directory_left(struct store *store, const struct store_certificate *c, const struct store_directory_result *result, struct err *err) BASE_MUST_CHECK;
+/* It is in the directory, at `dn`, with an event "published". */
+bool store_directory_found(struct store *store, const struct store_certificate *c, const char *dn, const char *actor, const char *text,
+	struct err *err) BASE_MUST_CHECK;
+/* What waits of this row's address is due now. */
+bool store_directory_retry(struct store *store, int64_t enrollment_id, bool *changed, struct err *err) BASE_MUST_CHECK;
+
+/* A value of somebody else's that the admin's option lets us take away: as it was, and where.  Kept for ever. */
+struct store_saved {
+	int64_t id, enrollment_id;
+	char *address;          /* address key */
+	char *dn, *attribute;
+	unsigned char *value; size_t value_len;
+	time_t at, restored_at; /* 0 = not put back */
+};
+struct store_saved_list { struct store_saved *v; size_t n; };
+void store_saved_list_clear(struct store_saved_list *l);
+/* Before it is taken away.  One that is kept already and was not put back is kept once. */
+bool store_saved_add(struct store *store, const struct store_saved *s, struct err *err) BASE_MUST_CHECK;
+/* Those not put back, with an id > after, at most `limit`, oldest first; `address` NULL = of all. */
+bool store_saved_list(struct store *store, const char *address, int64_t after, size_t limit, struct store_saved_list *out, struct err *err) BASE_MUST_CHECK;
+/* It is back: an event "directory_restored". */
+bool store_saved_restored(struct store *store, const struct store_saved *s, const char *actor, const char *text, struct err *err) BASE_MUST_CHECK;
+
+/* ---- keys in and out (role ADMIN) -------------------------------------------------------------------------------- */
+
+/* All certificates of all rows of this address that have a key here (refused ones have none to speak of), oldest first. */
+bool store_certificates_for(struct store *store, const char *address, struct store_certificate_list *out, struct err *err) BASE_MUST_CHECK;
+/* The wrapped key of a certificate, for keyvault_unwrap; freed by the caller.  An event "exported" with this text is committed before it is given. */
+bool store_key_export(struct store *store, int64_t certificate_id, const char *actor, const char *text, unsigned char **wrapped, size_t *len,
+	struct err *err) BASE_MUST_CHECK;
+
+/* Bring a key and its certificate in.  Of `row` count addresses (canonical, the one users name it by first), profile, usage, ca and rule; of
+ * `certificate` everything but ids, status and directory.  It comes in as `checked`, in a row of that state, from where enrolld goes on
+ * (publish, active); with `old` as `superseded`, for reading alone, and a row that is there stays as it is.  A certificate that is here already
+ * changes nothing: created is false, and status says what it is.  ERR_POLICY when the address has an active certificate, another address has
+ * this key, or the one to sign with has to come first (type STORE_IMPORT_NOT_YET); ERR_TEMPORARY when an enrollment is under way.  With
+ * `dry_run` nothing is written.  Event: imported. */
+#define STORE_IMPORT_NOT_YET "not-yet"
+struct store_import {
+	const struct enrollment *row;
+	const struct store_key *key;
+	const struct store_certificate *certificate;
+	bool old, dry_run;
+	const char *actor, *text;
+};
+struct store_imported { int64_t enrollment_id; bool created; char status[16]; };
+bool store_import(struct store *store, const struct store_import *what, struct store_imported *out, struct err *err) BASE_MUST_CHECK;
 
 /* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
 

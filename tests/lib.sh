@@ -49,6 +49,7 @@ disable_services() {
 	command -v systemctl >/dev/null || return 0
 	for name; do
 		case $name in
+		samba) systemctl --quiet disable smbd.service nmbd.service samba-ad-dc.service ;;
 		postfix | opendkim | slapd | nsd) systemctl --quiet disable "$name.service" ;;
 		unbound) systemctl --quiet disable unbound.service unbound-resolvconf.service ;;
 		dovecot-core) systemctl --quiet disable dovecot.service dovecot.socket ;;

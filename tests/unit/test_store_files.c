@@ -366,8 +366,8 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	store_close(milter);
 	store_close(admin);
 	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
-	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "5");
-	check_answer(h, "SELECT COUNT(*) FROM migrations", "5");
+	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "6");
+	check_answer(h, "SELECT COUNT(*) FROM migrations", "6");
 	sqlite3_close(h);
 }
 END_TEST
@@ -468,8 +468,10 @@ END_TEST
 START_TEST(a_store_of_version_3_keeps_its_mail_events)
 {
 	static const char *const tables[] = {
-		"SELECT * FROM enrollments ORDER BY id", "SELECT * FROM certificates ORDER BY id", "SELECT * FROM user_keys ORDER BY id",
-		"SELECT * FROM events ORDER BY id",
+		"SELECT * FROM enrollments ORDER BY id",
+		"SELECT id, enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, not_after, status, why, in_directory,"
+		" directory_dn, created_at FROM certificates ORDER BY id",
+		"SELECT * FROM user_keys ORDER BY id", "SELECT * FROM events ORDER BY id",
 		"SELECT id, at, queue_id, message_id, login, sender, sender_key, verdict, reason FROM mail_events ORDER BY id", NULL};
 	char path[400], folder[400], *before, *after;
 	struct store_settings s = elsewhere(path, "old");

@@ -1,0 +1,313 @@
+/*
+ * tests/unit/test_store_keys.c - keys out of the store and into it: what comes in goes on from `checked`, takes nothing's place, comes in once; what
+ * goes out is on record.
+ */
+#include "config.h"
+
+#include "tests/unit/test_store.h"
+
+#define ALICE "alice@corp.example"
+#define BOB "bob@corp.example"
+#define S(text) ((char *)(uintptr_t)(text))
+
+static struct store *admin;
+
+static void setup_admin(void)
+{
+	setup();
+	admin = store_fixture_open(&f, STORE_ROLE_ADMIN);
+}
+
+static void teardown_admin(void)
+{
+	store_close(admin);
+	teardown();
+}
+
+struct incoming {
+	char *addresses[2];
+	size_t n;
+	const char *usage;
+	char digit; /* key and fingerprint are made of it */
+	bool old, dry_run;
+};
+
+static bool try_import(const struct incoming *in, struct store_imported *out)
+{
+	struct enrollment row = {.addresses = {.v = (char **)(uintptr_t)in->addresses, .n = in->n}, .profile = S("mailbox-strict"), .usage = S(in->usage), .ca = S("ca"),
+		.rule = S("everybody")};
+	struct store_key key = {.wrapped = (const unsigned char *)"wrapped-in", .wrapped_len = 10};
+	char fingerprint[65] = {0};
+	struct store_certificate c = {.der = (unsigned char *)S("der"), .der_len = 3, .serial = S("0A"), .issuer = S("CN=Elsewhere"), .fingerprint = fingerprint,
+		.addresses = in->addresses[0], .not_before = time(NULL) - 60, .not_after = time(NULL) + 86400};
+	struct store_import what = {&row, &key, &c, in->old, in->dry_run, "admin:root", "from elsewhere"};
+
+	memset(key.spki_sha256, in->digit, 64);
+	memset(fingerprint, in->digit, 64);
+	err_clear(&err);
+	return store_import(admin, &what, out, &err);
+}
+
+static struct store_imported import_it(struct incoming in)
+{
+	struct store_imported out;
+
+	OK(try_import(&in, &out));
+	return out;
+}
+
+#define INCOMING(who, c) ((struct incoming){.addresses = {S(who)}, .n = 1, .usage = "sign", .digit = (c)})
+
+static bool signs(const char *address)
+{
+	struct store_credential c;
+	const char *why;
+	bool found;
+
+	OK(store_credential_find(outbound, address, &c, &found, &why, &err));
+	store_credential_clear(&c);
+	return found;
+}
+
+static size_t certificates_of(const char *address)
+{
+	struct store_certificate_list l;
+	size_t n;
+
+	OK(store_certificates_for(admin, address, &l, &err));
+	n = l.n;
+	store_certificate_list_clear(&l);
+	return n;
+}
+
+/* What enrolld does with a checked row. */
+static void go_on(int64_t id)
+{
+	struct enrollment row;
+	struct store_certificate c;
+	struct store_step step = {.row = &row, .actor = "test", .certificate = &c};
+	bool found;
+
+	store_fixture_claim(enrolld, id, &row);
+	ck_assert_int_eq(row.state, ENROLLMENT_CHECKED);
+	OK(store_certificate_get(enrolld, row.certificate_id, &c, &found, &err));
+	ck_assert(found);
+	ck_assert_str_eq(c.status, "checked");
+	free(c.status);
+	c.status = strdup("active");
+	row.state = ENROLLMENT_ACTIVE;
+	ck_assert(commit(&step));
+	store_certificate_clear(&c);
+	enrollment_clear(&row);
+}
+
+START_TEST(what_comes_in_is_due_as_checked_and_signs_when_enrolld_went_on)
+{
+	struct store_imported out = import_it(INCOMING(ALICE, 'a'));
+	struct enrollment row = get(out.enrollment_id);
+
+	ck_assert(out.created);
+	ck_assert_str_eq(out.status, "checked");
+	ck_assert_int_eq(row.state, ENROLLMENT_CHECKED);
+	ck_assert(row.next_at != 0 && row.next_at <= time(NULL));
+	ck_assert_str_eq(row.ca, "ca");
+	ck_assert_str_eq(row.rule, "everybody");
+	ck_assert_int_ne(row.key_id, 0);
+	ck_assert(!signs(ALICE));
+	ck_assert_uint_eq(count_events(row.id, "imported"), 1);
+	go_on(row.id);
+	ck_assert(signs(ALICE));
+	enrollment_clear(&row);
+}
+END_TEST
+
+START_TEST(the_same_again_changes_nothing_and_a_dry_run_neither)
+{
+	struct incoming in = INCOMING(ALICE, 'a');
+	struct store_imported out;
+
+	in.dry_run = true;
+	out = import_it(in);
+	ck_assert(out.created);
+	ck_assert_uint_eq(certificates_of(ALICE), 0);
+	in.dry_run = false;
+	out = import_it(in);
+	go_on(out.enrollment_id);
+	for (int i = 0; i < 2; i++) {
+		in.old = i == 1;
+		out = import_it(in);
+		ck_assert(!out.created);
+		ck_assert_str_eq(out.status, "active");
+	}
+	ck_assert_uint_eq(certificates_of(ALICE), 1);
+	ck_assert(signs(ALICE));
+}
+END_TEST
+
+START_TEST(an_active_certificate_stays_and_a_second_one_is_for_reading)
+{
+	struct store_imported first = import_it(INCOMING(ALICE, 'a')), out;
+	struct incoming in = INCOMING(ALICE, 'b');
+	struct enrollment before, after;
+
+	go_on(first.enrollment_id);
+	before = get(first.enrollment_id);
+	ck_assert(!try_import(&in, &out));
+	ck_assert_int_eq(err.class, ERR_POLICY);
+	in.old = true;
+	out = import_it(in);
+	ck_assert(out.created);
+	ck_assert_str_eq(out.status, "superseded");
+	after = get(first.enrollment_id);
+	ck_assert_int_eq(after.version, before.version);
+	ck_assert_int_eq(after.certificate_id, before.certificate_id);
+	ck_assert_uint_eq(certificates_of(ALICE), 2);
+	enrollment_clear(&before);
+	enrollment_clear(&after);
+}
+END_TEST
+
+START_TEST(for_reading_alone_it_stands_in_nobodys_way)
+{
+	struct incoming in = INCOMING(ALICE, 'a');
+	struct store_imported out;
+	int64_t id;
+
+	in.old = true;
+	out = import_it(in);
+	ck_assert_int_eq(state_of(out.enrollment_id), ENROLLMENT_SUPERSEDED);
+	ck_assert(!signs(ALICE));
+	id = request(ALICE);
+	ck_assert_int_ne(id, out.enrollment_id);
+	ck_assert_int_eq(state_of(id), ENROLLMENT_REQUESTED);
+}
+END_TEST
+
+START_TEST(a_row_that_waits_for_its_order_takes_it_in_one_under_way_does_not)
+{
+	static const struct { enum enrollment_state state; bool taken; } table[] = {
+		{ENROLLMENT_REQUESTED, true}, {ENROLLMENT_ELIGIBLE, true}, {ENROLLMENT_BLOCKED, true}, {ENROLLMENT_FAILED, true},
+		{ENROLLMENT_VALIDATED, false}, {ENROLLMENT_FINALIZED, false}, {ENROLLMENT_CHECKED, false}, {ENROLLMENT_REVOKING, false},
+	};
+	struct incoming in = INCOMING(ALICE, 'a');
+	int64_t id = store_fixture_enroll(enrolld, ALICE, table[_i].state);
+	struct enrollment row;
+	struct store_imported out;
+
+	ck_assert_msg(try_import(&in, &out) == table[_i].taken, "%s: %s", enrollment_state_name(table[_i].state), err.text);
+	row = get(id);
+	ck_assert_int_eq(row.state, table[_i].taken ? ENROLLMENT_CHECKED : table[_i].state);
+	ck_assert_uint_eq(certificates_of(ALICE), table[_i].taken ? 1 : 0);
+	if (table[_i].taken)
+		ck_assert_int_eq(out.enrollment_id, id);
+	enrollment_clear(&row);
+}
+END_TEST
+
+START_TEST(a_worker_that_holds_the_row_is_not_disturbed)
+{
+	struct incoming in = INCOMING(ALICE, 'a');
+	struct store_imported out;
+	struct enrollment row;
+
+	request(ALICE);
+	ck_assert(claim(&row, "w", time(NULL), 600));
+	ck_assert(!try_import(&in, &out));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	enrollment_clear(&row);
+}
+END_TEST
+
+START_TEST(the_key_of_one_is_not_taken_in_for_another)
+{
+	struct incoming in = INCOMING(BOB, 'a');
+	struct store_imported out;
+
+	import_it(INCOMING(ALICE, 'a'));
+	run_sql(f.settings.path, "UPDATE certificates SET fingerprint = 'other'");
+	ck_assert(!try_import(&in, &out));
+	ck_assert_int_eq(err.class, ERR_POLICY);
+	ck_assert_uint_eq(certificates_of(BOB), 0);
+}
+END_TEST
+
+START_TEST(the_one_for_encryption_stands_beside_the_one_that_signs)
+{
+	struct incoming in = INCOMING(ALICE, 'b');
+	struct store_imported out, first;
+	struct enrollment row;
+
+	in.usage = "encrypt";
+	ck_assert(!try_import(&in, &out));
+	ck_assert_str_eq(err.type, STORE_IMPORT_NOT_YET);
+	first = import_it(INCOMING(ALICE, 'a'));
+	out = import_it(in);
+	row = get(out.enrollment_id);
+	ck_assert_int_eq(row.companion_of, first.enrollment_id);
+	ck_assert_str_eq(row.usage, "encrypt");
+	enrollment_clear(&row);
+}
+END_TEST
+
+START_TEST(addresses_of_two_rows_are_refused_and_a_disabled_one_stays_disabled)
+{
+	struct incoming in = {.addresses = {S(ALICE), S(BOB)}, .n = 2, .usage = "sign", .digit = 'a'};
+	struct store_imported out;
+	struct enrollment row;
+	int64_t id = store_fixture_enroll(enrolld, ALICE, ENROLLMENT_FAILED);
+	bool changed;
+
+	store_fixture_enroll(enrolld, BOB, ENROLLMENT_FAILED);
+	ck_assert(!try_import(&in, &out));
+	ck_assert_int_eq(err.class, ERR_POLICY);
+	OK(store_enrollment_admin(enrolld, id, ENROLLMENT_ADMIN_DISABLE, "admin", "gone", &changed, &err));
+	out = import_it(INCOMING(ALICE, 'a'));
+	row = get(out.enrollment_id);
+	ck_assert(row.disabled);
+	ck_assert(!signs(ALICE));
+	enrollment_clear(&row);
+}
+END_TEST
+
+START_TEST(what_goes_out_is_on_record_and_only_for_an_admin)
+{
+	struct store_imported in = import_it(INCOMING(ALICE, 'a'));
+	struct store_certificate_list l;
+	unsigned char *wrapped;
+	size_t len;
+
+	OK(store_certificates_for(admin, "Alice@CORP.example", &l, &err));
+	ck_assert_uint_eq(l.n, 1);
+	OK(store_key_export(admin, l.v[0].id, "admin:root", "to a file", &wrapped, &len, &err));
+	ck_assert_uint_eq(len, 10);
+	ck_assert_mem_eq(wrapped, "wrapped-in", 10);
+	free(wrapped);
+	ck_assert_uint_eq(count_events(in.enrollment_id, "exported"), 1);
+	ck_assert(!store_key_export(admin, 4711, "admin:root", "to a file", &wrapped, &len, &err));
+	ck_assert(!store_key_export(enrolld, l.v[0].id, "x", "y", &wrapped, &len, &err));
+	ck_assert(!store_key_export(outbound, l.v[0].id, "x", "y", &wrapped, &len, &err));
+	ck_assert_ptr_null(wrapped);
+	ck_assert_uint_eq(count_events(in.enrollment_id, "exported"), 1);
+	store_certificate_list_clear(&l);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("store keys");
+	TCase *t = tcase_create("keys");
+
+	tcase_add_checked_fixture(t, setup_admin, teardown_admin);
+	tcase_add_test(t, what_comes_in_is_due_as_checked_and_signs_when_enrolld_went_on);
+	tcase_add_test(t, the_same_again_changes_nothing_and_a_dry_run_neither);
+	tcase_add_test(t, an_active_certificate_stays_and_a_second_one_is_for_reading);
+	tcase_add_test(t, for_reading_alone_it_stands_in_nobodys_way);
+	tcase_add_loop_test(t, a_row_that_waits_for_its_order_takes_it_in_one_under_way_does_not, 0, 8);
+	tcase_add_test(t, a_worker_that_holds_the_row_is_not_disturbed);
+	tcase_add_test(t, the_key_of_one_is_not_taken_in_for_another);
+	tcase_add_test(t, the_one_for_encryption_stands_beside_the_one_that_signs);
+	tcase_add_test(t, addresses_of_two_rows_are_refused_and_a_disabled_one_stays_disabled);
+	tcase_add_test(t, what_goes_out_is_on_record_and_only_for_an_admin);
+	suite_add_tcase(suite, t);
+	return run_suite(suite);
+}
