@@ -48,7 +48,7 @@ static const struct {
 	{"at", "as of this time: 2026-11-22, or 2026-11-22T12:00:00Z"},
 	{"user-dn", "try rights with this user's bind, too"},
 	{"user-password-file", "where that user's password is"},
-	{"all", "of everybody"},
+	{"all", "all of them"},
 	{"pkcs12", "into this new file"},
 	{"password-file", "where the password is; without it one is made and shown"},
 	{"serial", "the one with this serial number"},
@@ -212,19 +212,19 @@ static void put_options(const struct ctl_command *command)
 {
 	struct ctl_synopsis s = {.text = command->arguments, .at = command->arguments};
 	char value[CTL_WORD];
-	bool any = false;
+	struct strlist told = {0};
 
 	while (ctl_synopsis_next(&s)) {
-		if (strncmp(s.word, "--", 2) != 0)
+		if (strncmp(s.word, "--", 2) != 0 || strlist_has(&told, s.word) || !strlist_add(&told, s.word))
 			continue;
-		if (!any)
+		if (told.n == 1)
 			puts("Options:");
-		any = true;
 		ctl_takes(command, s.word + 2, value);
 		put_option(stdout, s.word + 2, value, 0);
 	}
-	if (any)
+	if (told.n)
 		puts("");
+	strlist_clear(&told);
 }
 
 void ctl_print_command_help(const struct ctl_command *command)
