@@ -140,6 +140,9 @@ int ctl_pause(struct ctl *c, int argc, char **argv);
 int ctl_resume(struct ctl *c, int argc, char **argv);
 int ctl_config_command(struct ctl *c, int argc, char **argv);
 
+/* departures.c */
+int ctl_departures(struct ctl *c, int argc, char **argv);
+
 /* revoke.c */
 int ctl_rotate(struct ctl *c, int argc, char **argv);
 int ctl_revoke(struct ctl *c, int argc, char **argv);

@@ -48,6 +48,9 @@ static const struct ctl_command commands[] = {
 		"enrollctl retry alice@example.org", ctl_retry},
 	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
 		"enrollctl rotate alice@example.org --reason \"new laptop\"", ctl_rotate},
+	{"departures", "[confirm [--dry-run] [--yes]]", "help desk; admin for confirm",
+		"who left, as the directory has it, since when, and what becomes of their certificates when; confirm lets those go that the guard holds back",
+		"enrollctl departures confirm --dry-run", ctl_departures},
 	{"revoke", "ADDRESS|SERIAL --reason REASON [--no-replacement] [--dry-run] [--yes] | SERIAL --with-key", "admin; root with --with-key",
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn; --with-key asks the CA by the certificate's own key, where it does not heed the account",
@@ -102,7 +105,7 @@ const struct ctl_command *ctl_find_command(const char *name)
 bool ctl_has_table(const struct ctl_command *c)
 {
 	return c->run == ctl_list || c->run == ctl_events || c->run == ctl_mail || c->run == ctl_expiring || c->run == ctl_search || c->run == ctl_doctor ||
-		c->run == ctl_ca || c->run == ctl_report;
+		c->run == ctl_ca || c->run == ctl_report || c->run == ctl_departures;
 }
 
 int ctl_usage(const struct ctl *c, const char *text)

@@ -58,6 +58,8 @@ static void print_status(const struct ctl *c, json_t *r)
 		printf("  %-18s %lld\n", name, (long long)json_integer_value(v));
 	if (json_integer_value(json_object_get(r, "disabled")))
 		printf("  %-18s %lld\n", "disabled", (long long)json_integer_value(json_object_get(r, "disabled")));
+	ctl_line(r, "departed", "left");
+	ctl_line(r, "directory_guard", "ALARM");
 }
 
 int ctl_status(struct ctl *c, int argc, char **argv)

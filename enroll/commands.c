@@ -6,6 +6,7 @@
 #include "enroll/answer.h"
 #include "enroll/control.h"
 #include "enroll/decide.h"
+#include "enroll/people.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,9 @@ static const char *what_next(const struct enrollment *e)
 {
 	if (e->disabled)
 		return "nothing until `enrollctl enable`";
+	if (e->gone_since)
+		return e->gone_ended ? "nothing: this person left; if the directory has them again, a new certificate is asked for"
+			: "nothing until the directory has this person again; `enrollctl departures` says what becomes of the certificate, and when";
 	switch (e->state) {
 	case ENROLLMENT_BLOCKED:
 		return e->next_at ? "is looked at again by itself, or now with `enrollctl retry`" : "an admin has to act on the reason, then `enrollctl retry`";
@@ -93,6 +97,8 @@ json_t *json_of_enrollment(const struct enrollment *e, bool whole)
 	answer_set(o, "why_at", answer_time(e->why_at));
 	answer_set(o, "next_at", answer_time(e->next_at));
 	answer_set(o, "disabled", json_boolean(e->disabled));
+	answer_set(o, "gone_since", answer_time(e->gone_since));
+	answer_set(o, "gone_why", answer_text(e->gone_why));
 	answer_set(o, "profile", answer_text(e->profile));
 	answer_set(o, "usage", answer_text(e->usage));
 	if (!whole)
@@ -204,12 +210,17 @@ static const char *mode_name(enum config_mode m)
 static json_t *do_status(const struct call *c, struct err *err)
 {
 	size_t counts[ENROLLMENT_STATES], disabled, today;
-	char *paused = NULL;
+	char *paused = NULL, *guard = NULL;
+	struct store_people gone = {0};
 	json_t *o, *states;
 
 	if (!store_enrollment_counts(c->parts->store, counts, &disabled, err) || !store_orders_since(c->parts->store, time(NULL) - 86400, NULL, &today, err) ||
-		!store_flag_get(c->parts->store, "paused", &paused, err))
+		!store_flag_get(c->parts->store, "paused", &paused, err) || !store_flag_get(c->parts->store, PEOPLE_GUARD_FLAG, &guard, err) ||
+		!store_people_list(c->parts->store, true, &gone, err)) {
+		free(paused);
+		free(guard);
 		return NULL;
+	}
 	o = json_object();
 	states = json_object();
 	for (int i = 0; i < ENROLLMENT_STATES; i++)
@@ -220,6 +231,8 @@ static json_t *do_status(const struct call *c, struct err *err)
 	answer_set(o, "paused", paused ? json_string(paused) : json_false());
 	answer_set(o, "enrollments", states);
 	answer_set(o, "disabled", json_integer((json_int_t)disabled));
+	answer_set(o, "departed", json_integer((json_int_t)gone.n));
+	answer_set(o, "directory_guard", answer_text(guard));
 	answer_set(o, "orders_in_24h", json_integer((json_int_t)today));
 	answer_set(o, "cap_total", c->parts->config->cap_total ? json_integer((json_int_t)c->parts->config->cap_total) : NULL);
 	answer_set(o, "cap_per_day", json_integer((json_int_t)c->parts->config->cap_per_day));
@@ -232,6 +245,8 @@ static json_t *do_status(const struct call *c, struct err *err)
 	answer_set(o, "profile", answer_text(c->parts->config->certificate.name));
 	answer_set(o, "pilot", json_boolean(c->parts->config->pilot_addresses.n || c->parts->config->pilot_group));
 	free(paused);
+	free(guard);
+	store_people_clear(&gone);
 	return o;
 }
 
@@ -702,6 +717,16 @@ static json_t *do_directory_restore(const struct call *c, struct err *err)
 	return directory_restore_run(c->parts, c->peer, c->arguments, err);
 }
 
+static json_t *do_departures(const struct call *c, struct err *err)
+{
+	return departures_run(c->parts, err);
+}
+
+static json_t *do_departures_confirm(const struct call *c, struct err *err)
+{
+	return departures_confirm(c->parts, c->peer, c->arguments, err);
+}
+
 static json_t *set_paused(const struct call *c, const char *value, struct err *err)
 {
 	if (!store_flag_set(c->parts->store, "paused", value, c->peer->name, err))
@@ -737,6 +762,7 @@ static const struct command {
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
 	{"report-legacy", CONTROL_HELPDESK, do_report_legacy}, {"certificates", CONTROL_HELPDESK, do_certificates},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
+	{"departures", CONTROL_HELPDESK, do_departures}, {"departures-confirm", CONTROL_ADMIN, do_departures_confirm},
 	{"rotate", CONTROL_HELPDESK, do_rotate}, {"revoke", CONTROL_ADMIN, do_revoke},
 	{"directory-check", CONTROL_ADMIN, do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, do_directory_reconcile},
 	{"directory-restore", CONTROL_ADMIN, do_directory_restore},

@@ -21,6 +21,7 @@
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
+#include "enroll/people.h"
 #include "enroll/revoke.h"
 
 #define WORKERS_MAX 66
@@ -49,6 +50,8 @@ struct daemon {
 	unsigned n_revokers;
 	pthread_t cleaner;      /* of the directory */
 	bool cleans;
+	pthread_t looker;       /* at the directory, for who left */
+	bool looks;
 };
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
@@ -222,6 +225,38 @@ static void *cleaner(void *arg)
 	return NULL;
 }
 
+static bool told_to_end(void *arg)
+{
+	return is_ending(arg);
+}
+
+/* Once a second is often enough to see that it is time, or that an admin wants it now. */
+static void sleep_a_second(struct daemon *d)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	pthread_mutex_lock(&d->lock);
+	while (!d->ending && pthread_cond_timedwait(&d->wake, &d->lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void *looker(void *arg)
+{
+	struct daemon *d = arg;
+
+	while (!is_ending(d)) {
+		struct err err = ERR_INIT;
+
+		if (people_due(&d->parts, time(NULL)) && !people_look(&d->parts, told_to_end, d, &err))
+			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+		sleep_a_second(d);
+	}
+	return NULL;
+}
+
 static void tick(struct daemon *d)
 {
 	pthread_mutex_lock(&d->lock);
@@ -260,6 +295,9 @@ static void end_workers(struct daemon *d)
 	if (d->cleans)
 		end_thread(d, d->cleaner, &until);
 	d->cleans = false;
+	if (d->looks)
+		end_thread(d, d->looker, &until);
+	d->looks = false;
 	d->n_workers = d->n_revokers = 0;
 }
 
@@ -272,6 +310,16 @@ static unsigned workers_wanted(const struct config *c)
 		n += config_ca_at(c, i)->connections;
 
 	return n < WORKERS_MAX ? n : WORKERS_MAX;
+}
+
+static bool start_looker(struct daemon *d, struct err *err)
+{
+	int rc = 0;
+
+	if (d->parts.directory && d->parts.config->departures.interval)
+		rc = pthread_create(&d->looker, NULL, looker, d);
+	d->looks = rc == 0 && d->parts.directory && d->parts.config->departures.interval;
+	return rc == 0 || err_errno(err, rc, "start worker", NULL);
 }
 
 static bool start_workers(struct daemon *d, struct err *err)
@@ -301,7 +349,7 @@ static bool start_workers(struct daemon *d, struct err *err)
 		if (rc != 0)
 			return err_errno(err, rc, "start worker", NULL);
 	}
-	return true;
+	return start_looker(d, err);
 }
 
 /* ---- run ------------------------------------------------------------------------------------------------------------------------- */

@@ -234,6 +234,12 @@ static bool is_over(const struct store_certificate *c)
 	return c->status && strcmp(c->status, "active") == 0 && c->not_after <= time(NULL);
 }
 
+/* What was on its way when its row was given up. */
+static bool is_closed(const struct enrollment *e)
+{
+	return e->state == ENROLLMENT_SUPERSEDED || e->state == ENROLLMENT_REVOKED || e->state == ENROLLMENT_EXPIRED;
+}
+
 /* All certificates of the rows: first those that have to be there, then (`old`) those that must not. */
 static bool each_certificate(struct reconcile *r, bool old, struct err *err)
 {
@@ -249,7 +255,7 @@ static bool each_certificate(struct reconcile *r, bool old, struct err *err)
 
 			if (wanted(r, &r->rows[i], c))
 				ok = old || keep_active(r, c, err);
-			else if (is_over(c))
+			else if (is_over(c) || is_closed(&r->rows[i]))
 				ok = !old || drop_old(r, c, err);
 			else
 				ok = is_there(r, c, &all, &some, err); /* on its way, or not to be published: ours */

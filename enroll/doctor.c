@@ -17,6 +17,7 @@
 
 #include "enroll/challenge.h"
 #include "enroll/doctor_mail.h"
+#include "enroll/people.h"
 #include "enroll/sink.h"
 
 void check_add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...)
@@ -110,6 +111,28 @@ static void check_directory(json_t *checks, struct enroll_parts *p)
 	else
 		check_add(checks, "directory", "error", "%s", err.text);
 	buf_clear(&report);
+}
+
+/* The last look at who left. */
+static void check_people(json_t *checks, struct enroll_parts *p)
+{
+	long long looked = atomic_load(&p->people_looked);
+	struct err err = ERR_INIT;
+	char *guard = NULL, when[32];
+
+	if (!p->directory || p->config->mode == MODE_OBSERVE)
+		return;
+	if (!p->config->departures.interval)
+		check_add(checks, "departures", "warning", "nobody looks at who left (departures.interval = 0): their mail may go on being signed");
+	else if (!store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, &err))
+		check_add(checks, "departures", "error", "%s", err.text);
+	else if (guard)
+		check_add(checks, "departures", "error", "%s", guard);
+	else
+		check_add(checks, "departures", "ok", "the directory was looked at for who left%s%s%s", looked ? " at " : ": not yet",
+			looked ? time_text((time_t)looked, when) : "", p->config->directory.disabled_filter ? "" :
+			"; directory.disabled-filter is not set, so who is disabled there, but not deleted, is not recognised");
+	free(guard);
 }
 
 static void check_dns(json_t *checks, struct enroll_parts *p)
@@ -326,6 +349,7 @@ json_t *doctor_run(struct enroll_parts *p, struct err *err)
 	check_order(checks, p);
 	doctor_default_action(checks, p);
 	check_directory(checks, p);
+	check_people(checks, p);
 	check_dns(checks, p);
 	check_cas(checks, p);
 	check_reply_path(checks, p);

@@ -14,6 +14,7 @@
  * directory-reconcile: {"dry_run", "after"}: one page: {"actions": [{"address", "action", "serial", "status", "dn", "text"}], "counts": {by action, and
  * "addresses", "present"}, "after": asked for next, as long as there is one}.
  * directory-restore: {"address"} or {"all": true}, {"dry_run", "after"}: {"actions", "after", "warning"}.
+ * departures: {"looks", "looked_at", "guard": the alarm's words, "departures": [...], "held": [...]}; departures-confirm: {"dry_run"}.
  *
  * report-legacy is asked again and again, for a directory of 100,000 entries is no single answer; each takes seconds at most:
  *   {}                          the first page of the directory; {"walk": "..."} the next one, as long as the answer has "walk".  A walk that
@@ -33,7 +34,7 @@
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
 /* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, mail, why, expiring, search, certificates, config (show), doctor, ca-check, caa-check, account (show): help desk;
- * report-legacy: help desk, with "enroll" admin; enroll, retry: help desk; disable, enable, pause, resume, directory-*: admin. */
+ * report-legacy: help desk, with "enroll" admin; enroll, retry, departures: help desk; departures-confirm, disable, enable, pause, resume, directory-*: admin. */
 enum control_role control_required_role(const char *command);
 
 #define CONTROL_REQUEST_MAX 65536

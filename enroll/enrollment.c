@@ -308,7 +308,10 @@ static bool take_decision(struct step *s, const struct verdict *v, struct err *e
 		}
 	strlist_clear(&s->row.addresses);
 	s->row.addresses = addresses;
-	if (!set_text(&s->row.rule, rule, err) || !set_text(&s->row.entry, v->person.identity, err))
+	if (!set_text(&s->row.rule, rule, err))
+		return false;
+	/* Of somebody who is not there any more it stays known who they were: whether they left is for people.c to say. */
+	if ((v->found == DIRECTORY_ONE || !s->p->directory) && !set_text(&s->row.entry, v->person.identity, err))
 		return false;
 	return !d->certificate || (set_text(&s->row.profile, profile, err) && set_text(&s->row.usage, usage_name(p.usage), err) &&
 					  set_text(&s->row.ca, d->ca->name, err));

@@ -40,6 +40,8 @@ struct enroll_parts {
 	pthread_mutex_t cap_lock;      /* counting today's orders and opening one more is one act */
 	atomic_llong counted_ms;       /* budget.c: when, by mono_ms, waiting rows were counted; 0 = never */
 	atomic_ulong waiting;          /* and how many there were */
+	atomic_llong people_looked;    /* people.c: when the directory was looked at for who left; 0 = not yet */
+	atomic_bool people_wanted;     /* and whether that is wanted now */
 };
 
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */

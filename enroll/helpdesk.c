@@ -170,6 +170,8 @@ static json_t *renewal_json(const struct enrollment *e, const struct store_certi
 	*under_way = false;
 	if (e->disabled)
 		return json_string("none: disabled by an admin");
+	if (e->gone_since)
+		return json_string("none: this person left, as the directory has it");
 	switch (e->state) {
 	case ENROLLMENT_ACTIVE:
 		if (!e->next_at)

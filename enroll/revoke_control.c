@@ -67,6 +67,11 @@ json_t *rotate_run(struct enroll_parts *p, const struct control_peer *peer, json
 			e.disabled ? "disabled" : enrollment_state_name(e.state), address, address);
 		goto out;
 	}
+	if (e.gone_since) {
+		err_set(err, ERR_POLICY, "rotate", address, "this person left, as far as the directory knows (%s): put their entry right, then try again",
+			e.gone_why ? e.gone_why : "gone");
+		goto out;
+	}
 	if (!renew(p, e.id, peer->name, reason, &changed, err) || !store_enrollment_companion(p->store, e.id, &beside, &there, err) ||
 		(there && !renew(p, beside.id, peer->name, reason, &also, err)))
 		goto out;

@@ -29,6 +29,7 @@ static bool is_in(const struct why_facts *f, enum enrollment_state state)
 }
 
 static bool row_disabled(const struct why_facts *f) { return f->row && f->row->disabled; }
+static bool row_departed(const struct why_facts *f) { return f->row && f->row->gone_since; }
 static bool row_waiting(const struct why_facts *f) { return is_in(f, ENROLLMENT_WAITING) && !f->active; }
 static bool row_failed(const struct why_facts *f) { return is_in(f, ENROLLMENT_FAILED) && !f->active; }
 static bool row_revoked(const struct why_facts *f) { return is_in(f, ENROLLMENT_REVOKING) || is_in(f, ENROLLMENT_REVOKED); }
@@ -55,9 +56,9 @@ static bool no_such_mail(const struct why_facts *f) { return f->asked_for_one; }
 static bool not_served(const struct why_facts *f) { return !f->served; }
 static bool paused(const struct why_facts *f) { return f->paused != NULL; }
 static bool observing(const struct why_facts *f) { return f->mode == MODE_OBSERVE; }
-static bool enrolling(const struct why_facts *f) { return f->mode == MODE_ENROLL && row_signs(f) && !row_disabled(f); }
+static bool enrolling(const struct why_facts *f) { return f->mode == MODE_ENROLL && row_signs(f) && !row_disabled(f) && !row_departed(f); }
 static bool not_in_pilot(const struct why_facts *f) { return !f->in_pilot; }
-static bool excluded(const struct why_facts *f) { return f->excluded && !row_disabled(f); }
+static bool excluded(const struct why_facts *f) { return f->excluded && !row_disabled(f) && !row_departed(f); }
 
 /* ---- the table --------------------------------------------------------------------------------------------------------------------- */
 
@@ -174,6 +175,7 @@ static const struct cause mail_causes[] = {
 		"When the mail of {at} was sent, {address} had no certificate, and nobody had asked for one; this mail did.", ""},
 	{"in-progress", FOLLOWS_UP, "enrollment in progress", NULL, "When the mail of {at} was sent, the certificate of {address} was still on its way.", ""},
 	{"disabled", FOLLOWS_UP, "disabled", NULL, "When the mail of {at} was sent, an admin had switched signing off for {address}.", ""},
+	{"departed", FOLLOWS_UP, "departed", NULL, "When the mail of {at} was sent, {address} belonged to nobody who is with us, as the directory has it.", ""},
 	{"waiting", FOLLOWS_UP, "waiting", NULL, "When the mail of {at} was sent, the certificate of {address} had to wait.", ""},
 	{"blocked", FOLLOWS_UP, "blocked", NULL, "When the mail of {at} was sent, the certificate of {address} was blocked.", ""},
 	{"failed", FOLLOWS_UP, "failed", NULL, "When the mail of {at} was sent, getting a certificate for {address} had failed.", ""},
@@ -199,6 +201,8 @@ static const struct cause mail_causes[] = {
 static const struct cause row_causes[] = {
 	{"disabled", NULL, NULL, row_disabled, "Signing for {address} is switched off by an admin{disabled-by}.",
 		"An admin switches it on again with `enrollctl enable {address}`."},
+	{"departed", NULL, NULL, row_departed, "Mail of {address} is not signed since {gone-since}, as this person left: {gone-why}.",
+		"If they are still with us, have their entry in the directory put right: the next look at it sees that ({gone-then}; enrollctl departures)."},
 	{"excluded", NULL, NULL, row_excluded, "Rule {rule} says that {address} gets no certificate.", ADMIN_RULE},
 	{"revoked", NULL, NULL, row_revoked, "The certificate of {address} was revoked ({state} since {since}).",
 		"If this person still sends mail, ask for a new one: `enrollctl enroll {address}`."},
@@ -325,6 +329,14 @@ static void value_of_row(const struct enrollment *e, const char *name, struct bu
 		put(out, e->why, "no reason noted");
 	else if (strcmp(name, "because-row") == 0)
 		put_aside(out, e->why);
+	else if (strcmp(name, "gone-since") == 0)
+		put_time(out, e->gone_since);
+	else if (strcmp(name, "gone-why") == 0)
+		buf_puts(out, departure_parse(e->gone_why) == DEPARTURE_DISABLED ? "their entry in the directory is disabled" :
+			departure_parse(e->gone_why) == DEPARTURE_ADDRESS ? "their entry in the directory does not list this address any more" :
+			"the directory has no entry for them any more");
+	else if (strcmp(name, "gone-then") == 0)
+		buf_puts(out, e->gone_ended ? "a new certificate is asked for then" : "mail after that is signed");
 	else if (strcmp(name, "doing") == 0)
 		put(out, doing[e->state], "it is worked on");
 }

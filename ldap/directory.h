@@ -135,7 +135,7 @@ bool directory_value_set(struct directory *d, const char *dn, const char *attrib
 /* What userSMIMECertificate holds for a certificate: always the same octets for the same one.  Appended to out. */
 bool directory_smime_value(struct buf *out, const void *der, size_t len, struct err *err) BASE_MUST_CHECK;
 
-/* ---- everybody who has a certificate ----------------------------------------------------------------------------- */
+/* ---- everybody who has a certificate, or an address -------------------------------------------------------------- */
 
 /* A walk over all entries below the base that have a value in certificate_attribute, userCertificate or smime_attribute, in pages (RFC 2696).
  * It reads only.  A walk has a connection of its own until it is freed, beside those of the other calls; one thread at a time. */
@@ -147,7 +147,8 @@ struct directory_value {
 };
 struct directory_scanned {
 	const char *dn;
-	const struct strlist *addresses, *spellings; /* as of struct directory_person */
+	const char *identity;           /* as of struct directory_person; NULL in a walk over certificates */
+	const struct strlist *addresses, *spellings; /* the same */
 	const struct directory_value *values;
 	size_t n;
 	size_t left_out;                /* values larger than 256 KiB, or beyond the first 1,000 */
@@ -155,6 +156,11 @@ struct directory_scanned {
 };
 /* `page` entries are asked for at a time; the server may send fewer. */
 struct directory_scan *directory_scan_new(struct directory *d, unsigned page, struct err *err);
+/* The same over all entries that have a value in one of address_attributes, without their certificates; `disabled`: of these only those that match
+ * disabled_filter, which must be set. */
+struct directory_scan *directory_scan_people(struct directory *d, bool disabled, unsigned page, struct err *err);
+/* How many parts of the tree the server said that another one has; those are not walked. */
+size_t directory_scan_references(const struct directory_scan *s);
 void directory_scan_free(struct directory_scan *s); /* accepts NULL */
 /* The next page: `each` is called once an entry, with what lives until it returns; false ends the page as failed.  *more is false after the
  * last page.  Takes 15 s at most, or the settings' deadline when that is longer.  false (then the walk is over, whatever it has given so far):

@@ -167,7 +167,7 @@ bool directory_add_addresses(LDAP *ld, LDAPMessage *e, const char *attribute, st
 	return ok;
 }
 
-static char *identity(LDAP *ld, LDAPMessage *e, const char *dn)
+char *directory_entry_identity(LDAP *ld, LDAPMessage *e, const char *dn)
 {
 	struct berval **guid = ldap_get_values_len(ld, e, "objectGUID");
 	char *uuid = first_value(ld, e, "entryUUID");
@@ -201,7 +201,7 @@ static bool read_entry(struct directory *d, LDAP *ld, LDAPMessage *e, struct dir
 	bool ok = true;
 
 	p->dn = str_dup(dn);
-	p->identity = identity(ld, e, dn);
+	p->identity = directory_entry_identity(ld, e, dn);
 	ldap_memfree(dn);
 	p->login = first_value(ld, e, s->login_attribute);
 	for (size_t i = 0; i < directory_names_n; i++)

@@ -45,6 +45,8 @@ void directory_entries_clear(struct directory_entries *e);
 bool directory_run(struct directory *d, pool_operation *op, void *arg, struct err *err) BASE_MUST_CHECK;
 /* What the entry lists in this attribute as its own addresses, added to those that the person has.  false without memory. */
 bool directory_add_addresses(LDAP *ld, LDAPMessage *e, const char *attribute, struct directory_person *p);
+/* What stays when the entry is renamed or moved; NULL without memory. */
+char *directory_entry_identity(LDAP *ld, LDAPMessage *e, const char *dn);
 /* The entries whose own address this is, told apart from those that the filter merely matches. */
 enum outcome directory_search_address(
 	struct directory *d, LDAP *ld, int64_t end, const struct address *address, struct directory_entries *out, struct err *err);

@@ -9,4 +9,8 @@ check_PROGRAMS += tests/unit/test_directory
 tests_unit_test_directory_SOURCES = tests/unit/test_directory.c tests/unit/nasty_names.h tests/unit/nasty_names.c
 tests_unit_test_directory_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LDAP_CFLAGS)
 tests_unit_test_directory_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/test_directory_hygiene
+tests_unit_test_directory_hygiene_SOURCES = tests/unit/test_directory_hygiene.c
+tests_unit_test_directory_hygiene_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LDAP_CFLAGS)
+tests_unit_test_directory_hygiene_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 endif

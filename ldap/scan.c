@@ -1,5 +1,5 @@
 /*
- * ldap/scan.c - everybody who has a certificate, page by page (RFC 2696).
+ * ldap/scan.c - everybody who has a certificate, or an address, page by page (RFC 2696).
  *
  * The server keeps its place in the list with the connection, so a walk has one of its own.  Entries are taken from the connection one at a
  * time as they come: a page of people with hundreds of certificates each is never in memory as a whole.  The control is not critical: a
@@ -21,13 +21,15 @@
 #define VALUES_MOST 1000
 #define SETS_MOST 8
 #define UNPAGED_MOST 20000 /* entries that a server without pages may send */
-#define OP "search directory for certificates"
+#define OP "search directory"
 
 struct directory_scan {
 	struct directory *directory;
 	struct connection *connection; /* NULL: over */
 	unsigned page;
-	char *attributes[4];           /* certificates, base names; owned; NULL-terminated */
+	bool people;                   /* all with an address; else all with a certificate */
+	size_t references;             /* parts of the tree that another server has */
+	char *attributes[4];           /* certificates (base names) or identities; owned; NULL-terminated */
 	struct buf filter;
 	struct berval *cookie;
 	char cut[600];
@@ -65,7 +67,23 @@ static bool add_attribute(struct directory_scan *s, const char *name)
 	return true;
 }
 
-static bool prepare(struct directory_scan *s)
+static bool prepare_people(struct directory_scan *s, bool disabled)
+{
+	const struct directory_settings *set = &s->directory->settings;
+
+	s->people = true;
+	s->attributes[0] = str_dup("entryUUID");
+	s->attributes[1] = str_dup("objectGUID");
+	buf_puts(&s->filter, disabled ? "(&(|" : "(|");
+	for (size_t i = 0; i < set->address_attributes.n; i++)
+		buf_printf(&s->filter, "(%s=*)", set->address_attributes.v[i]);
+	buf_putc(&s->filter, ')');
+	if (disabled)
+		buf_printf(&s->filter, "%s)", set->disabled_filter);
+	return s->attributes[0] && s->attributes[1] && !s->filter.failed;
+}
+
+static bool prepare_certificates(struct directory_scan *s)
 {
 	const struct directory_settings *set = &s->directory->settings;
 	bool ok;
@@ -76,7 +94,9 @@ static bool prepare(struct directory_scan *s)
 	return ok && !s->filter.failed;
 }
 
-struct directory_scan *directory_scan_new(struct directory *d, unsigned page, struct err *err)
+enum what { CERTIFICATES, PEOPLE, DISABLED };
+
+static struct directory_scan *scan_new(struct directory *d, enum what what, unsigned page, struct err *err)
 {
 	struct directory_scan *s = calloc(1, sizeof(*s));
 
@@ -86,12 +106,30 @@ struct directory_scan *directory_scan_new(struct directory *d, unsigned page, st
 	}
 	s->directory = d;
 	s->page = page;
-	if (!prepare(s))
+	if (!(what == CERTIFICATES ? prepare_certificates(s) : prepare_people(s, what == DISABLED)))
 		err_nomem(err, OP);
 	else if ((s->connection = pool_open_own(d->pool, err)))
 		return s;
 	directory_scan_free(s);
 	return NULL;
+}
+
+struct directory_scan *directory_scan_new(struct directory *d, unsigned page, struct err *err)
+{
+	return scan_new(d, CERTIFICATES, page, err);
+}
+
+struct directory_scan *directory_scan_people(struct directory *d, bool disabled, unsigned page, struct err *err)
+{
+	if (!disabled || d->settings.disabled_filter)
+		return scan_new(d, disabled ? DISABLED : PEOPLE, page, err);
+	err_set(err, ERR_BUG, OP, NULL, "there is no directory.disabled-filter");
+	return NULL;
+}
+
+size_t directory_scan_references(const struct directory_scan *s)
+{
+	return s->references;
 }
 
 void directory_scan_free(struct directory_scan *s)
@@ -197,14 +235,17 @@ static bool show(struct page *p, LDAP *ld, LDAPMessage *e, struct err *err)
 	const struct strlist *addresses = &p->scan->directory->settings.address_attributes;
 	char *dn = ldap_get_dn(ld, e);
 	struct shown s = {.entry = {.dn = dn}};
-	bool ok = dn && read_values(p->scan, ld, e, &s);
+	bool ok = dn && (p->scan->people || read_values(p->scan, ld, e, &s));
 
 	for (size_t i = 0; i < addresses->n && ok; i++)
 		ok = directory_add_addresses(ld, e, addresses->v[i], &s.person);
+	if (ok && p->scan->people)
+		ok = (s.person.identity = directory_entry_identity(ld, e, dn)) != NULL;
+	s.entry.identity = s.person.identity;
 	s.entry.addresses = &s.person.addresses;
 	s.entry.spellings = &s.person.spellings;
 	if (ok)
-		ok = s.entry.n + s.entry.left_out == 0 || p->each(p->arg, &s.entry, err);
+		ok = (s.entry.n + s.entry.left_out == 0 && !p->scan->people) || p->each(p->arg, &s.entry, err);
 	else
 		err_nomem(err, OP);
 	shown_clear(&s);
@@ -265,6 +306,8 @@ static enum outcome receive(struct page *p, LDAP *ld, int id, int64_t end, struc
 				ldap_abandon_ext(ld, id, NULL, NULL);
 				going = false;
 			}
+		} else if (type == LDAP_RES_SEARCH_REFERENCE) {
+			p->scan->references++;
 		} else if (type == LDAP_RES_SEARCH_RESULT) {
 			o = page_end(p, ld, message, err);
 			going = false;
@@ -311,12 +354,12 @@ static enum outcome page_operation(LDAP *ld, int64_t end, void *arg, struct err 
 }
 
 /* Every page is a search of all entries when the attribute has no index. */
-static void advise(struct err *err)
+static void advise(const struct directory_scan *s, struct err *err)
 {
 	size_t len = strlen(err->text);
 
 	if (strcmp(err->type, "ldap:3") == 0 || strcmp(err->type, "ldap:-5") == 0)
-		snprintf(err->text + len, sizeof(err->text) - len, "; does it have an index for the presence of userCertificate?");
+		snprintf(err->text + len, sizeof(err->text) - len, "; does it have an index for the presence of %s?", s->people ? s->directory->settings.address_attributes.v[0] : "userCertificate");
 }
 
 bool directory_scan_page(struct directory_scan *s, bool (*each)(void *arg, const struct directory_scanned *entry, struct err *err), void *arg,
@@ -338,7 +381,7 @@ bool directory_scan_page(struct directory_scan *s, bool (*each)(void *arg, const
 	s->connection = NULL;
 	if (ok)
 		return true;
-	advise(&own);
+	advise(s, &own);
 	if (err)
 		*err = own;
 	return false;

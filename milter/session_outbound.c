@@ -130,8 +130,8 @@ static sfsistat by_no_certificate(SMFICTX *ctx, struct session *s, const char *w
 
 	m->verdict = VERDICT_NO_CERTIFICATE;
 	m->reason = why;
-	/* Somebody whom an admin took out is not kept from sending. */
-	if (strcmp(why, "disabled") == 0)
+	/* Somebody whom an admin took out, or who left as far as the directory knows, is not kept from sending. */
+	if (strcmp(why, "disabled") == 0 || strcmp(why, "departed") == 0)
 		what = NO_CERTIFICATE_PASS;
 	if (what == NO_CERTIFICATE_TEMPFAIL && !m->submission->mta_clients)
 		what = NO_CERTIFICATE_PASS;

@@ -192,6 +192,15 @@ struct config {
 	char *decryption;               /* NULL, "exported-keys" or "gateway NAME" */
 	enum export_policy export;      /* may `enrollctl export --pkcs12` give a user's key away? */
 	struct directory_settings directory;
+	struct departures_config {
+		unsigned interval;          /* seconds between looks at who left; default 3600, 0 = never */
+		unsigned grace_days;        /* from not signing to taking back; default 30 */
+		enum on_departure { ON_DEPARTURE_KEEP, ON_DEPARTURE_REVOKE } on_departure;
+		char *reason;               /* of that revocation; default affiliationChanged */
+		unsigned guard_percent;     /* of all people may go in a day by themselves; default 5 */
+		unsigned guard_people;      /* so many may, however few there are; default 3 */
+		enum on_new_address { NEW_ADDRESS_FIRST_MAIL, NEW_ADDRESS_AT_ONCE } on_new_address;
+	} departures;
 	struct dns_settings dns;
 	struct store_settings store;
 	char *master_certificate, *master_key; /* path or credential:NAME */

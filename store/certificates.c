@@ -177,11 +177,27 @@ bool store_user_key(struct store *store, int64_t key_id, unsigned char **wrapped
 	return ok;
 }
 
+bool store_certificates_of_address(struct store *store, const char *address_key, struct store_certificate_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct store_certificate, read_element);
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "list certificates", err) &&
+		  tx_list(&tx, &l, "SELECT " CERTIFICATE_COLUMNS " FROM certificates WHERE status NOT IN ('issued','refused') AND enrollment_id IN"
+			  " (SELECT e.id FROM enrollments e WHERE e.address_key = $1) ORDER BY id", VALUES(V_TEXT(address_key)));
+
+	tx_end(&tx);
+	*out = (struct store_certificate_list){.v = l.v, .n = l.n};
+	if (!ok)
+		store_certificate_list_clear(out);
+	return ok;
+}
+
 /* ---- the credential for signing ---------------------------------------------------------------------------------- */
 
 /* Every row of the address, the open and newest one first; its active certificate and key beside it where there are any.  During a
  * renewal the row's certificate_id is the new one already, so the active one is found by its status. */
-static const char sql_credential[] = "SELECT e.id, e.state, e.disabled, e.usage, c.id, k.wrapped, c.der, c.chain, e.rule, c.addresses"
+static const char sql_credential[] = "SELECT e.id, e.state, e.disabled, e.usage, c.id, k.wrapped, c.der, c.chain, e.rule, c.addresses,"
+				     " CASE WHEN e.gone_since = 0 THEN 0 WHEN e.address_key = $1 THEN 2 ELSE 1 END"
 				     " FROM enrollments e LEFT JOIN certificates c ON c.enrollment_id = e.id AND c.status = 'active' LEFT "
 				     "JOIN user_keys k ON k.id = c.key_id"
 				     " WHERE e.id IN (SELECT a.enrollment_id FROM enrollment_addresses a WHERE a.address_key = $1)"
@@ -239,8 +255,12 @@ static bool lists(struct rows *r, const char *key)
 	return found;
 }
 
-/* One row of the answer.  *why speaks of the first row that says something; a disabled row says no for the whole address. */
-static void consider(struct rows *r, const char *key, struct store_credential *out, bool *found, bool *disabled, const char **why)
+/* What rows of the answer say for the whole address. */
+struct said { bool disabled, departed; };
+
+/* One row of the answer.  *why speaks of the first row that says something; a disabled row says no for the whole address, one of somebody who left
+ * for itself: who has one of its other addresses now may have a row of their own. */
+static void consider(struct rows *r, const char *key, struct store_credential *out, bool *found, struct said *said, const char **why)
 {
 	enum enrollment_state state;
 
@@ -248,7 +268,11 @@ static void consider(struct rows *r, const char *key, struct store_credential *o
 		rows_bad(r, "state of an enrollment");
 		return;
 	}
-	*disabled = *disabled || rows_int(r, 2) != 0;
+	said->disabled = said->disabled || rows_int(r, 2) != 0;
+	if (rows_int(r, 10) != 0) {
+		said->departed = said->departed || rows_int(r, 10) == 2;
+		return;
+	}
 	if (strcmp(rows_peek(r, 3), "encrypt") == 0)
 		return;
 	if (!*found && !rows_null(r, 4) && !state_forbids(state) && lists(r, key)) {
@@ -268,7 +292,8 @@ bool store_credential_find(
 	char key[ADDRESS_MAX];
 	struct tx tx;
 	struct rows r;
-	bool ok = false, disabled = false;
+	struct said said = {false, false};
+	bool ok = false;
 
 	memset(out, 0, sizeof(*out));
 	*found = false;
@@ -278,16 +303,18 @@ bool store_credential_find(
 	if (tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ADMIN, "find credential", err)) {
 		if (rows_open(&r, &tx, sql_credential, VALUES(V_TEXT(key))))
 			while (rows_next(&r))
-				consider(&r, key, out, found, &disabled, why);
+				consider(&r, key, out, found, &said, why);
 		ok = rows_close(&r);
 	}
 	tx_end(&tx);
-	if (*found && (!ok || disabled)) {
+	if (*found && (!ok || said.disabled)) {
 		store_credential_clear(out);
 		*found = false;
 	}
-	if (disabled)
+	if (said.disabled)
 		*why = "disabled";
+	else if (said.departed && !*found && *why == NULL)
+		*why = "departed";
 	else if (*why == NULL)
 		*why = "no enrollment";
 	return ok;

@@ -12,12 +12,15 @@
 
 /* ---- what has to leave ------------------------------------------------------------------------------------------- */
 
-/* $1 is the time.  One that was superseded stays as long as what took its place is not in the directory: never is there none.  Two lists, so that
- * each has an index of its own and costs nothing while everybody's certificate is in order. */
+/* $1 is the time.  One that was superseded stays as long as what took its place is not in the directory: never is there none.  A revoked one leaves by
+ * its revocation; when that is done and it is there again (somebody published it at that very moment), by this list.  Two lists, so that each has an
+ * index of its own and costs nothing while everybody's certificate is in order. */
 #define OVER                                                                                                                               \
-	"in_directory = 1 AND status IN ('superseded','expired') AND (status = 'expired' OR not_after <= $1"                               \
-	" OR NOT EXISTS (SELECT 1 FROM certificates n WHERE n.enrollment_id = certificates.enrollment_id"                                  \
-	" AND n.status = 'active' AND n.in_directory = 0))"
+	"in_directory = 1 AND status IN ('superseded','expired','revoked') AND (status = 'expired'"                                        \
+	" OR (status = 'superseded' AND (not_after <= $1 OR NOT EXISTS (SELECT 1 FROM certificates n"                                      \
+	" WHERE n.enrollment_id = certificates.enrollment_id AND n.status = 'active' AND n.in_directory = 0)))"                            \
+	" OR (status = 'revoked' AND NOT EXISTS (SELECT 1 FROM revocations r JOIN revocation_parts p ON p.revocation_id = r.id"            \
+	" WHERE r.certificate_id = certificates.id AND p.part = 'directory' AND p.done_at = 0)))"
 #define ENDED "in_directory = 1 AND status = 'active' AND not_after <= $1"
 #define FIRST " AND directory_next_at <= $1 ORDER BY directory_next_at, id LIMIT 1"
 

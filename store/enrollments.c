@@ -23,7 +23,8 @@
 	"id, addresses, profile, usage, ca, state, resume, state_since, next_at, version, lease_owner, lease_until, intent, attempts, "    \
 	"orders, "                                                                                                                         \
 	"abandoned, why_class, why, activity, requested_by, requested_at, disabled, ca_state, ordered_at, challenge_from, trigger_at, "    \
-	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at, planned_at, retry_at, rule, companion_of, challenge_address, entry"
+	"answered_at, key_id, csr, certificate_id, why_subject, why_type, why_status, why_at, planned_at, retry_at, rule, companion_of, challenge_address, entry, "     \
+	"gone_since, gone_ended, gone_why, gone_by"
 
 static bool read_addresses(struct rows *r, int column, struct strlist *out)
 {
@@ -81,6 +82,10 @@ static bool enrollment_read(struct rows *r, struct enrollment *out)
 	out->companion_of = rows_int(r, c++);
 	out->challenge_address = rows_text(r, c++);
 	out->entry = rows_text(r, c++);
+	out->gone_since = rows_int(r, c++);
+	out->gone_ended = rows_int(r, c++);
+	out->gone_why = rows_text(r, c++);
+	out->gone_by = rows_text(r, c++);
 	if (r->failed)
 		enrollment_clear(out);
 	return !r->failed;
@@ -107,10 +112,10 @@ static bool read_one(struct tx *tx, struct enrollment *out, bool *found, const c
 
 /* ---- request ----------------------------------------------------------------------------------------------------- */
 
-/* An open row of the address that signs, or will. */
+/* An open row of the address that signs, or will.  That of somebody who left covers their own address, and no other that it has. */
 static const char sql_existing[] =
 	"SELECT id FROM enrollments WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1)"
-	" AND companion_of IS NULL AND state NOT IN ('superseded','revoked','expired') ORDER BY id DESC LIMIT 1";
+	" AND companion_of IS NULL AND (gone_since = 0 OR address_key = $1) AND state NOT IN ('superseded','revoked','expired') ORDER BY id DESC LIMIT 1";
 
 static bool insert_request(
 	struct tx *tx, const char *address, const char *key, const char *profile, const char *usage, const char *requested_by, int64_t *id)
@@ -125,7 +130,10 @@ static bool insert_request(
 	       tx_number(tx, id, 0,
 		       "INSERT INTO enrollments (address, address_key, addresses, profile, usage, state, resume, state_since, next_at, "
 		       "requested_by,"
-		       " requested_at, disabled) VALUES ($1, $2, $1, $3, $4, 'requested', 'requested', $5, $5, $6, $5, $7) RETURNING id",
+		       " requested_at, disabled, gone_since, gone_ended, gone_why, gone_by)"
+		       " SELECT $1, $2, $1, $3, $4, 'requested', 'requested', $5, $5, $6, $5, $7, COALESCE(MAX(g.gone_since), 0),"
+		       " COALESCE(MAX(g.gone_ended), 0), MAX(g.gone_why), MAX(g.gone_by)"
+		       " FROM enrollments g WHERE g.address_key = $2 AND g.gone_since > 0 RETURNING id",
 		       VALUES(V_TEXT(address), V_TEXT(key), V_TEXT(profile), V_TEXT(usage), V_INT(now), V_TEXT(requested_by),
 			       V_INT(disabled))) &&
 	       tx_run(tx, NULL, "INSERT INTO enrollment_addresses (enrollment_id, address_key) VALUES ($1, $2)",
@@ -170,8 +178,9 @@ static bool insert_companion(struct tx *tx, const struct enrollment *row, int64_
 
 	return tx_number(tx, id, 0,
 		       "INSERT INTO enrollments (address, address_key, addresses, profile, usage, rule, companion_of, state, resume, state_since, next_at,"
-		       " requested_by, requested_at, disabled)"
-		       " SELECT address, address_key, addresses, profile, 'encrypt', rule, id, 'requested', 'requested', $2, $2, 'enrolld', $2, disabled"
+		       " requested_by, requested_at, disabled, gone_since, gone_ended, gone_why, gone_by)"
+		       " SELECT address, address_key, addresses, profile, 'encrypt', rule, id, 'requested', 'requested', $2, $2, 'enrolld', $2, disabled,"
+		       " gone_since, gone_ended, gone_why, gone_by"
 		       " FROM enrollments WHERE id = $1 RETURNING id",
 		       VALUES(V_INT(row->id), V_INT(now))) &&
 	       (*id != 0 || err_set(tx->err, ERR_BUG, tx->op, "enrollment", "enrollment %lld is not there", (long long)row->id)) &&
@@ -199,7 +208,7 @@ bool store_enrollment_companion_request(struct store *store, const struct enroll
 
 /* ---- claim ------------------------------------------------------------------------------------------------------- */
 
-#define DUE "next_at > 0 AND disabled = 0"
+#define DUE "next_at > 0 AND disabled = 0 AND gone_since = 0"
 
 static const char sql_due[] = "SELECT id FROM enrollments WHERE " DUE
 			      " AND next_at <= $1 AND (lease_owner IS NULL OR lease_until <= $1) ORDER BY next_at, id LIMIT 1";
@@ -500,7 +509,7 @@ bool store_address_taken(struct store *store, const char *address, int64_t excep
 		if (rows_open(&r, &tx,
 			    "SELECT id, CASE WHEN state = 'requested' OR (state = 'waiting' AND resume = 'requested') THEN 1 ELSE 0 END FROM enrollments"
 			    " WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1) AND id <> $2"
-			    " AND companion_of IS NULL AND disabled = 0 AND state NOT IN ('superseded','revoked','expired','blocked','failed')"
+			    " AND companion_of IS NULL AND disabled = 0 AND gone_since = 0 AND state NOT IN ('superseded','revoked','expired','blocked','failed')"
 			    " ORDER BY id LIMIT 1",
 			    VALUES(V_TEXT(key), V_INT(except))) &&
 			rows_next(&r)) {

@@ -71,6 +71,8 @@ void enrollment_clear(struct enrollment *e)
 	free(e->challenge_from);
 	free(e->challenge_address);
 	free(e->csr);
+	free(e->gone_why);
+	free(e->gone_by);
 	memset(e, 0, sizeof(*e));
 }
 

@@ -137,10 +137,10 @@ static bool move_row(struct tx *tx, const struct store_revoke *what, const struc
 		return true;
 	if (!what->replace)
 		return turn_row(tx, s->enrollment_id, "revoking", 0, now) &&
-		       tx_run(tx, NULL,
+		       (what->departed || tx_run(tx, NULL,
 			       "UPDATE enrollments SET disabled = 1, version = version + 1"
 			       " WHERE disabled = 0 AND address_key = (SELECT e.address_key FROM enrollments e WHERE e.id = $1)",
-			       VALUES(V_INT(s->enrollment_id)));
+			       VALUES(V_INT(s->enrollment_id))));
 	if (s->active || s->in_hand)
 		return turn_row(tx, s->enrollment_id, "renewing", now, now);
 	return enrollment_retry(tx, s->enrollment_id, what->actor, "its certificate was revoked", &changed);
@@ -160,7 +160,8 @@ static bool begin_one(struct tx *tx, const struct store_revoke *what, int64_t ce
 	if (ok) {
 		snprintf(text, sizeof(text), "certificate %.120s (%s)%s%.600s: nobody signs with it any more%s", c.serial ? c.serial : "", what->reason,
 			what->text ? ", " : "", what->text ? what->text : "",
-			!s.current || !s.open ? "" : what->replace ? "; a new key and certificate follow" : "; no new one until `enrollctl enable`");
+			!s.current || !s.open ? "" : what->replace ? "; a new key and certificate follow" :
+			what->departed ? "; no new one as long as this person is gone" : "; no new one until `enrollctl enable`");
 		ok = event_insert(tx, s.enrollment_id, now, "revoking", what->actor, ERR_NONE, text);
 		*n += ok;
 	}

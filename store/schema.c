@@ -287,7 +287,7 @@ static const char *const version_6[] = {
 	"ALTER TABLE certificates ADD COLUMN directory_attempts INTEGER NOT NULL DEFAULT 0",
 	"ALTER TABLE certificates ADD COLUMN directory_class TEXT NOT NULL DEFAULT 'none' CHECK (directory_class IN (" CLASSES "))",
 	"ALTER TABLE certificates ADD COLUMN directory_why TEXT",
-	"CREATE INDEX certificates_leaving ON certificates (directory_next_at) WHERE in_directory = 1 AND status IN ('superseded','expired')",
+	"CREATE INDEX certificates_leaving ON certificates (directory_next_at) WHERE in_directory = 1 AND status IN ('superseded','expired','revoked')",
 	"CREATE INDEX certificates_ending ON certificates (not_after) WHERE in_directory = 1 AND status = 'active'",
 	"CREATE TABLE directory_saved ("
 	"  id INTEGER PRIMARY KEY,"
@@ -300,6 +300,23 @@ static const char *const version_6[] = {
 	"  restored_at INTEGER NOT NULL DEFAULT 0"
 	") STRICT",
 	"CREATE INDEX directory_saved_address ON directory_saved (address_key, id)",
+	/* People who left, by the directory: beside `disabled`, which is the admin's.  A row of somebody who is gone is due no more.  Who would be gone all at
+	 * once is held until an admin looks. */
+	"ALTER TABLE enrollments ADD COLUMN gone_since INTEGER NOT NULL DEFAULT 0 CHECK (gone_since >= 0)",
+	"ALTER TABLE enrollments ADD COLUMN gone_ended INTEGER NOT NULL DEFAULT 0 CHECK (gone_ended >= 0)",
+	"ALTER TABLE enrollments ADD COLUMN gone_why TEXT CHECK (gone_why IN ('disabled','gone','address'))",
+	"ALTER TABLE enrollments ADD COLUMN gone_by TEXT",
+	"DROP INDEX enrollments_due",
+	"CREATE INDEX enrollments_due ON enrollments (next_at, id) WHERE next_at > 0 AND disabled = 0 AND gone_since = 0",
+	"CREATE INDEX enrollments_gone ON enrollments (address_key) WHERE gone_since > 0",
+	"CREATE TABLE departures_held ("
+	"  address_key TEXT NOT NULL PRIMARY KEY CHECK (address_key <> ''),"
+	"  address TEXT NOT NULL,"
+	"  why TEXT NOT NULL CHECK (why IN ('disabled','gone','address')),"
+	"  at INTEGER NOT NULL,"
+	"  confirmed_by TEXT,"
+	"  confirmed_at INTEGER NOT NULL DEFAULT 0"
+	") STRICT, WITHOUT ROWID",
 	NULL,
 };
 

@@ -12,7 +12,7 @@
  * _clear.  Text that is not UTF-8 is stored with '?' for every octet above 127.  A store does not survive fork: a child opens it anew.
  *
  * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
- * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, exported, imported, and state (a change of state whose step named no event).
+ * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, exported, imported, departed, returned, departure_ended, departures_confirmed, and state (a change of state whose step named no event).
  */
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
@@ -121,6 +121,11 @@ struct enrollment {
 	char *requested_by;        /* login, or the admin's user name */
 	time_t requested_at;
 	bool disabled;             /* by an admin: no new certificate, no signing */
+	/* by the directory, the same: kept by store_departure_*, whatever the admin says */
+	time_t gone_since;         /* 0 = not gone */
+	time_t gone_ended;         /* the grace period is over, and what was published is taken back; 0 = not yet */
+	char *gone_why;            /* a departure's name (departure_name) */
+	char *gone_by;             /* who let it through: "enrolld", or the admin who confirmed it */
 	/* the order */
 	char *ca_state;            /* opaque to everybody but the CA driver (JSON) */
 	time_t ordered_at;         /* before newOrder was sent */
@@ -322,7 +327,13 @@ bool store_revocable(struct store *store, const char *about, struct store_certif
  * row is in revoking until both parts are done and in revoked then, and its address is disabled as by an admin; of all rows of an
  * address ("#12") the same is true whatever they have.  A worker may be publishing such a
  * certificate at this moment: then the directory is left alone for `publish_seconds`, in which that call ends.  *n is how many. */
-struct store_revoke { const char *about, *reason; bool replace; unsigned publish_seconds; const char *actor, *text; };
+struct store_revoke {
+	const char *about, *reason;
+	bool replace;
+	bool departed;          /* of somebody who left by the directory: their address is not disabled, as they may come back */
+	unsigned publish_seconds;
+	const char *actor, *text;
+};
 bool store_revoke(struct store *store, const struct store_revoke *what, size_t *n, struct err *err) BASE_MUST_CHECK;
 /* Claim one due part of this kind: transaction 1 of a step, its lease is the intent.  Of all that are due, the one longest so. */
 bool store_revocation_claim(struct store *store, enum revocation_part part, const char *owner, time_t now, unsigned lease_seconds,
@@ -403,6 +414,50 @@ struct store_import {
 struct store_imported { int64_t enrollment_id; bool created; char status[16]; };
 bool store_import(struct store *store, const struct store_import *what, struct store_imported *out, struct err *err) BASE_MUST_CHECK;
 
+/* ---- people who left ---------------------------------------------------------------------------------------------- */
+
+/* Somebody is gone as far as the directory knows: their entry is disabled, is not there, or does not list the address any more.  It is about the
+ * rows of an address, as `disabled` is, and apart from that: neither undoes the other. */
+enum departure { DEPARTURE_NONE, DEPARTURE_DISABLED, DEPARTURE_GONE, DEPARTURE_ADDRESS, DEPARTURES };
+const char *departure_name(enum departure d);  /* "disabled", "gone", "address" */
+enum departure departure_parse(const char *name); /* DEPARTURE_NONE for any other text */
+
+struct store_person {
+	int64_t enrollment_id;  /* the row that signs, or did: open before closed, then the newest */
+	char *address, *address_key, *entry;
+	enum enrollment_state state;
+	bool disabled;
+	time_t gone_since, gone_ended;
+	char *gone_why, *gone_by;
+};
+struct store_people { struct store_person *v; size_t n; };
+/* Each address once, in order of address_key: those with an open row that an entry of the directory stands behind, and those who left. */
+bool store_people_list(struct store *store, bool gone_only, struct store_people *out, struct err *err) BASE_MUST_CHECK;
+void store_people_clear(struct store_people *l);
+
+/* From here on nobody signs for the rows of this address, and nothing is renewed.  *changed is false when they are gone already. */
+bool store_departure_note(struct store *store, const char *address_key, enum departure why, const char *actor, const char *text, bool *changed,
+	struct err *err) BASE_MUST_CHECK;
+/* They are back: what was not ended goes on, active rows ask rules and directory at once. */
+bool store_departure_undo(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
+/* The grace period is over: open rows are superseded (those in revoking go their own way), keys and certificates stay in the store. */
+bool store_departure_end(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
+/* Those that may have been published, of all rows of this address, oldest first. */
+bool store_certificates_of_address(struct store *store, const char *address_key, struct store_certificate_list *out, struct err *err) BASE_MUST_CHECK;
+/* Our value is not in the directory any more. */
+bool store_certificate_unpublished(struct store *store, int64_t certificate_id, struct err *err) BASE_MUST_CHECK;
+
+/* Those who would be gone all at once: held until an admin confirms them, or the directory is itself again. */
+struct store_held { char *address, *address_key, *confirmed_by; enum departure why; time_t at, confirmed_at; };
+struct store_held_list { struct store_held *v; size_t n; };
+void store_held_list_clear(struct store_held_list *l);
+/* These and no others are held; who was confirmed before stays so.  Only address, address_key and why are read.  n 0: none are held. */
+bool store_departures_hold(struct store *store, const struct store_held *v, size_t n, struct err *err) BASE_MUST_CHECK;
+/* In order of address_key. */
+bool store_departures_held(struct store *store, struct store_held_list *out, struct err *err) BASE_MUST_CHECK;
+/* *n is how many were not confirmed yet. */
+bool store_departures_confirm(struct store *store, const char *actor, size_t *n, struct err *err) BASE_MUST_CHECK;
+
 /* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
 
 struct store_credential {
@@ -417,7 +472,7 @@ void store_credential_clear(struct store_credential *c);
 /* The active credential for signing as `address`: found only when its certificate has status active, the enrollment is not
  * disabled, revoking, revoked or expired.  Otherwise *found is false, out->rule is what is known (to be cleared all the same), and *why (static
  * text) says: "no enrollment",
- * "enrollment in progress", "disabled", "waiting", "blocked", "failed", "revoked", "expired".  All rows of the address are looked at,
+ * "enrollment in progress", "disabled", "departed", "waiting", "blocked", "failed", "revoked", "expired".  All rows of the address are looked at,
  * except those for usage encrypt; one that is disabled says no for all. */
 bool store_credential_find(struct store *store, const char *address, struct store_credential *out, bool *found, const char **why,
 	struct err *err) BASE_MUST_CHECK;

@@ -5,6 +5,7 @@ import contextlib
 import json
 import sqlite3
 import subprocess
+import time
 
 import stage_ldap
 from enrolling import address
@@ -119,6 +120,7 @@ class Modes(DirectoryCase):
         before = self.values(user)
         self.set_directory(publish='none')
         self.rotate(user)
+        time.sleep(2)   # it would be gone by now
         self.assertEqual(self.values(user), before, 'what it replaced stays as long as the new one is not there')
         self.assertEqual(len(self.ders(user)['superseded']), 1)
         before = self.values(other)

@@ -468,7 +468,7 @@ END_TEST
 START_TEST(a_store_of_version_3_keeps_its_mail_events)
 {
 	static const char *const tables[] = {
-		"SELECT * FROM enrollments ORDER BY id",
+		"SELECT id, address, addresses, state, next_at, version, disabled, rule, entry FROM enrollments ORDER BY id",
 		"SELECT id, enrollment_id, key_id, der, chain, serial, issuer, fingerprint, addresses, not_before, not_after, status, why, in_directory,"
 		" directory_dn, created_at FROM certificates ORDER BY id",
 		"SELECT * FROM user_keys ORDER BY id", "SELECT * FROM events ORDER BY id",
@@ -507,11 +507,41 @@ START_TEST(a_store_of_version_3_keeps_its_mail_events)
 }
 END_TEST
 
+START_TEST(a_store_of_version_5_keeps_what_is_in_the_directory)
+{
+	char path[400], folder[400];
+	struct store_settings s = elsewhere(path, "old");
+	struct store_certificate_list l;
+	struct store_revocation_list r;
+	struct store *admin;
+
+	folder_of(folder, path);
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	load_dump(path, "store_version_5.sql");
+	admin = store_open(&s, STORE_ROLE_ADMIN, &err);
+	ck_assert_msg(admin != NULL, "%s", err.text);
+	OK(store_check(admin, &err));
+	OK(store_certificates_of(admin, 1, &l, &err));
+	ck_assert_uint_eq(l.n, 2);
+	for (size_t i = 0; i < l.n; i++) {
+		ck_assert(l.v[i].in_directory && l.v[i].directory_class == ERR_NONE && !l.v[i].directory_why && l.v[i].directory_next_at == 0);
+		ck_assert_str_eq(l.v[i].directory_dn, "uid=alice,dc=example");
+	}
+	ck_assert_str_eq(l.v[1].status, "revoking");
+	store_certificate_list_clear(&l);
+	OK(store_revocations_of(admin, 1, &r, &err));
+	ck_assert_uint_eq(r.n, 1);
+	store_revocation_list_clear(&r);
+	store_close(admin);
+}
+END_TEST
+
 /* Upgraded or made anew: the same tables. */
 START_TEST(a_migrated_store_is_built_like_a_new_one)
 {
 	static const char sql[] = "SELECT COUNT(*) FROM (SELECT type, name, tbl_name, sql FROM sqlite_master EXCEPT"
 				  " SELECT type, name, tbl_name, sql FROM old.sqlite_master)";
+	static const int versions[] = {1, 2, 3, 5};
 	char path[400], folder[400], attach[500], dump[40];
 	struct store_settings s = elsewhere(path, "old");
 	struct store *store;
@@ -519,7 +549,7 @@ START_TEST(a_migrated_store_is_built_like_a_new_one)
 
 	folder_of(folder, path);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
-	snprintf(dump, sizeof(dump), "store_version_%d.sql", _i + 1);
+	snprintf(dump, sizeof(dump), "store_version_%d.sql", versions[_i]);
 	load_dump(path, dump);
 	store = store_open(&s, STORE_ROLE_ENROLLD, &err);
 	ck_assert_msg(store != NULL, "%s", err.text);
@@ -731,7 +761,8 @@ int main(void)
 	tcase_add_loop_test(tc, a_store_of_version_1_goes_on_with_all_its_rows, 0, 2);
 	tcase_add_test(tc, a_store_of_version_2_keeps_every_value_and_learns_what_rules_need);
 	tcase_add_test(tc, a_store_of_version_3_keeps_its_mail_events);
-	tcase_add_loop_test(tc, a_migrated_store_is_built_like_a_new_one, 0, 3);
+	tcase_add_loop_test(tc, a_migrated_store_is_built_like_a_new_one, 0, 4);
+	tcase_add_test(tc, a_store_of_version_5_keeps_what_is_in_the_directory);
 	tcase_add_test(tc, the_schema_of_this_program_says_its_version);
 	tcase_add_loop_test(tc, a_store_that_may_only_be_read_is_a_configuration_error_with_the_remedy, 0, 2);
 	tcase_add_loop_test(tc, a_store_removed_or_replaced_under_us_is_noticed, 0, 2);

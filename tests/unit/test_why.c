@@ -87,6 +87,7 @@ static const struct {
 	{"unsigned", "no enrollment", NULL, NULL, "no-enrollment"},
 	{"unsigned", "enrollment in progress", NULL, NULL, "in-progress"},
 	{"unsigned", "disabled", NULL, NULL, "disabled"},
+	{"unsigned", "departed", NULL, NULL, "departed"},
 	{"unsigned", "waiting", NULL, NULL, "waiting"},
 	{"unsigned", "blocked", NULL, NULL, "blocked"},
 	{"unsigned", "failed", NULL, NULL, "failed"},
@@ -157,6 +158,51 @@ START_TEST(without_a_mail_the_enrollment_speaks)
 	ck_assert_str_eq(answer.cause, rows[_i].cause);
 	says(rows[_i].words);
 	ck_assert_int_eq(answer.signed_, strcmp(rows[_i].cause, "has-certificate") == 0);
+}
+END_TEST
+
+static const struct {
+	const char *why, *words, *then;
+	time_t ended;
+	enum enrollment_state state;
+} leavers[] = {
+	{"disabled", "their entry in the directory is disabled", "mail after that is signed", 0, ENROLLMENT_ACTIVE},
+	{"address", "does not list this address any more", "mail after that is signed", 0, ENROLLMENT_WAITING},
+	{"gone", "no entry for them any more", "mail after that is signed", 0, ENROLLMENT_ACTIVE},
+	{"gone", "no entry for them any more", "a new certificate is asked for then", NOW - 5, ENROLLMENT_SUPERSEDED},
+	{"gone", "no entry for them any more", "a new certificate is asked for then", NOW - 5, ENROLLMENT_REVOKED},
+};
+
+START_TEST(who_left_is_told_why_and_how_it_is_put_right)
+{
+	struct enrollment e = {.state = leavers[_i].state, .gone_since = NOW - 10, .gone_ended = leavers[_i].ended, .gone_why = S(leavers[_i].why), .rule = S("all")};
+	struct store_certificate c = {.serial = S("0ABC"), .not_before = NOW - 10, .not_after = NOW + 20};
+	struct mail_event m = {.at = NOW - 3, .verdict = S("unsigned"), .reason = S("departed")};
+	struct why_facts f = plain();
+
+	f.row = &e;
+	f.active = e.state == ENROLLMENT_ACTIVE ? &c : NULL;
+	f.excluded = true; /* what the rules say of nobody's address is of no interest */
+	ask(&f);
+	ck_assert_str_eq(answer.cause, "departed");
+	says(leavers[_i].words);
+	ck_assert_ptr_nonnull(strstr(buf_str(&answer.what_to_do), leavers[_i].then));
+	f.mail = &m;
+	ask(&f);
+	ck_assert_str_eq(answer.cause, "departed");
+	ck_assert(!answer.signed_);
+	/* Back again: the mail of then was not signed, the next one is. */
+	e.gone_since = 0;
+	f.active = &c;
+	e.state = ENROLLMENT_ACTIVE;
+	ask(&f);
+	ck_assert_str_eq(answer.cause, "departed");
+	says("mail sent from now on is signed");
+	f.mail = NULL;
+	e.gone_since = NOW - 10;
+	e.disabled = true;
+	ask(&f);
+	ck_assert_msg(strcmp(answer.cause, "disabled") == 0, "the admin's word comes first: it is not put right in the directory");
 }
 END_TEST
 
@@ -253,6 +299,7 @@ int main(void)
 	tcase_add_checked_fixture(t, NULL, teardown);
 	tcase_add_loop_test(t, each_verdict_of_the_milter_has_a_cause, 0, COUNT(mails));
 	tcase_add_loop_test(t, without_a_mail_the_enrollment_speaks, 0, COUNT(rows));
+	tcase_add_loop_test(t, who_left_is_told_why_and_how_it_is_put_right, 0, COUNT(leavers));
 	tcase_add_test(t, without_a_mail_the_configuration_speaks_first);
 	tcase_add_test(t, what_was_then_and_what_is_now_are_both_said);
 	tcase_add_test(t, braces_of_strangers_are_left_alone);

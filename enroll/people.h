@@ -1,0 +1,32 @@
+/*
+ * enroll/people.h - people come and go: what the directory says of those who have certificates.  Private to enroll/.
+ *
+ * people_look reads all entries with an address and compares.  Who is disabled there, or there no more, or there without the address, is asked about
+ * once more by itself, and then noted in the store: from there on nobody signs for the address and nothing is renewed.  After the grace period what we
+ * published is taken back, the certificate is revoked if the configuration says so, and the rows are closed; keys are kept.  Who is back goes on.
+ *
+ * The guard: a directory that is half there looks like a company of people who left.  A look that failed, was cut short, saw nobody, or would let
+ * more people go in a day than departures.guard-percent touches nobody; it raises an alarm, and holds the set for an admin to confirm.
+ *
+ * Each act is one transaction or may be repeated, so whoever dies in the middle leaves nothing but work for the next look.
+ */
+#ifndef ENROLL_ENROLL_PEOPLE_H
+#define ENROLL_ENROLL_PEOPLE_H
+
+#include "enroll/enrollment.h"
+
+#define PEOPLE_GUARD_FLAG "directory-guard" /* of the store: what the alarm says; unset = none */
+
+/* Is it time for a look? */
+bool people_due(const struct enroll_parts *p, time_t now);
+/* Look.  What goes wrong outside is told and tried again by the next look; false only when the store failed.  `ending` says when to stop early. */
+bool people_look(struct enroll_parts *p, bool (*ending)(void *arg), void *arg, struct err *err) BASE_MUST_CHECK;
+
+/* ---- the guard (people_guard.c) ---------------------------------------------------------------------------------------- */
+
+/* How many of so many may go in a day by themselves. */
+size_t people_allowed(const struct departures_config *c, size_t known);
+/* Raise the alarm with these words; NULL: all is well again.  Said in history and log once, as long as the words are the same; logged with each look. */
+bool people_alarm(struct enroll_parts *p, const char *words, struct err *err) BASE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,455 @@
+"""People come and go: who is disabled in the directory, gone, or has another address is not signed for
+any more; after the grace period what was published is taken back; who is back is signed for again; and a
+directory that is half there touches nobody."""
+
+import contextlib
+import csv
+import io
+import os
+import re
+import sqlite3
+
+import mailtools
+import service
+import stage_ldap
+from enrolling import Enrolling, address
+from gates import ANSWER, REQUEST, Gate, Relay
+from mailtools import message, unique
+from product import Product, require
+from stage import Stage, StageCase
+
+STAGE = {'ca': True, 'users': 40}
+BOX = 'box@outside.example'
+DISABLED = 'former'                  # employeeType of who is disabled
+INTERVAL = 1
+MANY = 300                           # people in the store by its own hand, who need no certificate from the CA
+OUT = 'MOD dn="uid=%s,'              # how slapd's log begins a change
+
+
+def setUpModule():
+    require()
+
+
+class PeopleCase(StageCase):
+    @classmethod
+    def setUpClass(cls):
+        require()
+        s = cls.s = Stage.current
+        cls.ca = s.ca
+        if not hasattr(PeopleCase, 'p'):
+            PeopleCase.gate = Gate()
+            Relay(cls.gate, (stage_ldap.ADDRESS, 3389), (stage_ldap.ADDRESS, 389))
+            PeopleCase.p = Product(
+                s, certificate={'key-type': 'ec:p256'}, store={'busy-ms': 30000}, **{'cap-per-day': 0},
+                # Who owns what is remembered by the milter here, so that what stops signing is what enrolld noted.
+                directory={'urls': ['ldap://%s:3389' % stage_ldap.HOST], 'deadline-ms': 20000, 'connect-ms': 20000,
+                           'cache-seconds': 86400, 'base': stage_ldap.PEOPLE,
+                           'disabled-filter': '(employeeType=%s)' % DISABLED},
+                departures={'interval': INTERVAL, 'grace-days': 30, 'on-departure': 'revoke',
+                            'guard-percent': 5, 'guard-people': 3, 'on-new-address': 'at-once'})
+            PeopleCase.p.start()
+            PeopleCase.many = Enrolling(s, cls.p)
+            cls.many.behave(authz_valid=True)
+            # Some who are always there: everybody at once is an accident, however few they are.
+            cls.staff = PeopleCase.staff = [cls.many.user() for _ in range(3)]
+            for user in cls.staff:
+                cls.many.enroll(user)
+            cls.many.wait_state(cls.staff, 'active')
+
+    def setUp(self):
+        self.many.behave(authz_valid=True)
+        self.addCleanup(self.heal)
+
+    def heal(self):
+        self.gate.drop()
+        self.p.start()
+        self.forget()
+
+    # -- people ---------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def store(self):
+        db = sqlite3.connect(self.p.config['store']['path'], timeout=60)
+        try:
+            with db:
+                yield db
+        finally:
+            db.close()
+
+    def ask(self, sql, *values):
+        with self.store() as db:
+            return db.execute(sql, values).fetchall()
+
+    def forget(self):
+        """Who left in an earlier test does not count for the guard."""
+        self.ask("UPDATE enrollments SET gone_since = gone_since - 2 * 86400 WHERE gone_since > 0")
+
+    def grace_is_over(self, user):
+        self.ask('UPDATE enrollments SET gone_since = gone_since - 40 * 86400 WHERE address = ? AND gone_since > 0', address(user))
+
+    def active(self, n=1):
+        """People with a certificate who have sent a signed mail."""
+        users = [self.many.user() for _ in range(n)]
+        for user in users:
+            self.many.enroll(user)
+        self.many.wait_state(users, 'active')
+        for user in users:
+            self.assertTrue(self.signed(user), 'signed, and the milter knows whose address it is')
+        return users if n > 1 else users[0]
+
+    def certificate(self, user, status='active'):
+        return [c for c in self.many.show(user)['certificates'] if c['status'] == status][0]
+
+    def signed(self, user, sender=None):
+        sender = sender or address(user)
+        subject = unique()
+        self.s.submit(user, sender, [BOX], message(sender, BOX, subject))
+        return mailtools.is_signed(self.s.outside.wait_subject(subject).content)
+
+    def why(self, user, cause):
+        """The milter tells the store of its mails in batches."""
+        return self.until(lambda: (lambda w: w if w['cause'] == cause else None)(self.p.json('why', address(user), user='helpdesk1')), 60,
+                          'why: ' + cause)
+
+    def published(self, user):
+        from cryptography import x509
+        return {x509.load_der_x509_certificate(d).serial_number for d in self.s.ldap.certificates(user)}
+
+    def keys(self, user):
+        return self.ask('SELECT COUNT(*) FROM user_keys k JOIN enrollments e ON e.id = k.enrollment_id'
+                        ' WHERE e.address = ? AND length(k.wrapped) > 0', address(user))[0][0]
+
+    def revoked_at_ca(self, serial):
+        return [r for r in self.many.ca_log('revoked') if int(r['serial'], 16) == int(serial, 16)]
+
+    def departures(self, key='departures', **more):
+        return {d['address']: d for d in self.p.json('departures', **more)[key]}
+
+    def gone(self, *users):
+        return self.until(lambda: all(address(u) in self.departures() for u in users) and self.departures(), 60,
+                          'noted as gone: %s' % ', '.join(users))
+
+    def back(self, *users):
+        self.until(lambda: not set(map(address, users)) & set(self.departures()), 60, 'back: %s' % ', '.join(users))
+
+    def over(self, user):
+        self.until(lambda: self.departures()[address(user)].get('ended_at'), 60,
+                   'the departure of %s is over\n%s' % (user, self.many.story(user)))
+
+    def events(self, user, *names):
+        return [e for e in self.many.events(user) if e in names]
+
+    def looks(self, n=2):
+        """Some looks at the directory go by."""
+        for _ in range(n):
+            last = self.p.json('departures').get('looked_at')
+            self.until(lambda: self.p.json('departures').get('looked_at') != last, 60, 'one more look')
+
+
+class Leaving(PeopleCase):
+    def test_disabled_and_enabled_again(self):
+        user = self.active()
+        serial = self.certificate(user)['serial']
+        self.s.ldap.modify(user, employeeType=[DISABLED])
+        shown = self.gone(user)[address(user)]
+        self.assertEqual((shown['kind'], shown['by'], shown['state']), ('disabled', 'enrolld', 'active'))
+        self.assertFalse(self.signed(user))
+        why = self.why(user, 'departed')
+        self.assertEqual((why['mail']['verdict'], why['mail']['reason']), ('unsigned', 'departed'))
+        self.assertIn('their entry in the directory is disabled', why['sentence'])
+        self.assertEqual(self.p.ctl_run('rotate', address(user)).returncode, 1)
+        self.assertEqual(self.published(user), {int(serial, 16)}, 'in the grace period nothing is taken back')
+        rows = list(csv.DictReader(io.StringIO(self.p.ctl('departures', '--csv', user='helpdesk1'))))
+        self.assertIn((address(user), 'disabled'), [(r['address'], r['kind']) for r in rows])
+        self.s.ldap.modify(user, employeeType=[])
+        self.back(user)
+        self.assertTrue(self.signed(user))
+        self.assertEqual(self.certificate(user)['serial'], serial)
+        self.assertEqual(self.events(user, 'departed', 'returned'), ['departed', 'returned'])
+        self.assertFalse(self.revoked_at_ca(serial))
+
+    def test_an_admins_disable_is_not_undone(self):
+        user = self.active()
+        self.p.ctl('disable', address(user), '--reason', 'on leave')
+        self.s.ldap.modify(user, employeeType=[DISABLED])
+        self.gone(user)
+        self.s.ldap.modify(user, employeeType=[])
+        self.back(user)
+        self.assertFalse(self.signed(user))
+        self.why(user, 'disabled')
+        self.p.ctl('enable', address(user))
+        self.assertTrue(self.signed(user))
+
+    def test_after_the_grace_period_it_is_taken_back_and_revoked_and_the_key_is_kept(self):
+        user, deleted = self.active(2)
+        serials = {u: self.certificate(u)['serial'] for u in (user, deleted)}
+        entry = self.s.ldap.get(deleted)
+        foreign = b'0\x03\x02\x01\x01'               # somebody else's value, whatever it is
+        self.s.ldap.modify(user, **{'employeeType': [DISABLED], 'userPKCS12': [foreign]})
+        self.s.ldap.delete(deleted)
+        shown = self.gone(user, deleted)
+        self.assertEqual(shown[address(deleted)]['kind'], 'gone')
+        for u in (user, deleted):
+            self.assertFalse(self.signed(u))
+            self.grace_is_over(u)
+        for u in (user, deleted):
+            self.over(u)
+            self.until(lambda u=u: self.many.state(u) == 'revoked', 60, 'CA and directory follow')
+            self.assertEqual(self.revoked_at_ca(serials[u])[0]['reason'], 3)
+            self.assertEqual(len(self.revoked_at_ca(serials[u])), 1)
+            self.assertEqual(self.keys(u), 1, 'the key is kept')
+            self.assertFalse(self.many.show(u)['enrollment']['disabled'])
+            self.assertFalse(self.signed(u))
+        self.assertEqual(self.published(user), set())
+        self.assertEqual(self.s.ldap.get(user)['userPKCS12'], [foreign])
+        # and they come back: a new certificate is asked for
+        self.s.ldap.modify(user, employeeType=[])
+        self.s.ldap.add(deleted, mail=entry['mail'][0].decode())
+        self.back(user, deleted)
+        self.many.wait_state([user, deleted], 'active', seconds=60)
+        for u in (user, deleted):
+            self.assertTrue(self.signed(u))
+            self.assertNotEqual(self.certificate(u)['serial'], serials[u])
+        self.assertEqual(self.keys(user), 2)
+
+    def test_kept_certificates_are_taken_back_all_the_same(self):
+        self.p.configure(departures={'on-departure': 'keep'})
+        self.p.restart('enrolld')
+        self.addCleanup(self.p.restart, 'enrolld')
+        self.addCleanup(self.p.configure, departures={'on-departure': 'revoke'})
+        user = self.active()
+        serial = self.certificate(user)['serial']
+        self.s.ldap.modify(user, employeeType=[DISABLED])
+        self.gone(user)
+        self.grace_is_over(user)
+        self.over(user)
+        self.assertEqual((self.many.state(user), self.published(user), self.keys(user)), ('superseded', set(), 1))
+        self.assertFalse(self.revoked_at_ca(serial))
+        self.assertFalse(self.signed(user))
+
+
+class Renamed(PeopleCase):
+    def test_a_new_address_gets_a_certificate_and_the_old_one_departs(self):
+        user = self.active()
+        old, new = self.certificate(user)['serial'], 'married.%s@corp.example' % user
+        self.s.ldap.modify(user, mail=[new])
+        self.assertEqual(self.gone(user)[address(user)]['kind'], 'address')
+        self.p.wait_state(new, 'active', 60)                   # at once, without a mail
+        fresh = [c for c in self.p.show(new)['certificates'] if c['status'] == 'active'][0]['serial']
+        self.assertTrue(self.signed(user, new))
+        self.assertFalse(self.signed(user))
+        self.assertIn('does not list this address any more', self.why(user, 'departed')['sentence'])
+        self.assertEqual(self.published(user), {int(old, 16), int(fresh, 16)})
+        self.grace_is_over(user)
+        self.over(user)
+        self.until(lambda: self.many.state(user) == 'revoked', 60, 'CA and directory follow')
+        self.assertEqual(self.published(user), {int(fresh, 16)}, 'the old one alone, wherever the entry is')
+        self.assertEqual(self.keys(user), 1)
+        self.assertTrue(self.signed(user, new))
+
+
+class Killed(PeopleCase):
+    """kill -9 of enrolld between the steps."""
+
+    def open_parts(self):
+        return [r[0] for r in self.ask('SELECT part FROM revocation_parts WHERE done_at = 0')]
+
+    def test_while_it_is_noted(self):
+        users = self.active(3)
+        for user in users:
+            self.s.ldap.modify(user, employeeType=[DISABLED])
+        self.until(lambda: self.ask('SELECT 1 FROM enrollments WHERE gone_since > 0 AND gone_ended = 0'), 60, 'the first one is noted')
+        self.p.kill9('enrolld')
+        self.p.start('enrolld')
+        self.gone(*users)
+        for user in users:
+            self.assertEqual(self.events(user, 'departed'), ['departed'])
+            self.assertFalse(self.signed(user))
+            self.s.ldap.modify(user, employeeType=[])
+        self.back(*users)
+
+    def test_between_revoking_and_taking_back(self):
+        for moment in (REQUEST, ANSWER):
+            with self.subTest(moment):
+                user = self.active()
+                serial = self.certificate(user)['serial']
+                self.s.ldap.modify(user, employeeType=[DISABLED])
+                self.gone(user)
+                log = self.s.ldap.server.log
+                mark = os.path.getsize(log)
+
+                def reached(_data):
+                    if moment == REQUEST:
+                        return bool(self.open_parts())
+                    with open(log, 'rb') as file:
+                        file.seek(mark)
+                        return (OUT % user).encode() in file.read()
+                self.gate.hold(moment, reached)
+                self.grace_is_over(user)
+                self.gate.wait()
+                self.p.kill9('enrolld')
+                self.gate.drop()
+                self.assertFalse(self.signed(user), 'not while enrolld is dead')
+                self.assertNotIn('departure_ended', [r[0] for r in self.ask(
+                    'SELECT v.name FROM events v JOIN enrollments e ON e.id = v.enrollment_id WHERE e.address = ?', address(user))])
+                self.p.start('enrolld')
+                self.over(user)
+                self.until(lambda: self.many.state(user) == 'revoked', 60, 'CA, directory and store agree\n' + self.many.story(user))
+                self.assertEqual(self.published(user), set())
+                self.assertEqual(len(self.revoked_at_ca(serial)), 1)
+                self.assertEqual(self.events(user, 'departed', 'revoked', 'departure_ended').count('departure_ended'), 1)
+                self.assertEqual((self.keys(user), self.signed(user)), (1, False))
+
+
+class Accident(PeopleCase):
+    """A directory that is half there looks like a company of people who left."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if hasattr(Accident, 'crowd'):
+            return
+        Accident.crowd = cls.s.ldap.add_users(MANY, first=5000)
+        cls.fill()
+
+    @classmethod
+    def fill(cls):
+        """Rows as those of people with a certificate, in the store alone; their entries are real."""
+        entries = {}
+        connection = cls.s.ldap.connect()
+        try:
+            import ldap3
+            connection.search(stage_ldap.PEOPLE, '(uid=user05*)', ldap3.SUBTREE, attributes=['entryUUID', 'mail'])
+            for r in connection.response:
+                entries[r['raw_attributes']['mail'][0].decode()] = 'uuid:' + r['raw_attributes']['entryUUID'][0].decode()
+        finally:
+            connection.unbind()
+        assert len(entries) == MANY
+        db = sqlite3.connect(cls.p.config['store']['path'], timeout=60)
+        with db:
+            for mail, entry in entries.items():
+                db.execute("INSERT INTO enrollments (address, address_key, addresses, profile, usage, state, resume, state_since, next_at,"
+                           " requested_at, entry) VALUES (?1, ?1, ?1, 'mailbox-strict', 'sign', 'active', 'active', 1, 4000000000, 1, ?2)",
+                           (mail, entry))
+        db.close()
+
+    def setUp(self):
+        super().setUp()
+        self.before = self.rows()
+        self.until(lambda: not self.p.json('departures').get('guard'), 60, 'no alarm')
+        self.mark = self.p.log_mark()
+
+    def rows(self):
+        return self.ask('SELECT address, state, gone_since FROM enrollments WHERE gone_since = 0 ORDER BY id')
+
+    def alarm(self, words):
+        """The alarm is raised, and looks go by without anybody being touched."""
+        self.until(lambda: re.search(words, self.p.json('departures').get('guard') or ''), 60, 'alarm: ' + words)
+        self.looks()
+        lines = self.p.log(self.mark, 'enrolld', event='directory_guard')
+        self.assertGreaterEqual(len(lines), 2, 'with each look')
+        self.assertRegex(lines[-1]['text'], words)
+        self.assertIn('directory_guard', [e['event'] for e in self.p.json('events', '--limit', '50')['events']])
+        self.assertRegex(self.p.json('status')['directory_guard'], words)
+        self.assertEqual([c['verdict'] for c in self.p.json('doctor')['checks'] if c['check'] == 'departures'], ['error'])
+        self.assertEqual(self.rows(), self.before, 'nobody is offboarded')
+        for user in self.staff:
+            self.assertTrue(self.signed(user))
+
+    def calm(self):
+        self.until(lambda: not self.p.json('departures').get('guard'), 60, 'the alarm is over')
+        self.assertEqual(self.rows(), self.before)
+        self.assertEqual(self.departures('held'), {})
+
+    def directory(self, change):
+        """slapd begins anew with another configuration."""
+        path = stage_ldap.DIR + '/slapd.conf'
+        with open(path) as file:
+            now = file.read()
+        self.s.ldap.stop()
+        with open(path, 'w') as file:
+            file.write(change(now))
+        self.s.ldap.restart()
+
+    def hide(self, who):
+        """An access rule before all others."""
+        rule = 'access to %s by dn.exact=%s none by * break\n' % (who, stage_ldap.SERVICE)
+        self.directory(lambda now: now.replace('access to attrs=userPassword', rule + 'access to attrs=userPassword', 1))
+        self.addCleanup(self.directory, lambda now: now.replace(rule, '', 1))
+        return rule
+
+    def show_again(self, rule):
+        self.directory(lambda now: now.replace(rule, '', 1))
+
+    def test_the_search_returns_nothing(self):
+        rule = self.hide('dn.children="%s"' % stage_ldap.PEOPLE)
+        self.alarm('no entry with an address')
+        done = self.p.ctl_run('departures', 'confirm', '--yes')
+        self.assertEqual(done.returncode, 1, 'an empty list cannot be confirmed')
+        self.show_again(rule)
+        self.calm()
+
+    def test_one_of_all_is_left_and_an_admin_looks(self):
+        rule = self.hide('dn.regex="^uid=user05[0-2]..,"')
+        self.alarm('says that %d of' % MANY)
+        self.assertEqual(len(self.departures('held')), MANY)
+        self.assertEqual(self.p.ctl_run('departures', 'confirm', '--yes', user='helpdesk1').returncode, 1)
+        self.assertEqual(self.p.ctl_run('departures', 'confirm').returncode, 1, 'asks first')
+        self.assertEqual(len(self.p.json('departures', 'confirm', '--dry-run')['held']), MANY)
+        self.show_again(rule)
+        self.calm()
+
+    def test_one_entry_alone(self):
+        only = 'uid=%s' % self.staff[0]
+        rule = self.hide('dn.regex="^uid=(user0000[1-9]|user000[1-9].|user05...|[a-t].*),ou=people"')
+        shown = self.s.ldap.connect(stage_ldap.SERVICE, stage_ldap.SERVICE_PASSWORD)
+        shown.search(stage_ldap.PEOPLE, '(mail=*)')
+        self.assertEqual([r['dn'].split(',')[0] for r in shown.response], [only])
+        shown.unbind()
+        self.alarm('people are gone now')
+        self.show_again(rule)
+        self.calm()
+
+    def test_a_size_limit(self):
+        self.directory(lambda now: now.replace('sizelimit unlimited', 'sizelimit 10', 1))
+        self.addCleanup(self.directory, lambda now: now.replace('sizelimit 10\n', 'sizelimit unlimited\n', 1))
+        self.alarm('ended the list before all entries were there')
+        self.directory(lambda now: now.replace('sizelimit 10', 'sizelimit unlimited', 1))
+        self.calm()
+
+    def test_the_base_is_moved_and_then_a_referral(self):
+        import ldap3
+        admin = self.s.ldap.connect()
+        self.addCleanup(admin.unbind)
+        manage = [('2.16.840.1.113730.3.4.2', True, None)]
+        admin.modify_dn(stage_ldap.PEOPLE, 'ou=moved')
+        try:
+            self.alarm('came to nothing')
+            self.mark = self.p.log_mark()
+            admin.add(stage_ldap.PEOPLE, ['referral', 'extensibleObject'], {'ou': 'people', 'ref': 'ldap://ldap2.corp.example/'}, controls=manage)
+            try:
+                self.alarm('(?i)referral')
+            finally:
+                admin.delete(stage_ldap.PEOPLE, controls=manage)
+        finally:
+            admin.modify_dn('ou=moved,' + stage_ldap.SUFFIX, 'ou=people')
+        self.calm()
+
+    def test_what_an_admin_confirms_goes_and_nothing_else(self):
+        left, stays = self.crowd[:40], self.crowd[40]
+        connection = self.s.ldap.connect()
+        for user in left:
+            connection.delete(stage_ldap.dn_of(user))
+        self.alarm('says that 40 of')
+        self.assertEqual(set(self.departures('held')), set(map(address, left)))
+        answer = self.p.json('departures', 'confirm', '--yes')
+        self.assertEqual(answer['confirmed'], 40)
+        shown = self.gone(*left)
+        self.assertEqual({d['by'] for d in shown.values() if d['address'] in map(address, left)}, {'admin:admin1'})
+        self.assertNotIn(address(stays), shown)
+        self.until(lambda: not self.p.json('departures').get('guard'), 60, 'the alarm is over')
+        self.assertIn('departures_confirmed', [e['event'] for e in self.p.json('events', '--limit', '200')['events']])
+        # and one more by himself, on the same day
+        connection.delete(stage_ldap.dn_of(stays))
+        connection.unbind()
+        self.gone(stays)
