@@ -37,6 +37,7 @@ static const struct {
 	{"reason", "why: a few words, kept in the history"},
 	{"no-replacement", "no new key and certificate"},
 	{"with-key", "ask the CA by the certificate's own key"},
+	{"with-key", "by the certificate's own key, which root alone can have opened"},
 	{"dry-run", "tell what would be done, and do nothing"},
 	{"yes", "do not ask; needed where nobody sits at a terminal"},
 	{"enroll", "ask for the replacements, after asking back"},
@@ -211,19 +212,19 @@ static void put_options(const struct ctl_command *command)
 {
 	struct ctl_synopsis s = {.text = command->arguments, .at = command->arguments};
 	char value[CTL_WORD];
-	bool any = false;
+	struct strlist told = {0};
 
 	while (ctl_synopsis_next(&s)) {
-		if (strncmp(s.word, "--", 2) != 0)
+		if (strncmp(s.word, "--", 2) != 0 || strlist_has(&told, s.word) || !strlist_add(&told, s.word))
 			continue;
-		if (!any)
+		if (told.n == 1)
 			puts("Options:");
-		any = true;
 		ctl_takes(command, s.word + 2, value);
 		put_option(stdout, s.word + 2, value, 0);
 	}
-	if (any)
+	if (told.n)
 		puts("");
+	strlist_clear(&told);
 }
 
 void ctl_print_command_help(const struct ctl_command *command)

@@ -7,6 +7,11 @@ enrollctl_LDADD = $(ENROLL_LIBS)
 TESTS += tests/cert_check.py
 EXTRA_DIST += tests/cert_check.py
 
+check_PROGRAMS += tests/unit/test_ctl_table
+tests_unit_test_ctl_table_SOURCES = tests/unit/test_ctl_table.c ctl/table.c
+tests_unit_test_ctl_table_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_ctl_table_LDADD = $(BASE_LIBS) $(JANSSON_LIBS) $(CHECK_LIBS)
+
 # Help, completion and the manual, held to the table of commands
 TESTS += tests/ctl_help.py
 EXTRA_DIST += tests/ctl_help.py

@@ -18,7 +18,7 @@
 
 #define LINE_INDENT 17 /* of ctl_line's values */
 #define BELOW 4        /* indent of columns below their row */
-#define TEXT_LEAST 30  /* narrower than this no text is read with pleasure */
+#define TEXT_LEAST 28  /* narrower than this no text is read with pleasure */
 #define WIDTH_LEAST 40
 #define GAP 2
 #define COLUMNS_MOST 16
@@ -114,8 +114,8 @@ static void flow(const char *s, size_t indent, size_t column, size_t width)
 
 		cells = word_cells(word, end);
 		if (width && !first && column + blanks + cells > width) {
-			new_line(indent);
-			column = indent;
+			column = indent + cells <= width ? indent : cells < width ? width - cells : 0; /* the longest words stand further left */
+			new_line(column);
 		} else {
 			put_spaces(blanks);
 			column += blanks;

@@ -104,7 +104,7 @@ class BeforeTheFirstStart(Case):
 
     def test_it_reads_like_doctor(self):
         said = self.p.ctl('ca', 'check', user='root')
-        self.assertRegex(said, r'(?m)^ok       directory        https://')
+        self.assertRegex(said, r'(?m)^ok +directory +https://')
         self.assertEqual(said.splitlines()[-1], 'all well')
 
     def test_what_is_wrong_is_found(self):
