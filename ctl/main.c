@@ -49,6 +49,7 @@ static const struct command {
 		"ones); or the certificates alone, as PEM", ctl_export},
 	{"import", "FILE|FOLDER [--address ADDRESS] [--password-file FILE] [--old] [--dry-run]", "root",
 		"bring keys and certificates in, from PKCS#12 or PEM; --old: what may not sign comes in for reading old mail", ctl_import},
+	{"masterkey", "rotate | status", "root", "a new master key: all user keys are wrapped for it, while everything runs; safe to repeat", ctl_masterkey},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder", ctl_backup},
 	{"restore", "FOLDER", "root", "put a backup in place on a host without a store", ctl_restore},

@@ -267,9 +267,8 @@ static bool describe(struct import *in, struct err *err)
 static bool wrap(struct store *store, const struct import *in, struct store_key *key, struct buf *wrapped, struct err *err)
 {
 	const struct config *cfg = in->what->config;
-	X509 *master = keyvault_master_certificate(cfg->master_certificate, err);
-	bool ok = master && keyvault_master_is_of(store, master, cfg->master_certificate, !in->what->dry_run, err) &&
-		keyvault_wrap(wrapped, in->content.key, master, err) && keyvault_spki(in->content.key, key->spki_sha256, err);
+	X509 *master = keyring_in_force(store, cfg->master_certificate, !in->what->dry_run, err);
+	bool ok = master && keyvault_wrap(wrapped, in->content.key, master, err) && keyvault_spki(X509_get0_pubkey(master), key->master, err) && keyvault_spki(in->content.key, key->spki_sha256, err);
 
 	key->wrapped = (const unsigned char *)wrapped->data;
 	key->wrapped_len = wrapped->len;
