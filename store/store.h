@@ -39,7 +39,7 @@ enum store_role {
 	STORE_ROLE_OUTBOUND, /* reads credentials and flags; requests enrollments; adds mail events */
 	STORE_ROLE_INBOUND,  /* reads awaited addresses; adds challenges, events, delivery reports */
 	STORE_ROLE_ENROLLD,  /* everything but user keys in wrapped form may be read: they are written only */
-	STORE_ROLE_ADMIN     /* init, backup, restore: everything */
+	STORE_ROLE_ADMIN     /* init, backup, restore, export, import, masterkey: everything */
 };
 
 /* Create the database with its schema, files 0660 and folder 2770 for the group, whatever the umask.  The folder is made when it is not

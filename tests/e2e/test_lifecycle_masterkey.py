@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 
 import mailtools
 from enrolling import Enrolling, address
@@ -18,7 +19,7 @@ STAGE = {'ca': True, 'users': 40}
 BOX = 'box@outside.example'
 KEY, CERTIFICATE = ETC + '/master.key', ETC + '/master.pem'
 PEOPLE = iter('user%05d' % n for n in range(STAGE['users']))
-MANY = 3000     # keys that are nobody's, so that wrapping them takes a while
+MANY = 4000     # keys that are nobody's, so that wrapping them takes a while
 
 
 def setUpModule():
@@ -64,20 +65,15 @@ class MasterKey(StageCase):
     def restart_outbound(self):
         self.p.restart('outbound')
 
-    def killed(self, after):
-        """rotate, and kill -9 of it and of its child; whether it ran that long."""
+    def kill_when(self, moment):
+        """rotate, and kill -9 of it and of its child when the moment has come."""
         argv = [self.p.program('enrollctl'), '--config', self.p.config_file, 'masterkey', 'rotate']
-        child = subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(), cwd=DIR)
-        try:
-            child.wait(after)
-            self.assertEqual(child.returncode, 0, child.stdout.read())
-            return False
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            return True
-        finally:
-            child.stdout.close()
+        child = subprocess.Popen(argv, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), cwd=DIR)
+        while child.poll() is None and not moment():
+            time.sleep(0.002)
+        self.assertIsNone(child.poll(), 'it ended before the moment came')
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
     def test_all_keys_go_over_and_the_old_one_is_needed_no_more(self):
         user = self.active()
@@ -114,27 +110,28 @@ class MasterKey(StageCase):
     def test_killed_in_the_middle_again_and_again_while_mail_is_signed(self):
         user = self.active()
         self.fill()
-        kills, signed_after, middle = 0, 0, 0
+        old = self.sql('SELECT wrapped FROM user_keys LIMIT 1')[0][0]
         began = self.status()['public_key_sha256']
-        for after in (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2):
-            if not self.killed(after):
-                break
-            kills += 1
+
+        def anew():
+            return self.sql('SELECT COUNT(*) FROM user_keys WHERE wrapped <> ?', old)[0][0]
+        moments = [lambda: os.path.exists(KEY + '.next'), lambda: os.path.exists(CERTIFICATE + '.next'),
+                   lambda: self.sql("SELECT value FROM flags WHERE name = 'master-key'")[0][0] != began]
+        moments += [lambda n=n: anew() > n for n in (0, MANY // 4, MANY // 2)]
+        for n, moment in enumerate(moments):
+            self.kill_when(moment)
             status = self.status()
-            middle += 0 < status['for_another'] < status['user_keys']
+            if n >= 3:
+                self.assertTrue(0 < status['for_another'] < status['user_keys'], status)
             self.restart_outbound()     # nothing in memory: the files and the store as the kill left them
             self.assertTrue(self.signed(user))
-            signed_after += 1
             if os.path.exists(CERTIFICATE + '.next'):
                 done = self.p.ctl_run('backup', self.s.base + '/backup-half', user='root')
                 self.assertEqual(done.returncode, 1)
                 self.assertIn('under way', done.stderr)
         second = self.active()          # enrolld goes on meanwhile
         self.assertTrue(self.signed(second))
-        self.assertGreater(kills, 3)
-        self.assertGreater(middle, 0, 'some of the kills came in the middle of the keys')
-        if os.path.exists(CERTIFICATE + '.next'):
-            self.rotate()
+        self.rotate()
         status = self.status()
         self.assertEqual((status['user_keys'], status['for_another'], status['rotation']), (MANY + 2, 0, 'none'))
         self.assertNotEqual(status['public_key_sha256'], began)
