@@ -23,6 +23,7 @@ struct ctl {
 	struct strlist to;       /* --to, several */
 	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement;
 	const char *profile, *anchors, *chain, *at; /* of cert check */
+	const char *issuer, *issued_from, *serials, *all_of_ca, *by, *revoke; /* of replace */
 	struct strlist addresses;
 	json_t *done;            /* what ctl_say has to tell, with --json */
 };
@@ -76,6 +77,9 @@ int ctl_config_command(struct ctl *c, int argc, char **argv);
 /* revoke.c */
 int ctl_rotate(struct ctl *c, int argc, char **argv);
 int ctl_revoke(struct ctl *c, int argc, char **argv);
+
+/* replace.c */
+int ctl_replace(struct ctl *c, int argc, char **argv);
 
 /* setup.c: the commands that open the store themselves, as the service user */
 int ctl_init(struct ctl *c, int argc, char **argv);

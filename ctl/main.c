@@ -37,6 +37,9 @@ static const struct command {
 	{"revoke", "ADDRESS|SERIAL --reason REASON [--no-replacement] [--dry-run] [--yes]", "admin",
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn", ctl_revoke},
+	{"replace", "[--issuer TEXT] [--issued-between A B] [--serials FILE] [--all-of-ca NAME] --by DEADLINE [--revoke REASON] [--dry-run] [--yes] | "
+		"status | pause | resume | cancel", "admin; help desk for status",
+		"new keys and certificates for many before a deadline, within the CA's limits; --dry-run says how long it takes", ctl_replace},
 	{"disable", "ADDRESS [--reason TEXT]", "admin", "stop signing and enrolling for this address", ctl_disable},
 	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable", ctl_enable},
 	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds", ctl_pause},
@@ -140,7 +143,8 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_ISSUER,
+	OPT_ISSUED_BETWEEN, OPT_SERIALS, OPT_ALL_OF_CA, OPT_BY, OPT_REVOKE };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -151,7 +155,9 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"issuer", required_argument, NULL, OPT_ISSUER},
+	{"issued-between", required_argument, NULL, OPT_ISSUED_BETWEEN}, {"serials", required_argument, NULL, OPT_SERIALS},
+	{"all-of-ca", required_argument, NULL, OPT_ALL_OF_CA}, {"by", required_argument, NULL, OPT_BY}, {"revoke", required_argument, NULL, OPT_REVOKE}, {NULL, 0, NULL, 0}};
 
 /* -1: go on; else the exit code. */
 static int read_option(struct ctl *c, int o, bool *help)
@@ -182,6 +188,12 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_WITHIN: c->within = optarg; return -1;
 	case OPT_DRY_RUN: c->dry_run = true; return -1;
 	case OPT_NO_REPLACEMENT: c->no_replacement = true; return -1;
+	case OPT_ISSUER: c->issuer = optarg; return -1;
+	case OPT_ISSUED_BETWEEN: c->issued_from = optarg; return -1;
+	case OPT_SERIALS: c->serials = optarg; return -1;
+	case OPT_ALL_OF_CA: c->all_of_ca = optarg; return -1;
+	case OPT_BY: c->by = optarg; return -1;
+	case OPT_REVOKE: c->revoke = optarg; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

@@ -677,6 +677,21 @@ static json_t *do_revoke(const struct call *c, struct err *err)
 	return revoke_run(c->parts, c->peer, c->arguments, err);
 }
 
+static json_t *do_replace(const struct call *c, struct err *err)
+{
+	return replace_run(c->parts, c->peer, c->arguments, err);
+}
+
+static json_t *do_replace_status(const struct call *c, struct err *err)
+{
+	return replace_status(c->parts, err);
+}
+
+static json_t *do_replace_set(const struct call *c, struct err *err)
+{
+	return replace_set(c->parts, c->peer, c->arguments, err);
+}
+
 static json_t *set_paused(const struct call *c, const char *value, struct err *err)
 {
 	if (!store_flag_set(c->parts->store, "paused", value, c->peer->name, err))
@@ -713,6 +728,7 @@ static const struct command {
 	{"report-legacy", CONTROL_HELPDESK, do_report_legacy},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
 	{"rotate", CONTROL_HELPDESK, do_rotate}, {"revoke", CONTROL_ADMIN, do_revoke},
+	{"replace", CONTROL_ADMIN, do_replace}, {"replace-status", CONTROL_HELPDESK, do_replace_status}, {"replace-set", CONTROL_ADMIN, do_replace_set},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},
 };

@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libenroll.a
 libenroll_a_SOURCES = enroll/enroll.h
 # the daemon: state machine, control socket
-libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/decide.h enroll/decide.c enroll/explain.c enroll/legacy.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/revocation.h enroll/revocation.c enroll/revoke.h enroll/revoke.c enroll/revoke_control.c enroll/answer.h enroll/answer.c enroll/control.h enroll/control.c enroll/commands.c enroll/helpdesk.c enroll/why.h enroll/why.c enroll/daemon.c enroll/doctor.c enroll/doctor_mail.h enroll/doctor_mail.c enroll/sink.h enroll/sink.c \
+libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/decide.h enroll/decide.c enroll/explain.c enroll/legacy.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/revocation.h enroll/revocation.c enroll/renewal.h enroll/renewal.c enroll/care.h enroll/care.c enroll/campaign.h enroll/campaign.c enroll/revoke.h enroll/revoke.c enroll/revoke_control.c enroll/replace_control.c enroll/answer.h enroll/answer.c enroll/control.h enroll/control.c enroll/commands.c enroll/helpdesk.c enroll/why.h enroll/why.c enroll/daemon.c enroll/doctor.c enroll/doctor_mail.h enroll/doctor_mail.c enroll/sink.h enroll/sink.c \
 	enroll/account_look.c enroll/ca_check.c enroll/caa_look.c
 libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 ENROLL_LIBS = libenroll.a libcaclient.a $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
