@@ -30,6 +30,7 @@ struct ctl {
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	const char *pkcs12, *password_file, *serial; /* of export and import */
 	bool certificates, legacy_format, old;
+	const char *issuer, *issued_from, *serials, *all_of_ca, *by, *revoke; /* of replace */
 	struct strlist addresses;
 	const struct ctl_command *command;
 	json_t *done;            /* what ctl_say has to tell, with --json */
@@ -151,6 +152,9 @@ int ctl_revoke_with_key(struct ctl *c, const char *serial);
 
 /* directory.c */
 int ctl_directory(struct ctl *c, int argc, char **argv);
+
+/* replace.c */
+int ctl_replace(struct ctl *c, int argc, char **argv);
 
 /* setup.c: the commands that open the store themselves, as the service user */
 int ctl_init(struct ctl *c, int argc, char **argv);

@@ -55,6 +55,12 @@ static const struct {
 	{"certificates", "no key"},
 	{"legacy-format", "for old readers: weak encryption"},
 	{"old", "also what may not sign any more, for reading old mail"},
+	{"issuer", "those with this text in the name of their issuer"},
+	{"issued-between", "those whose validity begins between these two times"},
+	{"serials", "those whose serial numbers this file has, one a line"},
+	{"all-of-ca", "those of this CA of the configuration"},
+	{"by", "until when: 120h, 5d, or a time"},
+	{"revoke", "and revoke each old one for this reason, when its new one is active"},
 	{"with-keys", "master key and account key too: whoever has the folder can sign as everybody"},
 	{"no-account", "without the account at the CA"},
 };

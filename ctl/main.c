@@ -59,6 +59,10 @@ static const struct ctl_command commands[] = {
 		"try schema, rights and limits, and with a user's bind that users cannot write their own addresses; put what has to be published into the "
 		"directory and take what is over out of it; put back what directory.clear-foreign-smime took away",
 		"enrollctl directory reconcile --dry-run", ctl_directory},
+	{"replace", "[--issuer TEXT] [--issued-between A B] [--serials FILE] [--all-of-ca NAME] --by DEADLINE [--revoke REASON] [--dry-run] [--yes] | "
+		"status | pause | resume | cancel", "admin; help desk for status",
+		"new keys and certificates for many before a deadline, within the CA's limits; --dry-run says how long it takes",
+		"enrollctl replace --issuer \"Example CA\" --by 120h --dry-run", ctl_replace},
 	{"disable", "ADDRESS [--reason TEXT] [--dry-run] [--yes]", "admin", "stop signing and enrolling for this address",
 		"enrollctl disable bob@example.org --reason \"on leave\"", ctl_disable},
 	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable",
@@ -170,7 +174,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL, OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_OLD };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL, OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_OLD, OPT_ISSUER, OPT_ISSUED_BETWEEN, OPT_SERIALS, OPT_ALL_OF_CA, OPT_BY, OPT_REVOKE };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -181,7 +185,7 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE}, {"all", no_argument, NULL, OPT_ALL}, {"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE}, {"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES}, {"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"old", no_argument, NULL, OPT_OLD}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE}, {"all", no_argument, NULL, OPT_ALL}, {"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE}, {"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES}, {"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"old", no_argument, NULL, OPT_OLD}, {"issuer", required_argument, NULL, OPT_ISSUER}, {"issued-between", required_argument, NULL, OPT_ISSUED_BETWEEN}, {"serials", required_argument, NULL, OPT_SERIALS}, {"all-of-ca", required_argument, NULL, OPT_ALL_OF_CA}, {"by", required_argument, NULL, OPT_BY}, {"revoke", required_argument, NULL, OPT_REVOKE}, {NULL, 0, NULL, 0}};
 
 bool ctl_option_argument(const char *name)
 {
@@ -230,6 +234,12 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_CERTIFICATES: c->certificates = true; return -1;
 	case OPT_LEGACY_FORMAT: c->legacy_format = true; return -1;
 	case OPT_OLD: c->old = true; return -1;
+	case OPT_ISSUER: c->issuer = optarg; return -1;
+	case OPT_ISSUED_BETWEEN: c->issued_from = optarg; return -1;
+	case OPT_SERIALS: c->serials = optarg; return -1;
+	case OPT_ALL_OF_CA: c->all_of_ca = optarg; return -1;
+	case OPT_BY: c->by = optarg; return -1;
+	case OPT_REVOKE: c->revoke = optarg; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

@@ -193,3 +193,28 @@ bool certificate_judge(const struct store_certificate *c, const struct enrollmen
 	X509_free(leaf);
 	return ok;
 }
+
+/* An issuer that no anchor of ours stands behind any more has nothing to say. */
+enum revocation_status certificate_revoked(const struct store_certificate *c, const struct enroll_ca *ca, time_t now, unsigned keep_seconds, char *why, size_t size)
+{
+	const unsigned char *p = c->der;
+	struct buf pem = {.data = (char *)c->chain, .len = c->chain_len};
+	X509 *leaf = d2i_X509(NULL, &p, (long)c->der_len);
+	STACK_OF(X509) *chain = pem.len ? read_pem_chain(&pem, NULL) : NULL;
+	X509 *issuer = leaf ? certcheck_issuer(leaf, ca->anchors, chain, now) : NULL;
+	struct revocation_answer answer = {0};
+	enum revocation_status status = REVOCATION_UNKNOWN;
+
+	snprintf(why, size, "its issuer is not known");
+	if (issuer && ca->revocation) {
+		revocation_ask_kept(ca->revocation, leaf, issuer, now, keep_seconds, &answer);
+		status = certcheck_revocation(leaf, issuer, &answer.evidence, now, why, size);
+		if (answer.why[0])
+			snprintf(why, size, "%s", answer.why);
+	}
+	revocation_answer_clear(&answer);
+	X509_free(issuer);
+	sk_X509_pop_free(chain, X509_free);
+	X509_free(leaf);
+	return status;
+}

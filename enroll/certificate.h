@@ -17,4 +17,7 @@ struct enroll_ca;
 bool certificate_judge(const struct store_certificate *c, const struct enrollment *row, const struct certificate_profile *profile,
 	const struct enroll_ca *ca, time_t now, struct findings *out, struct err *err) BASE_MUST_CHECK;
 
+/* Is a certificate in use revoked meanwhile, by the word of its OCSP responder or CRL?  `why` says who was asked and what came of it. */
+enum revocation_status certificate_revoked(const struct store_certificate *c, const struct enroll_ca *ca, time_t now, unsigned keep_seconds, char *why, size_t size);
+
 #endif

@@ -697,6 +697,11 @@ static json_t *do_departures(const struct call *c, struct err *err)
 	return departures_run(c->parts, err);
 }
 
+static json_t *do_replace_status(const struct call *c, struct err *err)
+{
+	return replace_status(c->parts, err);
+}
+
 static json_t *set_paused(const struct call *c, const char *value, struct err *err)
 {
 	if (!store_flag_set(c->parts->store, "paused", value, c->peer->name, err))
@@ -727,19 +732,20 @@ static const struct command {
 	/* in the place of `run`: one of another file, that looks at the arguments itself */
 	json_t *(*whole)(struct enroll_parts *, const struct control_peer *, json_t *arguments, struct err *);
 } commands[] = {
-	{"status", CONTROL_HELPDESK, do_status}, {"list", CONTROL_HELPDESK, do_list}, {"show", CONTROL_HELPDESK, do_show},
-	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"why", CONTROL_HELPDESK, do_why},
-	{"expiring", CONTROL_HELPDESK, do_expiring}, {"search", CONTROL_HELPDESK, do_search}, {"config", CONTROL_HELPDESK, do_config},
-	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
-	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
-	{"report-legacy", CONTROL_HELPDESK, .whole = legacy_report}, {"certificates", CONTROL_HELPDESK, do_certificates},
-	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
-	{"departures", CONTROL_HELPDESK, do_departures}, {"departures-confirm", CONTROL_ADMIN, .whole = departures_confirm},
+	{"status", CONTROL_HELPDESK, .run = do_status}, {"list", CONTROL_HELPDESK, .run = do_list}, {"show", CONTROL_HELPDESK, .run = do_show},
+	{"events", CONTROL_HELPDESK, .run = do_events}, {"mail", CONTROL_HELPDESK, .run = do_mail}, {"why", CONTROL_HELPDESK, .run = do_why},
+	{"expiring", CONTROL_HELPDESK, .run = do_expiring}, {"search", CONTROL_HELPDESK, .run = do_search}, {"config", CONTROL_HELPDESK, .run = do_config},
+	{"doctor", CONTROL_HELPDESK, .run = do_doctor}, {"ca-check", CONTROL_HELPDESK, .run = do_ca_check}, {"account", CONTROL_HELPDESK, .run = do_account},
+	{"policy-explain", CONTROL_HELPDESK, .run = do_policy_explain}, {"caa-check", CONTROL_HELPDESK, .run = do_caa_check},
+	{"report-legacy", CONTROL_HELPDESK, .whole = legacy_report}, {"certificates", CONTROL_HELPDESK, .run = do_certificates},
+	{"enroll", CONTROL_HELPDESK, .run = do_enroll}, {"retry", CONTROL_HELPDESK, .run = do_retry},
+	{"departures", CONTROL_HELPDESK, .run = do_departures}, {"departures-confirm", CONTROL_ADMIN, .whole = departures_confirm},
 	{"rotate", CONTROL_HELPDESK, .whole = rotate_run}, {"revoke", CONTROL_ADMIN, .whole = revoke_run},
-	{"directory-check", CONTROL_ADMIN, do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, .whole = directory_reconcile_run},
+	{"directory-check", CONTROL_ADMIN, .run = do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, .whole = directory_reconcile_run},
 	{"directory-restore", CONTROL_ADMIN, .whole = directory_restore_run},
-	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
-	{"resume", CONTROL_ADMIN, do_resume},
+	{"replace", CONTROL_ADMIN, .whole = replace_run}, {"replace-status", CONTROL_HELPDESK, .run = do_replace_status}, {"replace-set", CONTROL_ADMIN, .whole = replace_set},
+	{"disable", CONTROL_ADMIN, .run = do_disable}, {"enable", CONTROL_ADMIN, .run = do_enable}, {"pause", CONTROL_ADMIN, .run = do_pause},
+	{"resume", CONTROL_ADMIN, .run = do_resume},
 };
 
 static const struct command *command_find(const char *name)

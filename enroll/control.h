@@ -65,6 +65,15 @@ bool revocations_show(struct store *store, int64_t enrollment_id, json_t *o, str
 
 /* `export --certificates` (certificates_show.c): {"certificates": [facts and "pem", with intermediates]}; the active ones, or all. */
 json_t *certificates_show(struct enroll_parts *parts, const char *address, bool all, struct err *err);
+/* As the store has serial numbers and fingerprints: hex in capitals, without colons and leading zero octets. */
+#define SERIAL_DIGITS 128
+bool serial_plain(const char *text, char out[SERIAL_DIGITS + 2], struct err *err) BASE_MUST_CHECK;
+
+/* `replace` (replace_control.c).  replace: arguments "issuer", "issued_from", "issued_to", "serials" (array), "all_of_ca": together, and at least one;
+ * "by" (times are RFC 3339), "revoke" (reason), "dry_run".  replace-set: argument "action": pause, resume, cancel. */
+json_t *replace_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+json_t *replace_status(struct enroll_parts *parts, struct err *err);
+json_t *replace_set(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 
 /* `ca check`: the same about the CA alone (ca_check.c).  `ca` and `store` may be NULL. */
 json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store *store, struct err *err);

@@ -17,6 +17,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "enroll/care.h"
 #include "enroll/control.h"
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
@@ -28,6 +29,7 @@
 #define LOOK_MS 250
 #define CLEAN_SECONDS 60 /* certificates end without a change in the store */
 #define END_GRACE 5 /* seconds */
+#define CARE_SECONDS 1 /* between two looks of those who look after certificates in use */
 #define REVIEWED_FLAG "reviewed-configuration"
 
 struct daemon;
@@ -36,6 +38,14 @@ struct revoker {
 	enum revocation_part part;
 	pthread_t thread;
 };
+
+/* Looks after certificates in use, again and again: their revocation, or what else there is (care.h). */
+struct carer {
+	struct daemon *daemon;
+	bool watches;
+	pthread_t thread;
+};
+#define CARERS 2 /* a responder that does not answer holds up nothing else */
 
 struct daemon {
 	struct enroll_parts parts;
@@ -52,6 +62,8 @@ struct daemon {
 	bool cleans;
 	pthread_t looker;       /* at the directory, for who left */
 	bool looks;
+	struct carer carers[CARERS];
+	unsigned n_carers;
 };
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
@@ -81,13 +93,15 @@ static bool ca_parts(struct enroll_parts *p, const struct config *c, struct err 
 		return err_nomem(err, "start");
 	for (; p->n_cas < config_cas(c); p->n_cas++) {
 		struct enroll_ca *one = &p->cas[p->n_cas];
+		bool asks;
 
 		one->config = config_ca_at(c, p->n_cas);
 		one->anchors = certcheck_anchors(one->config->anchor_file, err);
 		one->ca = one->anchors ? ca_new(one->config, err) : NULL;
-		if (one->ca && one->config->revocation != REVOCATION_OFF)
+		asks = one->config->revocation != REVOCATION_OFF || one->config->revocation_watch > 0;
+		if (one->ca && asks)
 			one->revocation = revocation_new(one->config, err);
-		if (!one->ca || (one->config->revocation != REVOCATION_OFF && !one->revocation)) {
+		if (!one->ca || (asks && !one->revocation)) {
 			ca_free(one->ca);
 			X509_STORE_free(one->anchors);
 			return false;
@@ -257,6 +271,37 @@ static void *looker(void *arg)
 	return NULL;
 }
 
+static void sleep_a_moment(struct daemon *d)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += CARE_SECONDS;
+	pthread_mutex_lock(&d->lock);
+	while (!d->ending && pthread_cond_timedwait(&d->wake, &d->lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void *carer(void *arg)
+{
+	struct carer *c = arg;
+	struct care state = {0};
+
+	while (!is_ending(c->daemon)) {
+		struct err err = ERR_INIT;
+		bool did = false;
+
+		if (!(c->watches ? care_watch(&c->daemon->parts, &state, &did, &err) : care_go_on(&c->daemon->parts, &state, &err))) {
+			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			did = false;
+		}
+		if (!did)
+			sleep_a_moment(c->daemon);
+	}
+	return NULL;
+}
+
 static void tick(struct daemon *d)
 {
 	pthread_mutex_lock(&d->lock);
@@ -298,7 +343,9 @@ static void end_workers(struct daemon *d)
 	if (d->looks)
 		end_thread(d, d->looker, &until);
 	d->looks = false;
-	d->n_workers = d->n_revokers = 0;
+	for (unsigned i = 0; i < d->n_carers; i++)
+		end_thread(d, d->carers[i].thread, &until);
+	d->n_workers = d->n_revokers = d->n_carers = 0;
 }
 
 /* As many as may ask the CAs at one time, and two for what asks somebody else. */
@@ -320,6 +367,21 @@ static bool start_looker(struct daemon *d, struct err *err)
 		rc = pthread_create(&d->looker, NULL, looker, d);
 	d->looks = rc == 0 && d->parts.directory && d->parts.config->departures.interval;
 	return rc == 0 || err_errno(err, rc, "start worker", NULL);
+}
+
+static bool start_carers(struct daemon *d, struct err *err)
+{
+	for (; d->n_carers < CARERS; d->n_carers++) {
+		struct carer *c = &d->carers[d->n_carers];
+		int rc;
+
+		c->daemon = d;
+		c->watches = d->n_carers == 0;
+		rc = pthread_create(&c->thread, NULL, carer, c);
+		if (rc != 0)
+			return err_errno(err, rc, "start worker", NULL);
+	}
+	return true;
 }
 
 static bool start_workers(struct daemon *d, struct err *err)
@@ -349,7 +411,7 @@ static bool start_workers(struct daemon *d, struct err *err)
 		if (rc != 0)
 			return err_errno(err, rc, "start worker", NULL);
 	}
-	return start_looker(d, err);
+	return start_looker(d, err) && start_carers(d, err);
 }
 
 /* ---- run ------------------------------------------------------------------------------------------------------------------------- */

@@ -34,10 +34,10 @@
 enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
 
 /* Role a command needs; CONTROL_NOBODY for an unknown command.  status, list, show, events, mail, why, expiring, search, certificates, config (show), doctor, ca-check, caa-check, account (show): help desk;
- * report-legacy: help desk, with "enroll" admin; enroll, retry, departures: help desk; departures-confirm, disable, enable, pause, resume, directory-*: admin. */
+ * report-legacy: help desk, with "enroll" admin; enroll, retry, departures, replace-status: help desk; replace, replace-set, departures-confirm, disable, enable, pause, resume, directory-*: admin. */
 enum control_role control_required_role(const char *command);
 
-#define CONTROL_REQUEST_MAX 65536
+#define CONTROL_REQUEST_MAX (5 * 1024 * 1024) /* replace: some 100,000 serial numbers */
 
 /* Run enrolld until SIGTERM or SIGINT.  Returns the exit code. */
 int enrolld_run(struct config *config);

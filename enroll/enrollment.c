@@ -26,6 +26,7 @@
 #include "enroll/decide.h"
 #include "enroll/fate.h"
 #include "enroll/hygiene.h"
+#include "enroll/renewal.h"
 
 #define LEASE_SECONDS 600        /* longer than the longest chain of deadlines in one step */
 #define ALONE_RETRY 10           /* seconds after which a row looks whether another one's order has ended */
@@ -40,8 +41,6 @@
 #define COMMIT_TRIES 5
 #define RETRY_MOST (2 * 86400)   /* a server that names a later time is asked again before */
 #define CAA_RECHECK_LEAST 60     /* a record with a shorter TTL, or none: seconds until CAA that forbids is looked at again */
-#define RENEW_LEAST 60           /* seconds between getting a certificate that has little left of its life and asking for the next: a hundredth of */
-#define RENEW_LEAST_MOST 3600    /* that life, within these */
 #define FINALIZED_TRIES 6        /* refusals in a row before an order whose certificate may be there is given up */
 
 enum step_result { STEP_MOVE, STEP_STAY, STEP_FAIL };
@@ -53,6 +52,7 @@ struct step {
 	struct enrollment row;
 	struct store_step out;
 	struct store_certificate certificate;
+	struct renewal_plan plan;     /* of an active row */
 	time_t now;
 	enum enrollment_state began;  /* the state whose function runs */
 	char text[2560];              /* what happened, for event and log */
@@ -1345,47 +1345,30 @@ static enum step_result run_checked(struct step *s, struct err *err)
 	return set_text(&s->certificate.status, "published", err) ? to(s, ENROLLMENT_PUBLISHED) : STEP_FAIL;
 }
 
-/* Was it past the time of its renewal already when it came?  The CA gives what is left of its own life, or a clock is wrong. */
-static bool came_late(const struct store_certificate *c)
-{
-	return c->obtained_at > c->not_before + (c->not_after - c->not_before) * 2 / 3;
-}
-
-/* Two thirds of its life, spread over a tenth of it, so that users who came together do not renew together.  The moment follows from the
- * certificate, so that it is the same whenever it is asked for.  Of one that came late it is two thirds of what was left then; and never so soon
- * that a CA that always answers with such a one is asked in a loop. */
-static time_t renew_at(const struct store_certificate *c)
-{
-	time_t begin = came_late(c) ? c->obtained_at : c->not_before, life = c->not_after - begin, spread = life > 0 ? life / 10 : 0;
-	time_t least = (c->not_after - c->not_before) / 100, at;
-	char digits[9] = "";
-
-	least = least < RENEW_LEAST ? RENEW_LEAST : least > RENEW_LEAST_MOST ? RENEW_LEAST_MOST : least;
-	snprintf(digits, sizeof digits, "%.8s", c->fingerprint ? c->fingerprint : "");
-	at = begin + life * 2 / 3 + (time_t)(strtoul(digits, NULL, 16) % ((unsigned long)spread + 1));
-	return came_late(c) && at < c->obtained_at + least ? c->obtained_at + least : at;
-}
-
 /* Once a certificate. */
 static bool warn_if_late(struct step *s, struct err *err)
 {
 	char text[400], begin[32], end[32], again[32];
 
-	if (!came_late(&s->certificate))
+	if (!renewal_came_late(&s->certificate))
 		return true;
 	snprintf(text, sizeof text, "the certificate is valid from %s to %s: more than two thirds of that were over when it came, so it is renewed at %s; "
 		"look at the clock of this host and at what the CA issues", time_text(s->certificate.not_before, begin),
-		time_text(s->certificate.not_after, end), time_text(renew_at(&s->certificate), again));
+		time_text(s->certificate.not_after, end), time_text(renewal_by_age(&s->certificate), again));
 	log_event(LOG_LEVEL_WARNING, "short_life", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "serial", s->certificate.serial, "text", text, NULL);
 	return commit_keep(s, "short_life", text, err);
 }
 
-/* When an active row is due: its renewal, or the next look at rules and directory. */
+/* When an active row is due: its renewal, the next question to the CA about that, or the next look at rules and directory. */
 static enum step_result rest(struct step *s)
 {
-	time_t renewal = renew_at(&s->certificate), look = s->now + jittered(REVIEW_SECONDS);
+	time_t next = s->now + jittered(REVIEW_SECONDS);
 
-	return stay(s, renewal < look ? renewal : look);
+	if (s->plan.at < next)
+		next = s->plan.at;
+	if (s->plan.look > s->now && s->plan.look < next)
+		next = s->plan.look;
+	return stay(s, next);
 }
 
 /* The certificate for encryption is asked for when the one for signing is there. */
@@ -1531,6 +1514,20 @@ static enum step_result follow_owner(struct step *s, const struct verdict *v, st
 	return follow_rules(s, v, err);
 }
 
+/* Another CA than the one it came from is not asked. */
+static bool plan_renewal(struct step *s, struct err *err)
+{
+	const struct enroll_ca *ca = enroll_ca_find(s->p, s->row.ca);
+
+	if (!renewal_plan(s->p, ca, &s->certificate, s->now, &s->plan, err))
+		return false;
+	if (!s->plan.urged[0])
+		return true;
+	log_event(LOG_LEVEL_WARNING, "renewal_urged", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), "serial", s->certificate.serial, "text",
+		s->plan.urged, NULL);
+	return commit_keep(s, "renewal_urged", s->plan.urged, err);
+}
+
 /* Between two renewals the row is looked at once a day, and when the configuration changed.  That the directory cannot be asked is no trouble of
  * this row: its certificate stands. */
 static enum step_result run_active(struct step *s, struct err *err)
@@ -1541,7 +1538,9 @@ static enum step_result run_active(struct step *s, struct err *err)
 	if (!load_certificate(s, err))
 		return STEP_FAIL;
 	s->out.certificate = NULL; /* read only */
-	if (s->now >= renew_at(&s->certificate)) {
+	if (!plan_renewal(s, err))
+		return STEP_FAIL;
+	if (s->now >= s->plan.at) {
 		note(s, "state", "time for a new certificate; the present one signs until the new one is active");
 		return to(s, ENROLLMENT_RENEWING);
 	}
@@ -1791,9 +1790,4 @@ void enrollment_describe(struct buf *out, bool json)
 		buf_puts(out, json ? "]}" : "\n");
 	}
 	buf_puts(out, json ? "]\n" : "");
-}
-
-time_t enrollment_renews_at(const struct store_certificate *certificate)
-{
-	return renew_at(certificate);
 }

@@ -56,7 +56,4 @@ bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struc
 /* The transition table as text, one line a state: "ordering | newOrder | ordered waiting ...", or JSON.  For `enrolld --states`,
  * the manual and the tests that kill the daemon at every outside call. */
 void enrollment_describe(struct buf *out, bool json);
-/* When the renewal of this certificate begins, unless something else ends it before. */
-time_t enrollment_renews_at(const struct store_certificate *certificate);
-
 #endif

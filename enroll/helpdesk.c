@@ -9,6 +9,7 @@
 #include "enroll/decide.h"
 #include "enroll/enrollment.h"
 #include "enroll/why.h"
+#include "enroll/renewal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -176,7 +177,7 @@ static json_t *renewal_json(const struct enrollment *e, const struct store_certi
 	case ENROLLMENT_ACTIVE:
 		if (!e->next_at)
 			return json_string("none planned");
-		snprintf(text, sizeof text, "begins at %s", time_text(enrollment_renews_at(c), at)); /* next_at may be the daily look at rules */
+		snprintf(text, sizeof text, "begins at %s", time_text(renewal_by_age(c), at)); /* next_at may be the daily look at rules */
 		return json_string(text);
 	case ENROLLMENT_WAITING:
 	case ENROLLMENT_BLOCKED:

@@ -9,6 +9,7 @@
 
 #include "enroll/revocation.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,10 @@
 
 struct revocation {
 	struct http *http;
+	pthread_mutex_t lock;  /* below: the last CRL that proved something */
+	char *kept_url;
+	struct buf kept;
+	int64_t kept_ms;
 };
 
 struct revocation *revocation_new(const struct ca_config *config, struct err *err)
@@ -40,9 +45,11 @@ struct revocation *revocation_new(const struct ca_config *config, struct err *er
 		err_nomem(err, "prepare revocation check");
 		return NULL;
 	}
+	pthread_mutex_init(&r->lock, NULL);
 	r->http = http_new(&settings, err);
 	if (r->http)
 		return r;
+	pthread_mutex_destroy(&r->lock);
 	free(r);
 	return NULL;
 }
@@ -52,6 +59,9 @@ void revocation_free(struct revocation *r)
 	if (!r)
 		return;
 	http_free(r->http);
+	pthread_mutex_destroy(&r->lock);
+	buf_clear(&r->kept);
+	free(r->kept_url);
 	free(r);
 }
 
@@ -145,6 +155,7 @@ struct question {
 	X509 *leaf, *issuer;
 	time_t now;
 	int64_t until_ms;
+	int64_t keep_ms; /* how old a CRL may be that we have already; 0 = it is fetched */
 	struct revocation_answer *out;
 };
 
@@ -175,6 +186,36 @@ static bool take_answer(struct question *q, enum evidence_kind kind, const char 
 	return proven;
 }
 
+/* ---- the CRL that many certificates share ---- */
+
+static void keep(struct question *q, const char *url)
+{
+	struct revocation *r = q->r;
+
+	pthread_mutex_lock(&r->lock);
+	free(r->kept_url);
+	r->kept_url = str_dup(url);
+	buf_reset(&r->kept);
+	buf_append(&r->kept, q->out->data.data, q->out->data.len);
+	r->kept_ms = mono_ms();
+	pthread_mutex_unlock(&r->lock);
+}
+
+static bool kept_proves(struct question *q, const char *url)
+{
+	struct revocation *r = q->r;
+	struct buf copy = BUF_INIT;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->kept_url && strcmp(r->kept_url, url) == 0 && !r->kept.failed && mono_ms() - r->kept_ms < q->keep_ms)
+		buf_append(&copy, r->kept.data, r->kept.len);
+	pthread_mutex_unlock(&r->lock);
+	if (copy.len && !copy.failed && take_answer(q, EVIDENCE_CRL, url, &copy))
+		return true;
+	buf_clear(&copy);
+	return false;
+}
+
 /* True when this place proved something, one way or the other. */
 static bool ask_place(struct question *q, enum evidence_kind kind, const char *url, const struct buf *request)
 {
@@ -201,9 +242,26 @@ static bool ask_place(struct question *q, enum evidence_kind kind, const char *u
 	return proven;
 }
 
+static bool ask_crl(struct question *q, const char *url)
+{
+	if (q->keep_ms && kept_proves(q, url))
+		return true;
+	if (!ask_place(q, EVIDENCE_CRL, url, NULL))
+		return false;
+	if (q->keep_ms)
+		keep(q, url);
+	return true;
+}
+
 void revocation_ask(struct revocation *r, X509 *leaf, X509 *issuer, time_t now, struct revocation_answer *out)
 {
-	struct question q = {.r = r, .leaf = leaf, .issuer = issuer, .now = now, .until_ms = mono_ms() + TOTAL_MS, .out = out};
+	revocation_ask_kept(r, leaf, issuer, now, 0, out);
+}
+
+void revocation_ask_kept(struct revocation *r, X509 *leaf, X509 *issuer, time_t now, unsigned keep_seconds, struct revocation_answer *out)
+{
+	struct question q = {.r = r, .leaf = leaf, .issuer = issuer, .now = now, .until_ms = mono_ms() + TOTAL_MS, .keep_ms = (int64_t)keep_seconds * 1000,
+		.out = out};
 	struct strlist ocsp = {0}, crl = {0};
 	struct buf request = BUF_INIT;
 	bool proven = false, ok;
@@ -215,7 +273,7 @@ void revocation_ask(struct revocation *r, X509 *leaf, X509 *issuer, time_t now, 
 	for (size_t i = 0; i < ocsp.n && ok && !proven; i++)
 		proven = ask_place(&q, EVIDENCE_OCSP, ocsp.v[i], &request);
 	for (size_t i = 0; i < crl.n && ok && !proven; i++)
-		proven = ask_place(&q, EVIDENCE_CRL, crl.v[i], NULL);
+		proven = ask_crl(&q, crl.v[i]);
 	if (!ok)
 		snprintf(out->why, sizeof out->why, "out of memory");
 	else if (ocsp.n + crl.n == 0)

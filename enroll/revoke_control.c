@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SERIAL_MOST 128
 #define ROTATE_TRIES 20
 #define ROTATE_WAIT_US 50000
 
@@ -85,7 +84,7 @@ out:
 /* ---- revoke ------------------------------------------------------------------------------------------------------------ */
 
 /* As the store has serial numbers: hex in capitals, without colons and leading zero octets. */
-static bool plain_serial(const char *text, char out[SERIAL_MOST + 2], struct err *err)
+bool serial_plain(const char *text, char out[SERIAL_DIGITS + 2], struct err *err)
 {
 	size_t n = 0;
 
@@ -93,7 +92,7 @@ static bool plain_serial(const char *text, char out[SERIAL_MOST + 2], struct err
 	for (const char *p = text; *p; p++) {
 		if (*p == ':' || *p == ' ')
 			continue;
-		if (!isxdigit((unsigned char)*p) || n >= SERIAL_MOST)
+		if (!isxdigit((unsigned char)*p) || n >= SERIAL_DIGITS)
 			return err_set(err, ERR_CONFIG, "revoke", text, "this is no address, and no serial number or fingerprint in hex");
 		out[n++] = (char)toupper((unsigned char)*p);
 		out[n] = '\0';
@@ -110,17 +109,17 @@ static bool plain_serial(const char *text, char out[SERIAL_MOST + 2], struct err
 	return n > 0 || err_set(err, ERR_CONFIG, "revoke", text, "an address or a serial number is needed");
 }
 
-static bool certificates_meant(struct enroll_parts *p, const char *what, char about[SERIAL_MOST + 2], struct store_certificate_list *out, struct err *err)
+static bool certificates_meant(struct enroll_parts *p, const char *what, char about[SERIAL_DIGITS + 2], struct store_certificate_list *out, struct err *err)
 {
 	struct enrollment e = {0};
 	bool ok;
 
 	if (strchr(what, '@')) {
 		ok = find(p, what, &e, err);
-		snprintf(about, SERIAL_MOST + 2, "#%lld", (long long)e.id);
+		snprintf(about, SERIAL_DIGITS + 2, "#%lld", (long long)e.id);
 		enrollment_clear(&e);
 	} else {
-		ok = plain_serial(what, about, err);
+		ok = serial_plain(what, about, err);
 	}
 	if (!ok || !store_revocable(p->store, about, out, err))
 		return false;
@@ -162,7 +161,7 @@ json_t *revoke_run(struct enroll_parts *p, const struct control_peer *peer, json
 {
 	const char *what = text_of(arguments, "what"), *reason = text_of(arguments, "reason");
 	bool dry_run = json_is_true(json_object_get(arguments, "dry_run"));
-	char about[SERIAL_MOST + 2];
+	char about[SERIAL_DIGITS + 2];
 	struct store_revoke order = {.about = about, .reason = reason, .actor = peer->name, .text = text_of(arguments, "text")};
 	struct store_certificate_list l = {0};
 	json_t *o = NULL;

@@ -89,6 +89,8 @@ struct ca_config {
 	struct strlist caa_identities;  /* NULL/empty: meta.caaIdentities */
 	char *caa_method;               /* default email-reply-00 */
 	enum revocation_check revocation; /* is a new certificate asked about at its OCSP responder or CRL; default off */
+	unsigned revocation_watch;      /* seconds between two looks at the OCSP responder or CRL of a certificate in use; default 43200, 0 = never */
+	bool replace_revoked;           /* one that is found revoked there is replaced at once; default true */
 	unsigned max_orders;            /* for one need before it is blocked; default 5 */
 	unsigned addresses_per_order;   /* default 1 */
 	unsigned orders_per_hour;       /* 0 = no limit, the default */

@@ -137,6 +137,16 @@ bool enrollment_addresses_write(struct tx *tx, int64_t id, const struct strlist 
 
 /* Was this key wrapped for the master key that is in force?  ERR_TEMPORARY otherwise (keys.c). */
 bool key_master_in_force(struct tx *tx, const struct store_key *key);
+/* Which CA a certificate c of enrollment e came from: the row may have another one by now. */
+#define CERTIFICATE_CA                                                                                                                     \
+	"COALESCE((SELECT o.ca FROM orders o WHERE o.enrollment_id = c.enrollment_id AND o.outcome = 'finalized'"                          \
+	" AND o.closed_at = c.created_at ORDER BY o.id DESC LIMIT 1), e.ca)"
+
+/* store_revoke of one certificate inside a transaction; *n is counted up when it was not revoked already. */
+bool revocation_begin(struct tx *tx, const struct store_revoke *what, int64_t certificate_id, size_t *n);
+
+/* ENROLLMENT_ADMIN_RENEW inside a transaction. */
+bool enrollment_renew(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed);
 
 /* ENROLLMENT_ADMIN_RETRY inside a transaction. */
 bool enrollment_retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed);

@@ -633,7 +633,7 @@ static bool set_disabled(struct tx *tx, int64_t id, bool disabled, const char *a
 }
 
 /* An active row whose worker is at it already is left to it. */
-static bool renew(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
+bool enrollment_renew(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
 {
 	time_t now = time(NULL);
 	int64_t n = 0;
@@ -653,7 +653,7 @@ static bool admin_act(struct tx *tx, int64_t id, enum enrollment_admin what, con
 	case ENROLLMENT_ADMIN_RETRY:
 		return enrollment_retry(tx, id, actor, text, changed);
 	case ENROLLMENT_ADMIN_RENEW:
-		return renew(tx, id, actor, text, changed);
+		return enrollment_renew(tx, id, actor, text, changed);
 	default:
 		return set_disabled(tx, id, what == ENROLLMENT_ADMIN_DISABLE, actor, text, changed);
 	}

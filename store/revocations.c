@@ -107,8 +107,7 @@ static bool write_revocation(struct tx *tx, const struct store_revoke *what, int
 	return tx_run(tx, NULL, "UPDATE certificates SET status = 'revoked' WHERE id = $1", VALUES(V_INT(certificate_id))) &&
 	       tx_number(tx, &id, 0,
 		       "INSERT INTO revocations (certificate_id, ca, reason, requested_by, requested_at)"
-		       " SELECT c.id, COALESCE((SELECT o.ca FROM orders o WHERE o.enrollment_id = c.enrollment_id AND o.outcome = 'finalized'"
-		       " AND o.closed_at = c.created_at ORDER BY o.id DESC LIMIT 1), e.ca), $2, $3, $4"
+		       " SELECT c.id, " CERTIFICATE_CA ", $2, $3, $4"
 		       " FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id WHERE c.id = $1 RETURNING id",
 		       VALUES(V_INT(certificate_id), V_TEXT(what->reason), V_TEXT(what->actor), V_INT(now))) &&
 	       tx_run(tx, NULL, "INSERT INTO revocation_parts (revocation_id, part, next_at) VALUES ($1, 'ca', $2)", VALUES(V_INT(id), V_INT(now))) &&
@@ -146,7 +145,7 @@ static bool move_row(struct tx *tx, const struct store_revoke *what, const struc
 	return enrollment_retry(tx, s->enrollment_id, what->actor, "its certificate was revoked", &changed);
 }
 
-static bool begin_one(struct tx *tx, const struct store_revoke *what, int64_t certificate_id, size_t *n)
+bool revocation_begin(struct tx *tx, const struct store_revoke *what, int64_t certificate_id, size_t *n)
 {
 	struct subject s;
 	struct store_certificate c = {0};
@@ -204,12 +203,32 @@ bool store_revoke(struct store *store, const struct store_revoke *what, size_t *
 	do {
 		ok = ok && tx_number(&tx, &id, 0, "SELECT id FROM certificates WHERE " CERTIFICATE_REVOCABLE " ORDER BY id LIMIT 1",
 				   VALUES(V_TEXT(what->about), V_INT(now), V_INT(of))) &&
-		     (id == 0 || begin_one(&tx, what, id, n));
+		     (id == 0 || revocation_begin(&tx, what, id, n));
 	} while (ok && id != 0);
 	ok = ok && (of == 0 || what->replace || *n == 0 || end_rows(&tx, of, now)) && tx_commit(&tx);
 	tx_end(&tx);
 	if (!ok)
 		*n = 0;
+	return ok;
+}
+
+/* The CA has done its part before we knew. */
+bool store_found_revoked(struct store *store, const struct store_found_revoked *what, bool *news, struct err *err)
+{
+	struct store_revoke order = {.reason = what->replace ? "superseded" : "privilegeWithdrawn", .replace = what->replace,
+		.publish_seconds = what->publish_seconds, .actor = "enrolld", .text = what->text};
+	time_t now = time(NULL);
+	size_t n = 0;
+	struct tx tx;
+	bool ok;
+
+	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "note revocation", err) && revocation_begin(&tx, &order, what->certificate_id, &n) &&
+	     (n == 0 || (tx_run(&tx, NULL,
+				"UPDATE revocation_parts SET done_at = $2 WHERE part = 'ca' AND revocation_id = (SELECT r.id FROM revocations r WHERE r.certificate_id = $1)",
+				VALUES(V_INT(what->certificate_id), V_INT(now))) &&
+				tx_commit(&tx)));
+	tx_end(&tx);
+	*news = ok && n > 0;
 	return ok;
 }
 

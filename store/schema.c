@@ -317,6 +317,42 @@ static const char *const version_6[] = {
 	"  confirmed_by TEXT,"
 	"  confirmed_at INTEGER NOT NULL DEFAULT 0"
 	") STRICT, WITHOUT ROWID",
+	/* What is known of a certificate's renewal: the moment chosen in the CA's window, how often and how loud its delay was told (late), and when its
+	 * revocation is asked about next (watch_at).  A campaign replaces the certificates that are its rows; one goes on at a time. */
+	"CREATE TABLE renewals ("
+	"  certificate_id INTEGER NOT NULL PRIMARY KEY REFERENCES certificates (id),"
+	"  renew_at INTEGER NOT NULL DEFAULT 0,"
+	"  window_start INTEGER NOT NULL DEFAULT 0,"
+	"  window_end INTEGER NOT NULL DEFAULT 0,"
+	"  explanation TEXT,"
+	"  ask_at INTEGER NOT NULL DEFAULT 0,"
+	"  urged INTEGER NOT NULL DEFAULT 0 CHECK (urged IN (0, 1)),"
+	"  late INTEGER NOT NULL DEFAULT 0 CHECK (late BETWEEN 0 AND 4),"
+	"  watch_at INTEGER NOT NULL DEFAULT 0"
+	") STRICT",
+	"CREATE INDEX renewals_watch ON renewals (watch_at) WHERE watch_at > 0",
+	"CREATE TABLE campaigns ("
+	"  id INTEGER PRIMARY KEY,"
+	"  state TEXT NOT NULL CHECK (state IN ('running','paused','done','cancelled')),"
+	"  selection TEXT NOT NULL,"
+	"  deadline INTEGER NOT NULL,"
+	"  revoke TEXT,"
+	"  created_by TEXT,"
+	"  created_at INTEGER NOT NULL,"
+	"  ended_at INTEGER NOT NULL DEFAULT 0"
+	") STRICT",
+	"CREATE UNIQUE INDEX campaigns_open ON campaigns ((1)) WHERE state IN ('running','paused')",
+	"CREATE TABLE campaign_rows ("
+	"  campaign_id INTEGER NOT NULL REFERENCES campaigns (id),"
+	"  certificate_id INTEGER NOT NULL REFERENCES certificates (id),"
+	"  state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending','begun','done','skipped')),"
+	"  begun_at INTEGER NOT NULL DEFAULT 0,"
+	"  done_at INTEGER NOT NULL DEFAULT 0,"
+	"  why TEXT,"
+	"  PRIMARY KEY (campaign_id, certificate_id)"
+	") STRICT, WITHOUT ROWID",
+	"CREATE INDEX campaign_rows_state ON campaign_rows (campaign_id, state, certificate_id)",
+	"CREATE INDEX campaign_rows_certificate ON campaign_rows (certificate_id)",
 	NULL,
 };
 

@@ -12,7 +12,7 @@
  * _clear.  Text that is not UTF-8 is stored with '?' for every octet above 127.  A store does not survive fork: a child opens it anew.
  *
  * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
- * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, exported, imported, departed, returned, departure_ended, departures_confirmed, and state (a change of state whose step named no event).
+ * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, exported, imported, found_revoked, renewal_late, campaign, departed, returned, departure_ended, departures_confirmed, and state (a change of state whose step named no event).
  */
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
@@ -243,6 +243,8 @@ bool store_enrollments_spread(struct store *store, struct err *err) BASE_MUST_CH
 bool store_enrollment_next_due(struct store *store, time_t *when, struct err *err) BASE_MUST_CHECK;
 /* Orders opened since `since` (cap-per-day), without those that never reached the CA (outcome "unsent"); at this CA, NULL = at any. */
 bool store_orders_since(struct store *store, time_t since, const char *ca, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* When the nth of them (from 1, the oldest first) was opened; 0 = there are not so many. */
+bool store_orders_nth(struct store *store, time_t since, const char *ca, size_t nth, time_t *when, struct err *err) BASE_MUST_CHECK;
 /* Who has this address: an open row that signs, other than `except`, and is neither blocked nor failed; the oldest.  id 0 = nobody. */
 struct store_taken { int64_t enrollment_id; bool undecided; };
 bool store_address_taken(struct store *store, const char *address, int64_t except, struct store_taken *out, struct err *err) BASE_MUST_CHECK;
@@ -466,6 +468,87 @@ bool store_departures_hold(struct store *store, const struct store_held *v, size
 bool store_departures_held(struct store *store, struct store_held_list *out, struct err *err) BASE_MUST_CHECK;
 /* *n is how many were not confirmed yet. */
 bool store_departures_confirm(struct store *store, const char *actor, size_t *n, struct err *err) BASE_MUST_CHECK;
+
+/* What is needed to note that a certificate in use is revoked at the CA already: from here on nobody signs with it, and the directory follows.
+ * With `replace` a new key and certificate begin at once; else its address is disabled as by an admin.  *news is false when it was known. */
+struct store_found_revoked { int64_t certificate_id; bool replace; unsigned publish_seconds; const char *text; };
+bool store_found_revoked(struct store *store, const struct store_found_revoked *what, bool *news, struct err *err) BASE_MUST_CHECK;
+
+/* ---- renewals ------------------------------------------------------------------------------------------------------ */
+
+/* What the CA said of the renewal of a certificate. */
+struct store_renewal {
+	int64_t certificate_id;
+	time_t renew_at;        /* the moment chosen in its window; 0 = it named none */
+	time_t window_start, window_end;
+	char *explanation;      /* URL for people; NULL = none */
+	time_t ask_at;          /* when it is to be asked again; 0 = it was never asked */
+	bool urged;             /* the window was over when we heard of it */
+	unsigned urged_before;  /* how many certificates of the same enrollment before this one were urged; kept by the store */
+};
+void store_renewal_clear(struct store_renewal *r);
+/* All zero when nothing is known yet. */
+bool store_renewal_get(struct store *store, int64_t certificate_id, struct store_renewal *out, struct err *err) BASE_MUST_CHECK;
+bool store_renewal_put(struct store *store, const struct store_renewal *r, struct err *err) BASE_MUST_CHECK;
+
+/* A certificate that signs and is to be replaced, whose enrollment has no new one yet. */
+struct store_late {
+	int64_t certificate_id, enrollment_id;
+	char *address, *serial, *why;
+	enum enrollment_state state;
+	time_t due, not_after;  /* when its renewal was due */
+	unsigned stage, said;   /* 1 half of what remained at `due` is over, 2 three quarters, 3 nine tenths, 4 it has expired; what was told already */
+};
+struct store_late_list { struct store_late *v; size_t n; };
+/* Those whose stage was not told yet, at most `limit`. */
+bool store_renewals_late(struct store *store, time_t now, size_t limit, struct store_late_list *out, struct err *err) BASE_MUST_CHECK;
+/* Told: an event renewal_late, and not again for this stage. */
+bool store_renewal_late_told(struct store *store, const struct store_late *l, const char *text, struct err *err) BASE_MUST_CHECK;
+void store_late_list_clear(struct store_late_list *l);
+
+/* Certificates in use of this CA get a time for their next look at OCSP or CRL, spread over `period` seconds. */
+bool store_watch_plan(struct store *store, const char *ca, time_t now, unsigned period, struct err *err) BASE_MUST_CHECK;
+/* One whose time has come; its next time is `period` from now. */
+bool store_watch_claim(struct store *store, const char *ca, time_t now, unsigned period, struct store_certificate *out, bool *found, struct err *err) BASE_MUST_CHECK;
+
+/* ---- campaigns: many certificates replaced before a deadline ---------------------------------------------------------- */
+
+struct store_selection {
+	const char *issuer;            /* part of the issuer's name, whatever the case; NULL = any */
+	time_t issued_from, issued_to; /* notBefore, both included; 0 = open */
+	const struct strlist *serials; /* hex in capitals, as the store has them; NULL = any */
+	const char *ca;                /* name of the CA; NULL = any */
+};
+struct store_campaign {
+	int64_t id;
+	char *state;                   /* "running", "paused", "done", "cancelled" */
+	char *selection;               /* in words */
+	char *revoke;                  /* reason with which the old ones are revoked when the new ones are active; NULL = they are not */
+	char *created_by;
+	time_t deadline, created_at, ended_at;
+	size_t pending, begun, done, skipped, stuck; /* stuck: begun, and blocked or failed */
+	time_t first_begun, last_begun, last_done;
+};
+void store_campaign_clear(struct store_campaign *c);
+/* How many certificates are meant, and of which CAs.  Those that sign or are about to, and have not expired. */
+struct store_selected { char *ca; size_t n; };
+struct store_selected_list { struct store_selected *v; size_t n; };
+void store_selected_list_clear(struct store_selected_list *l);
+bool store_select(struct store *store, const struct store_selection *what, struct store_selected_list *out, struct err *err) BASE_MUST_CHECK;
+/* One transaction: the campaign and its rows.  ERR_POLICY when another one goes on, or nothing is meant. */
+bool store_campaign_create(struct store *store, const struct store_selection *what, const struct store_campaign *c, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* The newest one. */
+bool store_campaign_get(struct store *store, struct store_campaign *out, bool *found, struct err *err) BASE_MUST_CHECK;
+/* Certificates that wait for their turn, by CA. */
+bool store_campaign_pending(struct store *store, int64_t id, struct store_selected_list *out, struct err *err) BASE_MUST_CHECK;
+/* "paused", "running" or "cancelled"; *changed is false when it cannot go there. */
+bool store_campaign_set(struct store *store, int64_t id, const char *state, const char *actor, bool *changed, struct err *err) BASE_MUST_CHECK;
+/* Up to n pending certificates of this CA are renewed from now on; those that a worker looks at right now come next time.  *begun is how many. */
+bool store_campaign_begin(struct store *store, int64_t id, const char *ca, size_t n, size_t *begun, struct err *err) BASE_MUST_CHECK;
+/* What became of its certificates goes into its rows; old ones are revoked when it says so; done when nothing is left to do. */
+bool store_campaign_follow(struct store *store, const struct store_campaign *c, unsigned publish_seconds, bool *ended, struct err *err) BASE_MUST_CHECK;
+/* Mean seconds from opening to end of the last orders at this CA that gave a certificate; 0 = there were none. */
+bool store_order_seconds(struct store *store, const char *ca, unsigned *seconds, struct err *err) BASE_MUST_CHECK;
 
 /* ---- what the outbound instance signs with ----------------------------------------------------------------------- */
 

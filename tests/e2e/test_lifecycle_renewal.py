@@ -1,0 +1,165 @@
+"""Renewal by the CA's window (RFC 9773) or by age, warnings when it is late, and certificates that are revoked while in use."""
+
+import contextlib
+import sqlite3
+import time
+
+import mailtools
+from enrolling import Enrolling, address
+from mailtools import message, unique
+from product import Product, require
+from stage import Stage, StageCase
+from test_revocation import PORT, Lists
+
+STAGE = {'ca': True, 'users': 30, 'ca_config': {'http_url': 'http://127.0.0.1:%d' % PORT}}
+BOX = 'box@outside.example'
+LIFE = 1200         # its window is asked for after 10 to 15 seconds
+WATCH = 2
+
+
+def setUpModule():
+    require()
+
+
+class RenewalCase(StageCase):
+    @classmethod
+    def setUpClass(cls):
+        require()
+        cls.s = Stage.current
+        if not hasattr(RenewalCase, 'p'):
+            RenewalCase.lists = Lists()
+            RenewalCase.p = Product(cls.s, certificate={'key-type': 'ec:p256'}, ca={'revocation-watch': WATCH}, **{'cap-per-day': 0})
+            cls.p.start()
+            RenewalCase.many = Enrolling(cls.s, cls.p)
+
+    def behave(self, **switches):
+        self.many.behave(**dict({'authz_valid': True, 'lifetime_seconds': LIFE, 'backdate_seconds': 0}, **switches))
+
+    def active(self, n):
+        users = [self.many.user() for _ in range(n)]
+        for user in users:
+            self.many.enroll(user)
+        self.many.wait_state(users, 'active')
+        return users
+
+    def statuses(self, user):
+        return [c['status'] for c in self.many.show(user)['certificates']]
+
+    def ask(self, sql, *values):
+        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True)) as db:
+            return db.execute(sql, values).fetchall()
+
+    def chosen(self, users):
+        """{user: the moment chosen for its renewal}, of those that have one."""
+        rows = self.ask('SELECT e.address, r.renew_at FROM renewals r JOIN certificates c ON c.id = r.certificate_id'
+                        ' JOIN enrollments e ON e.id = c.enrollment_id WHERE r.renew_at > 0')
+        return {a.split('@')[0]: at for a, at in rows if a.split('@')[0] in users}
+
+    def signed(self, user):
+        subject = unique()
+        self.s.submit(user, address(user), [BOX], message(address(user), BOX, subject))
+        return mailtools.is_signed(self.s.outside.wait_subject(subject).content)
+
+    def texts(self, user, event):
+        return [e['text'] for e in self.many.show(user)['events'] if e['event'] == event]
+
+
+class Window(RenewalCase):
+    def test_a_moment_of_the_window_is_chosen_once_and_kept(self):
+        self.behave(renewal_window={'start': 400, 'end': 800})
+        asked = time.time()
+        users = self.active(8)
+        self.until(lambda: len(self.chosen(users)) == len(users), 60, 'a moment is chosen for all')
+        before = self.chosen(users)
+        for at in before.values():
+            self.assertTrue(asked + 390 < at < time.time() + 810, at - asked)
+        self.assertGreater(len(set(before.values())), 4, 'spread over the window')
+        self.p.restart('enrolld')
+        time.sleep(2)
+        self.assertEqual(self.chosen(users), before)
+
+    def test_a_window_in_the_past_means_now_and_once(self):
+        self.behave(renewal_window='now')
+        user, = self.active(1)
+        self.until(lambda: self.statuses(user) == ['superseded', 'active'], 60, 'replaced at once\n' + self.many.story(user))
+        said, = self.texts(user, 'renewal_urged')
+        self.assertIn('/terms', said, 'the explanation')
+        first, second = self.many.ca_log('order_created', user)
+        self.assertIsNone(first.get('replaces'))
+        self.assertTrue(second['replaces'])
+        self.assertTrue(self.signed(user))
+        time.sleep(20)      # the CA says the same of the new one
+        self.assertEqual(self.statuses(user), ['superseded', 'active'], 'not in a loop')
+
+
+class Age(RenewalCase):
+    def test_without_a_window_by_age(self):
+        self.behave(renewal_info=False, lifetime_seconds=45)
+        self.p.restart('enrolld')       # the CA's directory is kept for an hour
+        self.addCleanup(self.p.restart, 'enrolld')
+        user, = self.active(1)
+        begun = time.time()
+        self.behave(renewal_info=False)
+        self.until(lambda: self.statuses(user) == ['superseded', 'active'], 60, 'renewed')
+        self.assertTrue(26 < time.time() - begun < 42, time.time() - begun)
+        self.assertEqual(self.texts(user, 'renewal_urged'), [])
+        self.assertTrue(self.many.ca_log('order_created', user)[1])
+
+
+class Late(RenewalCase):
+    def test_a_late_renewal_is_told_louder_and_nobody_signs_with_an_expired_one(self):
+        self.behave(renewal_window='now', lifetime_seconds=50)
+        user, = self.active(1)
+        self.assertTrue(self.signed(user))
+        ends = time.time() + 50
+        self.many.change(faults={'newOrder': {'status': 503, 'count': 1000}})
+        self.addCleanup(self.behave)
+        self.until(lambda: self.texts(user, 'renewal_late'), 60, 'it is told\n' + self.many.story(user))
+        self.assertLess(time.time(), ends, 'before it ends')
+        self.assertIn('the new one is not there', self.texts(user, 'renewal_late')[0])
+        self.assertTrue(self.signed(user), 'the old one signs until it ends')
+        self.until(lambda: any('has ended' in t for t in self.texts(user, 'renewal_late')), 60, 'and that it ended')
+        self.assertFalse(self.signed(user))
+        self.assertIn('event=renewal_late', self.p.daemons['enrolld'].tail(400))
+        self.behave()
+        self.many.retry(user)
+        self.until(lambda: self.statuses(user) == ['superseded', 'active'], 60, 'the new one')
+        self.assertTrue(self.signed(user))
+
+
+class Revoked(RenewalCase):
+    def revoke_at_ca(self, user):
+        serial = self.many.ca_log('issued', user)[0]['serial']
+        self.s.ca.admin('/revoke', {'serial': serial})
+
+    def test_one_that_is_revoked_at_the_ca_signs_no_more_and_is_replaced(self):
+        self.behave()
+        user, other = self.active(2)
+        old = set(self.s.ldap.certificates(user))
+        self.assertTrue(self.signed(user))
+        self.many.change(faults={'newOrder': {'status': 503, 'count': 1000}})
+        self.revoke_at_ca(user)
+        self.until(lambda: self.texts(user, 'found_revoked'), 30, 'it is found')
+        self.assertFalse(self.signed(user), 'with the next mail')
+        self.until(lambda: not old & set(self.s.ldap.certificates(user)), 30, 'the directory follows')
+        self.behave()
+        self.many.retry(user)
+        self.until(lambda: self.statuses(user) == ['revoked', 'active'], 60, 'replaced\n' + self.many.story(user))
+        self.assertTrue(self.signed(user))
+        self.assertEqual(self.statuses(other), ['active'])
+        self.assertEqual(len(self.many.ca_log('revoked')), len({r['serial'] for r in self.many.ca_log('revoked')}))
+        self.assertIn('event=found_revoked', self.p.daemons['enrolld'].tail(400))
+
+    def test_z_an_answer_that_cannot_be_had_changes_nothing_and_no_replacement_by_policy(self):
+        self.p.configure(ca={'replace-revoked': False})
+        self.p.restart('enrolld')
+        self.behave()
+        user, = self.active(1)
+        self.lists.away = True
+        self.revoke_at_ca(user)
+        self.until(lambda: 'event=revocation_unknown' in self.p.daemons['enrolld'].tail(400), 30, 'it was tried')
+        self.assertTrue(self.signed(user))
+        self.lists.away = False
+        self.until(lambda: self.many.state(user) in ('revoking', 'revoked'), 30, 'it is found')
+        self.assertTrue(self.many.show(user)['enrollment']['disabled'])
+        self.assertFalse(self.signed(user))
