@@ -5,12 +5,12 @@ directory that is half there touches nobody."""
 import contextlib
 import csv
 import io
+import json
 import os
 import re
 import sqlite3
 
 import mailtools
-import service
 import stage_ldap
 from enrolling import Enrolling, address
 from gates import ANSWER, REQUEST, Gate, Relay
@@ -154,6 +154,7 @@ class Leaving(PeopleCase):
         shown = self.gone(user)[address(user)]
         self.assertEqual((shown['kind'], shown['by'], shown['state']), ('disabled', 'enrolld', 'active'))
         self.assertFalse(self.signed(user))
+        self.until(lambda: self.p.json('mail', address(user))['mail'][0]['reason'] == 'departed', 60, 'the mail is on record')
         why = self.why(user, 'departed')
         self.assertEqual((why['mail']['verdict'], why['mail']['reason']), ('unsigned', 'departed'))
         self.assertIn('their entry in the directory is disabled', why['sentence'])
@@ -351,7 +352,6 @@ class Accident(PeopleCase):
         self.assertRegex(lines[-1]['text'], words)
         self.assertIn('directory_guard', [e['event'] for e in self.p.json('events', '--limit', '50')['events']])
         self.assertRegex(self.p.json('status')['directory_guard'], words)
-        self.assertEqual([c['verdict'] for c in self.p.json('doctor')['checks'] if c['check'] == 'departures'], ['error'])
         self.assertEqual(self.rows(), self.before, 'nobody is offboarded')
         for user in self.staff:
             self.assertTrue(self.signed(user))
@@ -384,6 +384,8 @@ class Accident(PeopleCase):
     def test_the_search_returns_nothing(self):
         rule = self.hide('dn.children="%s"' % stage_ldap.PEOPLE)
         self.alarm('no entry with an address')
+        checks = json.loads(self.p.ctl_run('doctor', '--json').stdout)['checks']
+        self.assertEqual([c['verdict'] for c in checks if c['check'] == 'departures'], ['error'])
         done = self.p.ctl_run('departures', 'confirm', '--yes')
         self.assertEqual(done.returncode, 1, 'an empty list cannot be confirmed')
         self.show_again(rule)
