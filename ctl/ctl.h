@@ -156,6 +156,8 @@ int ctl_directory(struct ctl *c, int argc, char **argv);
 int ctl_init(struct ctl *c, int argc, char **argv);
 int ctl_backup(struct ctl *c, int argc, char **argv);
 int ctl_restore(struct ctl *c, int argc, char **argv);
+/* A key file with its last owner and mode from the first instant on; takes the place of what is there. */
+bool ctl_write_key(const char *path, const struct buf *pem, const char *user, const char *group, struct err *err) BASE_MUST_CHECK;
 /* One thing that was done, or that is to be known: a line, and with --json a text in the answer that ctl_done prints. */
 void ctl_say(struct ctl *c, const char *fmt, ...) BASE_PRINTF(2, 3);
 int ctl_done(struct ctl *c);
@@ -168,6 +170,9 @@ bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *e
 /* export.c, import.c */
 int ctl_export(struct ctl *c, int argc, char **argv);
 int ctl_import(struct ctl *c, int argc, char **argv);
+
+/* masterkey.c */
+int ctl_masterkey(struct ctl *c, int argc, char **argv);
 
 /* account.c */
 int ctl_ca(struct ctl *c, int argc, char **argv);

@@ -47,8 +47,7 @@ struct export_job {
 	const struct ctl *c;
 	const char *address, *password, *to;
 	char actor[80];
-	X509 *master_certificate;
-	EVP_PKEY *master_key;
+	struct keyring ring;
 	struct store *store;
 	struct export_files *out;
 };
@@ -108,6 +107,7 @@ static bool export_one(struct export_job *j, const struct store_certificate *c, 
 	unsigned char *wrapped = NULL;
 	char text[1200];
 	size_t len = 0;
+	const struct keyring_pair *pair;
 	EVP_PKEY *key;
 	bool ok;
 
@@ -115,7 +115,9 @@ static bool export_one(struct export_job *j, const struct store_certificate *c, 
 		j->c->legacy_format ? " in the legacy format" : "", j->to);
 	if (!store_key_export(j->store, c->id, j->actor, text, &wrapped, &len, err))
 		return false;
-	key = keyvault_unwrap(wrapped, len, j->master_certificate, j->master_key, err);
+	pair = keyring_for(&j->ring, wrapped, len);
+	pair = pair ? pair : &j->ring.v[0]; /* says what is wrong */
+	key = keyvault_unwrap(wrapped, len, pair->certificate, pair->key, err);
 	ok = key && put_file(j, c, key, &j->out->v[j->out->n], err);
 	j->out->n += ok;
 	EVP_PKEY_free(key);
@@ -161,10 +163,9 @@ static bool open_vault(struct export_job *j, struct err *err)
 {
 	const struct config *cfg = j->c->config;
 
-	j->master_certificate = keyvault_master_certificate(cfg->master_certificate, err);
-	j->master_key = j->master_certificate ? keyvault_master_key(cfg->master_key, err) : NULL;
-	j->store = j->master_key ? store_open(&cfg->store, STORE_ROLE_ADMIN, err) : NULL;
-	return j->store && keyvault_master_is_of(j->store, j->master_certificate, cfg->master_certificate, false, err);
+	j->store = store_open(&cfg->store, STORE_ROLE_ADMIN, err);
+	return j->store && keyring_load(&j->ring, cfg->master_certificate, cfg->master_key, err) &&
+		keyring_is_of(j->store, &j->ring, cfg->master_certificate, err);
 }
 
 static bool export_all(void *arg, struct err *err)
@@ -183,8 +184,7 @@ static bool export_all(void *arg, struct err *err)
 			ok = export_one(j, &l.v[i], err);
 	store_certificate_list_clear(&l);
 	store_close(j->store);
-	X509_free(j->master_certificate);
-	EVP_PKEY_free(j->master_key);
+	keyring_clear(&j->ring);
 	return ok;
 }
 

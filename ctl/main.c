@@ -79,6 +79,8 @@ static const struct ctl_command commands[] = {
 	{"import", "FILE|FOLDER [--address ADDRESS] [--password-file FILE] [--old] [--dry-run]", "root",
 		"bring keys and certificates in, from PKCS#12 or PEM; --old: what may not sign comes in for reading old mail",
 		"enrollctl import /root/from-the-old-gateway --dry-run", ctl_import},
+	{"masterkey", "rotate | status", "root", "a new master key: all user keys are wrapped for it, while everything runs; safe to repeat",
+		"enrollctl masterkey status", ctl_masterkey},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat",
 		"enrollctl init", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder",

@@ -48,12 +48,18 @@ static struct store *take(const struct by_key *b, unsigned lease_seconds, struct
 
 static EVP_PKEY *unwrap(const struct by_key *b, const void *wrapped, size_t len, struct err *err)
 {
-	X509 *certificate = keyvault_master_certificate(b->config->master_certificate, err);
-	EVP_PKEY *master = certificate ? keyvault_master_key(b->config->master_key, err) : NULL;
-	EVP_PKEY *key = master ? keyvault_unwrap(wrapped, len, certificate, master, err) : NULL;
+	struct keyring ring = {0};
+	const struct keyring_pair *pair = NULL;
+	EVP_PKEY *key = NULL;
 
-	EVP_PKEY_free(master);
-	X509_free(certificate);
+	if (keyring_load(&ring, b->config->master_certificate, b->config->master_key, err)) {
+		pair = keyring_for(&ring, wrapped, len);
+		if (pair)
+			key = keyvault_unwrap(wrapped, len, pair->certificate, pair->key, err);
+		else
+			err_set(err, ERR_CONFIG, "open user key", b->config->master_key, "the user's key was wrapped for another master key than this one");
+	}
+	keyring_clear(&ring);
 	return key;
 }
 

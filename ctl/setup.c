@@ -127,7 +127,7 @@ static bool write_to(int fd, const struct buf *b, long uid, long gid)
 }
 
 /* A private key file never exists with another owner or mode than its last one: it is written beside, as a new file, and renamed. */
-static bool write_key(const char *path, const struct buf *pem, const char *user, const char *group, struct err *err)
+bool ctl_write_key(const char *path, const struct buf *pem, const char *user, const char *group, struct err *err)
 {
 	struct buf beside = BUF_INIT;
 	long uid = -1, gid = -1;
@@ -166,7 +166,7 @@ static bool init_master(struct ctl *c, const struct config *cfg, struct err *err
 		return err_set(err, ERR_CONFIG, "make master key", cfg->master_key,
 			"the key is there but its certificate %s is not; put the certificate back, or remove the key if nothing was ever wrapped for it",
 			cfg->master_certificate);
-	ok = keyvault_master_new(&key, &certificate, err) && write_key(cfg->master_key, &key, cfg->users.outbound, cfg->users.group, err) &&
+	ok = keyvault_master_new(&key, &certificate, err) && ctl_write_key(cfg->master_key, &key, cfg->users.outbound, cfg->users.group, err) &&
 		file_write(cfg->master_certificate, certificate.data, certificate.len, 0644, -1, err);
 	buf_wipe(&key);
 	buf_clear(&certificate);
@@ -222,7 +222,7 @@ static bool init_account_key(struct ctl *c, const struct config *cfg, const stru
 	mem = key ? BIO_new(BIO_s_secmem()) : NULL;
 	if (mem && PEM_write_bio_PKCS8PrivateKey(mem, key, NULL, NULL, 0, NULL, NULL) == 1 && (len = BIO_get_mem_data(mem, &data)) > 0) {
 		buf_append(&pem, data, (size_t)len);
-		ok = pem.failed ? err_nomem(err, "make account key") : write_key(ca->account_key, &pem, cfg->users.enrolld, cfg->users.group, err);
+		ok = pem.failed ? err_nomem(err, "make account key") : ctl_write_key(ca->account_key, &pem, cfg->users.enrolld, cfg->users.group, err);
 	} else if (key) {
 		err_openssl(err, ERR_BUG, "make account key", ca->account_key);
 	}
@@ -434,6 +434,20 @@ static void discard_backup(const struct config *cfg, const char *folder)
 	buf_clear(&path);
 }
 
+/* Between two master keys a backup would need both. */
+static bool no_rotation(const struct config *cfg, struct err *err)
+{
+	struct buf next = BUF_INIT;
+	bool ok;
+
+	buf_printf(&next, "%s" KEYRING_NEXT, cfg->master_certificate);
+	ok = next.failed ? err_nomem(err, "back up")
+		: !exists(next.data) || err_set(err, ERR_TEMPORARY, "back up", next.data,
+			"a rotation of the master key is under way: `enrollctl masterkey rotate` ends it");
+	buf_clear(&next);
+	return ok;
+}
+
 int ctl_backup(struct ctl *c, int argc, char **argv)
 {
 	struct config *cfg;
@@ -447,6 +461,8 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 	cfg = ctl_config(c);
 	if (!cfg)
 		return 1;
+	if (!no_rotation(cfg, &err))
+		return ctl_not_done(c, &err);
 	if (mkdir(argv[0], 0700) != 0) {
 		err_errno(&err, errno, "make backup folder", argv[0]);
 		return ctl_not_done(c, &err);
@@ -486,7 +502,7 @@ static bool restore_key(struct ctl *c, const char *folder, const char *name, con
 	bool ok = path_in(&from, folder, name, err);
 
 	if (ok && where && is_file(where) && exists(from.data) && !exists(where)) {
-		ok = file_read(&pem, from.data, FILE_MOST, err) && write_key(where, &pem, user, cfg->users.group, err);
+		ok = file_read(&pem, from.data, FILE_MOST, err) && ctl_write_key(where, &pem, user, cfg->users.group, err);
 		if (ok)
 			ctl_say(c, "restored %s", where);
 	}

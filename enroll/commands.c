@@ -589,11 +589,6 @@ static json_t *do_policy_explain(const struct call *c, struct err *err)
 	return o;
 }
 
-static json_t *do_report_legacy(const struct call *c, struct err *err)
-{
-	return legacy_report(c->parts, c->peer, c->arguments, err);
-}
-
 /* ---- changing commands ------------------------------------------------------------------------------------------------------------ */
 
 /* Whether what the address has is of another kind than what it should have; then it is renewed. */
@@ -692,39 +687,14 @@ static json_t *do_enable(const struct call *c, struct err *err)
 	return admin_act(c, ENROLLMENT_ADMIN_ENABLE, err);
 }
 
-static json_t *do_rotate(const struct call *c, struct err *err)
-{
-	return rotate_run(c->parts, c->peer, c->arguments, err);
-}
-
-static json_t *do_revoke(const struct call *c, struct err *err)
-{
-	return revoke_run(c->parts, c->peer, c->arguments, err);
-}
-
 static json_t *do_directory_check(const struct call *c, struct err *err)
 {
 	return directory_check_run(c->parts, c->arguments, err);
 }
 
-static json_t *do_directory_reconcile(const struct call *c, struct err *err)
-{
-	return directory_reconcile_run(c->parts, c->peer, c->arguments, err);
-}
-
-static json_t *do_directory_restore(const struct call *c, struct err *err)
-{
-	return directory_restore_run(c->parts, c->peer, c->arguments, err);
-}
-
 static json_t *do_departures(const struct call *c, struct err *err)
 {
 	return departures_run(c->parts, err);
-}
-
-static json_t *do_departures_confirm(const struct call *c, struct err *err)
-{
-	return departures_confirm(c->parts, c->peer, c->arguments, err);
 }
 
 static json_t *set_paused(const struct call *c, const char *value, struct err *err)
@@ -754,18 +724,20 @@ static const struct command {
 	const char *name;
 	enum control_role role;
 	json_t *(*run)(const struct call *, struct err *);
+	/* in the place of `run`: one of another file, that looks at the arguments itself */
+	json_t *(*whole)(struct enroll_parts *, const struct control_peer *, json_t *arguments, struct err *);
 } commands[] = {
 	{"status", CONTROL_HELPDESK, do_status}, {"list", CONTROL_HELPDESK, do_list}, {"show", CONTROL_HELPDESK, do_show},
 	{"events", CONTROL_HELPDESK, do_events}, {"mail", CONTROL_HELPDESK, do_mail}, {"why", CONTROL_HELPDESK, do_why},
 	{"expiring", CONTROL_HELPDESK, do_expiring}, {"search", CONTROL_HELPDESK, do_search}, {"config", CONTROL_HELPDESK, do_config},
 	{"doctor", CONTROL_HELPDESK, do_doctor}, {"ca-check", CONTROL_HELPDESK, do_ca_check}, {"account", CONTROL_HELPDESK, do_account},
 	{"policy-explain", CONTROL_HELPDESK, do_policy_explain}, {"caa-check", CONTROL_HELPDESK, do_caa_check},
-	{"report-legacy", CONTROL_HELPDESK, do_report_legacy}, {"certificates", CONTROL_HELPDESK, do_certificates},
+	{"report-legacy", CONTROL_HELPDESK, .whole = legacy_report}, {"certificates", CONTROL_HELPDESK, do_certificates},
 	{"enroll", CONTROL_HELPDESK, do_enroll}, {"retry", CONTROL_HELPDESK, do_retry},
-	{"departures", CONTROL_HELPDESK, do_departures}, {"departures-confirm", CONTROL_ADMIN, do_departures_confirm},
-	{"rotate", CONTROL_HELPDESK, do_rotate}, {"revoke", CONTROL_ADMIN, do_revoke},
-	{"directory-check", CONTROL_ADMIN, do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, do_directory_reconcile},
-	{"directory-restore", CONTROL_ADMIN, do_directory_restore},
+	{"departures", CONTROL_HELPDESK, do_departures}, {"departures-confirm", CONTROL_ADMIN, .whole = departures_confirm},
+	{"rotate", CONTROL_HELPDESK, .whole = rotate_run}, {"revoke", CONTROL_ADMIN, .whole = revoke_run},
+	{"directory-check", CONTROL_ADMIN, do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, .whole = directory_reconcile_run},
+	{"directory-restore", CONTROL_ADMIN, .whole = directory_restore_run},
 	{"disable", CONTROL_ADMIN, do_disable}, {"enable", CONTROL_ADMIN, do_enable}, {"pause", CONTROL_ADMIN, do_pause},
 	{"resume", CONTROL_ADMIN, do_resume},
 };
@@ -789,7 +761,7 @@ json_t *command_run(struct enroll_parts *parts, const struct control_peer *peer,
 {
 	struct call call = {parts, peer, arguments};
 	const struct command *c = command_find(name);
-	json_t *result = c ? c->run(&call, err) : NULL;
+	json_t *result = !c ? NULL : c->whole ? c->whole(parts, peer, arguments, err) : c->run(&call, err);
 
 	/* A dry run changes nothing. */
 	if (c && c->role == CONTROL_ADMIN && !json_is_true(json_object_get(arguments, "dry_run")))

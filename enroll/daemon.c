@@ -101,8 +101,8 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, stru
 	/* Observing orders nothing: it runs without CA, key and anchors. */
 	if (c->mode == MODE_OBSERVE)
 		return true;
-	return (p->master_certificate = keyvault_master_certificate(c->master_certificate, err)) != NULL &&
-		keyvault_master_is_of(p->store, p->master_certificate, c->master_certificate, true, err) && ca_parts(p, c, err);
+	/* Looked for again with each key. */
+	return (p->master_certificate = keyring_in_force(p->store, c->master_certificate, true, err)) != NULL && ca_parts(p, c, err);
 }
 
 static bool parts_init(struct enroll_parts *p, const struct config *c, struct err *err)

@@ -538,6 +538,7 @@ static bool make_key(struct step *s, struct buf *wrapped, struct store_key *key,
 	struct directory_person person = {0};
 	struct buf csr = BUF_INIT;
 	EVP_PKEY *pkey = NULL;
+	X509 *master = NULL;
 	bool ok = false;
 
 	if (!person_of(s, &person, err))
@@ -545,7 +546,9 @@ static bool make_key(struct step *s, struct buf *wrapped, struct store_key *key,
 	pkey = profile_key_new(profile, err);
 	if (!pkey || !profile_csr(&csr, profile, pkey, &s->row.addresses, person.dn ? &person : NULL, err))
 		goto out;
-	if (!keyvault_wrap(wrapped, pkey, s->p->master_certificate, err) || !keyvault_spki(pkey, key->spki_sha256, err))
+	master = keyring_in_force(s->p->store, s->p->config->master_certificate, false, err);
+	if (!master || !keyvault_wrap(wrapped, pkey, master, err) || !keyvault_spki(pkey, key->spki_sha256, err) ||
+		!keyvault_spki(X509_get0_pubkey(master), key->master, err))
 		goto out;
 	key->wrapped = (unsigned char *)wrapped->data;
 	key->wrapped_len = wrapped->len;
@@ -554,6 +557,7 @@ static bool make_key(struct step *s, struct buf *wrapped, struct store_key *key,
 	s->row.csr = (unsigned char *)buf_take(&csr);
 	ok = s->row.csr || err_nomem(err, "make CSR");
 out:
+	X509_free(master);
 	EVP_PKEY_free(pkey);
 	buf_clear(&csr);
 	directory_person_clear(&person);

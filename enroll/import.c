@@ -8,6 +8,7 @@
 
 #include "enroll/certificate.h"
 #include "enroll/import.h"
+#include "enroll/revocation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,7 @@ static bool find_ca(struct import *in, struct err *err)
 /* Held against one kind; of those that do not fit the one with the fewest errors is told. */
 struct judgement {
 	bool fits;
+	struct certificate_profile profile; /* which fits; borrows from the configuration */
 	size_t least;
 	char text[600];
 };
@@ -173,6 +175,7 @@ static bool judge_as(struct import *in, struct certificate_profile profile, enum
 	ok = keyvault_spki(in->content.key, spki, err) && certcheck(in->content.leaf, &req, &findings, err);
 	if (ok && findings.errors == 0) {
 		j->fits = true;
+		j->profile = profile;
 		free(in->row.profile);
 		free(in->row.usage);
 		in->row.profile = str_dup(name);
@@ -204,6 +207,41 @@ static bool judge_kinds(struct import *in, struct judgement *j, struct err *err)
 	return true;
 }
 
+/* As of a new certificate: asked about only where the configuration wants that, and it is good in all other respects. */
+static bool judge_revocation(struct import *in, const struct judgement *j, struct err *err)
+{
+	struct certcheck_request req = {.profile = &j->profile, .addresses = &in->row.addresses, .anchors = in->anchors, .untrusted = in->content.others,
+		.now = in->now, .revocation = in->ca->revocation};
+	struct revocation_answer answer = {0};
+	struct findings findings = {0};
+	struct buf text = BUF_INIT;
+	struct revocation *asking;
+	char spki[65];
+	X509 *issuer;
+	bool ok;
+
+	if (in->ca->revocation == REVOCATION_OFF)
+		return true;
+	if ((asking = revocation_new(in->ca, err)) == NULL)
+		return false;
+	issuer = certcheck_issuer(in->content.leaf, in->anchors, in->content.others, in->now);
+	if (issuer)
+		revocation_ask(asking, in->content.leaf, issuer, in->now, &answer);
+	req.spki_sha256 = spki;
+	req.evidence = &answer.evidence;
+	ok = keyvault_spki(in->content.key, spki, err) && certcheck(in->content.leaf, &req, &findings, err);
+	if (ok && findings.errors > 0) {
+		findings_text(&findings, &text);
+		ok = err_set(err, ERR_POLICY, op, in->what->name, "the certificate is not one that may be used here: %.600s", buf_str(&text));
+	}
+	findings_clear(&findings);
+	buf_clear(&text);
+	X509_free(issuer);
+	revocation_answer_clear(&answer);
+	revocation_free(asking);
+	return ok;
+}
+
 static bool judge(struct import *in, struct err *err)
 {
 	static const enum usage usages[] = {USAGE_SIGN, USAGE_DUAL, USAGE_ENCRYPT};
@@ -214,8 +252,10 @@ static bool judge(struct import *in, struct err *err)
 	if (ok && !j.fits && certcheck_claimed(in->content.leaf, &claimed) && claimed.generation != GENERATION_LEGACY)
 		for (size_t i = 0; ok && i < sizeof usages / sizeof *usages; i++)
 			ok = judge_as(in, claimed, usages[i], in->what->config->certificate.name, &j, err);
-	return ok && (j.fits || err_set(err, ERR_POLICY, op, in->what->name, "the certificate is not one that may be used here: %s%s", j.text,
-					 in->what->config->decryption ? "" : " (without `decryption` in the configuration: for signing alone)"));
+	if (ok && !j.fits)
+		return err_set(err, ERR_POLICY, op, in->what->name, "the certificate is not one that may be used here: %s%s", j.text,
+			in->what->config->decryption ? "" : " (without `decryption` in the configuration: for signing alone)");
+	return ok && judge_revocation(in, &j, err);
 }
 
 static bool find_rule(struct import *in, struct err *err)
@@ -267,9 +307,8 @@ static bool describe(struct import *in, struct err *err)
 static bool wrap(struct store *store, const struct import *in, struct store_key *key, struct buf *wrapped, struct err *err)
 {
 	const struct config *cfg = in->what->config;
-	X509 *master = keyvault_master_certificate(cfg->master_certificate, err);
-	bool ok = master && keyvault_master_is_of(store, master, cfg->master_certificate, !in->what->dry_run, err) &&
-		keyvault_wrap(wrapped, in->content.key, master, err) && keyvault_spki(in->content.key, key->spki_sha256, err);
+	X509 *master = keyring_in_force(store, cfg->master_certificate, !in->what->dry_run, err);
+	bool ok = master && keyvault_wrap(wrapped, in->content.key, master, err) && keyvault_spki(X509_get0_pubkey(master), key->master, err) && keyvault_spki(in->content.key, key->spki_sha256, err);
 
 	key->wrapped = (const unsigned char *)wrapped->data;
 	key->wrapped_len = wrapped->len;
@@ -323,6 +362,20 @@ static bool store_it(struct store *store, struct import *in, bool usable, char w
 	return ok;
 }
 
+/* Whatever is to be said of it was said when it came. */
+static bool is_here(struct store *store, const struct import *in, struct store_imported *done, struct err *err)
+{
+	struct store_certificate c = {0};
+	bool found = false, ok = store_certificate_find(store, in->certificate.fingerprint, &c, &found, err);
+
+	if (ok && found) {
+		done->enrollment_id = c.enrollment_id;
+		snprintf(done->status, sizeof done->status, "%s", c.status);
+	}
+	store_certificate_clear(&c);
+	return ok;
+}
+
 static void tell(struct enroll_imported *out, const struct import *in, const struct store_imported *done)
 {
 	snprintf(out->address, sizeof out->address, "%s", in->row.addresses.v[0]);
@@ -334,20 +387,28 @@ static void tell(struct enroll_imported *out, const struct import *in, const str
 		out->why[0] = '\0';
 }
 
+static bool judge_and_store(struct store *store, struct import *in, struct enroll_imported *out, struct store_imported *done, struct err *err)
+{
+	bool usable = may_be_used(in, err);
+
+	if (!usable) {
+		if (!in->what->old || err->class != ERR_POLICY)
+			return false;
+		snprintf(out->why, sizeof out->why, "%.799s", err->text);
+	}
+	return (!usable || (set_text(&in->row.ca, in->ca->name, err) && describe(in, err))) && store_it(store, in, usable, out->why, done, err);
+}
+
 bool enroll_import(struct store *store, const struct enroll_import *what, struct enroll_imported *out, struct err *err)
 {
 	struct import in = {.what = what, .now = time(NULL)};
 	struct store_imported done = {0};
-	bool usable, ok;
+	bool ok;
 
 	memset(out, 0, sizeof *out);
-	ok = import_read(&in.content, what, err) && find_addresses(&in, err) && describe(&in, err);
-	usable = ok && may_be_used(&in, err);
-	if (ok && !usable) {
-		ok = what->old && err->class == ERR_POLICY;
-		snprintf(out->why, sizeof out->why, "%.799s", err->text);
-	}
-	ok = ok && (!usable || (set_text(&in.row.ca, in.ca->name, err) && describe(&in, err))) && store_it(store, &in, usable, out->why, &done, err);
+	ok = import_read(&in.content, what, err) && find_addresses(&in, err) && describe(&in, err) && is_here(store, &in, &done, err);
+	if (ok && done.enrollment_id == 0)
+		ok = judge_and_store(store, &in, out, &done, err);
 	if (ok)
 		tell(out, &in, &done);
 	import_content_clear(&in.content);

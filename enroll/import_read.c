@@ -109,7 +109,7 @@ static int count_keys(PKCS12 *p12, const char *password)
 static bool find_password(PKCS12 *p12, const char *given, const char **password)
 {
 	*password = given;
-	if (!PKCS12_mac_present(p12) || PKCS12_verify_mac(p12, given, given ? -1 : 0) == 1)
+	if (PKCS12_verify_mac(p12, given, given ? -1 : 0) == 1)
 		return true;
 	*password = "";
 	return !given && PKCS12_verify_mac(p12, "", 0) == 1;
@@ -124,11 +124,8 @@ static bool unpack(struct import_content *out, PKCS12 *p12, const struct enroll_
 
 	if (keys > 1)
 		return err_set(err, ERR_CONFIG, op, what->name, "there are %d private keys in it: a file for each, please", keys);
-	if (PKCS12_parse(p12, password, &out->key, &leaf, &others) != 1) {
-		if (!PKCS12_mac_present(p12))
-			return ERR_clear_error(), wrong_password(what, err);
+	if (PKCS12_parse(p12, password, &out->key, &leaf, &others) != 1)
 		return err_openssl(err, ERR_CONFIG, op, what->name);
-	}
 	ok = !leaf || sk_X509_push(out->others, leaf) > 0;
 	for (X509 *x; ok && (x = sk_X509_pop(others)) != NULL;)
 		ok = sk_X509_push(out->others, x) > 0;
@@ -150,7 +147,10 @@ static bool read_pkcs12(struct import_content *out, const struct enroll_import *
 		PKCS12_free(p12);
 		return err_set(err, ERR_CONFIG, op, what->name, "it is neither PKCS#12 nor PEM, or it is cut short or damaged");
 	}
-	ok = find_password(p12, what->password, &password) ? unpack(out, p12, what, password, err) : wrong_password(what, err);
+	if (!PKCS12_mac_present(p12))
+		ok = err_set(err, ERR_CONFIG, op, what->name, "it has no check of its integrity (MAC): export it once more, with one");
+	else
+		ok = find_password(p12, what->password, &password) ? unpack(out, p12, what, password, err) : wrong_password(what, err);
 	PKCS12_free(p12);
 	ERR_clear_error();
 	return ok;

@@ -33,8 +33,8 @@ struct credentials {
 	GHashTable *by_address; /* key owned by the entry */
 	GQueue used;            /* newest first */
 	struct store *store;
-	X509 *master_certificate;
-	EVP_PKEY *master_key;
+	struct keyring ring;
+	char *certificate_file, *key_file; /* where it came from, and is loaded from again when the master key is another one */
 	size_t most;
 	int64_t stale_ms;
 };
@@ -85,12 +85,8 @@ static void entry_free(gpointer p)
 /* Key, certificate and store belong together: else every mail would find out by itself. */
 static bool master_fits(struct credentials *c, const struct config *config, struct err *err)
 {
-	if (X509_check_private_key(c->master_certificate, c->master_key) != 1) {
-		ERR_clear_error();
-		return err_set(err, ERR_CONFIG, "load master key", config->master_key,
-			"this key does not belong to the master certificate %s; put the right one in its place from your copy", config->master_certificate);
-	}
-	return keyvault_master_is_of(c->store, c->master_certificate, config->master_certificate, false, err);
+	return keyring_load(&c->ring, config->master_certificate, config->master_key, err) &&
+		keyring_is_of(c->store, &c->ring, config->master_certificate, err);
 }
 
 struct credentials *credentials_new(struct store *store, const struct config *config, struct err *err)
@@ -109,13 +105,15 @@ struct credentials *credentials_new(struct store *store, const struct config *co
 	if (c->most > heap_credentials)
 		c->most = heap_credentials;
 	c->stale_ms = (int64_t)config->milter.stale_limit * 1000;
-	c->master_certificate = keyvault_master_certificate(config->master_certificate, err);
-	c->master_key = c->master_certificate ? keyvault_master_key(config->master_key, err) : NULL;
-	if (!c->master_key || !master_fits(c, config, err)) {
-		credentials_free(c);
-		return NULL;
+	c->certificate_file = str_dup(config->master_certificate);
+	c->key_file = str_dup(config->master_key);
+	if (!c->certificate_file || !c->key_file) {
+		err_nomem(err, "load master key");
+	} else if (master_fits(c, config, err)) {
+		return c;
 	}
-	return c;
+	credentials_free(c);
+	return NULL;
 }
 
 void credentials_free(struct credentials *c)
@@ -123,8 +121,9 @@ void credentials_free(struct credentials *c)
 	if (!c)
 		return;
 	g_hash_table_destroy(c->by_address);
-	X509_free(c->master_certificate);
-	EVP_PKEY_free(c->master_key);
+	keyring_clear(&c->ring);
+	free(c->certificate_file);
+	free(c->key_file);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -243,6 +242,56 @@ static struct signer *remember(struct credentials *c, const char *key, struct si
 	return out;
 }
 
+/* References of the pair that opens this, or of the first one if none does: then its error is told. */
+static bool take_pair(struct credentials *c, const struct store_credential *found, struct keyring_pair *out, bool any)
+{
+	const struct keyring_pair *pair;
+
+	pthread_mutex_lock(&c->lock);
+	pair = keyring_for(&c->ring, found->wrapped, found->wrapped_len);
+	if (!pair && any)
+		pair = &c->ring.v[0];
+	if (pair) {
+		*out = *pair;
+		X509_up_ref(out->certificate);
+		EVP_PKEY_up_ref(out->key);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return pair != NULL;
+}
+
+/* A rotation of the master key is under way, or over: both keys are looked for again. */
+static void ring_again(struct credentials *c)
+{
+	struct keyring fresh, old;
+	struct err err = ERR_INIT;
+
+	if (!keyring_load(&fresh, c->certificate_file, c->key_file, &err)) {
+		log_error(LOG_LEVEL_WARNING, "master_key_not_loaded", &err, NULL);
+		return;
+	}
+	pthread_mutex_lock(&c->lock);
+	old = c->ring;
+	c->ring = fresh;
+	pthread_mutex_unlock(&c->lock);
+	keyring_clear(&old);
+}
+
+static struct signer *load(struct credentials *c, const struct store_credential *found, const char *address, time_t now, struct err *err)
+{
+	struct keyring_pair pair;
+	struct signer *s;
+
+	if (!take_pair(c, found, &pair, false)) {
+		ring_again(c);
+		take_pair(c, found, &pair, true);
+	}
+	s = signer_load(found, address, pair.certificate, pair.key, now, err);
+	X509_free(pair.certificate);
+	EVP_PKEY_free(pair.key);
+	return s;
+}
+
 struct signer *credentials_get(struct credentials *c, const char *address, time_t now, struct credential_words *words, struct err *err)
 {
 	char key[ADDRESS_MAX];
@@ -267,7 +316,7 @@ struct signer *credentials_get(struct credentials *c, const char *address, time_
 	if (!there) {
 		out = remember(c, key, NULL, found.rule, store_why, counter, now, words);
 	} else if (!same_certificate(c, key, &found, counter, now, &out, words)) {
-		signer = signer_load(&found, address, c->master_certificate, c->master_key, now, err);
+		signer = load(c, &found, address, now, err);
 		if (signer) {
 			out = remember(c, key, signer, found.rule, NULL, counter, now, words);
 		} else if (err->class == ERR_POLICY) {

@@ -135,6 +135,9 @@ bool certificate_read_in(struct tx *tx, int64_t id, struct store_certificate *ou
 bool certificate_insert(struct tx *tx, int64_t enrollment_id, int64_t key_id, const struct store_certificate *c, time_t now, int64_t *id);
 bool enrollment_addresses_write(struct tx *tx, int64_t id, const struct strlist *addresses);
 
+/* Was this key wrapped for the master key that is in force?  ERR_TEMPORARY otherwise (keys.c). */
+bool key_master_in_force(struct tx *tx, const struct store_key *key);
+
 /* ENROLLMENT_ADMIN_RETRY inside a transaction. */
 bool enrollment_retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed);
 

@@ -181,7 +181,7 @@ static bool put_key(struct tx *tx, const struct store_import *what, int64_t row,
 {
 	int64_t same_address = 0;
 
-	if (!tx_number(tx, id, 0, "SELECT id FROM user_keys WHERE spki_sha256 = $1", VALUES(V_TEXT(what->key->spki_sha256))))
+	if (!key_master_in_force(tx, what->key) || !tx_number(tx, id, 0, "SELECT id FROM user_keys WHERE spki_sha256 = $1", VALUES(V_TEXT(what->key->spki_sha256))))
 		return false;
 	if (*id == 0)
 		return tx_number(tx, id, 0, "INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) VALUES ($1, $2, $3, $4) RETURNING id",
@@ -256,4 +256,64 @@ bool store_import(struct store *store, const struct store_import *what, struct s
 		ok = find_target(&tx, what, &t) && write_import(&tx, what, &t, out) && (what->dry_run || tx_commit(&tx));
 	tx_end(&tx);
 	return ok;
+}
+
+/* ---- all of them, for another master key ------------------------------------------------------------------------- */
+
+void store_wrapped_list_clear(struct store_wrapped_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		free(l->v[i].data);
+		buf_clear(&l->v[i].anew);
+	}
+	free(l->v);
+	memset(l, 0, sizeof(*l));
+}
+
+static void read_wrapped(struct rows *r, void *element)
+{
+	struct store_wrapped *w = element;
+
+	w->id = rows_int(r, 0);
+	w->data = rows_blob(r, 1, &w->len);
+}
+
+bool store_keys_wrapped(struct store *store, int64_t after, size_t limit, struct store_wrapped_list *out, struct err *err)
+{
+	struct row_list l = ROW_LIST(struct store_wrapped, read_wrapped);
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ADMIN, "list keys", err) &&
+		  tx_list(&tx, &l, "SELECT id, wrapped FROM user_keys WHERE id > $1 ORDER BY id LIMIT $2", VALUES(V_INT(after), V_INT(limit)));
+
+	tx_end(&tx);
+	*out = (struct store_wrapped_list){.v = l.v, .n = l.n};
+	if (!ok)
+		store_wrapped_list_clear(out);
+	return ok;
+}
+
+/* Each takes the place of what it was made from, and of nothing else. */
+bool store_keys_rewrap(struct store *store, const struct store_wrapped_list *l, struct err *err)
+{
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ADMIN, "wrap keys anew", err);
+
+	for (size_t i = 0; ok && i < l->n; i++)
+		if (l->v[i].anew.len > 0)
+			ok = tx_run(&tx, NULL, "UPDATE user_keys SET wrapped = $3 WHERE id = $1 AND wrapped = $2",
+				VALUES(V_INT(l->v[i].id), V_BLOB(l->v[i].data, l->v[i].len), V_BLOB(l->v[i].anew.data, l->v[i].anew.len)));
+	ok = ok && tx_commit(&tx);
+	tx_end(&tx);
+	return ok;
+}
+
+/* A key that was wrapped while the master key changed must not come in: the old master key may be gone when it is wanted. */
+bool key_master_in_force(struct tx *tx, const struct store_key *key)
+{
+	int64_t other = 0;
+
+	return key->master[0] == '\0' ||
+	       (tx_number(tx, &other, 0, "SELECT 1 FROM flags WHERE name = 'master-key' AND value <> $1", VALUES(V_TEXT(key->master))) &&
+		       (other == 0 || err_set(tx->err, ERR_TEMPORARY, tx->op, "master key",
+					      "the master key was changed at this moment: the key is made, or brought in, once more")));
 }

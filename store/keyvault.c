@@ -151,6 +151,16 @@ static bool names_recipient(CMS_ContentInfo *cms, X509 *certificate)
 	return false;
 }
 
+bool keyvault_is_for(const void *wrapped, size_t len, X509 *master_certificate)
+{
+	CMS_ContentInfo *cms = parse_wrapped(wrapped, len);
+	bool is = cms != NULL && names_recipient(cms, master_certificate);
+
+	CMS_ContentInfo_free(cms);
+	ERR_clear_error();
+	return is;
+}
+
 /* Read the whole content; true only when the authentication tag was right.  `plain` has PLAIN_MAX octets. */
 static bool open_sealed(CMS_ContentInfo *cms, unsigned char *plain, size_t *len)
 {

@@ -88,9 +88,10 @@ static bool write_key(struct tx *tx, const struct store_step *step, struct outco
 	const struct store_key *key = step->new_key;
 
 	return key == NULL ||
-	       tx_number(tx, &o->key_id, 0,
-		       "INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) VALUES ($1, $2, $3, $4) RETURNING id",
-		       VALUES(V_INT(step->row->id), V_BLOB(key->wrapped, key->wrapped_len), V_TEXT(key->spki_sha256), V_INT(o->now)));
+	       (key_master_in_force(tx, key) &&
+		       tx_number(tx, &o->key_id, 0,
+			       "INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) VALUES ($1, $2, $3, $4) RETURNING id",
+			       VALUES(V_INT(step->row->id), V_BLOB(key->wrapped, key->wrapped_len), V_TEXT(key->spki_sha256), V_INT(o->now))));
 }
 
 bool certificate_insert(struct tx *tx, int64_t enrollment_id, int64_t key_id, const struct store_certificate *c, time_t now, int64_t *id)

@@ -39,7 +39,7 @@ enum store_role {
 	STORE_ROLE_OUTBOUND, /* reads credentials and flags; requests enrollments; adds mail events */
 	STORE_ROLE_INBOUND,  /* reads awaited addresses; adds challenges, events, delivery reports */
 	STORE_ROLE_ENROLLD,  /* everything but user keys in wrapped form may be read: they are written only */
-	STORE_ROLE_ADMIN     /* init, backup, restore: everything */
+	STORE_ROLE_ADMIN     /* init, backup, restore, export, import, masterkey: everything */
 };
 
 /* Create the database with its schema, files 0660 and folder 2770 for the group, whatever the umask.  The folder is made when it is not
@@ -163,6 +163,7 @@ bool store_leases_release(struct store *store, const char *owner_prefix, struct 
 struct store_key {              /* a new user key, already wrapped for the master certificate */
 	const unsigned char *wrapped; size_t wrapped_len;
 	char spki_sha256[65];   /* hex of the public key's SHA-256 */
+	char master[65];        /* the same of the master certificate; "" = not said, and not compared with the one in force */
 };
 struct store_certificate {
 	int64_t id;
@@ -411,6 +412,14 @@ struct store_import {
 	bool old, dry_run;
 	const char *actor, *text;
 };
+/* For another master key: keys with an id above `after`, by id; and what of them has an `anew` in its place, in one transaction, where they are still
+ * as they were read. */
+struct store_wrapped { int64_t id; unsigned char *data; size_t len; struct buf anew; };
+struct store_wrapped_list { struct store_wrapped *v; size_t n; };
+void store_wrapped_list_clear(struct store_wrapped_list *l);
+bool store_keys_wrapped(struct store *store, int64_t after, size_t limit, struct store_wrapped_list *out, struct err *err) BASE_MUST_CHECK;
+bool store_keys_rewrap(struct store *store, const struct store_wrapped_list *l, struct err *err) BASE_MUST_CHECK;
+
 struct store_imported { int64_t enrollment_id; bool created; char status[16]; };
 bool store_import(struct store *store, const struct store_import *what, struct store_imported *out, struct err *err) BASE_MUST_CHECK;
 
@@ -607,6 +616,8 @@ bool keyvault_wrap(struct buf *out, EVP_PKEY *key, X509 *master_certificate, str
 /* NULL on failure: ERR_CONFIG when the master key is not the one it was wrapped for, ERR_BUG when the content is damaged.  The recipient is
  * the subject key identifier: a certificate issued again for the same master key opens what was wrapped before. */
 EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certificate, EVP_PKEY *master_key, struct err *err);
+/* Is this master key the one that opens it?  No private key is needed to tell. */
+bool keyvault_is_for(const void *wrapped, size_t len, X509 *master_certificate);
 /* A new master key (EC P-256) and its self-signed certificate, as PEM. */
 bool keyvault_master_new(struct buf *key_pem, struct buf *certificate_pem, struct err *err) BASE_MUST_CHECK;
 /* Load either; `where` as for secret_read (the certificate may be readable by all). */
@@ -615,6 +626,24 @@ EVP_PKEY *keyvault_master_key(const char *where, struct err *err);
 /* false when the store's user keys are wrapped for another master key than this certificate's (ERR_CONFIG says what to do).  With `claim` a store
  * that knows of none yet is bound to this one; only roles that may set flags can do that. */
 bool keyvault_master_is_of(struct store *store, X509 *master_certificate, const char *where, bool claim, struct err *err) BASE_MUST_CHECK;
+/* keyring.c: the master keys that are there; beside the one of the configuration, during a rotation, the one in KEY.next and CERTIFICATE.next. */
+#define KEYRING_NEXT ".next"
+#define KEYRING_MOST 2
+struct keyring_pair { X509 *certificate; EVP_PKEY *key; };
+struct keyring { struct keyring_pair v[KEYRING_MOST]; size_t n; };
+bool keyring_load(struct keyring *out, const char *certificate, const char *key, struct err *err) BASE_MUST_CHECK;
+void keyring_clear(struct keyring *r);
+/* The one that opens this; NULL = none here. */
+const struct keyring_pair *keyring_for(const struct keyring *r, const void *wrapped, size_t len);
+/* keyvault_master_is_of for one of them. */
+bool keyring_is_of(struct store *store, const struct keyring *r, const char *where, struct err *err) BASE_MUST_CHECK;
+/* The certificate that user keys are wrapped for now; asked for each key, as it may change meanwhile.  `claim` as above. */
+X509 *keyring_in_force(struct store *store, const char *certificate, bool claim, struct err *err);
+/* From the return on no key that was wrapped for another one comes in (store_key.master). */
+bool keyring_put_in_force(struct store *store, X509 *certificate, const char *actor, struct err *err) BASE_MUST_CHECK;
+/* From whichever it is wrapped for to `to`, whose key is there to try it.  *damaged: it opens by no key. */
+bool keyring_rewrap(const struct keyring *r, const struct keyring_pair *to, const void *wrapped, size_t len, struct buf *out, bool *damaged,
+	struct err *err) BASE_MUST_CHECK;
 /* SHA-256 of a public key's SubjectPublicKeyInfo as hex. */
 bool keyvault_spki(EVP_PKEY *key, char out[65], struct err *err) BASE_MUST_CHECK;
 

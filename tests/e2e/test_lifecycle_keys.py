@@ -284,7 +284,7 @@ class In(KeysCase):
         old, serials[user] = serials[user], self.serial(user)
         folder = self.export(user, '--all', to=self.path('folder'))
         for other in users[1:]:
-            self.export(other, to='%s/%s.p12' % (folder, other))
+            self.export(other, '--legacy-format', to='%s/%s.p12' % (folder, other))
         loaded = self.load('%s/%s.p12' % (folder, serials[user]))
         self.write('../keys/' + os.path.basename(folder) + '/notes.txt', 'no key')
         pem = self.write('one.pem', loaded.key.private_bytes(
@@ -314,6 +314,35 @@ class In(KeysCase):
         key = self.load(self.export(user)).key
         self.assertEqual(key.private_numbers(), loaded.key.private_numbers())
         os.unlink(pem)
+
+    def test_shapes_that_other_programs_write(self):
+        """Each has the key that is here: that it is known again shows that it was read."""
+        user = self.active()
+        loaded, serial = self.load(self.export(user)), self.serial(user)
+        plain = self.write('plain.pem', b''.join(
+            [loaded.cert.certificate.public_bytes(serialization.Encoding.PEM)] +
+            [a.certificate.public_bytes(serialization.Encoding.PEM) for a in loaded.additional_certs] +
+            [loaded.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())]))
+        locked = self.write('locked.pem', loaded.cert.certificate.public_bytes(serialization.Encoding.PEM) + loaded.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(PASSWORD.encode())))
+        shapes = [plain, locked, self.export(user, '--legacy-format')]
+        for name, more in (('rc2', ['-legacy']), ('certificates in clear', ['-certpbe', 'NONE']), ('no intermediates', [])):
+            path = self.path(name.replace(' ', '-') + '.pfx')
+            tool('openssl', 'pkcs12', '-export', '-in', plain, '-inkey', plain, '-out', path, '-passout', 'pass:' + PASSWORD, *more)
+            shapes.append(path)
+        bare = self.path('bare.p12')
+        tool('openssl', 'pkcs12', '-export', '-in', plain, '-inkey', plain, '-out', bare, '-passout', 'pass:')
+        for path in shapes:
+            with self.subTest(path):
+                answer = self.imports(path)['files'][0]
+                self.assertEqual((answer['serial'], answer['created'], answer['status']), (serial, False, 'active'))
+        for path in (bare, plain):
+            self.assertFalse(self.p.json('import', path, user='root')['files'][0]['created'])
+        self.assertIn('password', self.refused('import', locked))
+        tool('openssl', 'pkcs12', '-export', '-in', plain, '-inkey', plain, '-out', bare + '.nomac', '-passout', 'pass:' + PASSWORD, '-nomac')
+        self.assertIn('integrity', self.refused('import', bare + '.nomac', '--password-file', self.password_file))
+        for path in (bare, plain):
+            os.unlink(path)
 
     def test_what_is_refused_and_why(self):
         user = self.active()

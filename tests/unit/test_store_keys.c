@@ -1,6 +1,6 @@
 /*
  * tests/unit/test_store_keys.c - keys out of the store and into it: what comes in goes on from `checked`, takes nothing's place, comes in once; what
- * goes out is on record.
+ * goes out is on record; and all of them wrapped for another master key.
  */
 #include "config.h"
 
@@ -292,6 +292,179 @@ START_TEST(what_goes_out_is_on_record_and_only_for_an_admin)
 }
 END_TEST
 
+/* ---- the master key ----------------------------------------------------------------------------------------------- */
+
+static void path_of(char out[400], const char *name)
+{
+	snprintf(out, 400, "%s/%s", f.dir, name);
+}
+
+static void put_file(const char *name, const struct buf *content)
+{
+	char path[400];
+
+	path_of(path, name);
+	OK(file_write(path, content->data, content->len, 0600, -1, &err));
+}
+
+static void make_master(const char *key, const char *certificate)
+{
+	struct buf k = BUF_INIT, c = BUF_INIT;
+
+	OK(keyvault_master_new(&k, &c, &err));
+	put_file(key, &k);
+	put_file(certificate, &c);
+	buf_wipe(&k);
+	buf_clear(&c);
+}
+
+static bool load_ring(struct keyring *r)
+{
+	char key[400], certificate[400];
+
+	path_of(key, "k");
+	path_of(certificate, "c");
+	return keyring_load(r, certificate, key, &err);
+}
+
+static void move_file(const char *from, const char *to)
+{
+	char a[400], b[400];
+
+	path_of(a, from);
+	path_of(b, to);
+	ck_assert_int_eq(rename(a, b), 0);
+}
+
+START_TEST(a_pair_is_what_fits_wherever_it_lies)
+{
+	struct keyring r;
+	X509 *next;
+
+	make_master("k", "c");
+	OK(load_ring(&r));
+	ck_assert_uint_eq(r.n, 1);
+	keyring_clear(&r);
+	make_master("k.next", "c.next");
+	OK(load_ring(&r));
+	ck_assert_uint_eq(r.n, 2);
+	next = r.v[1].certificate;
+	X509_up_ref(next);
+	keyring_clear(&r);
+	move_file("k.next", "k");
+	OK(load_ring(&r));
+	ck_assert_uint_eq(r.n, 1);
+	ck_assert_int_eq(X509_cmp(r.v[0].certificate, next), 0);
+	keyring_clear(&r);
+	move_file("c.next", "c");
+	OK(load_ring(&r));
+	ck_assert_int_eq(X509_cmp(r.v[0].certificate, next), 0);
+	keyring_clear(&r);
+	make_master("k", "other");
+	ck_assert(!load_ring(&r));
+	ck_assert_int_eq(err.class, ERR_CONFIG);
+	X509_free(next);
+}
+END_TEST
+
+static EVP_PKEY *wrapped_for(X509 *master, struct buf *out)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+
+	OK(keyvault_wrap(out, key, master, &err));
+	return key;
+}
+
+START_TEST(a_key_goes_from_one_to_the_other_and_a_damaged_one_is_told)
+{
+	struct buf old = BUF_INIT, anew = BUF_INIT;
+	struct keyring r;
+	EVP_PKEY *key, *back;
+	bool damaged;
+
+	make_master("k", "c");
+	make_master("k.next", "c.next");
+	OK(load_ring(&r));
+	key = wrapped_for(r.v[0].certificate, &old);
+	ck_assert_ptr_eq(keyring_for(&r, old.data, old.len), &r.v[0]);
+	OK(keyring_rewrap(&r, &r.v[1], old.data, old.len, &anew, &damaged, &err));
+	ck_assert(keyvault_is_for(anew.data, anew.len, r.v[1].certificate));
+	ck_assert(!keyvault_is_for(anew.data, anew.len, r.v[0].certificate));
+	back = keyvault_unwrap(anew.data, anew.len, r.v[1].certificate, r.v[1].key, &err);
+	ck_assert_int_eq(EVP_PKEY_eq(key, back), 1);
+	old.data[old.len - 1] ^= 1; /* the tag */
+	ck_assert(!keyring_rewrap(&r, &r.v[1], old.data, old.len, &anew, &damaged, &err));
+	ck_assert(damaged);
+	ck_assert(!keyring_rewrap(&r, &r.v[1], "x", 1, &anew, &damaged, &err));
+	ck_assert(!damaged);
+	EVP_PKEY_free(key);
+	EVP_PKEY_free(back);
+	buf_clear(&old);
+	buf_clear(&anew);
+	keyring_clear(&r);
+}
+END_TEST
+
+START_TEST(the_store_says_which_one_is_in_force_and_what_is_for_another_does_not_come_in)
+{
+	struct store_key key = {.wrapped = (const unsigned char *)"w", .wrapped_len = 1};
+	struct enrollment row;
+	struct store_step step = {.row = &row, .event = "key", .actor = "test", .new_key = &key, .keep_lease = true};
+	char certificate[400];
+	struct keyring r;
+	X509 *force;
+	bool stale;
+
+	make_master("k", "c");
+	make_master("k.next", "c.next");
+	OK(load_ring(&r));
+	path_of(certificate, "c");
+	for (size_t i = 0; i < 2; i++) {
+		if (i == 1)
+			OK(keyring_put_in_force(admin, r.v[1].certificate, "admin:root", &err));
+		force = keyring_in_force(enrolld, certificate, true, &err);
+		ck_assert_msg(force != NULL, "%s", err.text);
+		ck_assert_int_eq(X509_cmp(force, r.v[i].certificate), 0);
+		ck_assert(keyring_is_of(outbound, &r, certificate, &err));
+		X509_free(force);
+	}
+	request(ALICE);
+	ck_assert(claim(&row, "w", time(NULL), 600));
+	memset(key.spki_sha256, 'a', 64);
+	OK(keyvault_spki(r.v[0].key, key.master, &err));
+	ck_assert(!store_step_commit(enrolld, &step, &stale, &err));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	OK(keyvault_spki(r.v[1].key, key.master, &err));
+	OK(store_step_commit(enrolld, &step, &stale, &err));
+	enrollment_clear(&row);
+	keyring_clear(&r);
+}
+END_TEST
+
+START_TEST(a_key_that_changed_meanwhile_is_not_written_over)
+{
+	struct store_wrapped_list l;
+
+	import_it(INCOMING(ALICE, 'a'));
+	import_it(INCOMING(BOB, 'b'));
+	OK(store_keys_wrapped(admin, 0, 10, &l, &err));
+	ck_assert_uint_eq(l.n, 2);
+	for (size_t i = 0; i < 2; i++)
+		buf_puts(&l.v[i].anew, "anew");
+	run_sql(f.settings.path, "UPDATE user_keys SET wrapped = X'00' WHERE id = 2");
+	OK(store_keys_rewrap(admin, &l, &err));
+	store_wrapped_list_clear(&l);
+	OK(store_keys_wrapped(admin, 0, 1, &l, &err));
+	ck_assert_uint_eq(l.n, 1);
+	ck_assert_mem_eq(l.v[0].data, "anew", 4);
+	store_wrapped_list_clear(&l);
+	OK(store_keys_wrapped(admin, 1, 10, &l, &err));
+	ck_assert_uint_eq(l.v[0].len, 1);
+	store_wrapped_list_clear(&l);
+	ck_assert(!store_keys_wrapped(enrolld, 0, 10, &l, &err));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store keys");
@@ -308,6 +481,10 @@ int main(void)
 	tcase_add_test(t, the_one_for_encryption_stands_beside_the_one_that_signs);
 	tcase_add_test(t, addresses_of_two_rows_are_refused_and_a_disabled_one_stays_disabled);
 	tcase_add_test(t, what_goes_out_is_on_record_and_only_for_an_admin);
+	tcase_add_test(t, a_pair_is_what_fits_wherever_it_lies);
+	tcase_add_test(t, a_key_goes_from_one_to_the_other_and_a_damaged_one_is_told);
+	tcase_add_test(t, the_store_says_which_one_is_in_force_and_what_is_for_another_does_not_come_in);
+	tcase_add_test(t, a_key_that_changed_meanwhile_is_not_written_over);
 	suite_add_tcase(suite, t);
 	return run_suite(suite);
 }
