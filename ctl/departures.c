@@ -6,9 +6,7 @@
 #include "ctl/ctl.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *text(json_t *o, const char *key)
 {
@@ -62,27 +60,10 @@ static void print_departures(const struct ctl *c, json_t *r)
 	}
 }
 
-/* Without a terminal nobody sits there. */
-static bool agreed(const struct ctl *c, size_t n, struct err *err)
-{
-	char *line = NULL;
-	size_t size = 0;
-	bool yes;
-
-	if (c->yes)
-		return true;
-	if (c->json || !isatty(STDIN_FILENO))
-		return err_set(err, ERR_POLICY, "confirm departures", NULL, "say --yes, or type yes on a terminal; --dry-run shows whom it is about");
-	printf("Nobody signs for these %zu any more. Type yes to let them go: ", n);
-	fflush(stdout);
-	yes = getline(&line, &size, stdin) > 0 && (line[strcspn(line, "\r\n")] = '\0', strcmp(line, "yes") == 0);
-	free(line);
-	return yes || err_set(err, ERR_POLICY, "confirm departures", NULL, "nothing was done");
-}
-
 static int confirm(struct ctl *c)
 {
 	struct err err = ERR_INIT;
+	char question[80];
 	json_t *r = ctl_ask(c, "departures-confirm", json_pack("{s:b}", "dry_run", 1));
 	size_t n = r ? json_array_size(json_object_get(r, "held")) : 0;
 
@@ -97,7 +78,8 @@ static int confirm(struct ctl *c)
 	json_decref(r);
 	if (c->dry_run)
 		return 0;
-	if (!agreed(c, n, &err))
+	snprintf(question, sizeof question, "Nobody will sign for these %zu any more.", n);
+	if (!ctl_confirm(c, "confirm", NULL, question, &err))
 		return ctl_fail(c, &err);
 	r = ctl_ask(c, "departures-confirm", json_object());
 	if (!r)

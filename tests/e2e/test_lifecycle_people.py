@@ -171,7 +171,7 @@ class Leaving(PeopleCase):
 
     def test_an_admins_disable_is_not_undone(self):
         user = self.active()
-        self.p.ctl('disable', address(user), '--reason', 'on leave')
+        self.p.ctl('disable', address(user), '--yes', '--reason', 'on leave')
         self.s.ldap.modify(user, employeeType=[DISABLED])
         self.gone(user)
         self.s.ldap.modify(user, employeeType=[])
