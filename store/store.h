@@ -724,7 +724,8 @@ bool keyring_is_of(struct store *store, const struct keyring *r, const char *whe
 X509 *keyring_in_force(struct store *store, const char *certificate, bool claim, struct err *err);
 /* From the return on no key that was wrapped for another one comes in (store_key.master). */
 bool keyring_put_in_force(struct store *store, X509 *certificate, const char *actor, struct err *err) BASE_MUST_CHECK;
-/* From whichever it is wrapped for to `to`, whose key is there to try it.  *damaged: it opens by no key. */
+/* From whichever it is wrapped for to `to`, whose key is there to try it.  *damaged: nobody can open it, wherever its master key is; ERR_CONFIG
+ * without it: that one is not here. */
 bool keyring_rewrap(const struct keyring *r, const struct keyring_pair *to, const void *wrapped, size_t len, struct buf *out, bool *damaged,
 	struct err *err) BASE_MUST_CHECK;
 /* SHA-256 of a public key's SubjectPublicKeyInfo as hex. */

@@ -395,8 +395,15 @@ START_TEST(a_key_goes_from_one_to_the_other_and_a_damaged_one_is_told)
 	old.data[old.len - 1] ^= 1; /* the tag */
 	ck_assert(!keyring_rewrap(&r, &r.v[1], old.data, old.len, &anew, &damaged, &err));
 	ck_assert(damaged);
-	ck_assert(!keyring_rewrap(&r, &r.v[1], "x", 1, &anew, &damaged, &err));
+	ck_assert(!keyring_rewrap(&r, &r.v[1], "x", 1, &old, &damaged, &err));
+	ck_assert(damaged);
+	keyring_clear(&r);
+	make_master("k", "c"); /* not the one it is wrapped for */
+	move_file("k.next", "away");
+	OK(load_ring(&r));
+	ck_assert(!keyring_rewrap(&r, &r.v[0], anew.data, anew.len, &old, &damaged, &err));
 	ck_assert(!damaged);
+	ck_assert_int_eq(err.class, ERR_CONFIG);
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(back);
 	buf_clear(&old);
