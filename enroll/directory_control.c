@@ -406,7 +406,7 @@ static bool one_page(struct reconcile *r, const char *after, char last[ADDRESS_M
 		ok = one_address(r, err);
 		i += r->n_rows;
 	}
-	*more = ok && (i < l.n || l.n >= PAGE);
+	*more = ok && last[0] && (i < l.n || l.n >= PAGE);
 	enrollment_list_clear(&l);
 	return ok;
 }

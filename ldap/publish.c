@@ -181,6 +181,9 @@ static enum outcome change(LDAP *ld, int64_t end, const char *dn, const struct v
 	/* somebody (another gateway) was faster */
 	if (code == (add ? LDAP_TYPE_OR_VALUE_EXISTS : LDAP_NO_SUCH_ATTRIBUTE) || (!add && code == LDAP_NO_SUCH_OBJECT))
 		return OUTCOME_DONE;
+	/* Active Directory's word for an attribute that its schema does not have, or has without ";binary" */
+	if (add && code == LDAP_NO_SUCH_ATTRIBUTE)
+		code = LDAP_UNDEFINED_TYPE;
 	connection_failed(NULL, code, add ? "publish certificate" : "remove certificate from directory", dn, err);
 	if (err && *text) {
 		size_t len = strlen(err->text);

@@ -4,6 +4,7 @@ moved, twice there, or not to be written."""
 import contextlib
 import json
 import sqlite3
+import time
 import unittest
 
 import stage_samba
@@ -18,7 +19,7 @@ AD = {'bind-dn': stage_samba.SERVICE, 'base': stage_samba.SUFFIX, 'login-filter'
       'address-filter': '(|(mail=%s)(proxyAddresses=smtp:%s))', 'address-attributes': ['mail', 'proxyAddresses'],
       'certificate-attribute': 'userCertificate', 'disabled-filter': '(userAccountControl:1.2.840.113556.1.4.803:=2)',
       'deadline-ms': 20000, 'connect-ms': 20000}
-PLAIN = {'smime-attribute': None, 'clear-foreign-smime': None, 'publish': 'required', 'bind-dn': stage_samba.SERVICE,
+PLAIN = {'certificate-attribute': 'userCertificate', 'smime-attribute': None, 'clear-foreign-smime': None, 'publish': 'required', 'bind-dn': stage_samba.SERVICE,
          'password-file': ETC + '/samba.password'}
 
 
@@ -45,8 +46,13 @@ class Samba(StageCase):
         cls.many = Enrolling(s, cls.p)
         cls.many.behave(authz_valid=True)
 
+    def setUp(self):
+        self.changed = False
+
     def tearDown(self):
         self.gate.drop()
+        if self.changed:
+            self.set_directory()
 
     # -- people -----------------------------------------------------------------
 
@@ -61,6 +67,7 @@ class Samba(StageCase):
         return user, dn
 
     def set_directory(self, **changes):
+        self.changed = bool(changes)
         self.p.configure(directory=dict(PLAIN, **changes))
         self.p.restart('enrolld')
 
@@ -147,6 +154,29 @@ class Samba(StageCase):
         self.settled(user, self.ders(user, 'active'))
         self.assertEqual(self.p.json('directory', 'reconcile')['counts'].get('failed', 0), 0)
 
+    def test_modes_and_a_schema_without_the_attribute(self):
+        user, _dn = self.active('Mode Three')
+        mine = self.ders(user, 'active')
+        self.set_directory(publish='none')
+        self.rotate(user)
+        time.sleep(2)   # it would be gone by now
+        self.settled(user, mine)
+        self.set_directory(publish='best-effort', **{'smime-attribute': 'noSuchAttribute'})
+        self.rotate(user)
+        self.assertIn('not_published', self.many.events(user))
+        self.settled(user, self.ders(user, 'active'))
+        self.set_directory(**{'smime-attribute': 'noSuchAttribute'})
+        mine = self.ders(user, 'active')
+        self.p.ctl('rotate', address(user))
+        shown = self.until(lambda: self.many.state(user) == 'blocked' and self.many.show(user)['enrollment'], what='it says why')
+        self.assertEqual(shown['why_class'], 'config')
+        self.assertIn('noSuchAttribute', shown['why'])
+        self.assertTrue(set(mine) <= set(self.ad.values(user)[0]['userCertificate']))
+        self.set_directory()
+        self.many.retry(user)
+        self.many.wait_state([user], 'active')
+        self.settled(user, self.ders(user, 'active'))
+
     def test_check(self):
         _user, dn = self.person('Checked One')
         path = self.p.write_secret('user.password', stage_samba.PASSWORD, owner='root')
@@ -158,7 +188,5 @@ class Samba(StageCase):
         self.assertNotIn('error', {v for _c, v in verdicts}, found)
         self.assertEqual(done.returncode, 0)
         self.set_directory(**{'certificate-attribute': 'userCertificate;binary'})
-        self.addCleanup(self.p.configure, directory={'certificate-attribute': 'userCertificate'})
         found = json.loads(self.p.ctl_run('directory', 'check', '--json').stdout)['checks']
         self.assertIn('without ;binary', ' '.join(c['text'] for c in found if c['check'] == 'schema' and c['verdict'] == 'error'))
-        self.set_directory(**{'certificate-attribute': 'userCertificate'})
