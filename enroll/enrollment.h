@@ -40,6 +40,7 @@ struct enroll_parts {
 	pthread_mutex_t cap_lock;      /* counting today's orders and opening one more is one act */
 	atomic_llong counted_ms;       /* budget.c: when, by mono_ms, waiting rows were counted; 0 = never */
 	atomic_ulong waiting;          /* and how many there were */
+	atomic_llong quiet_ms;         /* renewal.c: until then, by mono_ms, no CA is asked for windows, as one did not answer; 0 = none */
 };
 
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */
