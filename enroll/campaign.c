@@ -203,8 +203,13 @@ static bool running(struct enroll_parts *p, const struct store_campaign *c, time
 bool campaign_go_on(struct enroll_parts *p, time_t now, double seconds, time_t *late_told, struct err *err)
 {
 	struct store_campaign c = {0};
-	bool found, ended = false, ok = store_campaign_get(p->store, &c, &found, err);
+	bool underway, found = false, ended = false, ok;
 
+	if (!store_campaign_underway(p->store, &underway, err))
+		return false;
+	if (!underway)
+		return true;
+	ok = store_campaign_get(p->store, &c, &found, err);
 	if (ok && found && (strcmp(c.state, "running") == 0 || strcmp(c.state, "paused") == 0)) {
 		ok = store_campaign_follow(p->store, &c, p->config->directory.deadline_ms / 1000 + 5, &ended, err) &&
 		     (ended || running(p, &c, now, seconds, late_told, err));

@@ -103,13 +103,13 @@ static bool peer_of(const struct control *c, int fd, struct control_peer *p)
 
 /* ---- one request, one answer -------------------------------------------------------------------------------------------------- */
 
-static bool read_line(int fd, struct buf *line, struct err *err)
+static bool read_line(int fd, enum control_role role, struct buf *line, struct err *err)
 {
 	int64_t until = mono_ms() + IDLE_MS;
 	char piece[4096];
 	ssize_t n;
 
-	line->max = CONTROL_REQUEST_MAX;
+	line->max = role == CONTROL_ADMIN ? CONTROL_REQUEST_MAX : CONTROL_REQUEST_OTHERS;
 	for (;;) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		int64_t left = until - mono_ms();
@@ -121,7 +121,7 @@ static bool read_line(int fd, struct buf *line, struct err *err)
 			return err_set(err, ERR_CONFIG, "read request", NULL, "the request ends without a newline");
 		buf_append(line, piece, (size_t)n);
 		if (line->failed)
-			return err_set(err, ERR_CONFIG, "read request", NULL, "the request is larger than %d octets", CONTROL_REQUEST_MAX);
+			return err_set(err, ERR_CONFIG, "read request", NULL, "the request is larger than %zu octets", line->max);
 		if (memchr(piece, '\n', (size_t)n))
 			return true;
 	}
@@ -191,7 +191,7 @@ static void serve(struct control *c, struct client *client)
 
 	/* A client that does not read must not keep us from ending. */
 	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-	ok = read_line(client->fd, &line, &err);
+	ok = read_line(client->fd, client->peer.role, &line, &err);
 	pthread_mutex_lock(&c->lock);
 	client->reading = false;
 	pthread_mutex_unlock(&c->lock);

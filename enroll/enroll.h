@@ -37,7 +37,8 @@ enum control_role { CONTROL_NOBODY, CONTROL_HELPDESK, CONTROL_ADMIN };
  * report-legacy: help desk, with "enroll" admin; enroll, retry, departures, replace-status: help desk; replace, replace-set, departures-confirm, disable, enable, pause, resume, directory-*: admin. */
 enum control_role control_required_role(const char *command);
 
-#define CONTROL_REQUEST_MAX (5 * 1024 * 1024) /* replace: some 100,000 serial numbers */
+#define CONTROL_REQUEST_MAX (5 * 1024 * 1024) /* of an admin: some 100,000 serial numbers to replace */
+#define CONTROL_REQUEST_OTHERS 65536
 
 /* Run enrolld until SIGTERM or SIGINT.  Returns the exit code. */
 int enrolld_run(struct config *config);

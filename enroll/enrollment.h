@@ -42,6 +42,7 @@ struct enroll_parts {
 	atomic_ulong waiting;          /* and how many there were */
 	atomic_llong people_looked;    /* people.c: when the directory was looked at for who left; 0 = not yet */
 	atomic_bool people_wanted;     /* and whether that is wanted now */
+	atomic_llong quiet_ms;         /* renewal.c: until then, by mono_ms, no CA is asked for windows, as one did not answer; 0 = none */
 };
 
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */
@@ -56,4 +57,5 @@ bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struc
 /* The transition table as text, one line a state: "ordering | newOrder | ordered waiting ...", or JSON.  For `enrolld --states`,
  * the manual and the tests that kill the daemon at every outside call. */
 void enrollment_describe(struct buf *out, bool json);
+
 #endif

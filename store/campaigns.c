@@ -187,6 +187,18 @@ static bool count_rows(struct tx *tx, struct store_campaign *out)
 	return rows_close(&r);
 }
 
+bool store_campaign_underway(struct store *store, bool *underway, struct err *err)
+{
+	struct tx tx;
+	int64_t id = 0;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "read replacement", err) &&
+		  tx_number(&tx, &id, 0, "SELECT id FROM campaigns WHERE state IN ('running','paused')", NO_VALUES);
+
+	tx_end(&tx);
+	*underway = id != 0;
+	return ok;
+}
+
 bool store_campaign_get(struct store *store, struct store_campaign *out, bool *found, struct err *err)
 {
 	struct tx tx;
@@ -268,13 +280,11 @@ bool store_campaign_set(struct store *store, int64_t id, const char *state, cons
 	return ok;
 }
 
-/* A row whose enrollment is on its way to another certificate already has begun. */
-static bool begin_row(struct tx *tx, int64_t campaign, int64_t certificate, int64_t enrollment, const char *state, bool held, size_t *begun)
+/* A row whose enrollment is on its way to another certificate already has begun; one that a worker looks at right now comes next time. */
+static bool begin_row(struct tx *tx, int64_t campaign, int64_t certificate, int64_t enrollment, const char *state, size_t *begun)
 {
 	bool active = strcmp(state, "active") == 0, changed = false;
 
-	if (held && active)
-		return true;
 	if (active && !enrollment_renew(tx, enrollment, "enrolld", "mass replacement", &changed))
 		return false;
 	if (active && !changed)
@@ -284,7 +294,7 @@ static bool begin_row(struct tx *tx, int64_t campaign, int64_t certificate, int6
 		VALUES(V_INT(campaign), V_INT(certificate), V_INT(time(NULL))));
 }
 
-struct candidate { int64_t certificate, enrollment; char *state; bool held; };
+struct candidate { int64_t certificate, enrollment; char *state; };
 
 static void read_candidate(struct rows *r, void *element)
 {
@@ -293,7 +303,6 @@ static void read_candidate(struct rows *r, void *element)
 	out->certificate = rows_int(r, 0);
 	out->enrollment = rows_int(r, 1);
 	out->state = rows_text(r, 2);
-	out->held = rows_int(r, 3) != 0;
 }
 
 bool store_campaign_begin(struct store *store, int64_t id, const char *ca, size_t n, size_t *begun, struct err *err)
@@ -306,7 +315,7 @@ bool store_campaign_begin(struct store *store, int64_t id, const char *ca, size_
 	/* The state is asked once more, in the transaction that begins: somebody may have paused it. */
 	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "go on with replacement", err) &&
 	     tx_list(&tx, &l,
-		     "SELECT c.id, e.id, e.state, e.lease_owner IS NOT NULL FROM campaign_rows w JOIN campaigns k ON k.id = w.campaign_id AND k.state = 'running'"
+		     "SELECT c.id, e.id, e.state FROM campaign_rows w JOIN campaigns k ON k.id = w.campaign_id AND k.state = 'running'"
 		     " JOIN certificates c ON c.id = w.certificate_id JOIN enrollments e ON e.id = c.enrollment_id"
 		     " WHERE w.campaign_id = $1 AND w.state = 'pending' AND c.status = 'active' AND " CERTIFICATE_CA " = $2"
 		     " ORDER BY e.lease_owner IS NOT NULL, c.id LIMIT $3",
@@ -314,7 +323,7 @@ bool store_campaign_begin(struct store *store, int64_t id, const char *ca, size_
 	for (size_t i = 0; ok && i < l.n; i++) {
 		const struct candidate *c = (const struct candidate *)l.v + i;
 
-		ok = begin_row(&tx, id, c->certificate, c->enrollment, c->state, c->held, begun);
+		ok = begin_row(&tx, id, c->certificate, c->enrollment, c->state, begun);
 	}
 	ok = ok && (*begun == 0 || tx_commit(&tx));
 	tx_end(&tx);
@@ -335,7 +344,8 @@ bool store_campaign_begin(struct store *store, int64_t id, const char *ca, size_
 #define GONE                                                                                                                               \
 	"SELECT w.certificate_id FROM campaign_rows w JOIN certificates c ON c.id = w.certificate_id JOIN enrollments e ON e.id = c.enrollment_id"   \
 	" WHERE w.campaign_id = $1 AND w.state IN ('pending','begun') AND (e.disabled = 1 OR e.state IN ('superseded','revoking','revoked','expired')" \
-	" OR c.status IN ('refused','expired') OR (c.status = 'superseded' AND NOT EXISTS (SELECT 1 FROM certificates n"                             \
+	" OR c.status IN ('refused','expired') OR (c.status IN ('issued','checked','published') AND COALESCE(e.certificate_id, 0) <> c.id)"     \
+	" OR (c.status = 'superseded' AND NOT EXISTS (SELECT 1 FROM certificates n"                             \
 	" WHERE n.enrollment_id = c.enrollment_id AND n.id > c.id)))"
 
 struct number { int64_t n; };

@@ -537,6 +537,8 @@ void store_selected_list_clear(struct store_selected_list *l);
 bool store_select(struct store *store, const struct store_selection *what, struct store_selected_list *out, struct err *err) BASE_MUST_CHECK;
 /* One transaction: the campaign and its rows.  ERR_POLICY when another one goes on, or nothing is meant. */
 bool store_campaign_create(struct store *store, const struct store_selection *what, const struct store_campaign *c, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Cheap: is one running or paused? */
+bool store_campaign_underway(struct store *store, bool *underway, struct err *err) BASE_MUST_CHECK;
 /* The newest one. */
 bool store_campaign_get(struct store *store, struct store_campaign *out, bool *found, struct err *err) BASE_MUST_CHECK;
 /* Certificates that wait for their turn, by CA. */

@@ -9,7 +9,7 @@ from enrolling import Enrolling, address
 from product import Product, require
 from stage import Stage, StageCase
 
-NUMBER = int(os.environ.get('ENROLL_TEST_REPLACE', 900 if os.environ.get('ENROLL_TEST_LONG') else 100))
+NUMBER = int(os.environ.get('ENROLL_TEST_REPLACE', 900 if os.environ.get('ENROLL_TEST_LONG') else 40))
 IN_FLIGHT = max(4, NUMBER // 8)
 STAGE = {'ca': True, 'users': NUMBER + 5}
 SLOW = {'finalize_processing': 1, 'poll_retry_after': 1}    # an order takes some seconds
@@ -76,7 +76,7 @@ class Replace(StageCase):
         serials = '/tmp/serials'
         with open(serials, 'w') as file:
             file.write('# what the CA sent\n' + ''.join(':'.join(s[i:i + 2] for i in range(0, len(s), 2)).lower() + '\n' for s in before.values()))
-        deadline = day(60 + NUMBER)
+        deadline = day(30 + NUMBER)
         args = ['replace', '--serials', serials, '--issued-between', day(-86400 * 2), day(60), '--by', deadline]
         plan = self.p.json(*args, '--dry-run', user='root')
         begun = time.time()
