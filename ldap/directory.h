@@ -157,10 +157,8 @@ struct directory_scanned {
 /* `page` entries are asked for at a time; the server may send fewer. */
 struct directory_scan *directory_scan_new(struct directory *d, unsigned page, struct err *err);
 /* The same over all entries that have a value in one of address_attributes, without their certificates; `disabled`: of these only those that match
- * disabled_filter, which must be set. */
+ * disabled_filter, which must be set.  Parts of the tree that another server has (continuation references) are not walked. */
 struct directory_scan *directory_scan_people(struct directory *d, bool disabled, unsigned page, struct err *err);
-/* How many parts of the tree the server said that another one has; those are not walked. */
-size_t directory_scan_references(const struct directory_scan *s);
 void directory_scan_free(struct directory_scan *s); /* accepts NULL */
 /* The next page: `each` is called once an entry, with what lives until it returns; false ends the page as failed.  *more is false after the
  * last page.  Takes 15 s at most, or the settings' deadline when that is longer.  false (then the walk is over, whatever it has given so far):

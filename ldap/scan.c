@@ -28,7 +28,6 @@ struct directory_scan {
 	struct connection *connection; /* NULL: over */
 	unsigned page;
 	bool people;                   /* all with an address; else all with a certificate */
-	size_t references;             /* parts of the tree that another server has */
 	char *attributes[4];           /* certificates (base names) or identities; owned; NULL-terminated */
 	struct buf filter;
 	struct berval *cookie;
@@ -125,11 +124,6 @@ struct directory_scan *directory_scan_people(struct directory *d, bool disabled,
 		return scan_new(d, disabled ? DISABLED : PEOPLE, page, err);
 	err_set(err, ERR_BUG, OP, NULL, "there is no directory.disabled-filter");
 	return NULL;
-}
-
-size_t directory_scan_references(const struct directory_scan *s)
-{
-	return s->references;
 }
 
 void directory_scan_free(struct directory_scan *s)
@@ -306,8 +300,6 @@ static enum outcome receive(struct page *p, LDAP *ld, int id, int64_t end, struc
 				ldap_abandon_ext(ld, id, NULL, NULL);
 				going = false;
 			}
-		} else if (type == LDAP_RES_SEARCH_REFERENCE) {
-			p->scan->references++;
 		} else if (type == LDAP_RES_SEARCH_RESULT) {
 			o = page_end(p, ld, message, err);
 			going = false;
