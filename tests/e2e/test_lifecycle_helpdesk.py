@@ -248,6 +248,11 @@ def _(t):
     t.assertNotIn(mail('alice'), t('departures'))
 
 
+@task('Is everybody’s certificate being replaced just now, as the CA announced?', 'How far it is stands here, too, once an admin has begun it.')
+def _(t):
+    t.assertIn('no replacement was ever begun', t('replace', 'status'))
+
+
 @task('A partner wants Alice’s certificate.', 'Certificates are public; keys are not, and are handed out by root alone, where that is allowed at all.')
 def _(t):
     t.assertIn('BEGIN CERTIFICATE', t('export', mail('alice'), '--certificates'))
