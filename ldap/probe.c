@@ -25,6 +25,7 @@ struct probe {
 	int64_t end;
 	char *dn;                /* an entry to try rights on */
 	LDAPMessage *schema;
+	bool unusable, smime_unusable; /* by the schema: there is nothing to try then */
 };
 
 static void say(const struct probe *p, const char *check, const char *verdict, const char *fmt, ...) BASE_PRINTF(4, 5);
@@ -94,25 +95,28 @@ static LDAPAttributeType *find_type(const struct probe *p, const char *name, boo
 	return found;
 }
 
-static void check_attribute(const struct probe *p, const char *key, const char *attribute)
+/* false: it cannot be used as it is named. */
+static bool check_attribute(const struct probe *p, const char *key, const char *attribute)
 {
 	char name[256];
-	bool known, binary = strchr(attribute, ';') != NULL;
+	bool known, ok, binary = strchr(attribute, ';') != NULL;
 	LDAPAttributeType *type;
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(attribute, ";"), attribute);
 	type = find_type(p, name, &known);
 	if (!known)
-		return;
+		return true;
+	ok = type && (!type->at_syntax_oid || binary == (strcmp(type->at_syntax_oid, SYNTAX_CERTIFICATE) == 0));
 	if (!type)
 		say(p, "schema", "error", "the directory's schema has no attribute %s (%s)", name, key);
-	else if (!binary && type->at_syntax_oid && strcmp(type->at_syntax_oid, SYNTAX_CERTIFICATE) == 0)
+	else if (!ok && !binary)
 		say(p, "schema", "error", "this directory wants %s;binary (%s)", name, key);
-	else if (binary && type->at_syntax_oid && strcmp(type->at_syntax_oid, SYNTAX_CERTIFICATE) != 0)
+	else if (!ok)
 		say(p, "schema", "error", "this directory has %s without ;binary, as Active Directory does (%s)", name, key);
 	else
 		say(p, "schema", "ok", "%s is there (%s)", attribute, key);
 	ldap_attributetype_free(type);
+	return ok;
 }
 
 static enum outcome check_schema(struct probe *p, struct err *err)
@@ -128,9 +132,9 @@ static enum outcome check_schema(struct probe *p, struct err *err)
 		say(p, "schema", "warning", "the directory does not show its schema to us: whether it has the attributes cannot be told");
 		return OUTCOME_DONE;
 	}
-	check_attribute(p, "directory.certificate-attribute", s->certificate_attribute);
+	p->unusable = !check_attribute(p, "directory.certificate-attribute", s->certificate_attribute);
 	if (s->smime_attribute)
-		check_attribute(p, "directory.smime-attribute", s->smime_attribute);
+		p->smime_unusable = !check_attribute(p, "directory.smime-attribute", s->smime_attribute);
 	check_attribute(p, "directory.login-attribute", s->login_attribute);
 	for (size_t i = 0; i < s->address_attributes.n; i++)
 		check_attribute(p, "directory.address-attributes", s->address_attributes.v[i]);
@@ -339,9 +343,9 @@ static enum outcome probe_operation(LDAP *ld, int64_t end, void *arg, struct err
 	o = check_schema(p, err);
 	if (o == OUTCOME_DONE)
 		o = check_limits(p, err);
-	if (o == OUTCOME_DONE && p->dn)
+	if (o == OUTCOME_DONE && p->dn && !p->unusable)
 		o = check_write(p, s->certificate_attribute, err);
-	if (o == OUTCOME_DONE && p->dn && s->smime_attribute)
+	if (o == OUTCOME_DONE && p->dn && s->smime_attribute && !p->smime_unusable)
 		o = check_write(p, s->smime_attribute, err);
 	/* last: from here on the connection is the user's */
 	if (o == OUTCOME_DONE && p->p->user_dn)
