@@ -38,7 +38,9 @@ list() {
 		policy      the same for what is asked before and judged after: CAA against name servers of every kind, rules; root
 		sign        the same for what leaves signed: every fault of structure, a corpus, what other programs say of the signatures; root
 		            --long: an hour of mixed load, and Thunderbird
-		lifecycle   the same for certificates over time: rotation, revocation, and what the help desk is told of them; root
+		lifecycle   the same for certificates over time: renewal, replacement, revocation, people who come and go, the directory's
+		            order (OpenLDAP and Samba), keys out and in, the help desk, months in minutes; root
+		            --long: a year of 200 people, mass replacement of hundreds
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -298,6 +300,7 @@ done
 sections=''
 case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' sanitizers '*) sections='build' ;; esac
 case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '*) sections="$sections test" ;; esac
+case " $groups " in *' lifecycle '*) sections="$sections lifecycle" ;; esac
 case "$long $groups " in 1*' sanitizers '* | 1*' sign '*) sections="$sections test long" ;; esac
 if [ -n "$sections" ] && ! install_packages $sections; then
 	# Somebody else than root may have enough for what can run: the build and the groups say what is missing.
