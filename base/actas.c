@@ -56,10 +56,12 @@ static _Noreturn void child(uid_t uid, gid_t gid, bool (*act)(void *, struct err
 	struct outcome o;
 
 	memset(&o, 0, sizeof o);
-	if (become(uid, gid))
+	if (become(uid, gid)) {
+		process_harden(); /* the kernel takes it back with the change of the user */
 		o.ok = act(arg, &o.err);
-	else
+	} else {
 		err_errno(&o.err, errno, "become another user", NULL);
+	}
 	fflush(NULL);
 	_exit(write_whole(out, &o, sizeof o) && write_whole(out, arg, len) ? 0 : 1);
 }

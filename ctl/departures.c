@@ -66,6 +66,7 @@ static int confirm(struct ctl *c)
 	char question[80];
 	json_t *r = ctl_ask(c, "departures-confirm", json_pack("{s:b}", "dry_run", 1));
 	size_t n = r ? json_array_size(json_object_get(r, "held")) : 0;
+	json_int_t as_of; /* the yes is about those who were shown */
 
 	if (!r)
 		return 1;
@@ -75,13 +76,14 @@ static int confirm(struct ctl *c)
 	}
 	if (!c->json)
 		print_held(json_object_get(r, "held"));
+	as_of = json_integer_value(json_object_get(r, "as_of"));
 	json_decref(r);
 	if (c->dry_run)
 		return 0;
 	snprintf(question, sizeof question, "Nobody will sign for these %zu any more.", n);
 	if (!ctl_confirm(c, "confirm", NULL, question, &err))
 		return ctl_fail(c, &err);
-	r = ctl_ask(c, "departures-confirm", json_object());
+	r = ctl_ask(c, "departures-confirm", json_pack("{s:I}", "as_of", as_of));
 	if (!r)
 		return 1;
 	if (!ctl_print_json(c, r))

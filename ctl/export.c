@@ -250,6 +250,8 @@ static bool write_file(struct ctl *c, const char *to, const struct export_file *
 	struct buf path = BUF_INIT;
 	bool ok;
 
+	if (!f->serial[0] || f->serial[strspn(f->serial, "0123456789ABCDEFabcdef")] || f->len > sizeof f->p12)
+		return err_set(err, ERR_BUG, "write key", to, "the serial number in the store is none");
 	buf_printf(&path, c->all ? "%s/%s.p12" : "%s", to, f->serial);
 	ok = path.failed ? err_nomem(err, "write key") : write_new(path.data, f->p12, f->len, err);
 	if (ok)
@@ -291,7 +293,13 @@ static bool run_export(struct ctl *c, const char *address, const char *password,
 	j.out = mmap(NULL, sizeof *j.out, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (j.out == MAP_FAILED)
 		return err_errno(err, errno, "export key", address);
-	ok = as_user(c->config->users.outbound, c->config->users.group, export_all, &j, err) && write_files(c, c->pkcs12, j.out, err);
+	ok = as_user(c->config->users.outbound, c->config->users.group, export_all, &j, err);
+	/* Before the first file: none is ever there whose password nobody has seen. */
+	if (ok && !c->password_file) {
+		printf("password, shown this once: %s\n", password);
+		fflush(stdout);
+	}
+	ok = ok && write_files(c, c->pkcs12, j.out, err);
 	munmap(j.out, sizeof *j.out);
 	return ok;
 }
@@ -304,8 +312,6 @@ static int export_keys(struct ctl *c, const char *address)
 
 	if (ok && c->legacy_format)
 		ctl_say(c, "warning: Triple DES and SHA-1, for old programs alone; whoever gets hold of the file tries passwords quickly. Delete it when it is read");
-	if (ok && !c->password_file)
-		printf("password, shown this once: %s\n", buf_str(&password));
 	if (ok)
 		ctl_say(c, "Whoever has file and password signs as %s, and reads what was encrypted to this key: give them on two different ways.", address);
 	buf_wipe(&password);
@@ -337,6 +343,8 @@ int ctl_export(struct ctl *c, int argc, char **argv)
 		return ctl_usage(c, "export takes an address, and either --pkcs12 FILE or --certificates");
 	if (c->serial && c->all)
 		return ctl_usage(c, "either --serial or --all");
+	if (c->certificates && (c->serial || c->password_file || c->legacy_format))
+		return ctl_usage(c, "export --certificates takes --all alone");
 	if (c->certificates)
 		return export_certificates(c, argv[0]);
 	return ctl_config(c) ? export_keys(c, argv[0]) : 1;

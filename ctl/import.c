@@ -85,16 +85,22 @@ static void tell_good(struct run *r, const char *path)
 	r->there += !i->created;
 	json_array_append_new(r->list, json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:b, s:s}", "file", path, "ok", 1, "address", i->address, "serial", i->serial,
 		"sha256", i->fingerprint, "status", i->status, "created", i->created, "why", i->why));
-	if (!r->c->json)
-		printf("%s: %s: certificate %s %s (%s)%s%s\n", path, i->address, i->serial, what_next(r), i->status, i->why[0] ? ": " : "", i->why);
+	if (!r->c->json) {
+		ctl_put(path); /* whoever made the folder chose the names */
+		printf(": %s: certificate %s %s (%s)%s%s\n", i->address, i->serial, what_next(r), i->status, i->why[0] ? ": " : "", i->why);
+	}
 }
 
 static void tell_bad(struct run *r, const char *path, const struct err *err)
 {
 	r->failed++;
 	json_array_append_new(r->list, json_pack("{s:s, s:b, s:{s:s, s:s}}", "file", path, "ok", 0, "error", "class", err_class_name(err->class), "text", err->text));
-	if (!r->c->json)
-		fprintf(stderr, "%s: %s: %s\n", r->c->program, path, err->text);
+	if (r->c->json)
+		return;
+	fprintf(stderr, "%s: ", r->c->program);
+	for (const char *p = path; *p; p++)
+		fputc((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f ? '?' : *p, stderr);
+	fprintf(stderr, ": %s\n", err->text);
 }
 
 /* ---- a file, a folder ------------------------------------------------------------------------------------------------------ */

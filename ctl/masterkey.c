@@ -165,10 +165,10 @@ static bool rewrap_batch(struct store *store, const struct keyring *ring, const 
 			continue;
 		if (keyring_rewrap(ring, to, w->data, w->len, &w->anew, &damaged, err)) {
 			anew++;
-		} else if (damaged) {
+		} else if (damaged || (err && err->class == ERR_CONFIG && !keyring_for(ring, w->data, w->len))) {
 			buf_reset(&w->anew);
 			err_clear(err);
-			n->damaged++; /* nobody could open it before either; it stays as it is */
+			n->damaged++; /* nobody could open it before either (one left aside by an earlier rotation, too); it stays as it is */
 		} else {
 			return false;
 		}
@@ -228,6 +228,10 @@ static bool rotate_here(void *arg, struct err *err)
 	if (ok && (to = pair_of(&ring, next)) == NULL)
 		ok = err_set(err, ERR_CONFIG, "rotate master key", r->paths->key_next, "it does not belong to %s; remove both if no rotation was begun",
 			r->paths->certificate_next);
+	/* Keys for the one in force are not to be taken for damaged because it was put away. */
+	if (ok && ring.n < KEYRING_MOST && access(r->paths->key_next, F_OK) == 0)
+		ok = err_set(err, ERR_CONFIG, "rotate master key", r->paths->key, "it does not belong to %s: put the key from before the rotation back",
+			r->paths->certificate);
 	/* The one that is in force now has to be here before another one is. */
 	ok = ok && keyring_is_of(store, &ring, r->paths->certificate, err) && keyring_put_in_force(store, to->certificate, r->actor, err) &&
 		rewrap_all(store, &ring, to, r->counts, err) && tell_history(store, r, err);
@@ -273,7 +277,7 @@ static int rotate(struct ctl *c)
 	bool ok = are_files(c->config, &err) && paths_init(&p, c->config, &err);
 
 	if (ok && ((fd = open_folder(p.key)) < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0))
-		ok = errno == EWOULDBLOCK ? err_set(&err, ERR_TEMPORARY, "rotate master key", p.key, "another rotation is at work") : err_errno(&err, errno, "rotate master key", p.key);
+		ok = errno == EWOULDBLOCK ? err_set(&err, ERR_TEMPORARY, "rotate master key", p.key, "another rotation, or a backup, is at work") : err_errno(&err, errno, "rotate master key", p.key);
 	ok = ok && rotate_locked(c, &p, &err);
 	if (fd >= 0)
 		close(fd);

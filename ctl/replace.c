@@ -228,7 +228,8 @@ int ctl_replace(struct ctl *c, int argc, char **argv)
 	int rc;
 
 	if (argc == 1 && !c->issued_from && !c->by)
-		return steer(c, argv[0]);
+		return c->dry_run || c->issuer || c->serials || c->all_of_ca || c->revoke ? ctl_usage(c, "status, pause, resume and cancel take no options")
+			: steer(c, argv[0]);
 	if (argc != (c->issued_from ? 1 : 0))
 		return ctl_usage(c, c->issued_from ? "--issued-between takes two times" : "replace takes no address");
 	if (!c->by)

@@ -64,7 +64,8 @@ int ctl_revoke(struct ctl *c, int argc, char **argv)
 	json_t *r;
 
 	if (c->with_key)
-		return argc == 1 && !c->reason ? ctl_revoke_with_key(c, argv[0]) : ctl_usage(c, "revoke --with-key takes a serial number and no reason");
+		return argc == 1 && !c->reason && !c->dry_run && !c->no_replacement ? ctl_revoke_with_key(c, argv[0])
+			: ctl_usage(c, "revoke --with-key takes a serial number and no other option");
 	if (argc != 1 || !c->reason)
 		return ctl_usage(c, "revoke takes an address or serial number, and --reason");
 	r = ctl_ask(c, "revoke", question(c, argv[0], true));

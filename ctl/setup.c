@@ -15,6 +15,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -448,12 +449,32 @@ static bool no_rotation(const struct config *cfg, struct err *err)
 	return ok;
 }
 
+/* And none begins while it is made: the lock that a rotation takes, shared with other backups.  *fd -1 where there is no such folder. */
+static bool rotation_lock(const struct config *cfg, int *fd, struct err *err)
+{
+	char *copy = is_file(cfg->master_key) ? str_dup(cfg->master_key) : NULL;
+
+	*fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	free(copy);
+	if (*fd < 0 || flock(*fd, LOCK_SH | LOCK_NB) == 0)
+		return true;
+	close(*fd);
+	return err_set(err, ERR_TEMPORARY, "back up", cfg->master_key, "a rotation of the master key is at work: try again when it has ended");
+}
+
+static void rotation_unlock(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 int ctl_backup(struct ctl *c, int argc, char **argv)
 {
 	struct config *cfg;
 	struct err err = ERR_INIT;
 	struct buf beside = BUF_INIT, to = BUF_INIT;
 	struct store_copy copy;
+	int lock;
 	bool ok;
 
 	if (argc != 1)
@@ -461,10 +482,10 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 	cfg = ctl_config(c);
 	if (!cfg)
 		return 1;
-	if (!no_rotation(cfg, &err))
+	if (!rotation_lock(cfg, &lock, &err))
 		return ctl_not_done(c, &err);
-	if (mkdir(argv[0], 0700) != 0) {
-		err_errno(&err, errno, "make backup folder", argv[0]);
+	if (!no_rotation(cfg, &err) || (mkdir(argv[0], 0700) != 0 && !err_errno(&err, errno, "make backup folder", argv[0]))) {
+		rotation_unlock(lock);
 		return ctl_not_done(c, &err);
 	}
 	/* The service user copies next to the store, where it may write; from there root takes it into the folder. */
@@ -473,6 +494,7 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 	ok = as_user(cfg->users.enrolld, cfg->users.group, backup_store, &copy, &err) && path_in(&to, argv[0], "store.db", &err) &&
 		copy_file(buf_str(&beside), to.data, 0600, -1, -1, &err) && backup_files(c, cfg, argv[0], &err);
 	unlink(buf_str(&beside));
+	rotation_unlock(lock);
 	buf_clear(&beside);
 	buf_clear(&to);
 	if (!ok) {

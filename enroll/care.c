@@ -56,9 +56,13 @@ static bool look_at(struct enroll_parts *p, const struct enroll_ca *ca, const st
 
 static bool plan(struct enroll_parts *p, struct care *c, time_t now, struct err *err)
 {
+	time_t every = PLAN_SECONDS;
 	bool ok = true;
 
-	if (now < c->planned + PLAN_SECONDS && c->planned <= now && !(c->planned && p->n_cas && p->cas[0].config->revocation_watch < PLAN_SECONDS))
+	for (size_t i = 0; i < p->n_cas; i++)
+		if (p->cas[i].config->revocation_watch && p->cas[i].config->revocation_watch < every)
+			every = p->cas[i].config->revocation_watch;
+	if (c->planned && c->planned <= now && now < c->planned + every)
 		return true;
 	c->planned = now;
 	for (size_t i = 0; ok && i < p->n_cas; i++)

@@ -57,7 +57,8 @@ json_t *revoke_run(struct enroll_parts *parts, const struct control_peer *peer, 
 json_t *directory_check_run(struct enroll_parts *parts, json_t *arguments, struct err *err);
 json_t *directory_reconcile_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 json_t *directory_restore_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
-/* `departures` and `departures-confirm` (people_control.c): who left, who is held back; arguments of the latter: "dry_run". */
+/* `departures` and `departures-confirm` (people_control.c): who left, who is held back; arguments of the latter: "dry_run", "as_of" (of the
+ * answer to the former dry run). */
 json_t *departures_run(struct enroll_parts *parts, struct err *err);
 json_t *departures_confirm(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 /* Member "revocations" of `show`. */

@@ -309,14 +309,16 @@ static bool begin_anew(struct look *l, size_t i, struct err *err)
 static bool take_in(struct look *l, size_t i, const struct verdict_on *v, struct err *err)
 {
 	const struct store_person *row = &l->people.v[i];
+	/* Its end may have begun, and died before it was noted. */
+	bool anew = row->gone_ended || (!row->disabled && (row->state == ENROLLMENT_REVOKING || row->state == ENROLLMENT_REVOKED));
 	const char *text = v->another ? "another entry of the directory has this address now: a certificate of their own is asked for" :
-		row->gone_ended ? "the directory has this person again: a new certificate is asked for" :
+		anew ? "the directory has this person again: a new certificate is asked for" :
 		"the directory has this person again: mail is signed as before";
 	bool changed;
 
 	if (v->another && !row->gone_ended && !end_one(l, i, "the address went to somebody else", err))
 		return false;
-	if ((v->another || row->gone_ended) && !begin_anew(l, i, err))
+	if ((v->another || anew) && !begin_anew(l, i, err))
 		return false;
 	if (!store_departure_undo(l->p->store, row->address_key, text, &changed, err))
 		return false;

@@ -97,17 +97,19 @@ json_t *departures_run(struct enroll_parts *p, struct err *err)
 json_t *departures_confirm(struct enroll_parts *p, const struct control_peer *peer, json_t *arguments, struct err *err)
 {
 	bool dry_run = json_is_true(json_object_get(arguments, "dry_run"));
+	/* Who is held after the list was shown was not agreed to. */
+	json_int_t as_of = dry_run ? (json_int_t)time(NULL) : json_integer_value(json_object_get(arguments, "as_of"));
 	json_t *held = held_list(p, err);
 	size_t n = 0;
 
 	if (held && json_array_size(held) == 0)
 		err_set(err, ERR_POLICY, "confirm departures", NULL, "nobody is held back: `enrollctl departures` says what the directory showed last; a list that "
 			"was empty, cut short or refused cannot be confirmed");
-	if (!held || json_array_size(held) == 0 || (!dry_run && !store_departures_confirm(p->store, peer->name, &n, err))) {
+	if (!held || json_array_size(held) == 0 || (!dry_run && !store_departures_confirm(p->store, peer->name, (time_t)as_of, &n, err))) {
 		json_decref(held);
 		return NULL;
 	}
 	if (!dry_run)
 		atomic_store(&p->people_wanted, true);
-	return json_pack("{s:o, s:b, s:I}", "held", held, "dry_run", dry_run, "confirmed", (json_int_t)n);
+	return json_pack("{s:o, s:b, s:I, s:I}", "held", held, "dry_run", dry_run, "confirmed", (json_int_t)n, "as_of", as_of);
 }

@@ -92,7 +92,7 @@ static bool ask(struct enroll_parts *p, const struct enroll_ca *ca, const struct
 
 	/* A CA that is down does not keep every worker waiting, once for each certificate. */
 	if (mono_ms() < atomic_load(&p->quiet_ms)) {
-		r->ask_at = now + spread(QUIET);
+		r->ask_at = now + spread(LOOK_FAILED);
 		return false;
 	}
 	if (!ca_renewal(ca->ca, c->der, c->der_len, &w, &err)) {

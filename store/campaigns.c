@@ -36,7 +36,7 @@ void store_selected_list_clear(struct store_selected_list *l)
 /* $1 now, $2 issuer, $3 from, $4 to, $5 serial number, $6 CA. */
 #define SELECTED                                                                                                                           \
 	" FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id WHERE c.status IN ('issued','checked','published','active')"    \
-	" AND c.not_after > $1 AND e.disabled = 0 AND e.state NOT IN ('superseded','revoking','revoked','expired')"                        \
+	" AND c.not_after > $1 AND e.disabled = 0 AND e.gone_since = 0 AND e.state NOT IN ('superseded','revoking','revoked','expired')" \
 	" AND ($2 IS NULL OR instr(lower(c.issuer), lower($2)) > 0) AND ($3 = 0 OR c.not_before >= $3) AND ($4 = 0 OR c.not_before <= $4)" \
 	" AND ($5 IS NULL OR c.serial = $5) AND ($6 IS NULL OR " CERTIFICATE_CA " = $6)"
 
@@ -317,7 +317,7 @@ bool store_campaign_begin(struct store *store, int64_t id, const char *ca, size_
 	     tx_list(&tx, &l,
 		     "SELECT c.id, e.id, e.state FROM campaign_rows w JOIN campaigns k ON k.id = w.campaign_id AND k.state = 'running'"
 		     " JOIN certificates c ON c.id = w.certificate_id JOIN enrollments e ON e.id = c.enrollment_id"
-		     " WHERE w.campaign_id = $1 AND w.state = 'pending' AND c.status = 'active' AND " CERTIFICATE_CA " = $2"
+		     " WHERE w.campaign_id = $1 AND w.state = 'pending' AND c.status = 'active' AND e.gone_since = 0 AND " CERTIFICATE_CA " = $2"
 		     " ORDER BY e.lease_owner IS NOT NULL, c.id LIMIT $3",
 		     VALUES(V_INT(id), V_TEXT(ca), V_INT(n)));
 	for (size_t i = 0; ok && i < l.n; i++) {
@@ -343,7 +343,7 @@ bool store_campaign_begin(struct store *store, int64_t id, const char *ca, size_
 /* Nothing is to be replaced any more. */
 #define GONE                                                                                                                               \
 	"SELECT w.certificate_id FROM campaign_rows w JOIN certificates c ON c.id = w.certificate_id JOIN enrollments e ON e.id = c.enrollment_id"   \
-	" WHERE w.campaign_id = $1 AND w.state IN ('pending','begun') AND (e.disabled = 1 OR e.state IN ('superseded','revoking','revoked','expired')" \
+	" WHERE w.campaign_id = $1 AND w.state IN ('pending','begun') AND (e.disabled = 1 OR e.gone_since > 0 OR e.state IN ('superseded','revoking','revoked','expired')" \
 	" OR c.status IN ('refused','expired') OR (c.status IN ('issued','checked','published') AND COALESCE(e.certificate_id, 0) <> c.id)"     \
 	" OR (c.status = 'superseded' AND NOT EXISTS (SELECT 1 FROM certificates n"                             \
 	" WHERE n.enrollment_id = c.enrollment_id AND n.id > c.id)))"

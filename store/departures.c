@@ -147,6 +147,12 @@ bool store_departure_undo(struct store *store, const char *address_key, const ch
 			  "UPDATE enrollments SET gone_since = 0, gone_ended = 0, gone_why = NULL, gone_by = NULL, version = version + 1,"
 			  " next_at = CASE WHEN state = 'active' THEN $2 ELSE next_at END WHERE address_key = $1 AND gone_since > 0",
 			  VALUES(V_TEXT(address_key), V_INT(time(NULL)))) &&
+		  /* A mass replacement passed them over; it is their turn now. */
+		  tx_run(&tx, NULL,
+			  "UPDATE campaign_rows SET state = 'pending', done_at = 0, why = NULL WHERE state = 'skipped' AND campaign_id IN"
+			  " (SELECT id FROM campaigns WHERE state IN ('running','paused')) AND certificate_id IN (SELECT c.id FROM certificates c"
+			  " JOIN enrollments e ON e.id = c.enrollment_id WHERE e.address_key = $1 AND c.status = 'active')",
+			  VALUES(V_TEXT(address_key))) &&
 		  (n == 0 || tell(&tx, address_key, "returned", "enrolld", text)) && tx_commit(&tx);
 
 	tx_end(&tx);
@@ -256,14 +262,14 @@ bool store_departures_held(struct store *store, struct store_held_list *out, str
 	return ok;
 }
 
-bool store_departures_confirm(struct store *store, const char *actor, size_t *n, struct err *err)
+bool store_departures_confirm(struct store *store, const char *actor, time_t as_of, size_t *n, struct err *err)
 {
 	struct tx tx;
 	int64_t count = 0;
 	char text[100];
 	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "confirm departures", err) &&
-		  tx_run(&tx, &count, "UPDATE departures_held SET confirmed_by = $1, confirmed_at = $2 WHERE confirmed_at = 0",
-			  VALUES(V_TEXT(actor), V_INT(time(NULL))));
+		  tx_run(&tx, &count, "UPDATE departures_held SET confirmed_by = $1, confirmed_at = $2 WHERE confirmed_at = 0 AND at <= $3",
+			  VALUES(V_TEXT(actor), V_INT(time(NULL)), V_INT(as_of)));
 
 	snprintf(text, sizeof(text), "%lld addresses", (long long)count);
 	ok = ok && (count == 0 || event_insert(&tx, 0, time(NULL), "departures_confirmed", actor, ERR_NONE, text)) && tx_commit(&tx);

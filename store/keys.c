@@ -171,7 +171,9 @@ static bool insert_row(struct tx *tx, const struct store_import *what, const str
 		       VALUES(V_TEXT(key))) &&
 	       tx_number(tx, id, 0,
 		       "INSERT INTO enrollments (address, address_key, addresses, profile, usage, companion_of, state, resume, state_since, next_at,"
-		       " requested_by, requested_at, disabled) VALUES ($1, $2, $1, $3, $4, $5, $6, $6, $7, 0, $8, $7, $9) RETURNING id",
+		       " requested_by, requested_at, disabled, gone_since, gone_ended, gone_why, gone_by)"
+		       " SELECT $1, $2, $1, $3, $4, $5, $6, $6, $7, 0, $8, $7, $9, COALESCE(MAX(g.gone_since), 0), COALESCE(MAX(g.gone_ended), 0),"
+		       " MAX(g.gone_why), MAX(g.gone_by) FROM enrollments g WHERE g.address_key = $2 AND g.gone_since > 0 RETURNING id",
 		       VALUES(V_TEXT(row->addresses.v[0]), V_TEXT(key), V_TEXT(row->profile), V_TEXT(row->usage), V_ID(t->companion_of), V_TEXT(state),
 			       V_INT(now), V_TEXT(what->actor), V_INT(disabled)));
 }

@@ -114,7 +114,7 @@ static const char sql_late[] =
 	"SELECT c.id, c.enrollment_id, e.address, c.serial, e.why, e.state, c.not_after, COALESCE(r.late, 0) AS late,"
 	" MAX(c.created_at, CASE WHEN COALESCE(r.renew_at, 0) > 0 THEN r.renew_at ELSE c.not_before + (c.not_after - c.not_before) * 2 / 3 END) AS due"
 	" FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id LEFT JOIN renewals r ON r.certificate_id = c.id"
-	" WHERE c.status = 'active' AND e.disabled = 0 AND e.state NOT IN ('active','published','superseded','revoking','revoked','expired'))"
+	" WHERE c.status = 'active' AND e.disabled = 0 AND e.gone_since = 0 AND e.state NOT IN ('active','published','superseded','revoking','revoked','expired'))"
 	" WHERE due < not_after AND CASE WHEN not_after <= $1 THEN 4 WHEN (not_after - $1) * 10 <= not_after - due THEN 3"
 	" WHEN (not_after - $1) * 4 <= not_after - due THEN 2 WHEN (not_after - $1) * 2 <= not_after - due THEN 1 ELSE 0 END > late"
 	" ORDER BY not_after LIMIT $2";

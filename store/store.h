@@ -466,8 +466,8 @@ void store_held_list_clear(struct store_held_list *l);
 bool store_departures_hold(struct store *store, const struct store_held *v, size_t n, struct err *err) BASE_MUST_CHECK;
 /* In order of address_key. */
 bool store_departures_held(struct store *store, struct store_held_list *out, struct err *err) BASE_MUST_CHECK;
-/* *n is how many were not confirmed yet. */
-bool store_departures_confirm(struct store *store, const char *actor, size_t *n, struct err *err) BASE_MUST_CHECK;
+/* Those held at `as_of`; *n is how many were not confirmed yet. */
+bool store_departures_confirm(struct store *store, const char *actor, time_t as_of, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What is needed to note that a certificate in use is revoked at the CA already: from here on nobody signs with it, and the directory follows.
  * With `replace` a new key and certificate begin at once; else its address is disabled as by an admin.  *news is false when it was known. */

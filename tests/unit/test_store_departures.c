@@ -282,10 +282,13 @@ START_TEST(who_is_held_is_exactly_the_last_set_and_a_confirmation_lasts)
 	size_t n;
 
 	activate(ALICE, 'a');
-	OK(store_departures_confirm(enrolld, "admin:root", &n, &err));
+	OK(store_departures_confirm(enrolld, "admin:root", time(NULL), &n, &err));
 	ck_assert_uint_eq(n, 0);
 	OK(store_departures_hold(enrolld, v, 2, &err));
-	OK(store_departures_confirm(enrolld, "admin:root", &n, &err));
+	/* who came after the admin looked */
+	OK(store_departures_confirm(enrolld, "admin:root", time(NULL) - 60, &n, &err));
+	ck_assert_uint_eq(n, 0);
+	OK(store_departures_confirm(enrolld, "admin:root", time(NULL), &n, &err));
 	ck_assert_uint_eq(n, 2);
 	OK(store_departures_hold(enrolld, v + 1, 2, &err));
 	OK(store_departures_held(enrolld, &l, &err));
