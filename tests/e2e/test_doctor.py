@@ -50,7 +50,7 @@ class Doctor(StageCase):
         found = self.ask(0)
         self.assertEqual({c: f['verdict'] for c, f in found.items()},
                          dict.fromkeys(['store', 'outbound', 'inbound', 'milter-order', 'directory', 'dns', 'ca',
-                                        'caa', 'reply-path', 'reply-reports', 'default-action'], 'ok'), found)
+                                        'caa', 'reply-path', 'reply-reports', 'default-action', 'departures'], 'ok'), found)
         self.assertIn('all well', self.p.ctl('doctor'))
 
     def test_instance_down(self):
