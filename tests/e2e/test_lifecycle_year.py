@@ -114,7 +114,7 @@ class Year(StageCase):
         """Until enrolld has done all that is due."""
         def nothing():
             now = int(self.clock.now())
-            return not self.ask('SELECT 1 FROM enrollments WHERE (next_at > 0 AND next_at <= ? AND disabled = 0 AND gone_since = 0) OR lease_owner IS NOT NULL LIMIT 1', now) and \
+            return not self.ask('SELECT 1 FROM enrollments WHERE disabled = 0 AND gone_since = 0 AND ((next_at > 0 AND next_at <= ?) OR lease_until > 0) LIMIT 1', now) and \
                 not self.ask('SELECT 1 FROM revocation_parts WHERE done_at = 0 AND (next_at <= ? OR lease_owner IS NOT NULL) LIMIT 1', now)
         service.until(nothing, 600, 'day %.1f: enrolld has nothing left to do' % self.day, say=lambda: self.p.daemons['enrolld'].tail(30))
 
