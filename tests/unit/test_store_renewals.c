@@ -313,6 +313,50 @@ START_TEST(a_row_that_a_worker_has_comes_next_time_and_one_that_left_is_skipped)
 }
 END_TEST
 
+START_TEST(who_left_holds_up_nobody_and_has_their_turn_when_back)
+{
+	struct store_selection all = {0};
+	struct store_campaign c;
+	bool changed;
+	size_t n;
+
+	activate(ALICE, 'a');
+	activate(BOB, 'b');
+	OK(store_departure_note(enrolld, ALICE, DEPARTURE_DISABLED, "enrolld", "left", &changed, &err));
+	OK(create(&all, NULL, &n));
+	ck_assert_uint_eq(n, 1);
+	newest(&c);
+	OK(store_departure_note(enrolld, BOB, DEPARTURE_GONE, "enrolld", "left", &changed, &err));
+	ck_assert_uint_eq(begin(&c, 5), 0);
+	check_counts(1, 0, 0, 0);
+	OK(store_departure_undo(enrolld, BOB, "back", &changed, &err));
+	ck_assert_uint_eq(begin(&c, 5), 1);
+	check_counts(0, 1, 0, 0);
+	store_campaign_clear(&c);
+}
+END_TEST
+
+START_TEST(one_that_was_passed_over_comes_back_into_the_replacement)
+{
+	struct store_selection all = {0};
+	struct store_campaign c;
+	bool changed;
+	size_t n;
+
+	activate(ALICE, 'a');
+	activate(BOB, 'b');
+	OK(create(&all, NULL, &n));
+	newest(&c);
+	OK(store_departure_note(enrolld, ALICE, DEPARTURE_DISABLED, "enrolld", "left", &changed, &err));
+	follow(&c, false);
+	check_counts(1, 0, 0, 1);
+	OK(store_departure_undo(enrolld, ALICE, "back", &changed, &err));
+	check_counts(2, 0, 0, 0);
+	ck_assert_uint_eq(begin(&c, 5), 2);
+	store_campaign_clear(&c);
+}
+END_TEST
+
 START_TEST(the_old_one_is_revoked_after_the_new_one_is_active)
 {
 	int64_t alice = activate(ALICE, 'a');
@@ -402,6 +446,8 @@ int main(void)
 	tcase_add_test(t, nobody_is_replaced_twice_and_what_is_newer_is_left_alone);
 	tcase_add_test(t, paused_and_cancelled_nothing_begins);
 	tcase_add_test(t, a_row_that_a_worker_has_comes_next_time_and_one_that_left_is_skipped);
+	tcase_add_test(t, who_left_holds_up_nobody_and_has_their_turn_when_back);
+	tcase_add_test(t, one_that_was_passed_over_comes_back_into_the_replacement);
 	tcase_add_test(t, the_old_one_is_revoked_after_the_new_one_is_active);
 	tcase_add_test(t, what_is_meant);
 	suite_add_tcase(s, t);
