@@ -269,6 +269,27 @@ START_TEST(addresses_of_two_rows_are_refused_and_a_disabled_one_stays_disabled)
 }
 END_TEST
 
+START_TEST(nobody_signs_with_what_came_in_for_somebody_who_left)
+{
+	struct store_imported out;
+	struct enrollment row;
+	bool changed;
+
+	store_fixture_enroll(enrolld, ALICE, ENROLLMENT_FAILED);
+	OK(store_departure_note(enrolld, ALICE, DEPARTURE_GONE, "enrolld", "left", &changed, &err));
+	OK(store_departure_end(enrolld, ALICE, "over", &changed, &err));
+	out = import_it(INCOMING(ALICE, 'a'));
+	ck_assert(out.created);
+	row = get(out.enrollment_id);
+	ck_assert_int_ne(row.gone_since, 0); /* so no worker takes it up */
+	enrollment_clear(&row);
+	ck_assert(!signs(ALICE));
+	OK(store_departure_undo(enrolld, ALICE, "back", &changed, &err));
+	go_on(out.enrollment_id);
+	ck_assert(signs(ALICE));
+}
+END_TEST
+
 START_TEST(what_goes_out_is_on_record_and_only_for_an_admin)
 {
 	struct store_imported in = import_it(INCOMING(ALICE, 'a'));
@@ -487,6 +508,7 @@ int main(void)
 	tcase_add_test(t, the_key_of_one_is_not_taken_in_for_another);
 	tcase_add_test(t, the_one_for_encryption_stands_beside_the_one_that_signs);
 	tcase_add_test(t, addresses_of_two_rows_are_refused_and_a_disabled_one_stays_disabled);
+	tcase_add_test(t, nobody_signs_with_what_came_in_for_somebody_who_left);
 	tcase_add_test(t, what_goes_out_is_on_record_and_only_for_an_admin);
 	tcase_add_test(t, a_pair_is_what_fits_wherever_it_lies);
 	tcase_add_test(t, a_key_goes_from_one_to_the_other_and_a_damaged_one_is_told);
