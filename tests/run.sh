@@ -12,7 +12,7 @@ top=$PWD
 
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
-all_groups='structure unit ca e2e acme policy sign lifecycle sanitizers'
+all_groups='structure unit ca e2e acme policy sign lifecycle operate sanitizers'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
 # unit tests with threads, which are all that is run with the thread sanitizer otherwise.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput
@@ -41,6 +41,8 @@ list() {
 		lifecycle   the same for certificates over time: renewal, replacement, revocation, people who come and go, the directory's
 		            order (OpenLDAP and Samba), keys out and in, the help desk, months in minutes; root
 		            --long: a year of 200 people, mass replacement of hundreds
+		operate     the same for what an admin has to do with it: packages, service, sandbox, metrics, doctor; root
+		            --long: the packages in a fresh system
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -181,35 +183,24 @@ group_e2e() {
 	modules_of e2e
 }
 
-group_acme() (
+# long_modules_of GROUP : the same, told of --long; the environment is for itself, so the counts are its output
+long_modules_of() (
 	passed=0 failed=0 skipped=0
 	[ $long = 0 ] || export ENROLL_TEST_LONG=1
-	modules_of acme >&3
+	modules_of "$1" >&3
 	say "$passed $failed $skipped"
 )
 
-group_policy() (
-	passed=0 failed=0 skipped=0
-	[ $long = 0 ] || export ENROLL_TEST_LONG=1
-	modules_of policy >&3
-	say "$passed $failed $skipped"
-)
+group_acme() { long_modules_of acme; }
+group_policy() { long_modules_of policy; }
+group_lifecycle() { long_modules_of lifecycle; }
+group_operate() { long_modules_of operate; }
 
 group_sign() (
-	passed=0 failed=0 skipped=0
 	unpack_packages "$build-unpacked" >&3
-	[ $long = 0 ] || export ENROLL_TEST_LONG=1
 	ENROLL_UNPACKED="$build-unpacked"
 	export ENROLL_UNPACKED
-	modules_of sign >&3
-	say "$passed $failed $skipped"
-)
-
-group_lifecycle() (
-	passed=0 failed=0 skipped=0
-	[ $long = 0 ] || export ENROLL_TEST_LONG=1
-	modules_of lifecycle >&3
-	say "$passed $failed $skipped"
+	long_modules_of sign
 )
 
 # sanitized NAME SANITIZERS make-argument...
@@ -291,16 +282,17 @@ for argument; do
 	--list) list ;;
 	--force) ENROLL_FORCE=1 ;;
 	--help | -h) usage 0 ;;
-	structure | unit | ca | e2e | acme | policy | sign | lifecycle | sanitizers) groups="$groups $argument" ;;
+	structure | unit | ca | e2e | acme | policy | sign | lifecycle | operate | sanitizers) groups="$groups $argument" ;;
 	*) complain "tests/run.sh: no group or option '$argument'"; usage 2 >&2 ;;
 	esac
 done
 : "${groups:=$all_groups}"
 
 sections=''
-case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' sanitizers '*) sections='build' ;; esac
-case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '*) sections="$sections test" ;; esac
+case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '* | *' sanitizers '*) sections='build' ;; esac
+case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '*) sections="$sections test" ;; esac
 case " $groups " in *' lifecycle '*) sections="$sections lifecycle" ;; esac
+case " $groups " in *' operate '*) sections="$sections operate" ;; esac
 case "$long $groups " in 1*' sanitizers '* | 1*' sign '*) sections="$sections test long" ;; esac
 if [ -n "$sections" ] && ! install_packages $sections; then
 	# Somebody else than root may have enough for what can run: the build and the groups say what is missing.
@@ -312,7 +304,7 @@ for group in $groups; do
 	say "== $group =="
 	began=$(date +%s)
 	case $group in
-	acme | policy | sign | lifecycle | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
+	acme | policy | sign | lifecycle | operate | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
 	*) group_$group ;;
 	esac
 	say "($group: $(($(date +%s) - began)) s)"

@@ -3,7 +3,7 @@
 
     run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--group G | module ...]
 
-Group acme is the modules test_acme_*, policy is test_policy_*, sign and lifecycle likewise, group e2e all others; without one: all.
+Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle and operate likewise, group e2e all others; without one: all.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage.
 ENROLL_TEST_KEEP=folder keeps what failing modules left behind.
@@ -26,7 +26,7 @@ sys.dont_write_bytecode = True
 import namespace  # noqa: E402
 
 FINAL = '##'
-OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle')
+OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate')
 
 
 class Lines(unittest.TestResult):
