@@ -76,8 +76,16 @@ enum err_class err_class_parse(const char *name); /* ERR_BUG for an unknown word
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG, LOG_TARGET_JOURNAL };
 
+/* Beside the level (LOG_LEVEL_WARNING | LOG_LIMITED) of a line that a stranger can cause at will: 60 of an event at once, then one a second, and what
+ * was left out is told as log_suppressed.  An error is never left out, marked or not. */
+#define LOG_LIMITED 0x10
+
+/* Tell what was left out, if it is time for that (`all`: whatever it is; at the end of a program).  Each line that is logged does so, too: this is for
+ * where there may be none for long.  Cheap when there is nothing to tell. */
+void log_settle(bool all);
+
 /* Once at the start of a program, before any thread. `facility` is a syslog facility name such as "mail". Returns false
- * when the facility is unknown. */
+ * when the facility is unknown.  Without a journal that listens, LOG_TARGET_JOURNAL is stderr with priorities. */
 bool log_open(const char *program, enum log_target target, const char *facility, enum log_level level);
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
@@ -85,7 +93,7 @@ bool log_enabled(enum log_level level);
 /* One fact a line: `event=NAME key=value key="value with blanks"`.  The pairs are const char * key, const char * value, ...
  * closed by a NULL key; a pair whose value is NULL is left out.  Every value is quoted and escaped here (control characters,
  * quotes, backslash, invalid UTF-8), and capped at 1,000 octets: callers pass raw text.  Never pass a secret.
- * Event names are an interface, listed in doc/enroll-milter-events.7.  Numbers: see log_num. */
+ * Event names and keys are an interface: each is in ctl/log_table.c, which makes enroll-milter-log(7); tests/names.py compares.  Numbers: log_num. */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
 
 /* The same line with the parts of an error added: class, op, subject, status, type, text, retry_at. `err` may be NULL. */

@@ -431,6 +431,7 @@ static int watch(struct daemon *d, const sigset_t *set)
 			return sig;
 		if (errno != EAGAIN && errno != EINTR)
 			return SIGTERM;
+		log_settle(false);
 		now = store_change_counter(d->parts.store);
 		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)) ||
 			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
@@ -558,6 +559,7 @@ int enrolld_run(struct config *config)
 			reload(&now, &last);
 		}
 	}
+	log_settle(true);
 	log_event(LOG_LEVEL_INFO, "stopped", NULL);
 	config_unref(last);
 	config_unref(now);

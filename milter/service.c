@@ -375,6 +375,7 @@ int service_run(struct service *s, const char *path)
 	if (strncmp(where, "unix:", 5) == 0)
 		unlink(where + 5);
 	free(where);
+	log_settle(true);
 	log_event(LOG_LEVEL_INFO, "stopped", "instance", s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", NULL);
 	return atomic_load(&listener.ended) && listener.rc != MI_SUCCESS ? 1 : 0;
 }

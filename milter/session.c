@@ -157,6 +157,7 @@ static sfsistat on_close(SMFICTX *ctx)
 {
 	struct session *s = smfi_getpriv(ctx);
 
+	log_settle(false); /* the inbound instance may have nothing to say for hours */
 	if (!s)
 		return SMFIS_CONTINUE;
 	smfi_setpriv(ctx, NULL);

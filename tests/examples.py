@@ -4,8 +4,8 @@
     cd BUILD && /usr/bin/python3 SOURCE/tests/examples.py
 
 Every sample configuration loads; every sample Postfix fragment is understood by Postfix; enroll-milter.conf(5) and
-examples/enroll-milter.conf name every key, with its default, and no other; enroll-milter-events(7) names every event; man pages are
-free of warnings.  What needs a tool that is not installed is skipped.
+examples/enroll-milter.conf name every key, with its default, and no other; man pages are free of warnings (tests/names.py looks at the other names
+in them).  What needs a tool that is not installed is skipped.
 """
 
 import glob
@@ -253,7 +253,7 @@ class OpenDkim(unittest.TestCase):
 class Manual(unittest.TestCase):
     def pages(self):
         found = sorted(glob.glob(path('doc', '*.[1-8]')))
-        self.assertEqual(len(found), 6)
+        self.assertGreaterEqual(len(found), 6)
         return found
 
     def test_pages_are_free_of_warnings(self):
@@ -281,26 +281,6 @@ class Manual(unittest.TestCase):
             if fallback is not None:
                 told = (entries[name] or '').replace(' .', '').replace('\\&', '').replace('\\-', '-').rstrip(' .')
                 self.assertEqual(told, fallback, name)
-
-    def sources(self):
-        for folder in ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl'):
-            for file in sorted(glob.glob(path(folder, '*.c'))):
-                with open(file, encoding='utf-8') as opened:
-                    yield opened.read()
-
-    def test_the_events_page_names_every_event(self):
-        page = read('doc', 'enroll-milter-events.7')
-        named = set(re.findall(r'^\.It Sy ([a-z_]+)', page, re.M))
-        logged, stored = set(), set()
-        for text in self.sources():
-            logged |= set(re.findall(r'log_(?:event|error)\([^;"]*?"([a-z_]+)"', text))
-            for call in re.findall(r'event_insert\((.*?)\)', text, re.S):
-                stored |= set(re.findall(r'"([a-z_]{4,})"', call.split(', ERR_')[0])) - {'inbound', 'enrolld'}
-            stored |= set(re.findall(r'\b(?:note|commit_keep)\(s, "([a-z_]+)"', text))
-            stored |= set(re.findall(r'store_event_add\([^"]*"([a-z_]+)"', text))
-        self.assertGreater(len(logged), 20)
-        self.assertGreater(len(stored), 10)
-        self.assertEqual((logged | stored) - named, set(), 'missing in enroll-milter-events(7)')
 
     def test_the_manual_names_every_command(self):
         commands = re.findall(r'^\t\{"([a-z]+)", "', read('ctl', 'main.c'), re.M)
