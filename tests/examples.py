@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -80,18 +81,24 @@ class Configurations(unittest.TestCase):
                 file.flush()
                 self.assertIn('mode = "sign"', self.check(file.name))
 
-    def test_what_the_readme_shows_loads_in_the_full_example(self):
-        """Each block of settings in README.md, in the place of the example's own."""
-        blocks = [b for b in re.findall(r'(?:^    .*\n)+', read('README.md'), re.M) if re.match(r'    [a-z-]+ = ', b)]
-        self.assertGreaterEqual(len(blocks), 3)
-        for block in blocks:
-            text = read('examples', 'enroll-milter.conf')
-            for name in re.findall(r'^    ([a-z-]+) = ', block, re.M):
-                text = re.sub(r'^%s = (?:[{(].*?^[})];|[^{(\n]*;)' % name, '', text, count=1, flags=re.S | re.M)
-            with self.subTest(block), tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
-                file.write(text + block)
-                file.flush()
-                self.check(file.name)
+    def test_what_readme_and_pages_show_loads_in_the_full_example(self):
+        """Each block of settings in README.md and doc/*.md, in the place of the example's own."""
+        for file in ['README.md'] + ['doc/' + os.path.basename(f) for f in sorted(glob.glob(path('doc', '*.md')))]:
+            blocks = [textwrap.dedent(b) for b in re.findall(r'(?:^ {4,}.*\n)+', read(file), re.M)]
+            blocks = [b for b in blocks if re.match(r'[a-z-]+ = ', b)]
+            self.assertTrue(blocks or file != 'README.md')
+            for block in blocks:
+                with self.subTest(file, block=block):
+                    self.check_block(block)
+
+    def check_block(self, block):
+        text = read('examples', 'enroll-milter.conf')
+        for name in re.findall(r'^([a-z-]+) = ', block, re.M):
+            text = re.sub(r'^%s = (?:[{(].*?^[})];|[^{(\n]*;)' % name, '', text, count=1, flags=re.S | re.M)
+        with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+            file.write(text + block)
+            file.flush()
+            self.check(file.name)
 
     def test_the_full_example_names_every_key(self):
         names = set(re.findall(r'([a-z0-9-]+) = ', read('examples', 'enroll-milter.conf')))
