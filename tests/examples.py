@@ -269,6 +269,12 @@ class Manual(unittest.TestCase):
             done = run('groff', '-ww', '-mandoc', '-Tutf8', '-z', page)
             self.assertEqual((done.returncode, done.stderr), (0, ''), page)
 
+    def test_pages_are_clean_for_mandoc(self):
+        need(self, 'mandoc')
+        for page in self.pages():
+            done = run('mandoc', '-Tlint', '-W', 'warning', page)
+            self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ''), page)
+
     def entries(self):
         """{key path: default or None} of enroll-milter.conf(5)."""
         text = read('doc', 'enroll-milter.conf.5')
