@@ -30,6 +30,7 @@
 #define IDLE_SECONDS 5u
 #define BORN_MS 20000
 #define SWEEP_MS 1000
+#define ROUNDS 3u
 #define BACKLOG 64
 #define TOO_LARGE 413u /* versions of the library have different names for it */
 
@@ -170,15 +171,17 @@ static void *serve(void *arg)
 {
 	struct metrics_server *s = arg;
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->http, MHD_DAEMON_INFO_EPOLL_FD);
+	unsigned rounds = 0;
 	struct pollfd p[2] = {{.fd = info ? info->epoll_fd : -1, .events = POLLIN}, {.fd = s->wake[0], .events = POLLIN}};
 
 	for (;;) {
 		MHD_UNSIGNED_LONG_LONG most = SWEEP_MS;
-		int wait = -1;
 
-		if (MHD_get_timeout(s->http, &most) == MHD_YES || s->n_guests)
-			wait = most < SWEEP_MS ? (int)most : SWEEP_MS;
-		if (poll(p, 2, wait) < 0 && errno != EINTR)
+		/* Full, it does not listen; that there is room again it finds out when it is run once more. */
+		rounds = s->n_guests ? ROUNDS : rounds - (rounds > 0);
+		if (MHD_get_timeout(s->http, &most) != MHD_YES || most > SWEEP_MS)
+			most = SWEEP_MS;
+		if (poll(p, 2, rounds ? (int)most : -1) < 0 && errno != EINTR)
 			return NULL;
 		if (p[1].revents)
 			return NULL;

@@ -253,7 +253,7 @@ class OpenDkim(unittest.TestCase):
 class Manual(unittest.TestCase):
     def pages(self):
         found = sorted(glob.glob(path('doc', '*.[1-8]')))
-        self.assertEqual(len(found), 6)
+        self.assertEqual(len(found), 7)
         return found
 
     def test_pages_are_free_of_warnings(self):
@@ -283,7 +283,7 @@ class Manual(unittest.TestCase):
                 self.assertEqual(told, fallback, name)
 
     def sources(self):
-        for folder in ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl'):
+        for folder in ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl', 'metrics'):
             for file in sorted(glob.glob(path(folder, '*.c'))):
                 with open(file, encoding='utf-8') as opened:
                     yield opened.read()
