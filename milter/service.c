@@ -372,6 +372,7 @@ int service_run(struct service *s, const char *path)
 	measure_start(s);
 	say_ready(s);
 	if (!start_thread(listen_thread, &listener, &err)) {
+		measure_stop();
 		free(where);
 		return run_failed(&err);
 	}

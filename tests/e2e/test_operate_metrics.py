@@ -190,6 +190,21 @@ class Figures(MetricsCase):
                 abs(time.time() + left - first) < 30 and numbers['enroll_milter_certificates_unrenewed', ()] == 0
         self.until(agree, 60, 'store and metrics say the same')
 
+    def test_counting_reads_indexes_and_no_rows(self):
+        """However many rows there are: the figures come from indexes that hold all that is asked, or from rows in flight."""
+        with open(TOP + '/store/figures.c', encoding='utf-8') as file:
+            text = re.sub(r'"\s*"', '', file.read())
+        asked = re.findall(r'"(SELECT [^"]*)"', text)
+        self.assertGreaterEqual(len(asked), 7)
+        with sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True) as db:
+            for sql in asked:
+                plan = [row[3] for row in db.execute('EXPLAIN QUERY PLAN ' + sql, {'1': 0, '2': 0})]
+                for step in plan:
+                    if re.match(r'SCAN', step) and '(subquery' not in step:
+                        self.assertRegex(step, r'USING COVERING INDEX', sql)
+                if 'FROM certificates' in sql:
+                    self.assertIn('COVERING INDEX certificates_expiry', ' '.join(plan))
+
     def test_a_ca_that_fails_is_seen(self):
         user = self.many.user()
         name = 'enroll_milter_ca_requests_total'
