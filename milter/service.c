@@ -29,6 +29,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "milter/measure.h"
 #include "milter/session.h"
 
 /* ---- snapshot --------------------------------------------------------------------------------------------------------------- */
@@ -289,10 +290,12 @@ static void *reload_thread(void *arg)
 
 	pthread_mutex_lock(&one_at_a_time);
 	c = config_load(l->path, &err);
-	if (c && service_reload(l->service, c, &err))
+	if (c && service_reload(l->service, c, &err)) {
 		log_event(LOG_LEVEL_INFO, "reloaded", "config", l->path, NULL);
-	else
+		measure_reloaded(c);
+	} else {
 		log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
+	}
 	config_unref(c);
 	pthread_mutex_unlock(&one_at_a_time);
 	return NULL;
@@ -366,12 +369,15 @@ int service_run(struct service *s, const char *path)
 		free(where);
 		return run_failed(&err);
 	}
+	measure_start(s);
 	say_ready(s);
 	if (!start_thread(listen_thread, &listener, &err)) {
+		measure_stop();
 		free(where);
 		return run_failed(&err);
 	}
 	wait_for_signals(&listener);
+	measure_stop();
 	if (strncmp(where, "unix:", 5) == 0)
 		unlink(where + 5);
 	free(where);
