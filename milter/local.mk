@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libmail.a
 libmail_a_SOURCES = milter/session.h
 # the running instance: callbacks, decisions, credentials
-libmail_a_SOURCES += milter/service.h milter/service.c milter/session.c milter/session_outbound.c milter/session_edit.c milter/session_inbound.c milter/session_report.c milter/outbound.h \
+libmail_a_SOURCES += milter/service.h milter/service.c milter/listener.h milter/listener.c milter/watch.h milter/watch.c milter/session.c milter/session_outbound.c milter/session_edit.c milter/session_inbound.c milter/session_report.c milter/outbound.h \
 	milter/outbound.c milter/measure.h milter/measure.c milter/credentials.h milter/credentials.c milter/recorder.h milter/recorder.c
 # mail as octets: spool, MIME, CMS, DKIM, challenge mails
 libmail_a_SOURCES += milter/spool.h milter/spool.c milter/mime.h milter/mime.c milter/mime_text.c milter/mime_encode.c milter/mime_plan.h milter/mime_plan.c \

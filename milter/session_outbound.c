@@ -413,6 +413,7 @@ sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 	if (s->snapshot->config->mode == MODE_OBSERVE)
 		return observe(ctx, s);
 	m->prove_tenant = m->submission->vouch == VOUCH_RELAY && m->submission->require_dkim_domain;
+	watch_count_look(s->service->watch);
 	m->signer = credentials_get(s->snapshot->credentials, m->facts.from, time(NULL), &words, &m->error);
 	if (!m->signer && m->error.class != ERR_NONE)
 		return by_on_error(ctx, s);
