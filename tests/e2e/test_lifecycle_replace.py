@@ -10,7 +10,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 NUMBER = int(os.environ.get('ENROLL_TEST_REPLACE', 2000 if os.environ.get('ENROLL_TEST_LONG') else 200))
-IN_FLIGHT = max(4, NUMBER // 8)
+IN_FLIGHT = max(4, NUMBER // 4)
 STAGE = {'ca': True, 'users': NUMBER + 5}
 SLOW = {'finalize_processing': 1, 'poll_retry_after': 1}    # an order takes some seconds
 
@@ -78,7 +78,7 @@ class Replace(StageCase):
         serials = '/tmp/serials'
         with open(serials, 'w') as file:
             file.write('# what the CA sent\n' + ''.join(':'.join(s[i:i + 2] for i in range(0, len(s), 2)).lower() + '\n' for s in before.values()))
-        deadline = day(60 + 3 * NUMBER // 4)
+        deadline = day(40 + 2 * NUMBER // 5)
         args = ['replace', '--serials', serials, '--issued-between', day(-86400 * 2), day(60), '--by', deadline]
         plan = self.p.json(*args, '--dry-run', user='root')
         begun = time.time()
