@@ -201,6 +201,10 @@ bool file_read(struct buf *out, const char *path, size_t max, struct err *err) B
 /* Create with its final mode, write, fsync, rename, fsync the directory: after a crash the old or the new content is there.
  * The mode is exact (umask ignored); owner and group stay those of the process unless gid is not (gid_t)-1. */
 bool file_write(const char *path, const void *data, size_t len, unsigned mode, long gid, struct err *err) BASE_MUST_CHECK;
+/* The same for a new file: it has its name only when it is whole, and never takes the place of another; ERR_CONFIG when there is one. */
+bool file_create(const char *path, const void *data, size_t len, unsigned mode, struct err *err) BASE_MUST_CHECK;
+/* Give a file or folder that is on disk, name `from` beside it, its name, under which there is nothing (else ERR_CONFIG). */
+bool file_settle(const char *from, const char *to, struct err *err) BASE_MUST_CHECK;
 /* Read a secret: a path, or "credential:NAME" for a systemd credential ($CREDENTIALS_DIRECTORY/NAME).  A file that others
  * than its owner may read (mode & 077) or that is not owned by us or root is refused, with the chmod that helps.  One trailing
  * newline is taken off when `text` is true.  An empty secret is refused.  What `out` held before is wiped; so is everything

@@ -18,6 +18,11 @@ tests_unit_test_fate_LDADD = libenroll.a $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS
 endif
 
 if HAVE_CHECK
+# renewal.c with CAs that the test plays
+check_PROGRAMS += tests/unit/test_renewal
+tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c enroll/renewal.c tests/unit/test_store.h tests/unit/store_fixture.h
+tests_unit_test_renewal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_renewal_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 check_PROGRAMS += tests/unit/test_why
 tests_unit_test_why_SOURCES = tests/unit/test_why.c
 tests_unit_test_why_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
