@@ -207,9 +207,9 @@ static bool ask(struct look *l, size_t i, struct verdict_on *v, struct err *err)
 	return true;
 }
 
-static void tell(const struct store_person *row, enum log_level level, const char *event, const char *text)
+static void tell(int64_t enrollment_id, const char *address, const char *event, const char *text)
 {
-	log_event(level, event, "enrollment", LOG_NUM(row->enrollment_id), "address", row->address, "text", text, NULL);
+	log_event(LOG_LEVEL_INFO, event, "enrollment", LOG_NUM(enrollment_id), "address", address, "text", text, NULL);
 }
 
 /* Somebody who only has another name now does not wait for their first mail, if the configuration says so. */
@@ -239,7 +239,7 @@ static bool note_gone(struct look *l, size_t i, enum departure why, const char *
 	if (!store_departure_note(l->p->store, row->address_key, why, actor, text, &changed, err))
 		return false;
 	if (changed)
-		tell(row, LOG_LEVEL_INFO, "departed", text);
+		tell(row->enrollment_id, row->address, "departed", text);
 	return true;
 }
 
@@ -285,23 +285,29 @@ static bool end_one(struct look *l, size_t i, const char *because, struct err *e
 	if (!revoke_all(l, i, err) || !take_back(l, i, err) || !store_departure_end(l->p->store, row->address_key, text, &changed, err))
 		return false;
 	if (changed)
-		tell(row, LOG_LEVEL_INFO, "departure_ended", text);
+		tell(row->enrollment_id, row->address, "departure_ended", text);
 	return true;
 }
 
 /* What is over begins anew at once, beside a revocation that the CA has yet to follow. */
-static bool begin_anew(struct look *l, size_t i, struct err *err)
+static bool begin_anew(struct enroll_parts *p, const char *address, const char *actor, struct err *err)
 {
-	const struct certificate_profile *c = &l->p->config->certificate;
+	const struct certificate_profile *c = &p->config->certificate;
 	struct enrollment e = {0};
-	bool found = false, changed, ok = store_enrollment_find(l->p->store, l->people.v[i].address, &e, &found, err);
+	bool found = false, changed, ok = store_enrollment_find(p->store, address, &e, &found, err);
 
 	if (ok && found && e.state == ENROLLMENT_REVOKING)
-		ok = store_enrollment_admin(l->p->store, e.id, ENROLLMENT_ADMIN_RENEW, "enrolld", "back again", &changed, err);
+		ok = store_enrollment_admin(p->store, e.id, ENROLLMENT_ADMIN_RENEW, actor, "back again", &changed, err);
 	else if (ok)
-		ok = store_enrollment_request(l->p->store, l->people.v[i].address, c->name, usage_name(c->usage), "enrolld", &changed, NULL, err);
+		ok = store_enrollment_request(p->store, address, c->name, usage_name(c->usage), actor, &changed, NULL, err);
 	enrollment_clear(&e);
 	return ok;
+}
+
+/* Their end may have begun, and died before it was noted.  What an admin revoked and disabled is no part of it. */
+static bool is_over(time_t ended, bool disabled, enum enrollment_state state)
+{
+	return ended || (!disabled && (state == ENROLLMENT_REVOKING || state == ENROLLMENT_REVOKED));
 }
 
 /* A certificate that may name somebody else is not what the next one with this address begins with.  The new row is there before the mark goes, so
@@ -309,8 +315,7 @@ static bool begin_anew(struct look *l, size_t i, struct err *err)
 static bool take_in(struct look *l, size_t i, const struct verdict_on *v, struct err *err)
 {
 	const struct store_person *row = &l->people.v[i];
-	/* Its end may have begun, and died before it was noted. */
-	bool anew = row->gone_ended || (!row->disabled && (row->state == ENROLLMENT_REVOKING || row->state == ENROLLMENT_REVOKED));
+	bool anew = is_over(row->gone_ended, row->disabled, row->state);
 	const char *text = v->another ? "another entry of the directory has this address now: a certificate of their own is asked for" :
 		anew ? "the directory has this person again: a new certificate is asked for" :
 		"the directory has this person again: mail is signed as before";
@@ -318,12 +323,30 @@ static bool take_in(struct look *l, size_t i, const struct verdict_on *v, struct
 
 	if (v->another && !row->gone_ended && !end_one(l, i, "the address went to somebody else", err))
 		return false;
-	if ((v->another || anew) && !begin_anew(l, i, err))
+	if ((v->another || anew) && !begin_anew(l->p, row->address, "enrolld", err))
 		return false;
-	if (!store_departure_undo(l->p->store, row->address_key, text, &changed, err))
+	if (!store_departure_undo(l->p->store, row->address_key, "enrolld", text, &changed, err))
 		return false;
 	if (changed)
-		tell(row, LOG_LEVEL_INFO, "returned", text);
+		tell(row->enrollment_id, row->address, "returned", text);
+	return true;
+}
+
+bool people_return(struct enroll_parts *p, const struct enrollment *e, const char *actor, const char *reason, bool *changed, bool *anew, struct err *err)
+{
+	const char *address = e->addresses.n ? e->addresses.v[0] : "";
+	char key[ADDRESS_MAX], text[600];
+
+	*changed = *anew = false;
+	if (!address_key_of(address, key, err))
+		return false;
+	*anew = is_over(e->gone_ended, e->disabled, e->state);
+	snprintf(text, sizeof text, "an admin says that this person is here, and nobody looks at the directory for that%s%.300s%s: %s", reason ? " (" : "", reason ? reason : "",
+		reason ? ")" : "", *anew ? "a new certificate is asked for" : "mail is signed as before");
+	if ((*anew && !begin_anew(p, address, actor, err)) || !store_departure_undo(p->store, key, actor, text, changed, err))
+		return false;
+	if (*changed)
+		tell(e->id, address, "returned", text);
 	return true;
 }
 
@@ -433,6 +456,11 @@ static bool act_on_all(struct look *l, bool guarded)
 		up = one.class != ERR_TEMPORARY;
 	}
 	return whole;
+}
+
+bool people_looks(const struct enroll_parts *p)
+{
+	return p->directory && p->config->departures.interval && p->config->mode != MODE_OBSERVE;
 }
 
 bool people_due(const struct enroll_parts *p, time_t now)
