@@ -32,6 +32,7 @@ struct look {
 	size_t *by_entry;               /* places of those with an entry, in order of it */
 	size_t n_by_entry;
 	size_t entries;                 /* in the directory */
+	char elsewhere[200];            /* where a part of it is that was not looked at */
 	struct store_held_list held;    /* in order of address_key */
 	time_t now;
 };
@@ -39,6 +40,8 @@ struct look {
 static bool departure_at_once(const struct look *l) { return l->p->config->departures.on_new_address == NEW_ADDRESS_AT_ONCE; }
 static bool is_gone(const struct look *l, size_t i) { return l->people.v[i].gone_since != 0; }
 static bool looks_gone(const struct look *l, size_t i) { return !l->seen[i].listed || l->seen[i].disabled; }
+/* Not seen, but another server may have them. */
+static bool is_unsure(const struct look *l, size_t i) { return l->elsewhere[0] && !l->seen[i].listed && !l->seen[i].entry; }
 
 /* ---- what the store knows ------------------------------------------------------------------------------------------------ */
 
@@ -163,6 +166,8 @@ static bool walk(struct look *l, bool disabled, struct err *err)
 		ok = err_set(err, ERR_TEMPORARY, OP, NULL, "enrolld is ending");
 	if (ok && directory_scan_cut(s))
 		ok = err_set(err, ERR_CONFIG, OP, l->p->config->directory.base, "%s", directory_scan_cut(s));
+	if (ok && directory_scan_elsewhere(s))
+		snprintf(l->elsewhere, sizeof l->elsewhere, "%s", directory_scan_elsewhere(s));
 	directory_scan_free(s);
 	return ok;
 }
@@ -373,6 +378,7 @@ static const struct store_held *confirmed(const struct look *l, const char *addr
 struct count {
 	size_t known;   /* not gone */
 	size_t newly;   /* of them: gone by this look, and nobody confirmed it */
+	size_t unsure;  /* of them: not seen, but another server may have them, and nobody confirmed it */
 	size_t lately;  /* gone within a day, and nobody confirmed it */
 };
 
@@ -386,7 +392,8 @@ static void count(const struct look *l, struct count *c)
 			c->lately += row->gone_since > l->now - DAY && row->gone_by && strcmp(row->gone_by, "enrolld") == 0;
 		else {
 			c->known++;
-			c->newly += looks_gone(l, i) && !confirmed(l, row->address_key);
+			if (looks_gone(l, i) && !confirmed(l, row->address_key))
+				*(is_unsure(l, i) ? &c->unsure : &c->newly) += 1;
 		}
 	}
 }
@@ -403,7 +410,17 @@ static bool too_many(const struct look *l, const struct count *c, char words[600
 	return true;
 }
 
-static bool hold(struct look *l, struct err *err)
+static bool too_far(const struct look *l, const struct count *c, char words[600])
+{
+	if (c->unsure == 0)
+		return false;
+	snprintf(words, 600, "%zu of %zu people are not found, and another server has a part of the directory that was not looked at (%s): they may be there, so "
+		"they are not touched; point directory.urls or directory.base at where all people are, or delete the referral; if they did leave, "
+		"`enrollctl departures confirm` lets exactly these go", c->unsure, c->known, l->elsewhere);
+	return true;
+}
+
+static bool hold(struct look *l, bool all, struct err *err)
 {
 	struct store_held *v = calloc(l->people.n + 1, sizeof *v);
 	size_t n = 0;
@@ -412,7 +429,7 @@ static bool hold(struct look *l, struct err *err)
 	if (!v)
 		return err_nomem(err, OP);
 	for (size_t i = 0; i < l->people.n; i++)
-		if (!is_gone(l, i) && looks_gone(l, i))
+		if (!is_gone(l, i) && looks_gone(l, i) && (all || is_unsure(l, i)))
 			v[n++] = (struct store_held){.address = l->people.v[i].address, .address_key = l->people.v[i].address_key,
 				.why = l->seen[i].disabled ? DEPARTURE_DISABLED : l->seen[i].entry ? DEPARTURE_ADDRESS : DEPARTURE_GONE};
 	ok = store_departures_hold(l->p->store, v, n, err);
@@ -420,7 +437,7 @@ static bool hold(struct look *l, struct err *err)
 	return ok;
 }
 
-/* One person's part of a look.  With the guard up, those whom an admin confirmed are the only ones. */
+/* One person's part of a look.  With the guard up, those whom an admin confirmed are the only ones; the same where nobody can be sure. */
 static bool act(struct look *l, size_t i, bool guarded, struct err *err)
 {
 	const struct store_person *row = &l->people.v[i];
@@ -428,7 +445,7 @@ static bool act(struct look *l, size_t i, bool guarded, struct err *err)
 	time_t over = row->gone_since + (time_t)l->p->config->departures.grace_days * DAY;
 	struct verdict_on v;
 
-	if (is_gone(l, i) ? guarded || (looks_gone(l, i) && (row->gone_ended || over > l->now)) : !looks_gone(l, i) || (guarded && !by))
+	if (is_gone(l, i) ? guarded || (looks_gone(l, i) && (row->gone_ended || over > l->now)) : !looks_gone(l, i) || ((guarded || is_unsure(l, i)) && !by))
 		return true;
 	if (!ask(l, i, &v, err))
 		return false;
@@ -476,7 +493,7 @@ static bool look(struct look *l, struct err *err)
 	struct err why = ERR_INIT;
 	char words[1200];
 	struct count c;
-	bool guarded;
+	bool guarded, held;
 
 	if (!load(l, err))
 		return false;
@@ -490,12 +507,13 @@ static bool look(struct look *l, struct err *err)
 	}
 	count(l, &c);
 	guarded = too_many(l, &c, words);
-	if (guarded && !hold(l, err))
+	held = guarded || too_far(l, &c, words);
+	if (held && !hold(l, guarded, err))
 		return false;
-	if (!people_alarm(l->p, guarded ? words : NULL, err))
+	if (!people_alarm(l->p, held ? words : NULL, err))
 		return false;
 	/* A confirmation lasts until all of it is done. */
-	return !act_on_all(l, guarded) || guarded || l->held.n == 0 || store_departures_hold(l->p->store, NULL, 0, err);
+	return !act_on_all(l, guarded) || held || l->held.n == 0 || store_departures_hold(l->p->store, NULL, 0, err);
 }
 
 bool people_look(struct enroll_parts *p, bool (*ending)(void *arg), void *arg, struct err *err)

@@ -8,6 +8,8 @@
  * The guard: a directory that is half there looks like a company of people who left.  A look that failed, was cut short, saw nobody, or would let
  * more people go in a day than departures.guard-percent touches nobody; it raises an alarm, and holds the set for an admin to confirm.
  *
+ * Where another server has a part of the tree (a referral), whoever was not seen may be there: they are held in the same way, the others are not.
+ *
  * Each act is one transaction or may be repeated, so whoever dies in the middle leaves nothing but work for the next look.
  */
 #ifndef ENROLL_ENROLL_PEOPLE_H
