@@ -65,7 +65,7 @@ static const struct ctl_command commands[] = {
 		"enrollctl replace --issuer \"Example CA\" --by 120h --dry-run", ctl_replace},
 	{"disable", "ADDRESS [--reason TEXT] [--dry-run] [--yes]", "admin", "stop signing and enrolling for this address",
 		"enrollctl disable bob@example.org --reason \"on leave\"", ctl_disable},
-	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable",
+	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable; where nobody looks at who left, also take in again who was noted as gone",
 		"enrollctl enable bob@example.org", ctl_enable},
 	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds",
 		"enrollctl pause --reason \"the CA is being moved\"", ctl_pause},

@@ -121,6 +121,24 @@ static void check_directory(json_t *checks, struct enroll_parts *p)
 	buf_clear(&report);
 }
 
+/* Whoever was noted as gone before stays so. */
+static void check_nobody_looks(json_t *checks, struct enroll_parts *p)
+{
+	struct store_people gone = {0};
+	struct err err = ERR_INIT;
+
+	if (p->config->mode == MODE_OBSERVE)
+		return;
+	if (p->directory)
+		check_add(checks, "departures", "warning", "nobody looks at who left (departures.interval = 0): their mail may go on being signed");
+	if (!store_people_list(p->store, true, &gone, &err))
+		check_add(checks, "departures", "error", "%s", err.text);
+	else if (gone.n)
+		check_add(checks, "departures", "warning", "%zu people were noted as gone by an earlier look and stay so, as nobody looks any more: `enrollctl departures` "
+			"lists them, and `enrollctl enable ADDRESS` takes one in again", gone.n);
+	store_people_clear(&gone);
+}
+
 /* The last look at who left. */
 static void check_people(json_t *checks, struct enroll_parts *p)
 {
@@ -128,11 +146,11 @@ static void check_people(json_t *checks, struct enroll_parts *p)
 	struct err err = ERR_INIT;
 	char *guard = NULL, when[32];
 
-	if (!p->directory || p->config->mode == MODE_OBSERVE)
+	if (!people_looks(p)) {
+		check_nobody_looks(checks, p);
 		return;
-	if (!p->config->departures.interval)
-		check_add(checks, "departures", "warning", "nobody looks at who left (departures.interval = 0): their mail may go on being signed");
-	else if (!store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, &err))
+	}
+	if (!store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, &err))
 		check_add(checks, "departures", "error", "%s", err.text);
 	else if (guard)
 		check_add(checks, "departures", "error", "%s", guard);
