@@ -129,6 +129,14 @@ static struct snapshot *snapshot_new(enum instance instance, struct store *store
 	return n;
 }
 
+static void note_running(const struct service *s)
+{
+	struct err err = ERR_INIT;
+
+	if (!config_running_note(s->current->config, s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", &err))
+		log_error(LOG_LEVEL_WARNING, "configuration_not_noted", &err, NULL);
+}
+
 struct snapshot *service_snapshot(struct service *s)
 {
 	struct snapshot *n;
@@ -194,6 +202,7 @@ bool service_reload(struct service *s, struct config *config, struct err *err)
 	s->current = n;
 	pthread_mutex_unlock(&s->lock);
 	snapshot_unref(old);
+	note_running(s);
 	return true;
 }
 
@@ -366,6 +375,7 @@ int service_run(struct service *s, const char *path)
 		free(where);
 		return run_failed(&err);
 	}
+	note_running(s);
 	say_ready(s);
 	if (!start_thread(listen_thread, &listener, &err)) {
 		free(where);
