@@ -336,6 +336,24 @@ static size_t count_of(json_t *r, const char *verdict)
 	return n;
 }
 
+/* One that is wider than the terminal goes on at the very beginning of the next line, behind a backslash, which the shell takes away with the line's
+ * end; in quotes it does not.  What the cursor then stands at. */
+static size_t put_long_word(const char *s, size_t n, size_t at, size_t width)
+{
+	bool quoted = memchr(s, '\'', n) || memchr(s, '"', n) || memchr(s, '\\', n);
+
+	while (width && !quoted && at + n > width) {
+		size_t some = width - 1 - at;
+
+		printf("%.*s\\\n", (int)some, s);
+		s += some;
+		n -= some;
+		at = 0;
+	}
+	printf("%.*s", (int)n, s);
+	return at + n;
+}
+
 /* A command goes on in the next line behind a backslash, so that what is copied is what was meant: broken at blanks outside of quotes. */
 static void put_command(const char *s, size_t column)
 {
@@ -356,8 +374,7 @@ static void put_command(const char *s, size_t column)
 			putchar(' ');
 			at++;
 		}
-		printf("%.*s", (int)n, s);
-		at += n;
+		at = put_long_word(s, n, at, width);
 		s += n;
 		s += *s == ' ';
 	}
