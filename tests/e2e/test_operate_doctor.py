@@ -1,6 +1,6 @@
 """Everything an admin gets wrong, made so here, found by `enrollctl doctor`, and mended by taking what it prints as it stands.
 
-    ENROLL_BUILD=... ENROLL_TEST_WRITE=1 tests/e2e/run.py -k Screens test_operate_doctor      # writes doc/screens.md anew
+    ENROLL_BUILD=... ENROLL_TEST_WRITE=1 tests/e2e/run.py -k AtATerminal test_operate_doctor      # writes doc/screens.md anew
 """
 
 import collections
@@ -179,6 +179,86 @@ class AllWell(Case):
         with open(DOC + '/enroll-milter-doctor.7') as file:
             page = file.read().split('.Sh CHECKS')[1]
         self.assertEqual(set(re.findall(r'^\.It Sy (\S+)', page, re.M)), {l.check for l in self.doctor()})
+
+
+class AtATerminal(Case):
+    """What an admin sees at a terminal of 80 columns, kept in doc/screens.md: the same but for times, serial numbers and where lines are broken."""
+
+    HEAD = """# Screens
+
+What `enrollctl` shows at a terminal of 80 columns, as root. Written by a test (`tests/e2e/test_operate_doctor.py`) on a real installation; only times,
+serial numbers and fingerprints are made up. More of them, for the help desk: [helpdesk.md](helpdesk.md).
+"""
+
+    def type(self, *words):
+        """A command of root's at a terminal; what is left on it, and what was wiped out."""
+        leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+        child = subprocess.Popen([self.p.program('enrollctl'), '--config', self.p.config_file, *words], stdin=follower, stdout=follower, stderr=follower,
+                                 env=environment(**self.p.env), start_new_session=True)
+        os.close(follower)
+        shown = b''
+        with contextlib.suppress(OSError):
+            while piece := os.read(leader, 65536):
+                shown += piece
+        os.close(leader)
+        child.wait(120)
+        text = shown.decode().replace('\r\n', '\n')
+        return re.sub(r'[^\n\r]*\r\x1b\[K', '', text).replace('\r', '').replace('\x1b[K', ''), text
+
+    def settle(self, text):
+        """Without what is never the same twice."""
+        text = re.sub(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', '2026-11-30T09:00:00Z', text)
+        text = re.sub(r'\b[0-9a-f]{64}\b', '5d' * 32, text)
+        text = re.sub(r'\b[0-9A-F]{32,40}\b', '4F' * 16, text)
+        text = re.sub(r'(/acme/(?:account|certificate)/)[0-9a-f]{16}', r'\g<1>1', text)
+        text = re.sub(r'(schema\s+version) \d+', r'\1 6', text)
+        text = re.sub(r'(?m)(postfix +version) [\d.]+', r'\1 3.7.11', text)
+        for real, known in ((ETC, '/etc/enroll-milter'), (DIR + '/lib', '/var/lib/enroll-milter'), (DIR + '/run', '/run/enroll-milter'),
+                            (DIR + '/spool', '/var/spool/enroll-milter'), (stage_postfix.QUEUE, '/var/spool/postfix')):
+            text = text.replace(real, known)
+        return text.replace('enrollctl --config /etc/enroll-milter/enroll-milter.conf ', 'enrollctl ')
+
+    def test_screens(self):
+        page = [self.HEAD]
+        for title, words in (('What is going on', ['status']), ('One address', ['show', 'alice@corp.example']), ('A sound installation', ['doctor'])):
+            page.append(self.screen(title, words))
+        self.stage.postfix.listener_options.setdefault(SUBMISSION, []).append('smtpd_milters=unix:dkim/sv.sock, ' + OUTBOUND)
+        self.stage.postfix._write()
+        self.stage.postfix.listener_options[SUBMISSION].pop()
+        os.chmod(ETC + '/master.key', 0o644)
+        self.p.ctl('pause', '--reason', 'the CA is being moved', user='root')
+        try:
+            words = ['doctor', 'master-key', 'enrollments', 'postfix-order', 'postfix-socket']
+            page.append(self.screen('Three mistakes', words))
+            self.follow_what_is_copied(self.type(*words)[0])
+        finally:
+            self.p.ctl('resume', user='root')
+            os.chmod(ETC + '/master.key', 0o600)
+            self.stage.postfix._write()
+        self.compare('\n'.join(page))
+
+    def follow_what_is_copied(self, screen):
+        """A command that is broken into lines is the same when they are copied to a shell."""
+        for fix in re.findall(r'^      fix: ((?:.*\\\n)*.*)', screen, re.M):
+            self.follow_one(fix)
+        self.mended('master-key', 'enrollments', 'postfix-order')
+
+    def screen(self, title, words):
+        left, all_of_it = self.type(*words)
+        if words[0] == 'doctor':
+            self.assertIn('checking %s...' % words[-1] if len(words) > 1 else 'checking store...', all_of_it)
+        wide = [l for l in left.splitlines() if len(l) > 80]
+        self.assertEqual([l for l in wide if "'" not in l], [], 'only what stands in quotes cannot be broken')
+        return '\n## %s\n\n    # enrollctl %s\n%s' % (title, ' '.join(words), ''.join('    %s\n' % l if l else '\n' for l in self.settle(left).splitlines()))
+
+    def compare(self, page):
+        path = DOC + '/screens.md'
+        if os.environ.get('ENROLL_TEST_WRITE'):
+            with open(path, 'w') as file:
+                file.write(page)
+        with open(path) as file:
+            self.assertEqual(' '.join(page.split()), ' '.join(file.read().split()), 'ENROLL_TEST_WRITE=1 writes it anew')
 
 
 class Files(Case):
@@ -692,83 +772,3 @@ class World(Case):
         with self.stage.faults.refused(self.stage.ca):
             self.broken('ca', 'fault', 'could not be reached')
         self.mended('ca')
-
-
-class Screens(Case):
-    """What an admin sees at a terminal of 80 columns, kept in doc/screens.md: the same but for times, serial numbers and where lines are broken."""
-
-    HEAD = """# Screens
-
-What `enrollctl` shows at a terminal of 80 columns, as root. Written by a test (`tests/e2e/test_operate_doctor.py`) on a real installation; only times,
-serial numbers and fingerprints are made up. More of them, for the help desk: [helpdesk.md](helpdesk.md).
-"""
-
-    def type(self, *words):
-        """A command of root's at a terminal; what is left on it, and what was wiped out."""
-        leader, follower = pty.openpty()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
-        child = subprocess.Popen([self.p.program('enrollctl'), '--config', self.p.config_file, *words], stdin=follower, stdout=follower, stderr=follower,
-                                 env=environment(**self.p.env), start_new_session=True)
-        os.close(follower)
-        shown = b''
-        with contextlib.suppress(OSError):
-            while piece := os.read(leader, 65536):
-                shown += piece
-        os.close(leader)
-        child.wait(120)
-        text = shown.decode().replace('\r\n', '\n')
-        return re.sub(r'[^\n\r]*\r\x1b\[K', '', text).replace('\r', '').replace('\x1b[K', ''), text
-
-    def settle(self, text):
-        """Without what is never the same twice."""
-        text = re.sub(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', '2026-11-30T09:00:00Z', text)
-        text = re.sub(r'\b[0-9a-f]{64}\b', '5d' * 32, text)
-        text = re.sub(r'\b[0-9A-F]{32,40}\b', '4F' * 16, text)
-        text = re.sub(r'(/acme/(?:account|certificate)/)[0-9a-f]{16}', r'\g<1>1', text)
-        text = re.sub(r'(schema\s+version) \d+', r'\1 6', text)
-        text = re.sub(r'(?m)(postfix +version) [\d.]+', r'\1 3.7.11', text)
-        for real, known in ((ETC, '/etc/enroll-milter'), (DIR + '/lib', '/var/lib/enroll-milter'), (DIR + '/run', '/run/enroll-milter'),
-                            (DIR + '/spool', '/var/spool/enroll-milter'), (stage_postfix.QUEUE, '/var/spool/postfix')):
-            text = text.replace(real, known)
-        return text.replace('enrollctl --config /etc/enroll-milter/enroll-milter.conf ', 'enrollctl ')
-
-    def test_screens(self):
-        page = [self.HEAD]
-        for title, words in (('What is going on', ['status']), ('One address', ['show', 'alice@corp.example']), ('A sound installation', ['doctor'])):
-            page.append(self.screen(title, words))
-        self.stage.postfix.listener_options.setdefault(SUBMISSION, []).append('smtpd_milters=unix:dkim/sv.sock, ' + OUTBOUND)
-        self.stage.postfix._write()
-        self.stage.postfix.listener_options[SUBMISSION].pop()
-        os.chmod(ETC + '/master.key', 0o644)
-        self.p.ctl('pause', '--reason', 'the CA is being moved', user='root')
-        try:
-            words = ['doctor', 'master-key', 'enrollments', 'postfix-order', 'postfix-socket']
-            page.append(self.screen('Three mistakes', words))
-            self.follow_what_is_copied(self.type(*words)[0])
-        finally:
-            self.p.ctl('resume', user='root')
-            os.chmod(ETC + '/master.key', 0o600)
-            self.stage.postfix._write()
-        self.compare('\n'.join(page))
-
-    def follow_what_is_copied(self, screen):
-        """A command that is broken into lines is the same when they are copied to a shell."""
-        for fix in re.findall(r'^      fix: ((?:.*\\\n)*.*)', screen, re.M):
-            self.follow_one(fix)
-        self.mended('master-key', 'enrollments', 'postfix-order')
-
-    def screen(self, title, words):
-        left, all_of_it = self.type(*words)
-        if words[0] == 'doctor':
-            self.assertIn('checking %s...' % words[-1] if len(words) > 1 else 'checking store...', all_of_it)
-        wide = [l for l in left.splitlines() if len(l) > 80]
-        self.assertEqual([l for l in wide if "'" not in l], [], 'only what stands in quotes cannot be broken')
-        return '\n## %s\n\n    # enrollctl %s\n%s' % (title, ' '.join(words), ''.join('    %s\n' % l if l else '\n' for l in self.settle(left).splitlines()))
-
-    def compare(self, page):
-        path = DOC + '/screens.md'
-        if os.environ.get('ENROLL_TEST_WRITE'):
-            with open(path, 'w') as file:
-                file.write(page)
-        with open(path) as file:
-            self.assertEqual(' '.join(page.split()), ' '.join(file.read().split()), 'ENROLL_TEST_WRITE=1 writes it anew')
