@@ -139,7 +139,7 @@ void doctor_fix_service(struct doctor *d, const char *verb, const char *name)
 	if (doctor_has_systemd())
 		doctor_fix(d, "systemctl %s %s%s", verb, milter ? "enroll-milter@" : "", name);
 	else
-		doctor_fix(d, "service %s %s", milter ? "enroll-milter" : "enrolld", verb);
+		doctor_fix(d, "service enroll-milter %s", verb); /* one script for all three */
 }
 
 void doctor_quote(struct buf *out, const char *text)

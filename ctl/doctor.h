@@ -21,7 +21,7 @@ struct doctor {
 	bool reached;                 /* enrolld answers */
 	struct err unreached;
 	struct postfix *postfix;      /* doctor_postfix.c: asked once */
-	bool postfix_asked;
+	bool postfix_asked, postfix_said;
 	struct strlist skipped;       /* names of checks that take root */
 };
 
@@ -98,7 +98,7 @@ struct postfix {
 	struct postfix_service *v; size_t n;
 	struct strlist main;          /* "name = value" */
 };
-/* NULL, after a line where it is not Postfix's business or cannot be asked. */
+/* NULL where it is not Postfix's business or cannot be asked, after a line that says so once. */
 const struct postfix *doctor_postfix(struct doctor *d);
 void doctor_postfix_free(struct postfix *p);
 /* Of this service, or of main.cf when it has none of its own (or `s` is NULL); "" when there is none. */

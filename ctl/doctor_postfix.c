@@ -142,17 +142,26 @@ static bool is_for_another(struct doctor *d)
 	return strncmp(c->milter.outbound_socket, "unix:", 5) == 0 && strcmp(c->milter.socket_group, "postfix") != 0;
 }
 
+/* Said once, and not by each check that would have asked it. */
+static void say_why_not(struct doctor *d)
+{
+	if (d->postfix_said)
+		return;
+	d->postfix_said = true;
+	if (is_for_another(d))
+		doctor_say(d, "ok", "the sockets are group %s's (milter.socket-group), not Postfix's: its settings are not looked at", d->config->milter.socket_group);
+	else
+		doctor_say(d, "warning", "postconf cannot be asked, so none of the mail server's settings is looked at: is Postfix here? For another one set "
+			"milter.socket-group to its group");
+}
+
 const struct postfix *doctor_postfix(struct doctor *d)
 {
-	if (is_for_another(d)) {
-		doctor_say(d, "ok", "the sockets are group %s's (milter.socket-group), not Postfix's: not looked at", d->config->milter.socket_group);
-		return NULL;
-	}
-	if (!d->postfix_asked)
+	if (!d->postfix_asked && !is_for_another(d))
 		d->postfix = load();
 	d->postfix_asked = true;
 	if (!d->postfix)
-		doctor_say(d, "warning", "postconf cannot be asked: is Postfix here? For another mail server set milter.socket-group to its group");
+		say_why_not(d);
 	return d->postfix;
 }
 

@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import termios
@@ -114,7 +115,7 @@ class Case(StageCase):
     def follow_one(self, fix):
         seen = re.fullmatch(r'in (\S+?)(?:, group (\S+))?: (\S+) = (.*);', fix)
         record = re.fullmatch(r'in the zone of (\S+): (\S+)\. (?:IN )?([A-Z]+) (.*)', fix)
-        init = re.fullmatch(r'service (\S+) (\S+)', fix)
+        init = re.fullmatch(r'service enroll-milter (start|restart|reload)', fix)
         if seen:
             self.assertEqual(seen[1], self.p.config_file)
             self.p.configure(**{seen[2]: {seen[3]: json.loads(seen[4])}} if seen[2] else {seen[3]: json.loads(seen[4])})
@@ -124,23 +125,21 @@ class Case(StageCase):
             self.stage.dns.flush()
             self.p.restart('enrolld')       # what it knows by heart
         elif init:
-            self.service(*init.groups())
+            self.service(init[1])
         else:
             done = subprocess.run(['sh', '-ec', fix], capture_output=True, text=True, timeout=120,
                                   env=environment(PATH=self.p.build + ':/usr/sbin:/usr/bin:/sbin:/bin', MAIL_CONFIG=POSTFIX))
             self.assertEqual(done.returncode, 0, fix + '\n' + done.stdout + done.stderr)
 
-    def service(self, name, verb):
-        """What the scripts of a host without systemd do."""
-        names = ['enrolld'] if name == 'enrolld' else ['outbound', 'inbound']
-        self.assertIn(verb, ('start', 'restart', 'reload'))
+    def service(self, verb):
+        """What the script of a host without systemd does, for all three."""
         if verb == 'start':
-            self.p.start(*names)
+            self.p.start()
         elif verb == 'restart':
-            self.p.restart(*names)
+            self.p.restart()
         else:
-            for one in names:
-                self.p.signal(one, 10)
+            for name in self.p.daemons:
+                self.p.signal(name, signal.SIGUSR1)
 
     def mended(self, *checks, **more):
         self.until(lambda: not self.bad(*checks, **more), seconds=30, what='doctor is content with ' + ' '.join(checks))
@@ -477,6 +476,19 @@ class Running(Case):
         os.chmod(ETC + '/anchors.pem', 0o666)
         self.follow(self.broken('configuration', 'fault', 'ca.anchor-file: .* may change it'))
         self.mended('configuration')
+
+    def test_there_is_no_postfix(self):
+        """Said once, not by each check that would have asked it."""
+        kept = self.p.env.pop('MAIL_CONFIG')
+        try:
+            self.assertEqual([(l.verdict, l.check) for l in self.bad('postfix-order', 'postfix', 'default-action')], [('warning', 'postfix')])
+            self.p.configure(milter={'socket-group': 'root'})
+            lines = self.doctor('postfix-order', 'postfix', 'default-action')
+            self.assertEqual([(l.verdict, l.check) for l in lines], [('ok', 'postfix')])
+            self.assertIn("group root's", lines[0].text)
+        finally:
+            self.p.configure(milter={'socket-group': 'postfix'})
+            self.p.env['MAIL_CONFIG'] = kept
 
     def test_a_user_is_in_no_group(self):
         run('gpasswd', '-d', 'enroll-in', 'enroll-milter')
