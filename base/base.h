@@ -201,6 +201,10 @@ bool file_read(struct buf *out, const char *path, size_t max, struct err *err) B
 /* Create with its final mode, write, fsync, rename, fsync the directory: after a crash the old or the new content is there.
  * The mode is exact (umask ignored); owner and group stay those of the process unless gid is not (gid_t)-1. */
 bool file_write(const char *path, const void *data, size_t len, unsigned mode, long gid, struct err *err) BASE_MUST_CHECK;
+/* The same for a new file: it has its name only when it is whole, and never takes the place of another; ERR_CONFIG when there is one. */
+bool file_create(const char *path, const void *data, size_t len, unsigned mode, struct err *err) BASE_MUST_CHECK;
+/* Give a file or folder that is on disk, name `from` beside it, its name, under which there is nothing (else ERR_CONFIG). */
+bool file_settle(const char *from, const char *to, struct err *err) BASE_MUST_CHECK;
 /* Read a secret: a path, or "credential:NAME" for a systemd credential ($CREDENTIALS_DIRECTORY/NAME).  A file that others
  * than its owner may read (mode & 077) or that is not owned by us or root is refused, with the chmod that helps.  One trailing
  * newline is taken off when `text` is true.  An empty secret is refused.  What `out` held before is wiped; so is everything
@@ -228,5 +232,34 @@ void random_text(struct buf *out, size_t bytes);
 bool act_as(unsigned uid, unsigned gid, bool (*act)(void *arg, struct err *err), void *arg, size_t len, struct err *err) BASE_MUST_CHECK;
 /* No core dumps, not traceable: for processes that hold keys. Best effort, silent. */
 void process_harden(void);
+
+/* ---- being a service (notify.c, daemon.c) -------------------------------------------------------------------------- */
+
+/* Lines of sd_notify(3) to whoever started us ($NOTIFY_SOCKET): "READY=1\nSTATUS=signing".  False when nobody listens, which is no error.  Any
+ * thread. */
+bool notify(const char *fmt, ...) BASE_PRINTF(1, 2);
+/* The same with a descriptor, which the supervisor gets a copy of ("FDSTORE=1\nFDNAME=..."); -1 = none. */
+bool notify_fd(const char *state, int fd);
+/* RELOADING=1 with its time; READY=1 has to follow. */
+bool notify_reloading(const char *status);
+/* How long we may be silent ($WATCHDOG_USEC, if meant for us); 0 = nobody watches.  WATCHDOG=1 is due in half of that. */
+unsigned notify_watchdog_ms(void);
+/* Does the supervisor keep descriptors for a successor ($FDSTORE, as systemd sets it from 254 on)? */
+bool notify_keeps_fds(void);
+/* The first descriptor that the supervisor kept under a name with this beginning, its whole name in `name`; -1 = none.  Others are closed.  Once, at
+ * the start. */
+int notify_take_fd(const char *prefix, char *name, size_t size);
+
+struct daemon_options {
+	bool background;
+	const char *pid_file; /* NULL = none */
+	const char *user;     /* NULL = as configured, if root starts us */
+};
+/* Go into the background, write the pid file, give up root's rights for those of `user`: at the start, before any thread.  What started us
+ * goes on when daemon_ready is called, or with our exit code when we end before.  False: nothing can go on. */
+bool daemon_start(const struct daemon_options *o, const char *user, struct err *err) BASE_MUST_CHECK;
+void daemon_ready(bool keep_stderr);
+/* Take the pid file away, if it is still ours and its folder lets us. */
+void daemon_end(void);
 
 #endif

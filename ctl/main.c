@@ -46,7 +46,7 @@ static const struct ctl_command commands[] = {
 		"enrollctl enroll alice@example.org", ctl_enroll},
 	{"retry", "ADDRESS [--reason TEXT]", "help desk", "go on now with an enrollment that waits, is blocked or failed",
 		"enrollctl retry alice@example.org", ctl_retry},
-	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
+	{"rotate", "ADDRESS [--reason TEXT] [--dry-run]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
 		"enrollctl rotate alice@example.org --reason \"new laptop\"", ctl_rotate},
 	{"departures", "[confirm [--dry-run] [--yes]]", "help desk; admin for confirm",
 		"who left, as the directory has it, since when, and what becomes of their certificates when; confirm lets those go that the guard holds back",
@@ -55,7 +55,7 @@ static const struct ctl_command commands[] = {
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn; --with-key asks the CA by the certificate's own key, where it does not heed the account",
 		"enrollctl revoke bob@example.org --reason affiliationChanged --dry-run", ctl_revoke},
-	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] | restore ADDRESS|--all [--dry-run]", "admin",
+	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] [--yes] | restore ADDRESS|--all [--dry-run] [--yes]", "admin",
 		"try schema, rights and limits, and with a user's bind that users cannot write their own addresses; put what has to be published into the "
 		"directory and take what is over out of it; put back what directory.clear-foreign-smime took away",
 		"enrollctl directory reconcile --dry-run", ctl_directory},

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "metrics/metrics.h"
 #include "milter/inbound.h"
 
 #define DATE_SKEW 10 /* as in the enrollment: the CA's clock may be this far behind ours */
@@ -22,6 +23,7 @@ static void report(SMFICTX *ctx, struct session *s, enum log_level level, const 
 	const struct headers *h = &s->mail->facts.headers;
 	const char *id = headers_get(h, "Message-ID", 0), *from = headers_get(h, "From", 0);
 
+	metrics_count_word(METRIC_CHALLENGE_MAILS, verdict);
 	log_event(level, "challenge_mail", "qid", session_queue_id(ctx), "verdict", verdict, "to", recipient, "from", from ? from + strspn(from, " ") : NULL,
 		"message_id", id ? id + strspn(id, " ") : NULL, "client", s->connection.client_ip, "reason", why, NULL);
 }
@@ -71,6 +73,8 @@ sfsistat inbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 
 	if (!m->is_report && (m->error.class != ERR_NONE || !inbound_is_candidate(&m->facts.headers)))
 		return SMFIS_ACCEPT;
+	if (!m->is_report)
+		metrics_count(METRIC_CANDIDATES, 0, 0, 0);
 	m->body = spool_new(s->snapshot->config->milter.spool_directory, &m->error);
 	if (!m->body) {
 		log_error(LOG_LEVEL_ERROR, "spool_failed", &m->error, "qid", session_queue_id(ctx), NULL);

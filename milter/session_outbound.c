@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "metrics/metrics.h"
 #include "milter/inbound.h"
 
 static const struct {
@@ -76,6 +77,7 @@ static void report(SMFICTX *ctx, struct session *s, const char *action)
 		m->facts.login[0] ? m->facts.login : NULL, "from", m->facts.from[0] ? m->facts.from : NULL, "rule",
 		m->submission ? m->submission->name : NULL, "policy", m->decision.rule ? m->decision.rule->name : NULL, "client", s->connection.client_ip, "cert",
 		certificate, "form", form_name(m), "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
+	metrics_count(METRIC_MAILS, metrics_mail_kind(verdict_name(m->verdict), m->reason), 0, 0);
 	record(ctx, s, action, certificate);
 }
 
@@ -123,6 +125,7 @@ static sfsistat by_on_error(SMFICTX *ctx, struct session *s)
 	m->verdict = VERDICT_ERROR;
 	m->reason = tempfail ? "could not be signed, the client is told to come again" : "could not be signed, passed unsigned (on-error = pass)";
 	explain_error(m);
+	metrics_count(METRIC_ON_ERROR, tempfail ? METRICS_TEMPFAILED : METRICS_PASSED, 0, 0);
 	if (!tempfail && wants_end_of_message(m)) {
 		m->skip_body = true;
 		return SMFIS_CONTINUE;
@@ -410,6 +413,7 @@ sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 	if (s->snapshot->config->mode == MODE_OBSERVE)
 		return observe(ctx, s);
 	m->prove_tenant = m->submission->vouch == VOUCH_RELAY && m->submission->require_dkim_domain;
+	watch_count_look(s->service->watch);
 	m->signer = credentials_get(s->snapshot->credentials, m->facts.from, time(NULL), &words, &m->error);
 	if (!m->signer && m->error.class != ERR_NONE)
 		return by_on_error(ctx, s);
@@ -535,11 +539,13 @@ static void signed_detail(struct mail *m)
 static sfsistat sign_and_edit(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
+	int64_t began = metrics_now();
 
 	if (m->error.class != ERR_NONE || !compose_finish(&m->signed_mail, m->form.form, &m->error))
 		return not_signed(ctx, s);
 	if (!edit_message(ctx, s, &m->error))
 		return half_edited(ctx, s);
+	metrics_observe(METRIC_SIGNING_SECONDS, 0, metrics_now() - began);
 	m->reason = signed_reason(s);
 	signed_detail(m);
 	report(ctx, s, NULL);
