@@ -198,6 +198,9 @@ int ctl_ca(struct ctl *c, int argc, char **argv);
 int ctl_caa(struct ctl *c, int argc, char **argv);
 int ctl_account(struct ctl *c, int argc, char **argv);
 
+/* log.c */
+int ctl_log(struct ctl *c, int argc, char **argv);
+
 /* policy.c */
 int ctl_policy(struct ctl *c, int argc, char **argv);
 

@@ -76,6 +76,8 @@ static const struct ctl_command commands[] = {
 		"enrollctl cert check new.pem --profile mailbox-strict --anchors roots.pem", ctl_cert},
 	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with",
 		"enrollctl config check", ctl_config_command},
+	{"log", "explain [EVENT|LINE]", "anybody", "what an event of the log or the history means, what its keys are, what to do; without one: all; a pasted line works, too",
+		"enrollctl log explain mail_done", ctl_log},
 	{"help", "[COMMAND]", "anybody", "all commands, or one with its options and an example", "enrollctl help revoke", ctl_help},
 	{"export", "ADDRESS --pkcs12 FILE [--serial SERIAL | --all] [--password-file FILE] [--legacy-format] | ADDRESS --certificates [--all]",
 		"root; help desk with --certificates", "a key and certificate as a new PKCS#12 file, where export = \"keys\" allows it (--all: a folder, with the old "

@@ -40,6 +40,14 @@ void check_add(json_t *checks, const char *check, const char *verdict, const cha
 
 /* ---- milter sockets --------------------------------------------------------------------------------------------------------------- */
 
+/* A milter's socket has the name at which it was made, which is this and the process id (milter/listener.h). */
+static bool is_name_of(const char *name, const char *path)
+{
+	size_t len = strlen(path);
+
+	return strncmp(name, path, len) == 0 && (!name[len] || (name[len] == '.' && !name[len + 1 + strspn(name + len + 1, "0123456789")]));
+}
+
 /* The folder is closed to enrolld, as it should be; the kernel's list of sockets tells all the same whether somebody listens. */
 static bool is_listening(const char *path)
 {
@@ -50,7 +58,7 @@ static bool is_listening(const char *path)
 	bool found = false;
 
 	while (list && !found && getline(&line, &size, list) > 0)
-		found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, name) == 2 && (flags & 0x10000) && strcmp(name, path) == 0;
+		found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, name) == 2 && (flags & 0x10000) && is_name_of(name, path);
 	free(line);
 	if (list)
 		fclose(list);

@@ -178,6 +178,11 @@ class Product:
             file.write(document(self.config))
         os.chmod(self.config_file, 0o644)
 
+    def config_text(self, text):
+        """Any text as the file, until it is written again."""
+        with open(self.config_file, 'w') as file:
+            file.write(text + '\n')
+
     def configure(self, **overrides):
         """Change the file; takes effect with reload() or restart()."""
         self.config = merge(self.config, overrides)
@@ -415,10 +420,12 @@ class Product:
 
 
 def _unix_listening(path):
-    """Whether a socket of that path is listened on, without connecting to it."""
+    """Whether a socket of that path is listened on, without connecting to it.  The milters' have
+    the name at which they were made: the process id behind it (milter/listener.h)."""
+    names = re.compile(re.escape(path) + r'(\.\d+)?')
     with open('/proc/net/unix') as file:
         for line in file.readlines()[1:]:
             fields = line.split()
-            if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & 0x10000:
+            if len(fields) > 7 and names.fullmatch(fields[7]) and os.path.exists(path) and int(fields[3], 16) & 0x10000:
                 return True
     return False
