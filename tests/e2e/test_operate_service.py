@@ -1,11 +1,11 @@
 """Started, watched, reloaded, upgraded and stopped like any good daemon: what mail notices of it, which is nothing."""
 
 import concurrent.futures
-import ctypes
 import os
 import pwd
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -205,7 +205,7 @@ class Supervision(Operated):
         """All the rest of it runs: only whoever connects gets no answer."""
         boss = self.supervise('outbound', watchdog=4)
         self.assert_signed([self.mail()])
-        with Stuck(boss.process.pid, listens_on=self.p.config['milter']['outbound-socket']):
+        with Stuck(boss.process.pid):
             self.p.wait_log(name='outbound', event='not_alive')
             self.until(lambda: boss.restarts == 1, what='it is started again')
         self.assertEqual(boss.reasons, ['watchdog'])
@@ -231,32 +231,53 @@ class Supervision(Operated):
         self.stuck_before = len(self.p.log(name='outbound', event='not_alive'))
 
 
+    def test_told_to_end_while_it_starts_it_ends(self):
+        for _ in range(5):
+            self.p.stop('outbound')
+            self.p.start('outbound')        # listens, and is not ready for a while yet
+            began = time.monotonic()
+            self.assertEqual(self.p.stop('outbound'), {'outbound': 0})
+            self.assertLess(time.monotonic() - began, 5)
+        self.p.start('outbound')
+
+
 class Stuck:
-    """One thread of a process stands still: the one that waits for connections."""
+    """Threads of a process stand still: those that wait for connections.  Whoever holds them is a process of its own, as the kernel hands it
+    their end."""
 
-    SEIZE, INTERRUPT = 0x4206, 0x4207
+    HOLD = """
+import ctypes, os, sys
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+for tid in map(int, sys.argv[1:]):
+    for request in (0x4206, 0x4207):        # PTRACE_SEIZE, PTRACE_INTERRUPT
+        if ptrace(request, tid, None, None) != 0:
+            sys.exit(os.strerror(ctypes.get_errno()))
+print('held', flush=True)
+try:
+    while True:
+        os.waitpid(-1, 0x40000000)          # __WALL
+except ChildProcessError:
+    pass
+"""
 
-    def __init__(self, pid, listens_on):
-        self.ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-        self.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    def __init__(self, pid):
         self.tids = [t for t in map(int, os.listdir('/proc/%d/task' % pid)) if self.waits(pid, t)]
-        self.pid = pid
 
     @staticmethod
     def waits(pid, tid):
-        """libmilter's: in poll, without being told by a name what for."""
         with open('/proc/%d/task/%d/syscall' % (pid, tid)) as file:
             return file.read().split()[0] in ('7', '271')       # poll, ppoll
 
     def __enter__(self):
-        assert self.tids, 'no thread of the milter waits for connections'
-        for tid in self.tids:
-            assert self.ptrace(self.SEIZE, tid, None, None) == 0, os.strerror(ctypes.get_errno())
-            assert self.ptrace(self.INTERRUPT, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+        self.holder = subprocess.Popen([sys.executable, '-c', self.HOLD] + [str(t) for t in self.tids], stdout=subprocess.PIPE)
+        assert self.tids and self.holder.stdout.readline() == b'held\n'
         return self
 
     def __exit__(self, *_exception):
-        pass        # it was killed
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
 
 
 class Reload(Operated):
