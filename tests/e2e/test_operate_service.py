@@ -251,7 +251,7 @@ ptrace = ctypes.CDLL(None, use_errno=True).ptrace
 ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 for tid in map(int, sys.argv[1:]):
     for request in (0x4206, 0x4207):        # PTRACE_SEIZE, PTRACE_INTERRUPT
-        if ptrace(request, tid, None, None) != 0:
+        if ptrace(request, tid, None, None) != 0 and ctypes.get_errno() != 3:      # ESRCH: that one has ended
             sys.exit(os.strerror(ctypes.get_errno()))
 print('held', flush=True)
 try:
@@ -414,3 +414,69 @@ class Alone(Operated):
                                                             'inbound', '--user', 'enroll-out']), capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertIn('only root can start this as user enroll-out', done.stderr)
+
+
+class Enrolld(Operated):
+    def test_enrolld_tells_its_supervisor_and_is_started_again_when_frozen(self):
+        boss = self.supervise('enrolld', watchdog=4)
+        self.p.signal('enrolld', signal.SIGUSR1)
+        self.until(lambda: boss.order() == ['READY', 'RELOADING', 'READY'], what='it has reloaded')
+        self.p.signal('enrolld', signal.SIGHUP)
+        self.until(lambda: boss.order() == ['READY'] + ['RELOADING', 'READY'] * 2, what='and again')
+        self.assertRegex(boss.status(), r'^mode sign; 1 active, 0 under way, 0 blocked or failed$')
+        began = time.monotonic()
+        time.sleep(5)
+        self.assertLess(boss.gap(began, time.monotonic()), 4, 'signs of life come in time')
+        frozen = boss.process.pid
+        os.kill(frozen, signal.SIGSTOP)
+        self.until(lambda: boss.restarts == 1, what='it is started again')
+        self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves again')
+        began = time.monotonic()
+        self.assertEqual(self.p.stop('enrolld'), {'enrolld': 0})
+        self.until(lambda: boss.order(began) == ['STOPPING'], what='the last word is heard')
+
+    def test_an_enrolld_whose_control_socket_hangs_is_noticed(self):
+        boss = self.supervise('enrolld', watchdog=4)
+        with Stuck(boss.process.pid):
+            self.p.wait_log(name='enrolld', event='not_alive')
+            self.until(lambda: boss.restarts == 1, what='it is started again')
+        self.assertEqual(boss.reasons, ['watchdog'])
+        self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves again')
+
+    def test_status_tells_of_a_configuration_that_is_not_in_force(self):
+        before = self.p.config
+        for change, words in (({'mode': 'nonsense'}, 'nonsense'), ({'ca': {'anchor-file': DIR + '/none.pem'}}, 'none.pem')):
+            with self.subTest(words):
+                mark = self.p.log_mark()
+                self.p.configure(**change)
+                self.p.signal('enrolld', signal.SIGUSR1)
+                self.p.wait_log(mark=mark, name='enrolld', event='reload_failed')
+                self.p.config = before
+                self.p.write_config()       # enrollctl reads it too
+                self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves with the old one')
+                self.assertRegex(' '.join(self.p.ctl('status').split()), r'configuration reload failed at 20\S+Z: .*' + words)
+                mark = self.p.log_mark()
+                self.p.signal('enrolld', signal.SIGUSR1)
+                self.p.wait_log(mark=mark, name='enrolld', event='reloaded', config=self.p.config_file)
+                self.until(lambda: 'failed at' not in self.p.ctl_run('status').stdout, what='a good one was read')
+
+    def test_daemon_pid_file_and_user(self):
+        pid_file = DIR + '/run/enrolld.pid'
+        self.p.stop('enrolld')
+        self.addCleanup(self.p.start)
+        self.p.configure(log={'target': 'syslog'})
+        self.addCleanup(self.p.configure, log={'target': 'stderr'})
+        command = [self.p.program('enrolld'), '--config', self.p.config_file, '--daemon', '--pid-file', pid_file]
+        started = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        self.assertEqual((started.returncode, started.stdout, started.stderr), (0, '', ''))
+        with open(pid_file) as file:
+            pid = int(file.read())
+        self.addCleanup(lambda: subprocess.run(['kill', str(pid)], stderr=subprocess.DEVNULL))
+        self.assertEqual(os.stat('/proc/%d/maps' % pid).st_uid, 0, 'not to be looked into by its own user')
+        with open('/proc/%d/status' % pid) as file:
+            self.assertIn('\nUid:\t%s\n' % '\t'.join([str(pwd.getpwnam('enrolld').pw_uid)] * 4), file.read())
+        self.assertEqual(self.p.ctl_run('status').returncode, 0, 'it is ready when the command is back')
+        again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        self.assertEqual(again.returncode, 1, 'one enrolld a store')
+        os.kill(pid, signal.SIGTERM)
+        self.until(lambda: not os.path.exists('/proc/%d' % pid) or Alone.state(pid) == 'Z', what='it ends')
