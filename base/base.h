@@ -221,4 +221,14 @@ bool act_as(unsigned uid, unsigned gid, bool (*act)(void *arg, struct err *err),
 /* No core dumps, not traceable: for processes that hold keys. Best effort, silent. */
 void process_harden(void);
 
+/* ---- memory with keys -------------------------------------------------------------------------------------------- */
+
+/* Whatever OpenSSL frees is wiped (in programs that use anything of this file), and there is a secure heap of that size (0: not yet).  At the begin of
+ * main.  False when that cannot be had; builds with sanitizers do without. */
+bool memory_guard(size_t heap);
+/* Between the two, on this thread, all memory that OpenSSL takes comes from its secure heap, if there is one and it has room: around what is done with
+ * a private key.  They nest. */
+void memory_secret_begin(void);
+void memory_secret_end(void);
+
 #endif
