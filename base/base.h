@@ -230,5 +230,8 @@ bool memory_guard(size_t heap);
  * a private key.  They nest. */
 void memory_secret_begin(void);
 void memory_secret_end(void);
+/* A page of its own, in no core dump and no child's memory; *locked: nor ever swapped out.  NULL without memory.  Freeing wipes. */
+void *memory_page_new(size_t *size, bool *locked);
+void memory_page_free(void *page);
 
 #endif

@@ -16,6 +16,8 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 
@@ -122,4 +124,33 @@ void memory_secret_begin(void)
 void memory_secret_end(void)
 {
 	depth--;
+}
+
+/* ---- one page ---------------------------------------------------------------------------------------------------- */
+
+static size_t page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void *memory_page_new(size_t *size, bool *locked)
+{
+	void *page = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*locked = false;
+	if (page == MAP_FAILED)
+		return NULL;
+	*size = page_size();
+	*locked = mlock(page, page_size()) == 0;
+	madvise(page, page_size(), MADV_DONTDUMP);
+	madvise(page, page_size(), MADV_DONTFORK);
+	return page;
+}
+
+void memory_page_free(void *page)
+{
+	if (!page)
+		return;
+	explicit_bzero(page, page_size());
+	munmap(page, page_size());
 }

@@ -72,7 +72,7 @@ static bool seal(struct buf *out, CMS_ContentInfo *cms, const unsigned char *pla
 	return der_len > 0;
 }
 
-static bool key_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len)
+bool keyvault_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len)
 {
 	PKCS8_PRIV_KEY_INFO *p8 = EVP_PKEY2PKCS8(key);
 
@@ -94,7 +94,7 @@ bool keyvault_wrap(struct buf *out, EVP_PKEY *key, X509 *master_certificate, str
 			"the master certificate has no EC key or no subject key identifier; make one with `enrollctl init`");
 	ERR_clear_error();
 	memory_secret_begin();
-	if (!key_to_pkcs8(key, &plain, &plain_len)) {
+	if (!keyvault_to_pkcs8(key, &plain, &plain_len)) {
 		err_openssl(err, ERR_BUG, op, "PKCS#8");
 		goto done;
 	}
@@ -183,7 +183,7 @@ static bool open_sealed(CMS_ContentInfo *cms, unsigned char *plain, size_t *len)
 }
 
 /* OpenSSL is told which kind of key it is: left to find out, it tries all it knows, which takes longer than a signature. */
-static EVP_PKEY *pkcs8_to_key(const unsigned char *plain, size_t len)
+EVP_PKEY *keyvault_from_pkcs8(const unsigned char *plain, size_t len)
 {
 	const unsigned char *p = plain;
 	PKCS8_PRIV_KEY_INFO *p8 = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)len);
@@ -250,7 +250,7 @@ EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certific
 	}
 	memory_secret_begin();
 	if (CMS_decrypt_set1_pkey(cms, master_key, master_certificate) > 0 && open_sealed(cms, plain, &plain_len))
-		key = pkcs8_to_key(plain, plain_len);
+		key = keyvault_from_pkcs8(plain, plain_len);
 	memory_secret_end();
 	if (key == NULL)
 		unwrap_failed(op, err);
