@@ -81,6 +81,7 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG, LOG_TARGET_JOURNAL };
 bool log_open(const char *program, enum log_target target, const char *facility, enum log_level level);
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
+bool log_uses_stderr(void);
 
 /* One fact a line: `event=NAME key=value key="value with blanks"`.  The pairs are const char * key, const char * value, ...
  * closed by a NULL key; a pair whose value is NULL is left out.  Every value is quoted and escaped here (control characters,

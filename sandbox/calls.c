@@ -21,8 +21,8 @@
 
 const struct call_group sandbox_calls[] = {
 	/* ---- what every program with threads does ---- */
-	{"memory; mlock: pages with keys; membarrier: the C library and OpenSSL", ALL, ALLOWED, ALWAYS,
-		"brk mmap mmap2 munmap mremap mprotect madvise mincore msync mlock mlock2 munlock membarrier"},
+	{"memory; mlock: pages with keys; membarrier: the C library and OpenSSL; map_shadow_stack: threads, where returns are guarded", ALL, ALLOWED, ALWAYS,
+		"brk mmap mmap2 munmap mremap mprotect madvise mincore msync mlock mlock2 munlock membarrier map_shadow_stack"},
 	{"begin and end of threads, and of the process", ALL, ALLOWED, ALWAYS,
 		"set_robust_list get_robust_list set_tid_address rseq arch_prctl set_thread_area get_thread_area set_tls exit exit_group restart_syscall prctl"},
 	{"threads, but no processes: nothing is started here", WITHOUT_EXEC, ALLOWED, NEW_THREAD, "clone"},
@@ -87,17 +87,17 @@ const struct call_group sandbox_calls[] = {
 
 	/* ---- what ends the process: nobody here makes these, so it is not ours any more ---- */
 	{"start another program: nothing here does", WITHOUT_EXEC, DEADLY, ALWAYS, "execve execveat"},
-	{"reach into other processes", ALL, DEADLY, ALWAYS,
-		"ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp"},
-	{"the large doors into the kernel, each with a history of holes", ALL, DEADLY, ALWAYS,
-		"bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register"},
+	{"reach into other processes", ALL, DEADLY, ALWAYS, "ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd"},
+	{"the large doors into the kernel, each with a history of holes", ALL, DEADLY, ALWAYS, "bpf perf_event_open userfaultfd"},
+	/* A program for the CA may try these and do without: there they are denied, as whatever is in no group. */
+	{"another one of these doors", WITHOUT_EXEC, DEADLY, ALWAYS, "io_uring_setup io_uring_enter io_uring_register"},
+	{"keys that the kernel keeps for others", WITHOUT_EXEC, DEADLY, ALWAYS, "keyctl add_key request_key"},
+	{"other namespaces", WITHOUT_EXEC, DEADLY, ALWAYS, "unshare setns"},
 	{"its modules, another kernel, the next start", ALL, DEADLY, ALWAYS,
 		"init_module finit_module delete_module create_module kexec_load kexec_file_load reboot"},
 	{"another tree of files", ALL, DEADLY, ALWAYS,
 		"mount umount umount2 pivot_root chroot open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr open_by_handle_at swapon "
 		"swapoff quotactl quotactl_fd"},
-	{"other namespaces", ALL, DEADLY, ALWAYS, "unshare setns"},
-	{"keys that the kernel keeps for others", ALL, DEADLY, ALWAYS, "keyctl add_key request_key"},
 	{"the host's clock, name, ports and books", ALL, DEADLY, ALWAYS,
 		"settimeofday clock_settime clock_settime64 adjtimex clock_adjtime clock_adjtime64 stime sethostname setdomainname iopl ioperm acct vhangup "
 		"nfsservctl _sysctl syslog lookup_dcookie"},

@@ -49,7 +49,10 @@ static void limits(enum sandbox_role role)
 		raise_limit(RLIMIT_NOFILE, DESCRIPTORS);
 }
 
-/* ---- what libraries load on first use: modules for names, charsets, and algorithms come from files, and may do odd things as they begin ---------- */
+/* ---- what libraries load on first use ------------------------------------------------------------------------------------------------------------
+ *
+ * Modules for names, charsets and algorithms come from files, and may do odd things as they begin.  libldap and its SASL have begun already: the
+ * configuration's filters were tried with them. */
 
 static void touch_names(void)
 {
@@ -104,6 +107,7 @@ static bool filter(enum sandbox_role role, enum sandbox_mode mode, struct err *e
 
 	if (to >= 0)
 		sandbox_watcher_give(to, listener);
+	no_programs = ok && mode == SANDBOX_ON && role != SANDBOX_ENROLLD_EXEC;
 	if (ok)
 		log_event(LOG_LEVEL_DEBUG, "sandbox", "mode", mode == SANDBOX_LOG ? "log" : "on", "denied", listener >= 0 ? "log" : "audit", NULL);
 	return ok;
@@ -123,10 +127,5 @@ bool sandbox_enter(enum sandbox_role role, enum sandbox_mode mode, struct err *e
 	touch_openssl();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return err_errno(err, errno, "enter sandbox", "no_new_privs");
-	if (mode == SANDBOX_OFF)
-		return true;
-	if (!filter(role, mode, err))
-		return false;
-	no_programs = mode == SANDBOX_ON && role != SANDBOX_ENROLLD_EXEC;
-	return true;
+	return mode == SANDBOX_OFF || filter(role, mode, err);
 }

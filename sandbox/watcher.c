@@ -66,7 +66,7 @@ static bool log_takes_some(void)
 {
 	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 
-	return poll(&p, 1, 0) != 0;
+	return !log_uses_stderr() || poll(&p, 1, 0) != 0;
 }
 
 /* A call that is made again and again has a line a minute. */
@@ -166,9 +166,17 @@ static int receive_listener(int from)
 	return fd;
 }
 
-/* Nothing of the daemon's but the log: descriptors 0 to 2 and `keep`. */
+/* Nothing of the daemon's but the log and `keep`; somebody may wait for the end of what its standard error leads to. */
 static int let_go(int keep)
 {
+	int null = open("/dev/null", O_RDWR);
+
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		if (!log_uses_stderr())
+			dup2(null, STDERR_FILENO);
+	}
 	if (keep > 3 && dup2(keep, 3) == 3)
 		keep = 3;
 #ifdef SYS_close_range

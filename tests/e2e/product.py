@@ -47,6 +47,15 @@ def require():
         raise unittest.SkipTest('ENROLL_BUILD names no folder with the programs')
 
 
+def sanitized():
+    """Whether the programs are built with sanitizers, which need calls and memory of their own: no sandbox, no secure heap."""
+    path = os.path.join(build_directory() or '', 'config.h')
+    if not os.path.exists(path):
+        return False
+    with open(path) as file:
+        return '#define BUILT_WITH_SANITIZERS 1' in file.read()
+
+
 def libconfig(value, depth=0):
     """A Python value in the syntax of libconfig; a list of dictionaries becomes ( ... )."""
     pad = '  ' * depth
