@@ -27,6 +27,13 @@
 
 static _Thread_local int depth;
 
+#ifdef BUILT_WITH_SANITIZERS
+bool memory_guard(size_t heap)
+{
+	return true;
+}
+#else
+
 /* Without recursion: a full heap is an error to OpenSSL, which takes memory to say so. */
 static void *secret_memory(size_t n, const char *file, int line)
 {
@@ -90,12 +97,6 @@ static void *take_more(void *p, size_t n, const char *file, int line)
 	return q;
 }
 
-#ifdef BUILT_WITH_SANITIZERS
-bool memory_guard(size_t heap)
-{
-	return true;
-}
-#else
 static void guard(void)
 {
 	(void)CRYPTO_set_mem_functions(take, take_more, give_back);

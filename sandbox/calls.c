@@ -50,7 +50,7 @@ const struct call_group sandbox_calls[] = {
 	{"read and write", ALL, ALLOWED, ALWAYS,
 		"read readv pread64 preadv preadv2 write writev pwrite64 pwritev pwritev2 lseek _llseek sendfile sendfile64 copy_file_range readahead "
 		"ftruncate ftruncate64 truncate truncate64 fallocate fadvise64 fadvise64_64 arm_fadvise64_64 fsync fdatasync sync_file_range sync_file_range2"},
-	{"look", ALL, ALLOWED, ALWAYS,
+	{"look at files and file systems", ALL, ALLOWED, ALWAYS,
 		"stat stat64 lstat lstat64 fstat fstat64 fstatat64 newfstatat statx access faccessat faccessat2 readlink readlinkat getdents getdents64 "
 		"statfs statfs64 fstatfs fstatfs64 oldstat oldfstat oldlstat"},
 	{"make, rename, remove; modes and groups: sockets, SQLite's side files, the account's files", ALL, ALLOWED, ALWAYS,

@@ -129,24 +129,23 @@ static void answer(struct watcher *w, const struct seccomp_notif *n, struct secc
 	free(name);
 }
 
-/* Until the daemon is gone, or the kernel says what is not known here: then it answers by itself, once the listener is closed. */
-static void watch(struct watcher *w)
+/* One call.  False when the kernel says what is not known here: this process ends then, and the kernel answers by itself. */
+static bool watch(struct watcher *w)
 {
-	int rc = 0;
+	struct seccomp_notif *n = NULL;
+	struct seccomp_notif_resp *r = NULL;
+	bool ok;
 
-	while (rc == 0 || rc == -EINTR || rc == -ENOENT || errno == EINTR || errno == ENOENT) {
-		struct seccomp_notif *n = NULL;
-		struct seccomp_notif_resp *r = NULL;
-
-		errno = 0;
-		rc = seccomp_notify_alloc(&n, &r); /* anew, as the kernel wants it all zeros */
-		if (rc != 0)
-			return;
-		rc = seccomp_notify_receive(w->listener, n);
-		if (rc == 0)
-			answer(w, n, r);
-		seccomp_notify_free(n, r);
+	if (seccomp_notify_alloc(&n, &r) != 0) /* anew, as the kernel wants it all zeros */
+		return false;
+	if (seccomp_notify_receive(w->listener, n) == 0) {
+		answer(w, n, r);
+		ok = true;
+	} else {
+		ok = errno == EINTR || errno == ENOENT; /* who called is gone */
 	}
+	seccomp_notify_free(n, r);
+	return ok;
 }
 
 static int receive_listener(int from)
@@ -169,8 +168,11 @@ static int receive_listener(int from)
 /* Nothing of the daemon's but the log and `keep`; somebody may wait for the end of what its standard error leads to. */
 static int let_go(int keep)
 {
-	int null = open("/dev/null", O_RDWR);
+	int null;
 
+	if (keep < 3)
+		keep = fcntl(keep, F_DUPFD_CLOEXEC, 3);
+	null = open("/dev/null", O_RDWR);
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
@@ -198,8 +200,8 @@ static _Noreturn void run(struct watcher *w, int from, pid_t daemon)
 		_exit(0);
 	closelog();
 	w->listener = receive_listener(let_go(from));
-	if (w->listener >= 0)
-		watch(w);
+	while (w->listener >= 0 && watch(w))
+		;
 	_exit(0);
 }
 
