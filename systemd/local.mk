@@ -5,15 +5,16 @@ rundir = $(runstatedir)/enroll-milter
 PUT_PATHS = $(SED) -e 's|@sbindir[@]|$(sbindir)|g' -e 's|@sysconfdir[@]|$(sysconfdir)|g' -e 's|@statedir[@]|$(statedir)|g' \
 	-e 's|@spooldir[@]|$(spooldir)|g' -e 's|@rundir[@]|$(rundir)|g' -e 's|@runstatedir[@]|$(runstatedir)|g' -e 's|@pkgdatadir[@]|$(pkgdatadir)|g' \
 	-e 's|@postfixqueuedir[@]|$(postfixqueuedir)|g'
-SYSTEMD_IN = systemd/enroll-milter@.service.in systemd/enrolld.service.in systemd/outbound.conf.in systemd/inbound.conf.in systemd/tmpfiles.conf.in
-SYSTEMD_MADE = systemd/enroll-milter@.service systemd/enrolld.service systemd/outbound.conf systemd/inbound.conf systemd/tmpfiles.conf
-EXTRA_DIST += $(SYSTEMD_IN) systemd/sysusers.conf
+SYSTEMD_IN = systemd/enroll-milter@.service.in systemd/enrolld.service.in systemd/outbound.conf.in systemd/inbound.conf.in \
+	systemd/sysusers.conf.in systemd/tmpfiles.conf.in
+SYSTEMD_MADE = systemd/enroll-milter@.service systemd/enrolld.service systemd/outbound.conf systemd/inbound.conf systemd/sysusers.conf systemd/tmpfiles.conf
+EXTRA_DIST += $(SYSTEMD_IN)
 CLEANFILES += $(SYSTEMD_MADE)
 
 systemdsystemunit_DATA = systemd/enroll-milter@.service systemd/enrolld.service
 outbounddropindir = $(systemdsystemunitdir)/enroll-milter@outbound.service.d
 inbounddropindir = $(systemdsystemunitdir)/enroll-milter@inbound.service.d
-noinst_DATA = systemd/outbound.conf systemd/inbound.conf systemd/tmpfiles.conf
+noinst_DATA = systemd/outbound.conf systemd/inbound.conf systemd/sysusers.conf systemd/tmpfiles.conf
 # distcheck installs for real: nothing of it may land outside its own folder.
 AM_DISTCHECK_CONFIGURE_FLAGS = --with-postfix-queue=$$dc_install_base/postfix
 
@@ -30,7 +31,7 @@ install-systemd-files: $(SYSTEMD_MADE)
 	$(MKDIR_P) '$(DESTDIR)$(outbounddropindir)' '$(DESTDIR)$(inbounddropindir)' '$(DESTDIR)$(sysusersdir)' '$(DESTDIR)$(tmpfilesdir)'
 	$(INSTALL_DATA) systemd/outbound.conf '$(DESTDIR)$(outbounddropindir)/instance.conf'
 	$(INSTALL_DATA) systemd/inbound.conf '$(DESTDIR)$(inbounddropindir)/instance.conf'
-	$(INSTALL_DATA) '$(srcdir)/systemd/sysusers.conf' '$(DESTDIR)$(sysusersdir)/enroll-milter.conf'
+	$(INSTALL_DATA) systemd/sysusers.conf '$(DESTDIR)$(sysusersdir)/enroll-milter.conf'
 	$(INSTALL_DATA) systemd/tmpfiles.conf '$(DESTDIR)$(tmpfilesdir)/enroll-milter.conf'
 	$(MKDIR_P) '$(DESTDIR)$(postfixqueuedir)/enroll-milter'
 
