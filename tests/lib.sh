@@ -146,19 +146,29 @@ debian_sources() {
 		awk -F'|' '$1 == "Debian" && $4 == "main" && !seen[$0]++ { print "deb", $2, $3, $4 }'
 }
 
-# in_root FOLDER COMMAND... : there, with the machine's devices and network; what is mounted for it ends with it
+# in_root FOLDER COMMAND... : there, with the machine's network and devices of its own; what is mounted for it ends with it
 in_root() {
 	unshare -mp --fork --kill-child sh -c '
 		root=$1
 		shift
-		mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && exec chroot "$root" "$@"' sh "$@"
+		mount --make-rprivate / && mount -t proc proc "$root/proc" && mount -t tmpfs -o mode=755 none "$root/dev" || exit 1
+		for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; do
+			mknod -m 666 "$root/dev/${node%% *}" c ${node#* } || exit 1
+		done
+		ln -s /proc/self/fd "$root/dev/fd"
+		exec chroot "$root" "$@"' sh "$@"
+}
+
+# What the package names by itself, beside the libraries that are found when it is built.
+plain_depends() {
+	sed -n '/^Depends/,/misc:Depends/s/^.* \([a-z][a-z-]*\),$/\1/p' debian/control | tr '\n' ' '
 }
 
 # make_root FOLDER : a fresh Debian of this release in which the packages are tried (tests/e2e/test_operate_package.py), once: what the stage
 # needs is installed there, and what the package may need besides is where apt finds it without a network.  False when it cannot be had.
 make_root() (
 	names="$(packages_of test | tr '\n' ' ')"
-	cached="$(packages_of build | tr '\n' ' ')systemd systemd-sysv dbus acl"
+	cached="$(packages_of build | tr '\n' ' ')systemd systemd-sysv dbus $(plain_depends)"
 	[ "$(cat "$1/made-for" 2>/dev/null)" != "$names$cached" ] || return 0
 	log=$(mktemp) && work=$(mktemp -d "$1.XXXXXX") || return 1
 	trap 'rm -rf --one-file-system "$log" "$work"' EXIT

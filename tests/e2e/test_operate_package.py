@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import unittest
@@ -261,22 +262,33 @@ def repacked(deb, version, folder):
 
 
 class Root:
-    """A copy of the fresh Debian that costs nothing: what is written into it is memory."""
+    """A copy of the fresh Debian that costs nothing: what is written into it is memory.  Nothing of the machine is mounted in it, and nothing
+    that is mounted is ever deleted: all of it ends with the module's namespace."""
 
-    def __init__(self, lower, work):
-        self.path, memory = work + '/root', work + '/memory'
+    def __init__(self, lower, path):
+        self.path, memory = path + '/root', path + '/memory'
         os.makedirs(self.path)
-        os.makedirs(memory)
-        run('mount', '-t', 'tmpfs', '-o', 'mode=755', 'none', memory)
         os.makedirs(memory + '/upper')
         os.makedirs(memory + '/work')
         run('mount', '-t', 'overlay', '-o', 'lowerdir=%s,upperdir=%s/upper,workdir=%s/work' % (lower, memory, memory), 'none', self.path)
-        for name in ('src', 'debs'):
-            os.makedirs('%s/%s' % (self.path, name))
-        run('mount', '--bind', TOP, self.path + '/src')
         run('mount', '-t', 'proc', 'proc', self.path + '/proc')
-        run('mount', '--rbind', '/dev', self.path + '/dev')
+        self.devices()
+        os.makedirs(self.path + '/src')
+        for name in ('tests', 'examples', 'README.md'):
+            run('cp', '-r', '%s/%s' % (TOP, name), self.path + '/src')
         os.unlink(self.path + '/usr/sbin/policy-rc.d')      # as on a host: what a package wants to start is started
+
+    def devices(self):
+        dev = self.path + '/dev'
+        run('mount', '-t', 'tmpfs', '-o', 'mode=755', 'none', dev)
+        for name, major, minor in (('null', 1, 3), ('zero', 1, 5), ('full', 1, 7), ('random', 1, 8), ('urandom', 1, 9), ('tty', 5, 0)):
+            os.mknod(dev + '/' + name, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+            os.chmod(dev + '/' + name, 0o666)
+        for name in ('pts', 'shm', 'net'):
+            os.mkdir(dev + '/' + name)
+        run('mount', '-t', 'devpts', '-o', 'newinstance,ptmxmode=666', 'none', dev + '/pts')
+        for name, target in (('ptmx', 'pts/ptmx'), ('fd', '/proc/self/fd'), ('stdin', 'fd/0'), ('stdout', 'fd/1'), ('stderr', 'fd/2')):
+            os.symlink(target, dev + '/' + name)
 
     def run(self, *argv, **more):
         return run('chroot', self.path, *argv, cwd='/', DEBIAN_FRONTEND='noninteractive', **more)
@@ -308,9 +320,11 @@ class Package(unittest.TestCase):
         lower = os.environ.get('ENROLL_ROOT')
         if not lower or not os.path.exists(lower + '/made-for'):
             raise AssertionError('no fresh Debian: tests/run.sh --long operate makes it ($ENROLL_ROOT)')
+        if not namespace.inside():
+            raise AssertionError('this mounts: only in a namespace of its own, see run.py')
         run('mount', '--make-rprivate', '/')
-        cls.work = tempfile.mkdtemp(prefix='enroll-package-', dir='/var/tmp')
-        cls.addClassCleanup(shutil.rmtree, cls.work, True)
+        cls.work = '/mnt'
+        run('mount', '-t', 'tmpfs', '-o', 'mode=755', 'none', cls.work)     # gone with the namespace
         clean_clone(cls.work + '/src')
         cls.built = run('dpkg-buildpackage', '-b', '-us', '-uc', cwd=cls.work + '/src', DEB_BUILD_OPTIONS='parallel=2')
         debs = [d for d in glob.glob(cls.work + '/enroll-milter_*.deb')]
@@ -319,7 +333,8 @@ class Package(unittest.TestCase):
         cls.next = repacked(cls.deb, '9.0.0', cls.work + '/next')
 
     def root(self, name):
-        root = Root(os.environ['ENROLL_ROOT'], os.path.join(self.work, name))
+        root = Root(os.path.realpath(os.environ['ENROLL_ROOT']), os.path.join(self.work, name))
+        os.makedirs(root.path + '/debs')
         for deb in (self.deb, self.old, self.next):
             shutil.copy(deb, root.path + '/debs')
         return root
