@@ -317,9 +317,9 @@ class Root:
 class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        lower = os.environ.get('ENROLL_ROOT')
-        if not lower or not os.path.exists(lower + '/made-for'):
-            raise AssertionError('no fresh Debian: tests/run.sh --long operate makes it ($ENROLL_ROOT)')
+        cls.lower = os.path.realpath(os.environ.get('ENROLL_ROOT') or os.environ.get('ENROLL_BUILD', '') + '-root')
+        if not os.path.exists(cls.lower + '/made-for'):
+            raise AssertionError('no fresh Debian in %s: tests/run.sh --long operate makes it' % cls.lower)
         if not namespace.inside():
             raise AssertionError('this mounts: only in a namespace of its own, see run.py')
         run('mount', '--make-rprivate', '/')
@@ -333,7 +333,7 @@ class Package(unittest.TestCase):
         cls.next = repacked(cls.deb, '9.0.0', cls.work + '/next')
 
     def root(self, name):
-        root = Root(os.path.realpath(os.environ['ENROLL_ROOT']), os.path.join(self.work, name))
+        root = Root(self.lower, os.path.join(self.work, name))
         os.makedirs(root.path + '/debs')
         for deb in (self.deb, self.old, self.next):
             shutil.copy(deb, root.path + '/debs')
