@@ -276,7 +276,8 @@ class Root:
         os.makedirs(self.path + '/src')
         for name in ('tests', 'examples', 'README.md'):
             run('cp', '-r', '%s/%s' % (TOP, name), self.path + '/src')
-        os.unlink(self.path + '/usr/sbin/policy-rc.d')      # as on a host: what a package wants to start is started
+        with open(self.path + '/usr/sbin/policy-rc.d', 'w') as file:
+            file.write('#!/bin/sh\nexit 0\n')              # as on a host: what a package wants to start is started
 
     def devices(self):
         dev = self.path + '/dev'
@@ -382,10 +383,9 @@ class Package(unittest.TestCase):
         return root.run('sqlite3', '/var/lib/enroll-milter/store.db', question).split('\n')
 
     def question(self, root, table):
-        """All that is in a table now, to be asked again when it has more columns and rows."""
+        """All that is in a table now, to be asked again when it has more columns."""
         columns = [c for c in self.sqlite(root, "SELECT name FROM pragma_table_info('%s')" % table) if c and not re.search('lease|version', c)]
-        last = self.sqlite(root, 'SELECT max(rowid) FROM %s' % table)[0]
-        return 'SELECT %s FROM %s WHERE rowid <= %s ORDER BY rowid' % (', '.join('quote(%s)' % c for c in columns), table, last)
+        return 'SELECT %s FROM %s' % (', '.join('quote(%s)' % c for c in columns), table)
 
     def load_oldest_store(self, root):
         oldest = min(glob.glob(TOP + '/tests/unit/store_version_*.sql'), key=lambda p: int(re.search(r'_(\d+)\.sql', p)[1]))
@@ -398,7 +398,7 @@ class Package(unittest.TestCase):
                 ('enrollments', 'enrollment_addresses', 'user_keys', 'certificates', 'challenges', 'orders', 'events', 'flags', 'mail_events')]
         before = [self.sqlite(root, q) for q in kept]
         self.assertGreater(min(len(rows) for rows in before), 1)
-        self.assertEqual(self.sqlite(root, "SELECT value FROM meta WHERE key = 'schema_version'")[0], '1')
+        self.assertEqual(self.sqlite(root, "SELECT value FROM meta WHERE name = 'schema_version'")[0], '1')
         with open(root.path + CONFIG, 'w') as file:
             file.write(OBSERVE)
         self.install(root, self.deb)
@@ -407,18 +407,18 @@ class Package(unittest.TestCase):
         try:
             self.assertEqual(len(root.running()), 3)
             self.assertIn('alice@example.org', root.run('enrollctl', 'list'))
-            self.assertGreater(int(self.sqlite(root, "SELECT value FROM meta WHERE key = 'schema_version'")[0]), 1)
+            self.assertGreater(int(self.sqlite(root, "SELECT value FROM meta WHERE name = 'schema_version'")[0]), 1)
         finally:
             root.run('service', 'enroll-milter', 'stop')
         for question, rows in zip(kept, before):
-            self.assertEqual(self.sqlite(root, question), rows)
+            self.assertEqual(set(rows) - set(self.sqlite(root, question)), set(), question)
         root.shell('rm /var/lib/enroll-milter/* ' + CONFIG)
 
     def work_inside(self, root):
         """Mail is signed, the package upgraded and removed: package_inside.py."""
         out = root.run('/usr/bin/python3', '-B', '/src/tests/e2e/run.py', 'package_inside', ENROLL_BUILD='/usr/sbin',
                        ENROLL_SAME='/debs/' + os.path.basename(self.deb), ENROLL_NEXT='/debs/' + os.path.basename(self.next))
-        self.assertRegex(out, r'\n5 passed, 0 failed, 0 skipped\n$')
+        self.assertRegex(out, r'\n4 passed, 0 failed, 0 skipped\n$')
         print(''.join('  ' + l + '\n' for l in out.splitlines() if ' ok ' in l), end='')
 
     def check_kept(self, root):
