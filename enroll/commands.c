@@ -510,7 +510,7 @@ static json_t *do_config(const struct call *c, struct err *err)
 
 static json_t *do_doctor(const struct call *c, struct err *err)
 {
-	json_t *checks = doctor_run(c->parts, err);
+	json_t *checks = doctor_run(c->parts, text_argument(c, "check"), c->peer->role >= CONTROL_ADMIN, err);
 
 	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
 }

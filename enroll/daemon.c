@@ -22,6 +22,7 @@
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
+#include "enroll/measure.h"
 #include "enroll/people.h"
 #include "enroll/revoke.h"
 
@@ -68,7 +69,7 @@ struct daemon {
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
 
-static void parts_clear(struct enroll_parts *p)
+void enroll_parts_clear(struct enroll_parts *p)
 {
 	for (size_t i = 0; i < p->n_cas; i++) {
 		ca_free(p->cas[i].ca);
@@ -119,7 +120,7 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, stru
 	return (p->master_certificate = keyring_in_force(p->store, c->master_certificate, true, err)) != NULL && ca_parts(p, c, err);
 }
 
-static bool parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
 {
 	memset(p, 0, sizeof *p);
 	pthread_mutex_init(&p->cap_lock, NULL);
@@ -427,10 +428,12 @@ static int watch(struct daemon *d, const sigset_t *set)
 		int64_t now;
 		int sig = sigtimedwait(set, NULL, &wait);
 
+		measure_turned();
 		if (sig > 0)
 			return sig;
 		if (errno != EAGAIN && errno != EINTR)
 			return SIGTERM;
+		log_settle(false);
 		now = store_change_counter(d->parts.store);
 		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)) ||
 			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
@@ -495,9 +498,10 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	int sig, rc = 1;
 
 	*again = false;
-	if (parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
+	if (enroll_parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
 		store_enrollments_spread(d.parts.store, &err) &&
 		start_workers(&d, &err)) {
+		measure_attach(&d.parts);
 #ifdef HAVE_SYSTEMD
 		sd_notify(0, "READY=1");
 #endif
@@ -509,9 +513,10 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	} else {
 		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
 	}
+	measure_attach(NULL);
 	end_workers(&d);
 	control_stop(d.control);
-	parts_clear(&d.parts);
+	enroll_parts_clear(&d.parts);
 	return rc;
 }
 
@@ -545,6 +550,7 @@ int enrolld_run(struct config *config)
 	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	measure_open(config);
 	while (again) {
 		rc = run_once(now, &set, &again);
 		if (rc != 0 && last) {
@@ -558,6 +564,8 @@ int enrolld_run(struct config *config)
 			reload(&now, &last);
 		}
 	}
+	measure_close();
+	log_settle(true);
 	log_event(LOG_LEVEL_INFO, "stopped", NULL);
 	config_unref(last);
 	config_unref(now);

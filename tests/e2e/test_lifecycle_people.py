@@ -545,7 +545,7 @@ class Accident(PeopleCase):
         rule = self.hide('dn.children="%s"' % stage_ldap.PEOPLE)
         self.alarm('no entry with an address')
         checks = json.loads(self.p.ctl_run('doctor', '--json').stdout)['checks']
-        self.assertEqual([c['verdict'] for c in checks if c['check'] == 'departures'], ['error'])
+        self.assertEqual([c['verdict'] for c in checks if c['check'] == 'departures'], ['fault'])
         done = self.p.ctl_run('departures', 'confirm', '--yes')
         self.assertEqual(done.returncode, 1, 'an empty list cannot be confirmed')
         self.show_again(rule)

@@ -156,7 +156,7 @@ class Samba(SambaCase):
         self.many.retry(user)
         self.many.wait_state([user], 'active')
         self.settled(user, self.ders(user, 'active'))
-        self.assertEqual(self.p.json('directory', 'reconcile')['counts'].get('failed', 0), 0)
+        self.assertEqual(self.p.json('directory', 'reconcile', '--yes')['counts'].get('failed', 0), 0)
 
     def test_modes_and_a_schema_without_the_attribute(self):
         user, _dn = self.active('Mode Three')
@@ -189,9 +189,9 @@ class Samba(SambaCase):
         verdicts = {(c, v) for c, v, _text in found}
         for check in ('connection', 'schema', 'write', 'ownership'):
             self.assertIn((check, 'ok'), verdicts, found)
-        self.assertNotIn('error', {v for _c, v in verdicts}, found)
+        self.assertNotIn('fault', {v for _c, v in verdicts}, found)
         self.assertEqual(done.returncode, 0)
         self.set_directory(**{'certificate-attribute': 'userCertificate;binary'})
         found = json.loads(self.p.ctl_run('directory', 'check', '--json').stdout)['checks']
         self.assertNotIn('write', [c['check'] for c in found], 'what cannot be is not tried')
-        self.assertIn('without ;binary', ' '.join(c['text'] for c in found if c['check'] == 'schema' and c['verdict'] == 'error'))
+        self.assertIn('without ;binary', ' '.join(c['text'] for c in found if c['check'] == 'schema' and c['verdict'] == 'fault'))
