@@ -246,8 +246,10 @@ static bool read_paused(struct recorder *r, struct err *err)
 	if (!store_flag_get(r->store, "paused", &value, err))
 		return false;
 	pthread_mutex_lock(&r->lock);
-	if (r->paused != (value != NULL))
-		log_event(LOG_LEVEL_WARNING, value ? "paused" : "resumed", "by", value, NULL);
+	if (value && !r->paused)
+		log_event(LOG_LEVEL_WARNING, "paused", "by", value, NULL);
+	else if (!value && r->paused)
+		log_event(LOG_LEVEL_WARNING, "resumed", NULL);
 	r->paused = value != NULL;
 	pthread_mutex_unlock(&r->lock);
 	free(value);

@@ -41,7 +41,7 @@ static sfsistat refuse(SMFICTX *ctx, struct session *s, const struct report *r, 
 {
 	bool drop = *s->mail->facts.envelope_from && is_loopback(s->connection.client_ip);
 
-	note(ctx, s, LOG_LEVEL_WARNING, drop ? "dropped" : "refused", r, why);
+	note(ctx, s, LOG_LEVEL_WARNING | LOG_LIMITED, drop ? "dropped" : "refused", r, why);
 	if (drop)
 		return SMFIS_DISCARD;
 	smfi_setreply(ctx, (char *)"550", (char *)"5.7.1", (char *)"this address takes delivery reports of mail that was sent from it, nothing else");
@@ -51,7 +51,7 @@ static sfsistat refuse(SMFICTX *ctx, struct session *s, const struct report *r, 
 static sfsistat come_again(SMFICTX *ctx, struct session *s, const struct err *err)
 {
 	metrics_count_word(METRIC_DELIVERY_REPORTS, "come-again");
-	log_error(LOG_LEVEL_WARNING, "delivery_report_not_stored", err, "qid", session_queue_id(ctx), NULL);
+	log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "delivery_report_not_stored", err, "qid", session_queue_id(ctx), NULL);
 	smfi_setreply(ctx, (char *)"451", (char *)"4.3.0", (char *)"please try again in a moment");
 	return SMFIS_TEMPFAIL;
 }

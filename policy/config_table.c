@@ -418,6 +418,9 @@ const struct config_key config_keys[] = {
 		WORDS({"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO},
 			{"debug", LOG_LEVEL_DEBUG}), "info",
 		.help = "how much"},
+
+	{"sandbox", CONFIG_ENUM, AT(sandbox), WORDS({"on", SANDBOX_ON}, {"log", SANDBOX_LOG}, {"off", SANDBOX_OFF}), "on",
+		.help = "calls of the kernel that a daemon has no use for: refused, only logged, or not looked at"},
 };
 const size_t config_keys_count = sizeof(config_keys) / sizeof(config_keys[0]);
 
