@@ -21,6 +21,7 @@
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
+#include "enroll/measure.h"
 #include "enroll/people.h"
 #include "enroll/revoke.h"
 
@@ -78,7 +79,7 @@ struct daemon {
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
 
-static void parts_clear(struct enroll_parts *p)
+void enroll_parts_clear(struct enroll_parts *p)
 {
 	for (size_t i = 0; i < p->n_cas; i++) {
 		ca_free(p->cas[i].ca);
@@ -129,10 +130,9 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, stru
 	return (p->master_certificate = keyring_in_force(p->store, c->master_certificate, true, err)) != NULL && ca_parts(p, c, err);
 }
 
-static bool parts_init(struct enroll_parts *p, const struct config *c, const char *trouble, struct err *err)
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
 {
 	memset(p, 0, sizeof *p);
-	p->trouble = trouble;
 	pthread_mutex_init(&p->cap_lock, NULL);
 	p->config = c;
 	if (gethostname(p->host, sizeof p->host - 1) != 0)
@@ -499,10 +499,12 @@ static int watch(struct daemon *d, const sigset_t *set)
 		int64_t now;
 		int sig = sigtimedwait(set, NULL, &wait);
 
+		measure_turned();
 		if (sig > 0)
 			return sig;
 		if (errno != EAGAIN && errno != EINTR)
 			return SIGTERM;
+		log_settle(false);
 		now = store_change_counter(d->parts.store);
 		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)) ||
 			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
@@ -568,10 +570,11 @@ static int run_once(struct config *config, const char *trouble, const sigset_t *
 
 	*again = false;
 	notify("EXTEND_TIMEOUT_USEC=%lld\nSTATUS=opening the store", MIGRATION_SECONDS * 1000000LL);
-	if (parts_init(&d.parts, config, trouble, err) && (d.control = control_start(&d.parts, err)) && release_leases(&d.parts, err) && review_when_changed(&d.parts, err) &&
+	if (enroll_parts_init(&d.parts, config, err) && (d.parts.trouble = trouble, d.control = control_start(&d.parts, err)) && release_leases(&d.parts, err) && review_when_changed(&d.parts, err) &&
 		store_enrollments_spread(d.parts.store, err) &&
 		start_workers(&d, err)) {
 		log_event(LOG_LEVEL_INFO, "started", "version", PACKAGE_VERSION, "mode", mode_word(config), "control", config->control.socket, NULL);
+		measure_attach(&d.parts);
 		alive_begin(&d);
 		daemon_ready(config->log.target == LOG_TARGET_STDERR);
 		sig = watch(&d, set);
@@ -584,9 +587,10 @@ static int run_once(struct config *config, const char *trouble, const sigset_t *
 	} else {
 		log_error(LOG_LEVEL_ERROR, "start_failed", err, NULL);
 	}
+	measure_attach(NULL);
 	end_workers(&d);
 	control_stop(d.control);
-	parts_clear(&d.parts);
+	enroll_parts_clear(&d.parts);
 	return rc;
 }
 
@@ -665,6 +669,7 @@ int enrolld_run(struct config *config)
 	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	measure_open(config);
 	while (again) {
 		struct err err = ERR_INIT;
 
@@ -676,6 +681,8 @@ int enrolld_run(struct config *config)
 			reload(&r);
 		}
 	}
+	measure_close();
+	log_settle(true);
 	log_event(LOG_LEVEL_INFO, "stopped", NULL);
 	config_unref(r.last);
 	config_unref(r.now);

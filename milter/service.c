@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "milter/measure.h"
 #include "milter/session.h"
 #include "milter/watch.h"
 
@@ -127,6 +128,14 @@ static struct snapshot *snapshot_new(enum instance instance, struct store *store
 	return n;
 }
 
+static void note_running(const struct service *s)
+{
+	struct err err = ERR_INIT;
+
+	if (!config_running_note(s->current->config, s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", &err))
+		log_error(LOG_LEVEL_WARNING, "configuration_not_noted", &err, NULL);
+}
+
 struct snapshot *service_snapshot(struct service *s)
 {
 	struct snapshot *n;
@@ -183,6 +192,7 @@ bool service_reload(struct service *s, struct config *config, struct err *err)
 	s->current = n;
 	pthread_mutex_unlock(&s->lock);
 	snapshot_unref(old);
+	note_running(s);
 	return true;
 }
 
@@ -255,6 +265,7 @@ static bool reload(struct running *r, struct err *err)
 	if (ok) {
 		log_set_level(c->log.level);
 		name_what_needs_restart(r->service, before->config, c);
+		measure_reloaded(c);
 	}
 	config_unref(c);
 	snapshot_unref(before);
@@ -379,6 +390,7 @@ static void end_sessions(struct running *r)
 	listener_park(l);
 	if (s->recorder)
 		recorder_flush(s->recorder);
+	log_settle(true);
 	log_event(LOG_LEVEL_INFO, "stopped", "instance", instance_name(s), "sessions", LOG_NUM(atomic_load(&s->sessions)), "mails",
 		LOG_NUM(atomic_load(&s->mails)), NULL);
 }
@@ -404,7 +416,10 @@ int service_run(struct service *s, const char *path)
 		listener_release(&s->listener);
 		return run_failed(&err);
 	}
+	measure_start(s);
+	note_running(s);
 	wait_for_signals(&running);
+	measure_stop();
 	end_sessions(&running);
 	daemon_end();
 	return atomic_load(&running.ended) && running.rc != MI_SUCCESS ? 1 : 0;

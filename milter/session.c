@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/metrics.h"
+
 /* libmilter calls xxfi_negotiate before any context exists: the service has to be reachable from here. Set once before smfi_main. */
 static struct service *the_service;
 
@@ -200,6 +202,7 @@ static sfsistat on_close(SMFICTX *ctx)
 {
 	struct session *s = smfi_getpriv(ctx);
 
+	log_settle(false); /* the inbound instance may have nothing to say for hours */
 	if (!s)
 		return SMFIS_CONTINUE;
 	smfi_setpriv(ctx, NULL);
@@ -253,6 +256,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 	if (!s->mail)
 		return SMFIS_TEMPFAIL;
 	s->mail->began_ms = mono_ms();
+	metrics_count(METRIC_MAILS_SEEN, 0, 0, 0);
 	bare_address(argv[0], s->mail->facts.envelope_from);
 	copy_symbol(ctx, "{auth_authen}", s->mail->facts.login, sizeof s->mail->facts.login);
 	if (s->service->instance == INSTANCE_INBOUND)
