@@ -452,6 +452,38 @@ class Running(Case):
         self.follow(self.broken('outbound', 'fault', 'group postfix cannot connect'))
         self.mended('outbound')
 
+    def test_a_socket_that_is_none_of_unix(self):
+        self.p.configure(milter={'outbound-socket': 'inet:8899@127.0.0.1', 'tcp-peers': ['127.0.0.1/32']})
+        try:
+            self.broken('outbound', 'warning', 'TCP socket: whoever reaches it can sign as anybody')
+        finally:
+            self.p.config['milter'].pop('tcp-peers')
+            self.p.configure(milter={'outbound-socket': 'unix:%s/enroll-milter/outbound.sock' % stage_postfix.QUEUE})
+
+    def test_units_that_are_not_enabled(self):
+        """A systemctl of the test's; the stage has no systemd."""
+        fake = BASE + '/systemctl'
+        with open(fake, 'w') as file:
+            file.write('#!/bin/sh\nfor unit; do :; done\ncase "$*" in\n*is-enabled*) test -e "%s-$unit" ;;\nenable*) touch "%s-$unit" ;;\n*) exit 9 ;;\nesac\n' % (fake, fake))
+        os.chmod(fake, 0o755)
+        run('mount', '--bind', fake, '/usr/bin/systemctl')
+        os.makedirs('/run/systemd/system')
+        self.p.configure(directory={'password-file': 'credential:enroll-milter.ldap'})
+        try:
+            lines = self.bad('systemd')
+            self.assertEqual([l.verdict for l in lines], ['warning'] * 4)
+            self.assertRegex(lines[3].text, 'credential:enroll-milter.ldap is in no credential store')
+            for line in lines[:3]:
+                self.assertIn('is not enabled', line.text)
+                self.follow(line)
+            os.makedirs('/etc/credstore', exist_ok=True)
+            shutil.copyfile(ETC + '/ldap.password', '/etc/credstore/enroll-milter.ldap')
+            self.mended('systemd')
+        finally:
+            self.p.configure(directory={'password-file': ETC + '/ldap.password'})
+            os.rmdir('/run/systemd/system')
+            run('umount', '/usr/bin/systemctl')
+
     def test_a_changed_file_that_nobody_has_read(self):
         self.p.configure(**{'cap-per-day': 77})
         lines = self.bad('running')
@@ -479,7 +511,7 @@ class Running(Case):
 
     def test_there_is_no_postfix(self):
         """Said once, not by each check that would have asked it."""
-        kept = self.p.env.pop('MAIL_CONFIG')
+        self.p.env['MAIL_CONFIG'] = '/nonexistent'
         try:
             self.assertEqual([(l.verdict, l.check) for l in self.bad('postfix-order', 'postfix', 'default-action')], [('warning', 'postfix')])
             self.p.configure(milter={'socket-group': 'root'})
@@ -488,7 +520,7 @@ class Running(Case):
             self.assertIn("group root's", lines[0].text)
         finally:
             self.p.configure(milter={'socket-group': 'postfix'})
-            self.p.env['MAIL_CONFIG'] = kept
+            self.p.env['MAIL_CONFIG'] = POSTFIX
 
     def test_a_user_is_in_no_group(self):
         run('gpasswd', '-d', 'enroll-in', 'enroll-milter')
