@@ -363,6 +363,14 @@ void doctor_socket_folder(struct doctor *d)
 		doctor_say(d, "ok", "the two instances make their sockets there, group %s reaches them", c->milter.socket_group);
 }
 
+/* A milter's socket has the name at which it was made, which is this and the process id (milter/listener.h). */
+static bool is_name_of(const char *name, const char *path)
+{
+	size_t len = strlen(path);
+
+	return strncmp(name, path, len) == 0 && (!name[len] || (name[len] == '.' && !name[len + 1 + strspn(name + len + 1, "0123456789")]));
+}
+
 /* The folder may be closed to who asks; the kernel's list of sockets tells all the same whether somebody listens. */
 static bool is_listening(const char *path)
 {
@@ -373,7 +381,7 @@ static bool is_listening(const char *path)
 	bool found = false;
 
 	while (list && !found && getline(&line, &size, list) > 0)
-		found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, name) == 2 && (flags & 0x10000) && strcmp(name, path) == 0;
+		found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %255s", &flags, name) == 2 && (flags & 0x10000) && is_name_of(name, path);
 	free(line);
 	if (list)
 		fclose(list);

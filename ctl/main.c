@@ -47,7 +47,7 @@ static const struct ctl_command commands[] = {
 		"enrollctl enroll alice@example.org", ctl_enroll},
 	{"retry", "ADDRESS [--reason TEXT]", "help desk", "go on now with an enrollment that waits, is blocked or failed",
 		"enrollctl retry alice@example.org", ctl_retry},
-	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
+	{"rotate", "ADDRESS [--reason TEXT] [--dry-run]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
 		"enrollctl rotate alice@example.org --reason \"new laptop\"", ctl_rotate},
 	{"departures", "[confirm [--dry-run] [--yes]]", "help desk; admin for confirm",
 		"who left, as the directory has it, since when, and what becomes of their certificates when; confirm lets those go that the guard holds back",
@@ -56,7 +56,7 @@ static const struct ctl_command commands[] = {
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn; --with-key asks the CA by the certificate's own key, where it does not heed the account",
 		"enrollctl revoke bob@example.org --reason affiliationChanged --dry-run", ctl_revoke},
-	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] | restore ADDRESS|--all [--dry-run]", "admin",
+	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] [--yes] | restore ADDRESS|--all [--dry-run] [--yes]", "admin",
 		"try schema, rights and limits, and with a user's bind that users cannot write their own addresses; put what has to be published into the "
 		"directory and take what is over out of it; put back what directory.clear-foreign-smime took away",
 		"enrollctl directory reconcile --dry-run", ctl_directory},
@@ -66,7 +66,7 @@ static const struct ctl_command commands[] = {
 		"enrollctl replace --issuer \"Example CA\" --by 120h --dry-run", ctl_replace},
 	{"disable", "ADDRESS [--reason TEXT] [--dry-run] [--yes]", "admin", "stop signing and enrolling for this address",
 		"enrollctl disable bob@example.org --reason \"on leave\"", ctl_disable},
-	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable",
+	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable; where nobody looks at who left, also take in again who was noted as gone",
 		"enrollctl enable bob@example.org", ctl_enable},
 	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds",
 		"enrollctl pause --reason \"the CA is being moved\"", ctl_pause},
@@ -77,6 +77,8 @@ static const struct ctl_command commands[] = {
 		"enrollctl cert check new.pem --profile mailbox-strict --anchors roots.pem", ctl_cert},
 	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with",
 		"enrollctl config check", ctl_config_command},
+	{"log", "explain [EVENT|LINE]", "anybody", "what an event of the log or the history means, what its keys are, what to do; without one: all; a pasted line works, too",
+		"enrollctl log explain mail_done", ctl_log},
 	{"help", "[COMMAND]", "anybody", "all commands, or one with its options and an example", "enrollctl help revoke", ctl_help},
 	{"export", "ADDRESS --pkcs12 FILE [--serial SERIAL | --all] [--password-file FILE] [--legacy-format] | ADDRESS --certificates [--all]",
 		"root; help desk with --certificates", "a key and certificate as a new PKCS#12 file, where export = \"keys\" allows it (--all: a folder, with the old "

@@ -45,7 +45,6 @@ struct control {
 	unsigned n_clients, evicted;
 	char path[108];
 	int lock_file;            /* held as long as we live: one enrolld a store */
-	int64_t refused_ms;       /* accepting thread only */
 };
 
 /* ---- who is there ----------------------------------------------------------------------------------------------------------- */
@@ -199,18 +198,14 @@ static void serve(struct control *c, struct client *client)
 	buf_wipe(&line); /* a user's password may be in it (directory check) */
 }
 
-/* Answered at once by the accepting thread, without reading: strangers get no thread and no time of ours, and a line of log a second at most. */
+/* Answered at once by the accepting thread, without reading: strangers get no thread and no time of ours. */
 static void refuse(struct control *c, int fd, const struct control_peer *peer)
 {
 	struct err err = ERR_INIT;
-	int64_t now = mono_ms();
 
 	err_set(&err, ERR_POLICY, "connect", peer->user, "only root and members of the groups %s and %s may use enrollctl", c->parts->config->control.admin_group,
 		c->parts->config->control.helpdesk_group);
-	if (now - c->refused_ms >= 1000) {
-		c->refused_ms = now;
-		log_event(LOG_LEVEL_WARNING, "control_refused", "user", peer->user, NULL);
-	}
+	log_event(LOG_LEVEL_WARNING | LOG_LIMITED, "control_refused", "user", peer->user, NULL);
 	send_reply(fd, answer_error(&err));
 }
 

@@ -59,6 +59,8 @@ json_t *directory_restore_run(struct enroll_parts *parts, const struct control_p
  * answer to the former dry run). */
 json_t *departures_run(struct enroll_parts *parts, struct err *err);
 json_t *departures_confirm(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+/* `enable` (people_control.c): undoes disable and, where nobody looks at who left, the mark of having left. */
+json_t *enable_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 /* Member "revocations" of `show`. */
 bool revocations_show(struct store *store, int64_t enrollment_id, json_t *o, struct err *err);
 

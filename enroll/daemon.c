@@ -22,6 +22,7 @@
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
+#include "enroll/measure.h"
 #include "enroll/people.h"
 #include "enroll/revoke.h"
 
@@ -427,10 +428,12 @@ static int watch(struct daemon *d, const sigset_t *set)
 		int64_t now;
 		int sig = sigtimedwait(set, NULL, &wait);
 
+		measure_turned();
 		if (sig > 0)
 			return sig;
 		if (errno != EAGAIN && errno != EINTR)
 			return SIGTERM;
+		log_settle(false);
 		now = store_change_counter(d->parts.store);
 		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)) ||
 			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
@@ -498,6 +501,7 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	if (enroll_parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
 		store_enrollments_spread(d.parts.store, &err) &&
 		start_workers(&d, &err)) {
+		measure_attach(&d.parts);
 #ifdef HAVE_SYSTEMD
 		sd_notify(0, "READY=1");
 #endif
@@ -509,6 +513,7 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	} else {
 		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
 	}
+	measure_attach(NULL);
 	end_workers(&d);
 	control_stop(d.control);
 	enroll_parts_clear(&d.parts);
@@ -545,6 +550,7 @@ int enrolld_run(struct config *config)
 	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	measure_open(config);
 	while (again) {
 		rc = run_once(now, &set, &again);
 		if (rc != 0 && last) {
@@ -558,6 +564,8 @@ int enrolld_run(struct config *config)
 			reload(&now, &last);
 		}
 	}
+	measure_close();
+	log_settle(true);
 	log_event(LOG_LEVEL_INFO, "stopped", NULL);
 	config_unref(last);
 	config_unref(now);

@@ -175,6 +175,26 @@ static void check_directory(json_t *checks, struct enroll_parts *p)
 	buf_clear(&report);
 }
 
+/* Whoever was noted as gone before stays so. */
+static void check_nobody_looks(json_t *checks, struct enroll_parts *p)
+{
+	struct store_people gone = {0};
+	struct err err = ERR_INIT;
+
+	if (p->config->mode == MODE_OBSERVE)
+		return;
+	if (p->directory) {
+		check_add(checks, "departures", "warning", "nobody looks at who left (departures.interval = 0): their mail may go on being signed");
+		check_fix(checks, FIX_CONFIGURATION, "departures", "interval = 3600;");
+	}
+	if (!store_people_list(p->store, true, &gone, &err))
+		check_add(checks, "departures", "fault", "%s", err.text);
+	else if (gone.n)
+		check_add(checks, "departures", "warning", "%zu people were noted as gone by an earlier look and stay so, as nobody looks any more: `enrollctl departures` "
+			"lists them, and `enrollctl enable ADDRESS` takes one in again", gone.n);
+	store_people_clear(&gone);
+}
+
 /* The lines of `directory check` that are not as they should be, or one that says what was tried. */
 static void check_rights(json_t *checks, struct enroll_parts *p)
 {
@@ -208,11 +228,8 @@ static void check_people(json_t *checks, struct enroll_parts *p)
 	struct err err = ERR_INIT;
 	char *guard = NULL, when[32];
 
-	if (!p->directory || p->config->mode == MODE_OBSERVE)
-		return;
-	if (!p->config->departures.interval) {
-		check_add(checks, "departures", "warning", "nobody looks at who left (departures.interval = 0): their mail may go on being signed");
-		check_fix(checks, FIX_CONFIGURATION, "departures", "interval = 3600;");
+	if (!people_looks(p)) {
+		check_nobody_looks(checks, p);
 		return;
 	}
 	if (!store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, &err))

@@ -15,6 +15,7 @@
  * "addresses", "present"}, "after": asked for next, as long as there is one}.
  * directory-restore: {"address"} or {"all": true}, {"dry_run", "after"}: {"actions", "after", "warning"}.
  * departures: {"looks", "looked_at", "guard": the alarm's words, "departures": [...], "held": [...]}; departures-confirm: {"dry_run"}.
+ * enable: {"changed", "returned": was noted as gone and is not any more, "anew": a new certificate is asked for, "gone_since": still noted as gone}.
  *
  * report-legacy is asked again and again, for a directory of 100,000 entries is no single answer; each takes seconds at most:
  *   {}                          the first page of the directory; {"walk": "..."} the next one, as long as the answer has "walk".  A walk that

@@ -23,6 +23,7 @@ struct enroll_ca {
 	struct ca *ca;
 	X509_STORE *anchors;
 	struct revocation *revocation; /* NULL when its revocation-check is off */
+	atomic_llong quiet_ms;         /* renewal.c: until then, by mono_ms, it is not asked for windows, as it did not answer; 0 = it is */
 };
 
 /* What the steps work with; everything is borrowed and thread safe. */
@@ -42,7 +43,6 @@ struct enroll_parts {
 	atomic_ulong waiting;          /* and how many there were */
 	atomic_llong people_looked;    /* people.c: when the directory was looked at for who left; 0 = not yet */
 	atomic_bool people_wanted;     /* and whether that is wanted now */
-	atomic_llong quiet_ms;         /* renewal.c: until then, by mono_ms, no CA is asked for windows, as one did not answer; 0 = none */
 };
 
 /* All that enrolld works with (daemon.c); to be cleared whatever came of it. */

@@ -18,6 +18,8 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "metrics/metrics.h"
+
 struct entry {
 	char *key;
 	struct signer *signer;  /* NULL: the store has none */
@@ -104,6 +106,7 @@ struct credentials *credentials_new(struct store *store, const struct config *co
 	c->most = config->milter.cache_size ? config->milter.cache_size : 1;
 	if (c->most > heap_credentials)
 		c->most = heap_credentials;
+	metrics_set(METRIC_CREDENTIAL_CACHE, 0, 0, 0);
 	c->stale_ms = (int64_t)config->milter.stale_limit * 1000;
 	c->certificate_file = str_dup(config->master_certificate);
 	c->key_file = str_dup(config->master_key);
@@ -160,6 +163,7 @@ static struct entry *put(struct credentials *c, const char *key, struct signer *
 	e->link.data = e;
 	g_hash_table_insert(c->by_address, e->key, e);
 	g_queue_push_head_link(&c->used, &e->link);
+	metrics_set(METRIC_CREDENTIAL_CACHE, 0, 0, g_queue_get_length(&c->used));
 	return e;
 }
 
@@ -292,6 +296,12 @@ static struct signer *load(struct credentials *c, const struct store_credential 
 	return s;
 }
 
+static struct signer *tell(enum metrics_lookup result, struct signer *s)
+{
+	metrics_count(METRIC_CREDENTIAL_LOOKUPS, result, 0, 0);
+	return s;
+}
+
 struct signer *credentials_get(struct credentials *c, const char *address, time_t now, struct credential_words *words, struct err *err)
 {
 	char key[ADDRESS_MAX];
@@ -307,16 +317,20 @@ struct signer *credentials_get(struct credentials *c, const char *address, time_
 	/* Taken before the question: a change in between makes the entry old, never too new. */
 	counter = store_change_counter(c->store);
 	if (lookup(c, key, counter, now, &out, words))
-		return out;
+		return tell(METRICS_LOOKUP_HIT, out);
 	if (!store_credential_find(c->store, address, &found, &there, &store_why, err)) {
-		if (lookup_stale(c, key, now, &out, words))
-			err_clear(err);
-		return out;
+		if (!lookup_stale(c, key, now, &out, words))
+			return tell(METRICS_LOOKUP_FAILED, NULL);
+		err_clear(err);
+		return tell(METRICS_LOOKUP_STALE, out);
 	}
 	if (!there) {
-		out = remember(c, key, NULL, found.rule, store_why, counter, now, words);
-	} else if (!same_certificate(c, key, &found, counter, now, &out, words)) {
+		out = tell(METRICS_LOOKUP_NONE, remember(c, key, NULL, found.rule, store_why, counter, now, words));
+	} else if (same_certificate(c, key, &found, counter, now, &out, words)) {
+		tell(METRICS_LOOKUP_CONFIRMED, out);
+	} else {
 		signer = load(c, &found, address, now, err);
+		tell(signer ? METRICS_LOOKUP_LOADED : METRICS_LOOKUP_FAILED, signer);
 		if (signer) {
 			out = remember(c, key, signer, found.rule, NULL, counter, now, words);
 		} else if (err->class == ERR_POLICY) {

@@ -224,6 +224,10 @@ struct config {
 		size_t max_candidate;       /* octets of a candidate challenge; default 262144 */
 		unsigned mail_events;       /* rows kept for `why`; default 100000 */
 	} milter;
+	struct metrics_config {
+		char *enrolld, *outbound, *inbound; /* sockets that are scraped; NULL = none */
+		char *group;                /* of Unix ones; NULL: the folder's or the process' */
+	} metrics;
 	struct control_config {
 		char *socket;               /* default /run/enroll-milter/control.sock */
 		char *admin_group;          /* default enroll-admin; root is always admin */

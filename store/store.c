@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/metrics.h"
 #include "store/db.h"
 
 struct store {
@@ -142,19 +143,29 @@ bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigne
 	tx->err = err != NULL ? err : &tx->scratch;
 	if (!role_may(store, may, op, tx->err))
 		return false;
+	tx->access = access;
+	tx->began = metrics_now();
 	tx->impl = tx->ops->begin(store->db, access == TX_WRITE, op, tx->err);
+	if (tx->impl == NULL)
+		metrics_count(METRIC_STORE_FAILURES, 0, 0, 0);
 	return tx->impl != NULL;
 }
 
 bool tx_commit(struct tx *tx)
 {
-	return tx->ops->commit(tx->impl, tx->err);
+	bool ok = tx->ops->commit(tx->impl, tx->err);
+
+	if (!ok)
+		metrics_count(METRIC_STORE_FAILURES, 0, 0, 0);
+	return ok;
 }
 
 void tx_end(struct tx *tx)
 {
-	if (tx->impl != NULL)
+	if (tx->impl != NULL) {
 		tx->ops->end(tx->impl);
+		metrics_observe(METRIC_STORE_SECONDS, tx->access == TX_WRITE, metrics_now() - tx->began);
+	}
 	tx->impl = NULL;
 }
 

@@ -450,7 +450,8 @@ void store_people_clear(struct store_people *l);
 bool store_departure_note(struct store *store, const char *address_key, enum departure why, const char *actor, const char *text, bool *changed,
 	struct err *err) BASE_MUST_CHECK;
 /* They are back: what was not ended goes on, active rows ask rules and directory at once. */
-bool store_departure_undo(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
+bool store_departure_undo(struct store *store, const char *address_key, const char *actor, const char *text, bool *changed,
+	struct err *err) BASE_MUST_CHECK;
 /* The grace period is over: open rows are superseded (those in revoking go their own way), keys and certificates stay in the store. */
 bool store_departure_end(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
 /* Those that may have been published, of all rows of this address, oldest first. */
@@ -692,6 +693,26 @@ bool store_left_alone(struct store *store, size_t limit, struct mail_reason_list
  * Every set is an event "flag". */
 bool store_flag_get(struct store *store, const char *name, char **value, struct err *err) BASE_MUST_CHECK;
 bool store_flag_set(struct store *store, const char *name, const char *value, const char *actor, struct err *err) BASE_MUST_CHECK;
+
+/* ---- monitoring --------------------------------------------------------------------------------------------------- */
+
+/* Can the store be read, is it the one that was opened, and has it the schema of this program?  Any role. */
+bool store_ready(struct store *store, struct err *err) BASE_MUST_CHECK;
+
+/* One short read transaction, whose time does not grow with what a row holds. */
+#define STORE_FIGURES_BOUNDS 16
+struct store_figures {
+	uint64_t enrollments[ENROLLMENT_STATES][ERR_BUG + 1]; /* by why_class where it waits, is blocked or failed; else under ERR_NONE */
+	uint64_t remaining[STORE_FIGURES_BOUNDS]; /* certificates in use, by the seconds they are still valid: up to bounds[0], up to bounds[1] ...,
+	                                           * and behind the last bound the others */
+	int64_t remaining_sum;     /* of these seconds */
+	int64_t earliest;          /* when the first of them ends; 0 = there are none */
+	int64_t unrenewed;         /* of them: those that store_renewals_late would tell of, told or not */
+	int64_t due_since;         /* the oldest next_at; may be in the future.  0 = none */
+	int64_t revocation_since;  /* when the oldest revocation that is not done was asked for; 0 = none */
+	int64_t report_since;      /* when the oldest delivery report came that no step has looked at; 0 = none */
+};
+bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_t n, struct store_figures *out, struct err *err) BASE_MUST_CHECK;
 
 /* ---- keyvault: user keys wrapped for the master certificate ------------------------------------------------------ */
 

@@ -12,9 +12,11 @@ import contextlib
 import copy
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
+import socket
 import sqlite3
 import subprocess
 import unittest
@@ -176,6 +178,11 @@ class Product:
             file.write(document(self.config))
         os.chmod(self.config_file, 0o644)
 
+    def config_text(self, text):
+        """Any text as the file, until it is written again."""
+        with open(self.config_file, 'w') as file:
+            file.write(text + '\n')
+
     def configure(self, **overrides):
         """Change the file; takes effect with reload() or restart()."""
         self.config = merge(self.config, overrides)
@@ -314,6 +321,20 @@ class Product:
             raise AssertionError('a sanitizer reports:\n' + done.stderr)
         return done
 
+    def ctl_typed(self, text, *args, timeout=600):
+        """enrollctl as root on a terminal where somebody types that; (exit code, all that was shown)."""
+        leader, follower = pty.openpty()
+        child = subprocess.Popen([self.program('enrollctl'), '--config', self.config_file] + [str(a) for a in args], stdin=follower,
+                                 stdout=follower, stderr=follower, cwd=DIR, env=environment(**self.env))
+        os.close(follower)
+        os.write(leader, text.encode() + b'\n')
+        shown = b''
+        with contextlib.suppress(OSError):          # EIO: the last one closed it
+            while piece := os.read(leader, 65536):
+                shown += piece
+        os.close(leader)
+        return child.wait(timeout), shown.decode()
+
     def ctl(self, *args, **more):
         """What enrollctl says; Failed if it ends with an error."""
         done = self.ctl_run(*args, **more)
@@ -323,6 +344,18 @@ class Product:
 
     def json(self, *args, **more):
         return json.loads(self.ctl(*args, '--json', **more))
+
+    def ask(self, command, **arguments):
+        """What enrollctl would ask, as root and without a process for each: for tests with thousands of questions."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(600)
+            s.connect(self.config['control']['socket'])
+            s.sendall(json.dumps({'command': command, 'arguments': arguments}).encode() + b'\n')
+            with s.makefile('rb') as file:
+                answer = json.load(file)
+        if not answer['ok']:
+            raise AssertionError('%s %s: %s' % (command, arguments, answer['error']))
+        return answer['result']
 
     def show(self, address, **more):
         """enrollctl show ADDRESS --json, or None as long as it knows nothing."""
@@ -387,10 +420,12 @@ class Product:
 
 
 def _unix_listening(path):
-    """Whether a socket of that path is listened on, without connecting to it."""
+    """Whether a socket of that path is listened on, without connecting to it.  The milters' have
+    the name at which they were made: the process id behind it (milter/listener.h)."""
+    names = re.compile(re.escape(path) + r'(\.\d+)?')
     with open('/proc/net/unix') as file:
         for line in file.readlines()[1:]:
             fields = line.split()
-            if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & 0x10000:
+            if len(fields) > 7 and names.fullmatch(fields[7]) and os.path.exists(path) and int(fields[3], 16) & 0x10000:
                 return True
     return False

@@ -130,7 +130,7 @@ class Modes(DirectoryCase):
         self.assertEqual(self.values(other), before)
         # ... and reconcile has it done once it can be
         self.set_directory()
-        answer = self.p.json('directory', 'reconcile')
+        answer = self.p.json('directory', 'reconcile', '--yes')
         self.assertGreaterEqual(answer['counts']['published'], 2)
         self.settled(user, self.ders(user)['active'])
         self.settled(other, self.ders(other)['active'])
@@ -278,10 +278,14 @@ class Foreign(DirectoryCase):
         self.assertEqual([a['action'] for a in answer['actions']], ['restored'])
         self.settled(users[0], mine, [cms_of(mine[0]), theirs])
         self.assertIn('warning', answer)
-        self.p.ctl('directory', 'restore', '--all')
+        done = self.p.ctl_run('directory', 'restore', '--all')
+        self.assertEqual(done.returncode, 1, 'it asks before')
+        self.assertIn('--yes', done.stderr)
+        self.settled(users[1], self.ders(users[1])['active'], [cms_of(self.ders(users[1])['active'][0])])
+        self.p.ctl('directory', 'restore', '--all', '--yes')
         self.settled(users[1], self.ders(users[1])['active'], [cms_of(self.ders(users[1])['active'][0]), theirs])
         self.assertIn('directory_restored', self.many.events(users[1]))
-        self.assertEqual(self.p.json('directory', 'restore', '--all')['actions'], [])
+        self.assertEqual(self.p.json('directory', 'restore', '--all', '--yes')['actions'], [])
 
 
 class Reconcile(DirectoryCase):
@@ -300,14 +304,25 @@ class Reconcile(DirectoryCase):
             self.assertIn((address(user), action), found)
         self.assertNotIn(address(clean), {a for a, _ in found})
         self.assertEqual({u: self.values(u) for u in before}, before, 'a dry run changes nothing')
-        done = self.p.json('directory', 'reconcile')
+        for answer in ('no', ''):
+            code, shown = self.p.ctl_typed(answer, 'directory', 'reconcile')
+            self.assertEqual(code, 1, shown)
+            self.assertIn('would be put there', shown)
+            self.assertIn('nothing was done', shown)
+        for more in ([], ['--json']):
+            done = self.p.ctl_run('directory', 'reconcile', *more)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn('say --yes', done.stdout + done.stderr)
+        self.assertEqual({u: self.values(u) for u in before}, before, 'who did not say yes changes nothing')
+        done = self.p.json('directory', 'reconcile', '--yes')
         found = {(a['address'], a['action']) for a in done['actions']}
         self.assertTrue({(address(gone), 'published'), (address(old), 'removed')} <= found, found)
         self.settled(gone, self.ders(gone)['active'] + [theirs])
         self.settled(old, self.ders(old)['active'] + [theirs])
         self.assertEqual(self.values(clean), before[clean])
-        self.assertIn('left alone', self.p.ctl('directory', 'reconcile'))
-        for command in (['reconcile'], ['restore', '--all'], ['check']):
+        code, shown = self.p.ctl_typed('yes', 'directory', 'reconcile')
+        self.assertEqual((code, shown.count('left alone') > 1), (0, True), shown)
+        for command in (['reconcile', '--yes'], ['restore', '--all', '--yes'], ['check']):
             self.assertEqual(self.p.ctl_run('directory', *command, user='helpdesk1').returncode, 1)
 
 

@@ -152,7 +152,7 @@ class Samba(StageCase):
         self.many.retry(user)
         self.many.wait_state([user], 'active')
         self.settled(user, self.ders(user, 'active'))
-        self.assertEqual(self.p.json('directory', 'reconcile')['counts'].get('failed', 0), 0)
+        self.assertEqual(self.p.json('directory', 'reconcile', '--yes')['counts'].get('failed', 0), 0)
 
     def test_modes_and_a_schema_without_the_attribute(self):
         user, _dn = self.active('Mode Three')
