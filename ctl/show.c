@@ -358,7 +358,7 @@ int ctl_mail(struct ctl *c, int argc, char **argv)
 	return argc > 1 ? ctl_usage(c, "mail takes at most one address") : ask_about(c, argc, argv, "mail", print_mail, mail_columns);
 }
 
-/* ---- doctor ------------------------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------------- */
 
 static size_t errors_among(json_t *r)
 {
@@ -366,7 +366,7 @@ static size_t errors_among(json_t *r)
 	json_t *o;
 
 	json_array_foreach(json_object_get(r, "checks"), i, o)
-		errors += strcmp(text(o, "verdict"), "error") == 0;
+		errors += strcmp(text(o, "verdict"), "fault") == 0;
 	return errors;
 }
 
@@ -393,10 +393,4 @@ int ctl_print_checks(struct ctl *c, json_t *r)
 	size_t errors = errors_among(r);
 
 	return ctl_print_table(c, r, print_checks, "checks", columns) || errors ? 1 : 0;
-}
-
-int ctl_doctor(struct ctl *c, int argc, char **argv)
-{
-	(void)argv;
-	return argc ? ctl_usage(c, "doctor takes no argument") : ctl_print_checks(c, ctl_ask(c, "doctor", NULL));
 }

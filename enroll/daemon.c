@@ -69,7 +69,7 @@ struct daemon {
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
 
-static void parts_clear(struct enroll_parts *p)
+void enroll_parts_clear(struct enroll_parts *p)
 {
 	for (size_t i = 0; i < p->n_cas; i++) {
 		ca_free(p->cas[i].ca);
@@ -120,7 +120,7 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, stru
 	return (p->master_certificate = keyring_in_force(p->store, c->master_certificate, true, err)) != NULL && ca_parts(p, c, err);
 }
 
-static bool parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
 {
 	memset(p, 0, sizeof *p);
 	pthread_mutex_init(&p->cap_lock, NULL);
@@ -498,7 +498,7 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	int sig, rc = 1;
 
 	*again = false;
-	if (parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
+	if (enroll_parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
 		store_enrollments_spread(d.parts.store, &err) &&
 		start_workers(&d, &err)) {
 		measure_attach(&d.parts);
@@ -516,7 +516,7 @@ static int run_once(struct config *config, const sigset_t *set, bool *again)
 	measure_attach(NULL);
 	end_workers(&d);
 	control_stop(d.control);
-	parts_clear(&d.parts);
+	enroll_parts_clear(&d.parts);
 	return rc;
 }
 

@@ -45,6 +45,10 @@ struct enroll_parts {
 	atomic_bool people_wanted;     /* and whether that is wanted now */
 };
 
+/* All that enrolld works with (daemon.c); to be cleared whatever came of it. */
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err) BASE_MUST_CHECK;
+void enroll_parts_clear(struct enroll_parts *p);
+
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */
 const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char *name);
 

@@ -128,6 +128,14 @@ static struct snapshot *snapshot_new(enum instance instance, struct store *store
 	return n;
 }
 
+static void note_running(const struct service *s)
+{
+	struct err err = ERR_INIT;
+
+	if (!config_running_note(s->current->config, s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", &err))
+		log_error(LOG_LEVEL_WARNING, "configuration_not_noted", &err, NULL);
+}
+
 struct snapshot *service_snapshot(struct service *s)
 {
 	struct snapshot *n;
@@ -184,6 +192,7 @@ bool service_reload(struct service *s, struct config *config, struct err *err)
 	s->current = n;
 	pthread_mutex_unlock(&s->lock);
 	snapshot_unref(old);
+	note_running(s);
 	return true;
 }
 
@@ -397,6 +406,7 @@ int service_run(struct service *s, const char *path)
 		return run_failed(&err);
 	}
 	measure_start(s);
+	note_running(s);
 	say_started(s);
 	daemon_ready(c->log.target == LOG_TARGET_STDERR);
 	wait_for_signals(&running);

@@ -450,7 +450,8 @@ void store_people_clear(struct store_people *l);
 bool store_departure_note(struct store *store, const char *address_key, enum departure why, const char *actor, const char *text, bool *changed,
 	struct err *err) BASE_MUST_CHECK;
 /* They are back: what was not ended goes on, active rows ask rules and directory at once. */
-bool store_departure_undo(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
+bool store_departure_undo(struct store *store, const char *address_key, const char *actor, const char *text, bool *changed,
+	struct err *err) BASE_MUST_CHECK;
 /* The grace period is over: open rows are superseded (those in revoking go their own way), keys and certificates stay in the store. */
 bool store_departure_end(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
 /* Those that may have been published, of all rows of this address, oldest first. */

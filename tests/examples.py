@@ -243,7 +243,7 @@ class Postfix(unittest.TestCase):
 class OpenDkim(unittest.TestCase):
     def test_the_reply_signer_covers_the_twelve_fields(self):
         text = read('examples', 'postfix', 'opendkim-reply.conf')
-        fields = re.search(r'reply_fields\[\] = \{(.*?)\}', read('enroll', 'doctor.c'), re.S).group(1)
+        fields = re.search(r'reply_fields\[\] = \{(.*?)\}', read('enroll', 'doctor_reply.c'), re.S).group(1)
         wanted = {f.lower() for f in re.findall(r'"(.*?)"', fields)}
         self.assertEqual(len(wanted), 12)
         for option in ('SignHeaders', 'OversignHeaders'):

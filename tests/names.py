@@ -418,7 +418,7 @@ def edits(tree):
     yield ('a key that is in no table', log_events, *put(recorder, '"login", q->login', '"account", q->login'))
     yield ('another level', log_events, *put(recorder, 'LOG_LEVEL_ERROR, "enrollment_not_requested"', 'LOG_LEVEL_DEBUG, "enrollment_not_requested"'))
     yield ('another level, by a function of its own', log_events, *put('milter/session_outbound.c', 'return LOG_LEVEL_ERROR;', 'return LOG_LEVEL_DEBUG;'))
-    yield ('an event whose name a caller hands over', log_events, *put('enroll/people.c', 'LOG_LEVEL_INFO, "returned"', 'LOG_LEVEL_INFO, "came_back"'))
+    yield ('an event whose name a caller hands over', log_events, *put('enroll/people.c', 'row->address, "returned"', 'row->address, "came_back"'))
     yield ('an event by one of two names', log_events, *put(recorder, '"resumed"', '"went_on"'))
     yield ('an event of the history that is in no table', history_events, *put('enroll/enrollment.c', '"caa_reported"', '"caa_told"'))
     yield ('one that a result carries', history_events, *put('enroll/revoke.c', '"revoked_at_ca" :', '"revoked_there" :'))

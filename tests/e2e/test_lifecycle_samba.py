@@ -185,9 +185,9 @@ class Samba(StageCase):
         verdicts = {(c, v) for c, v, _text in found}
         for check in ('connection', 'schema', 'write', 'ownership'):
             self.assertIn((check, 'ok'), verdicts, found)
-        self.assertNotIn('error', {v for _c, v in verdicts}, found)
+        self.assertNotIn('fault', {v for _c, v in verdicts}, found)
         self.assertEqual(done.returncode, 0)
         self.set_directory(**{'certificate-attribute': 'userCertificate;binary'})
         found = json.loads(self.p.ctl_run('directory', 'check', '--json').stdout)['checks']
         self.assertNotIn('write', [c['check'] for c in found], 'what cannot be is not tried')
-        self.assertIn('without ;binary', ' '.join(c['text'] for c in found if c['check'] == 'schema' and c['verdict'] == 'error'))
+        self.assertIn('without ;binary', ' '.join(c['text'] for c in found if c['check'] == 'schema' and c['verdict'] == 'fault'))
