@@ -99,6 +99,7 @@ class Replace(StageCase):
         self.assertEqual((ended['done'] + ended['skipped'], ended['of'], ended['stuck']), (NUMBER, NUMBER, 0))
         self.assertLess(at(ended['ended_at']), at(deadline))
         self.assertLess(abs(took - planned), 0.2 * took + 2)
+        self.assertLess(abs(at(half['estimated_end']) - at(ended['ended_at'])), 0.2 * took + 2, 'nor was it far off in the middle')
         now = self.active()
         self.assertEqual([u for u in self.users if now[u] == before[u]], [])
         self.assertEqual(self.issued() - counts, collections.Counter({u: 1 for u in self.users}), 'nobody twice')
