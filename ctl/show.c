@@ -38,6 +38,7 @@ static void print_status(const struct ctl *c, json_t *r)
 	const char *name;
 
 	printf("mode %s%s\n", text(r, "mode"), json_is_true(json_object_get(r, "pilot")) ? " (pilot)" : "");
+	ctl_line(r, "configuration", "configuration");
 	if (json_is_string(json_object_get(r, "paused"))) {
 		printf("PAUSED ");
 		ctl_put(text(r, "paused"));

@@ -229,6 +229,7 @@ static json_t *do_status(const struct call *c, struct err *err)
 			answer_set(states, enrollment_state_name((enum enrollment_state)i), json_integer((json_int_t)counts[i]));
 	answer_set(o, "version", json_string(PACKAGE_VERSION));
 	answer_set(o, "mode", json_string(mode_name(c->parts->config->mode)));
+	answer_set(o, "configuration", answer_text(c->parts->trouble));
 	answer_set(o, "paused", paused ? json_string(paused) : json_false());
 	answer_set(o, "enrollments", states);
 	answer_set(o, "disabled", json_integer((json_int_t)disabled));

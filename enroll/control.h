@@ -20,6 +20,8 @@ struct control_peer {
 
 /* Listen and serve on threads of its own until control_stop. */
 struct control *control_start(struct enroll_parts *parts, struct err *err);
+/* Does the socket answer its own process within that time? */
+bool control_answers(const struct control *c, int ms);
 void control_stop(struct control *c); /* accepts NULL; waits for requests under way */
 
 /* One command (commands.c): a new reference to the result, or NULL with err. */

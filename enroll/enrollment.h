@@ -29,6 +29,7 @@ struct enroll_ca {
 /* What the steps work with; everything is borrowed and thread safe. */
 struct enroll_parts {
 	const struct config *config;
+	const char *trouble;           /* with the file that is there now, which is not `config`: when and why; NULL = none */
 	struct store *store;
 	struct enroll_ca *cas;         /* in the order of config_ca_at; NULL when observing */
 	size_t n_cas;

@@ -12,14 +12,18 @@
 #include "enroll/enrollment.h"
 
 static const char help[] =
-	"Usage: enrolld [--config FILE]\n"
-	"Obtain, check, publish and renew S/MIME certificates, and serve enrollctl.  Runs in the foreground.\n"
+	"Usage: enrolld [--config FILE] [--daemon] [--pid-file FILE] [--user NAME]\n"
+	"Obtain, check, publish and renew S/MIME certificates, and serve enrollctl.\n"
 	"\n"
-	"  -c, --config FILE  configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
-	"      --states       print the states of an enrollment, what each asks outside, and where it leads\n"
-	"      --states-json  the same as JSON\n"
-	"  -h, --help         this text\n"
-	"  -V, --version      version\n"
+	"  -c, --config FILE    configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
+	"  -f, --foreground     stay in the foreground (default)\n"
+	"  -d, --daemon         go into the background as soon as requests are served\n"
+	"  -p, --pid-file FILE  write the process id there\n"
+	"  -u, --user NAME      whom root starts it as (default: users.enrolld)\n"
+	"      --states         print the states of an enrollment, what each asks outside, and where it leads\n"
+	"      --states-json    the same as JSON\n"
+	"  -h, --help           this text\n"
+	"  -V, --version        version\n"
 	"\n"
 	"SIGHUP or SIGUSR1 reloads the configuration; SIGTERM ends.  See enrolld(8).\n";
 
@@ -33,14 +37,15 @@ static int print_states(bool json)
 	return 0;
 }
 
-static int run(const char *path)
+static int run(const char *path, const struct daemon_options *options)
 {
 	struct err err = ERR_INIT;
 	struct config *config = config_load(path, &err);
 	int rc;
 
-	if (!config) {
+	if (!config || !daemon_start(options, config->users.enrolld, &err)) {
 		fprintf(stderr, "enrolld: %s\n", err.text);
+		config_unref(config);
 		return 1;
 	}
 	if (!log_open("enrolld", config->log.target, config->log.facility, config->log.level)) {
@@ -49,25 +54,38 @@ static int run(const char *path)
 	} else {
 		rc = enrolld_run(config);
 	}
+	daemon_end();
 	config_unref(config);
 	return rc;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"states", no_argument, NULL, 's'},
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"foreground", no_argument, NULL, 'f'},
+		{"daemon", no_argument, NULL, 'd'}, {"pid-file", required_argument, NULL, 'p'}, {"user", required_argument, NULL, 'u'}, {"states", no_argument, NULL, 's'},
 		{"states-json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
 	const char *path = SYSCONFDIR "/enroll-milter/enroll-milter.conf";
+	struct daemon_options how = {0};
 	int o;
 
 	process_harden();
 	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
 	 * would find them unwritable, and keep them so until its end. */
 	umask(0007);
-	while ((o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "c:fdp:u:hV", options, NULL)) != -1) {
 		switch (o) {
 		case 'c':
 			path = optarg;
+			break;
+		case 'f':
+		case 'd':
+			how.background = o == 'd';
+			break;
+		case 'p':
+			how.pid_file = optarg;
+			break;
+		case 'u':
+			how.user = optarg;
 			break;
 		case 's':
 		case 'j':
@@ -87,5 +105,5 @@ int main(int argc, char **argv)
 		fputs("enrolld: unexpected argument\nTry: enrolld --help\n", stderr);
 		return 2;
 	}
-	return run(path);
+	return run(path, &how);
 }
