@@ -103,6 +103,9 @@ static void offer_value(struct ctl *c, const char *kind, const char *prefix, con
 		offer_profiles(prefix, before);
 	else if (strcmp(kind, "EVENT") == 0)
 		offer_events(prefix, before);
+	else if (strcmp(kind, "CHECK") == 0)
+		for (size_t i = 0; ctl_doctor_check(i); i++)
+			offer(prefix, before, ctl_doctor_check(i));
 	else if (strcmp(kind, "FILE") == 0 || strcmp(kind, "FOLDER") == 0)
 		puts(":files");
 	else if (strcmp(kind, "ADDRESS") == 0 && !*before)

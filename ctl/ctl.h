@@ -25,7 +25,7 @@ struct ctl {
 	const char *state, *after, *reason, *ca, *message_id, *queue_id, *within;
 	long limit;
 	struct strlist to;       /* --to, several */
-	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key, all;
+	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key, all, fix;
 	const char *user_dn, *user_password_file; /* of directory check */
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	const char *pkcs12, *password_file, *serial; /* of export and import */
@@ -143,9 +143,12 @@ int ctl_list(struct ctl *c, int argc, char **argv);
 int ctl_show(struct ctl *c, int argc, char **argv);
 int ctl_events(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);
-int ctl_doctor(struct ctl *c, int argc, char **argv);
-/* {"checks": [...]} of doctor and ca check; the exit code: 1 when an error is among them.  `r` is let go. */
+/* {"checks": [...]} of ca check and directory check; the exit code: 1 when a fault is among them.  `r` is let go. */
 int ctl_print_checks(struct ctl *c, json_t *r);
+
+/* doctor.c */
+int ctl_doctor(struct ctl *c, int argc, char **argv);
+const char *ctl_doctor_check(size_t i);         /* the name of a check; NULL behind the last */
 
 /* act.c */
 int ctl_enroll(struct ctl *c, int argc, char **argv);

@@ -41,7 +41,7 @@ static void print_departures(const struct ctl *c, json_t *r)
 
 	(void)c;
 	if (!json_is_true(json_object_get(r, "looks")))
-		puts("nobody looks at who left (departures.interval, directory.urls, mode)");
+		puts("nobody looks at who left (departures.interval, directory.urls, mode): whoever is noted as gone stays so until `enrollctl enable ADDRESS`");
 	ctl_line(r, "looked_at", "last look");
 	if (text(r, "guard")[0]) {
 		printf("ALARM ");

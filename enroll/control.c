@@ -295,6 +295,15 @@ static void turn_away(int fd)
 	send_reply(fd, answer_error(&err));
 }
 
+/* We ask ourselves whether we live (control_answers). */
+static bool is_self(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid == getpid();
+}
+
 static void *accept_thread(void *arg)
 {
 	struct control *c = arg;
@@ -311,7 +320,10 @@ static void *accept_thread(void *arg)
 		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
-		if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
+		memset(&peer, 0, sizeof peer);
+		if (is_self(fd))
+			write_all(fd, "{}\n", 3);
+		else if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
 			refuse(c, fd, &peer);
 		else if (peer.role != CONTROL_NOBODY && start_client(c, fd, &peer))
 			continue;
@@ -354,6 +366,22 @@ static bool open_listener(struct control *c, struct err *err)
 	if (rc != 0 || listen(c->listener, 64) != 0)
 		return err_errno(err, errno, "open control socket", c->path);
 	return true;
+}
+
+bool control_answers(const struct control *c, int ms)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct pollfd p = {.events = POLLIN};
+	char answer[4];
+	bool ok;
+
+	memcpy(addr.sun_path, c->path, sizeof addr.sun_path);
+	p.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	ok = p.fd >= 0 && connect(p.fd, (struct sockaddr *)&addr, sizeof addr) == 0 && poll(&p, 1, ms) == 1 &&
+	     recv(p.fd, answer, sizeof answer, 0) == 3;
+	if (p.fd >= 0)
+		close(p.fd);
+	return ok;
 }
 
 static void control_free(struct control *c)

@@ -29,6 +29,7 @@ struct enroll_ca {
 /* What the steps work with; everything is borrowed and thread safe. */
 struct enroll_parts {
 	const struct config *config;
+	const char *trouble;           /* with the file that is there now, which is not `config`: when and why; NULL = none */
 	struct store *store;
 	struct enroll_ca *cas;         /* in the order of config_ca_at; NULL when observing */
 	size_t n_cas;
@@ -44,6 +45,10 @@ struct enroll_parts {
 	atomic_llong people_looked;    /* people.c: when the directory was looked at for who left; 0 = not yet */
 	atomic_bool people_wanted;     /* and whether that is wanted now */
 };
+
+/* All that enrolld works with (daemon.c); to be cleared whatever came of it. */
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err) BASE_MUST_CHECK;
+void enroll_parts_clear(struct enroll_parts *p);
 
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */
 const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char *name);

@@ -5,6 +5,7 @@
 
 #include "enroll/answer.h"
 #include "enroll/control.h"
+#include "enroll/people.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -86,8 +87,8 @@ json_t *rotate_run(struct enroll_parts *p, const struct control_peer *peer, json
 		goto out;
 	}
 	if (e.gone_since) {
-		err_set(err, ERR_POLICY, "rotate", address, "this person left, as far as the directory knows (%s): put their entry right, then try again",
-			e.gone_why ? e.gone_why : "gone");
+		err_set(err, ERR_POLICY, "rotate", address, "this person left, as far as the directory knows (%s): %s, then try again",
+			e.gone_why ? e.gone_why : "gone", people_looks(p) ? "put their entry right" : "if they are here, `enrollctl enable`");
 		goto out;
 	}
 	if (rotate_any(p, peer, &e, arguments, &changed, err))

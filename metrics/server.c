@@ -28,7 +28,7 @@
 #define CONNECTIONS 32u
 #define CONNECTION_MEMORY 16384u
 #define IDLE_SECONDS 5u
-#define BORN_MS 20000
+#define BORN_MS 10000
 #define SWEEP_MS 1000
 #define ROUNDS 3u
 #define BACKLOG 64

@@ -128,6 +128,14 @@ static struct snapshot *snapshot_new(enum instance instance, struct store *store
 	return n;
 }
 
+static void note_running(const struct service *s)
+{
+	struct err err = ERR_INIT;
+
+	if (!config_running_note(s->current->config, s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", &err))
+		log_error(LOG_LEVEL_WARNING, "configuration_not_noted", &err, NULL);
+}
+
 struct snapshot *service_snapshot(struct service *s)
 {
 	struct snapshot *n;
@@ -184,6 +192,7 @@ bool service_reload(struct service *s, struct config *config, struct err *err)
 	s->current = n;
 	pthread_mutex_unlock(&s->lock);
 	snapshot_unref(old);
+	note_running(s);
 	return true;
 }
 
@@ -193,6 +202,7 @@ struct running {
 	struct service *service;
 	const char *path;    /* of the configuration */
 	pthread_t waits;     /* the thread that waits for signals */
+	atomic_bool waiting; /* and does so by now */
 	atomic_bool ended;
 	int rc;
 };
@@ -212,7 +222,10 @@ static void *listen_thread(void *arg)
 	struct timespec moment = {.tv_nsec = 20000000L};
 	struct running *r = arg;
 
-	/* By then the first thread waits for signals, and has taken what came before. */
+	/* Only when the first thread waits for signals, and has taken what came before: libmilter's would end all sessions. */
+	pthread_kill(r->waits, SIGUSR2);
+	while (!atomic_load(&r->waiting))
+		nanosleep(&moment, NULL);
 	nanosleep(&moment, NULL);
 	r->rc = smfi_main();
 	atomic_store(&r->ended, true);
@@ -306,14 +319,19 @@ static void wait_for_signals(struct running *r)
 	int sig = SIGTERM;
 
 	our_signals(&set);
-	while (sigwait(&set, &sig) == 0 && !atomic_load(&r->ended) && sig == SIGUSR1)
-		if (!start_thread(reload_thread, r, &err))
+	sigaddset(&set, SIGUSR2);
+	while (sigwait(&set, &sig) == 0 && !atomic_load(&r->ended) && (sig == SIGUSR1 || sig == SIGUSR2))
+		if (sig == SIGUSR2)
+			atomic_store(&r->waiting, true);
+		else if (!start_thread(reload_thread, r, &err))
 			log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
 }
 
-static void say_started(const struct service *s)
+/* The socket answers. */
+static void say_started(struct service *s)
 {
-	const struct config *c = s->current->config;
+	struct snapshot *n = service_snapshot(s);
+	const struct config *c = n->config;
 	bool inbound = s->instance == INSTANCE_INBOUND;
 
 	log_event(LOG_LEVEL_INFO, "started", "instance", instance_name(s), "version", PACKAGE_VERSION, "socket", socket_of(s, c), "mode",
@@ -324,6 +342,8 @@ static void say_started(const struct service *s)
 		if (config_ca_at(c, i)->authentication == CHALLENGE_NONE_FROM_NETWORK)
 			log_event(LOG_LEVEL_WARNING, "unauthenticated_challenges", "text",
 			"ca.challenge-authentication = \"none-from-network\": whoever sends from challenge-networks can pose as the CA", NULL);
+	daemon_ready(c->log.target == LOG_TARGET_STDERR);
+	snapshot_unref(n);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------------------------- */
@@ -392,13 +412,12 @@ int service_run(struct service *s, const char *path)
 	running = (struct running){.service = s, .path = path, .waits = pthread_self(), .rc = MI_SUCCESS};
 	if (!session_register(s, &err) || !listener_open(&s->listener, socket_of(s, c), c->milter.socket_group, &err))
 		return run_failed(&err);
-	if (!start_thread(listen_thread, &running, &err) || !watch_start(s->watch, &err)) {
+	if (!start_thread(listen_thread, &running, &err) || !watch_start(s->watch, say_started, &err)) {
 		listener_release(&s->listener);
 		return run_failed(&err);
 	}
 	measure_start(s);
-	say_started(s);
-	daemon_ready(c->log.target == LOG_TARGET_STDERR);
+	note_running(s);
 	wait_for_signals(&running);
 	measure_stop();
 	end_sessions(&running);

@@ -13,10 +13,11 @@
 
 #define TURN_MS 5000       /* between two looks, or a quarter of what the watchdog allows */
 #define TURN_LEAST_MS 200
-#define FIRST_ANSWER_MS 10000
+#define FIRST_ANSWER_MS 1000
 
 struct watch {
 	struct service *service;
+	void (*ready)(struct service *s);
 	pthread_mutex_t lock;     /* sessions, trouble */
 	struct watched *sessions;
 	char trouble[512];        /* with the last reload; "" = none */
@@ -200,12 +201,26 @@ static const char *look(struct watch *w, unsigned watchdog_ms)
 	return watch_judge(&l);
 }
 
+/* Whoever started us has a limit of its own for that. */
+static void first_answer(struct watch *w)
+{
+	for (int64_t began = mono_ms(); !listener_answers(&w->service->listener, FIRST_ANSWER_MS) && !atomic_load(&w->stopping);)
+		if (mono_ms() - began < FIRST_ANSWER_MS)
+			nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
+	w->answered = mono_ms();
+	if (atomic_load(&w->stopping))
+		return;
+	w->ready(w->service);
+	say_status(w, NULL, "READY=1\n");
+}
+
 static void *watch_thread(void *arg)
 {
 	struct watch *w = arg;
 	unsigned watchdog_ms = notify_watchdog_ms(), ms = turn_ms(watchdog_ms);
 	struct timespec turn = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L};
 
+	first_answer(w);
 	for (;;) {
 		const char *dead = look(w, watchdog_ms);
 
@@ -239,17 +254,12 @@ void watch_free(struct watch *w)
 	free(w);
 }
 
-bool watch_start(struct watch *w, struct err *err)
+bool watch_start(struct watch *w, void (*ready)(struct service *s), struct err *err)
 {
-	int64_t until = mono_ms() + FIRST_ANSWER_MS;
 	pthread_t thread;
 	int rc;
 
-	while (!listener_answers(&w->service->listener, 1000))
-		if (mono_ms() > until)
-			return err_set(err, ERR_BUG, "start", w->service->listener.where, "the milter socket does not answer");
-	w->answered = mono_ms();
-	say_status(w, NULL, "READY=1\n");
+	w->ready = ready;
 	rc = pthread_create(&thread, NULL, watch_thread, w);
 	if (rc != 0)
 		return err_errno(err, rc, "start thread", NULL);

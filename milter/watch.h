@@ -36,8 +36,8 @@ const char *watch_judge(const struct liveness *l);
 
 struct watch *watch_new(struct service *s, struct err *err);
 void watch_free(struct watch *w); /* only before watch_start */
-/* Waits until the socket answers, says that we are ready, and goes on watching on a thread of its own. */
-bool watch_start(struct watch *w, struct err *err) BASE_MUST_CHECK;
+/* On a thread of its own: waits until the socket answers, calls `ready`, tells the supervisor, and goes on watching. */
+bool watch_start(struct watch *w, void (*ready)(struct service *s), struct err *err) BASE_MUST_CHECK;
 void watch_reloaded(struct watch *w, const struct err *err); /* NULL = the new configuration is in force */
 void watch_stopping(struct watch *w);
 

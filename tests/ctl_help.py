@@ -89,6 +89,15 @@ class Help(Case):
         named = {'--' + n.replace('\\-', '-') for n in re.findall(r'Fl -([a-z0-9-]+)', page)}
         self.assertEqual(set().union(*(options(a) for a, *_ in TABLE.values())) - named, set())
 
+    def test_the_checks_of_doctor(self):
+        """Those of the table, of enrolld, and of their page are the same."""
+        rows = re.findall(r'^\t\{"([a-z-]+)", "[\w ]+", (\w+), (\w+), (NULL|"[a-z-]+")\},$', read('ctl', 'doctor.c'), re.M)
+        page = re.findall(r'^\.It Sy ([a-z-]+)$', read('doc', 'enroll-milter-doctor.7').split('.Sh CHECKS')[1], re.M)
+        self.assertEqual(page, [name for name, *_ in rows])
+        theirs = re.findall(r'\{"([a-z-]+)", \w+, (?:false|ADMIN)\}', read('enroll', 'doctor.c'))
+        self.assertEqual(sorted(theirs), sorted(name for name, where, _run, by in rows if where == 'ENROLLD' and by == 'NULL'))
+        self.assertLessEqual({by.strip('"') for *_, by in rows if by != 'NULL'}, set(theirs))
+
     def test_the_nearest_word(self):
         for typed, near in ((['stauts'], 'status'), (['reovke', 'x'], 'revoke'), (['exp'], 'expiring'), (['list', '--stata', 'x'], '--state'),
                             (['list', '--stata=x'], '--state'), (['account', 'rotate'], 'rotate-key'), (['config', 'chekc'], 'check'), (['help', 'shwo'], 'show')):

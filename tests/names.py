@@ -17,7 +17,7 @@ import log_page
 
 TOP = log_page.TOP
 BUILD = log_page.BUILD
-ROOMS = ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl', 'metrics')
+ROOMS = ('base', 'sandbox', 'metrics', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl')
 PROGRAMS = {'enroll-milter': ('milter/main.c', 'doc/enroll-milter.8'), 'enrolld': ('enroll/main.c', 'doc/enrolld.8'), 'enrollctl': ('ctl/main.c', 'doc/enrollctl.8')}
 METRICS_PAGE = 'doc/enroll-milter-metrics.7'
 
@@ -127,6 +127,10 @@ LEVEL = re.compile(r'LOG_LEVEL_(\w+)')
 def levels_of(text, function, argument):
     if LEVEL.search(argument):
         return {l.lower() for l in LEVEL.findall(argument)}
+    helper = re.match(r'(\w+)\(', argument)
+    if helper:
+        whole = re.search(r'\b%s\([^;{]*?\)\n\{(.*?)\n\}' % helper.group(1), text, re.S)
+        return {l.lower() for l in LEVEL.findall(whole.group(1))} if whole else set()
     body = text[function.end():].split('\n}', 1)[0]
     found = {l.lower() for value in re.findall(r'\b%s = ([^;]*);' % re.escape(argument), body) for l in LEVEL.findall(value)}
     return found.union(*(levels_of(text, inside, value) for inside, value in handed_over(text, function, argument)))
@@ -278,7 +282,7 @@ def commands(tree):
 
 def metrics(tree):
     """enroll-milter-metrics(7) has every metric, and no other"""
-    pattern = r'\benroll(?:ment|d|_milter)?_[a-z0-9_]+\b'
+    pattern = r'(?:enroll_milter|process)_[a-z0-9_]+'
     code = {s for path in tree.files('metrics', '.c') for s in STRING.findall(without_comments(tree.read(path))) if re.fullmatch(pattern, s)}
     code = {re.sub('_(bucket|sum|count)$', '', s) for s in code}
     told = set(re.findall(r'^\.It (?:Sy|Cm|Li) (%s)' % pattern, tree.read(METRICS_PAGE), re.M))
@@ -413,7 +417,8 @@ def edits(tree):
     yield ('an event that is in no table', log_events, *put(recorder, '"enrollment_requested"', '"enrollment_wanted"'))
     yield ('a key that is in no table', log_events, *put(recorder, '"login", q->login', '"account", q->login'))
     yield ('another level', log_events, *put(recorder, 'LOG_LEVEL_ERROR, "enrollment_not_requested"', 'LOG_LEVEL_DEBUG, "enrollment_not_requested"'))
-    yield ('an event whose name a caller hands over', log_events, *put('enroll/people.c', 'LOG_LEVEL_INFO, "returned"', 'LOG_LEVEL_INFO, "came_back"'))
+    yield ('another level, by a function of its own', log_events, *put('milter/session_outbound.c', 'return LOG_LEVEL_ERROR;', 'return LOG_LEVEL_DEBUG;'))
+    yield ('an event whose name a caller hands over', log_events, *put('enroll/people.c', 'row->address, "returned"', 'row->address, "came_back"'))
     yield ('an event by one of two names', log_events, *put(recorder, '"resumed"', '"went_on"'))
     yield ('an event of the history that is in no table', history_events, *put('enroll/enrollment.c', '"caa_reported"', '"caa_told"'))
     yield ('one that a result carries', history_events, *put('enroll/revoke.c', '"revoked_at_ca" :', '"revoked_there" :'))

@@ -348,18 +348,18 @@ class Check(DirectoryCase):
         self.set_directory(**{'smime-attribute': 'noSuchAttribute'})
         found, code = self.checks()
         self.assertEqual(code, 1)
-        self.assertIn('noSuchAttribute', found['schema', 'error'])
+        self.assertIn('noSuchAttribute', found['schema', 'fault'])
         self.assertIn(('ownership', 'warning'), found)
         self.set_directory(**{'certificate-attribute': 'userCertificate'})
         self.addCleanup(self.p.configure, directory={'certificate-attribute': 'userCertificate;binary'})
-        self.assertIn('userCertificate;binary', self.checks()[0]['schema', 'error'])
+        self.assertIn('userCertificate;binary', self.checks()[0]['schema', 'fault'])
         self.set_directory(**dict(Modes.reader(self), **{'certificate-attribute': 'userCertificate;binary'}))
         found, code = self.checks()
         self.assertEqual(code, 1)
-        self.assertIn('may not write', found['write', 'error'])
+        self.assertIn('may not write', found['write', 'fault'])
         self.set_directory()
         found, code = self.checks('--user-dn', stage_ldap.dn_of('bob'), *self.as_user('alice')[2:])
-        self.assertIn('cannot bind', found['user', 'error'])
+        self.assertIn('cannot bind', found['user', 'fault'])
 
     def test_a_user_who_can_write_the_own_address(self):
         path = stage_ldap.DIR + '/slapd.conf'
@@ -371,7 +371,7 @@ class Check(DirectoryCase):
         before = self.entry('alice')
         found, code = self.checks(*self.as_user('alice'))
         self.assertEqual(code, 1)
-        self.assertIn('can have mail signed', found['ownership', 'error'])
+        self.assertIn('can have mail signed', found['ownership', 'fault'])
         self.assertIn('size limit', found['limits', 'warning'])
         self.assertEqual(self.entry('alice'), before)
 

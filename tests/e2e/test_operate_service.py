@@ -1,11 +1,11 @@
 """Started, watched, reloaded, upgraded and stopped like any good daemon: what mail notices of it, which is nothing."""
 
 import concurrent.futures
-import ctypes
 import os
 import pwd
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -205,7 +205,7 @@ class Supervision(Operated):
         """All the rest of it runs: only whoever connects gets no answer."""
         boss = self.supervise('outbound', watchdog=4)
         self.assert_signed([self.mail()])
-        with Stuck(boss.process.pid, listens_on=self.p.config['milter']['outbound-socket']):
+        with Stuck(boss.process.pid):
             self.p.wait_log(name='outbound', event='not_alive')
             self.until(lambda: boss.restarts == 1, what='it is started again')
         self.assertEqual(boss.reasons, ['watchdog'])
@@ -231,32 +231,53 @@ class Supervision(Operated):
         self.stuck_before = len(self.p.log(name='outbound', event='not_alive'))
 
 
+    def test_told_to_end_while_it_starts_it_ends(self):
+        for _ in range(5):
+            self.p.stop('outbound')
+            self.p.start('outbound')        # listens, and is not ready for a while yet
+            began = time.monotonic()
+            self.assertEqual(self.p.stop('outbound'), {'outbound': 0})
+            self.assertLess(time.monotonic() - began, 5)
+        self.p.start('outbound')
+
+
 class Stuck:
-    """One thread of a process stands still: the one that waits for connections."""
+    """Threads of a process stand still: those that wait for connections.  Whoever holds them is a process of its own, as the kernel hands it
+    their end."""
 
-    SEIZE, INTERRUPT = 0x4206, 0x4207
+    HOLD = """
+import ctypes, os, sys
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+for tid in map(int, sys.argv[1:]):
+    for request in (0x4206, 0x4207):        # PTRACE_SEIZE, PTRACE_INTERRUPT
+        if ptrace(request, tid, None, None) != 0 and ctypes.get_errno() != 3:      # ESRCH: that one has ended
+            sys.exit(os.strerror(ctypes.get_errno()))
+print('held', flush=True)
+try:
+    while True:
+        os.waitpid(-1, 0x40000000)          # __WALL
+except ChildProcessError:
+    pass
+"""
 
-    def __init__(self, pid, listens_on):
-        self.ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-        self.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    def __init__(self, pid):
         self.tids = [t for t in map(int, os.listdir('/proc/%d/task' % pid)) if self.waits(pid, t)]
-        self.pid = pid
 
     @staticmethod
     def waits(pid, tid):
-        """libmilter's: in poll, without being told by a name what for."""
         with open('/proc/%d/task/%d/syscall' % (pid, tid)) as file:
             return file.read().split()[0] in ('7', '271')       # poll, ppoll
 
     def __enter__(self):
-        assert self.tids, 'no thread of the milter waits for connections'
-        for tid in self.tids:
-            assert self.ptrace(self.SEIZE, tid, None, None) == 0, os.strerror(ctypes.get_errno())
-            assert self.ptrace(self.INTERRUPT, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+        self.holder = subprocess.Popen([sys.executable, '-c', self.HOLD] + [str(t) for t in self.tids], stdout=subprocess.PIPE)
+        assert self.tids and self.holder.stdout.readline() == b'held\n'
         return self
 
     def __exit__(self, *_exception):
-        pass        # it was killed
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
 
 
 class Reload(Operated):
@@ -393,3 +414,69 @@ class Alone(Operated):
                                                             'inbound', '--user', 'enroll-out']), capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertIn('only root can start this as user enroll-out', done.stderr)
+
+
+class Enrolld(Operated):
+    def test_enrolld_tells_its_supervisor_and_is_started_again_when_frozen(self):
+        boss = self.supervise('enrolld', watchdog=4)
+        self.p.signal('enrolld', signal.SIGUSR1)
+        self.until(lambda: boss.order() == ['READY', 'RELOADING', 'READY'], what='it has reloaded')
+        self.p.signal('enrolld', signal.SIGHUP)
+        self.until(lambda: boss.order() == ['READY'] + ['RELOADING', 'READY'] * 2, what='and again')
+        self.assertRegex(boss.status(), r'^mode sign; 1 active, 0 under way, 0 blocked or failed$')
+        began = time.monotonic()
+        time.sleep(5)
+        self.assertLess(boss.gap(began, time.monotonic()), 4, 'signs of life come in time')
+        frozen = boss.process.pid
+        os.kill(frozen, signal.SIGSTOP)
+        self.until(lambda: boss.restarts == 1, what='it is started again')
+        self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves again')
+        began = time.monotonic()
+        self.assertEqual(self.p.stop('enrolld'), {'enrolld': 0})
+        self.until(lambda: boss.order(began) == ['STOPPING'], what='the last word is heard')
+
+    def test_an_enrolld_whose_control_socket_hangs_is_noticed(self):
+        boss = self.supervise('enrolld', watchdog=4)
+        with Stuck(boss.process.pid):
+            self.p.wait_log(name='enrolld', event='not_alive')
+            self.until(lambda: boss.restarts == 1, what='it is started again')
+        self.assertEqual(boss.reasons, ['watchdog'])
+        self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves again')
+
+    def test_status_tells_of_a_configuration_that_is_not_in_force(self):
+        before = self.p.config
+        for change, words in (({'mode': 'nonsense'}, 'nonsense'), ({'ca': {'anchor-file': DIR + '/none.pem'}}, 'none.pem')):
+            with self.subTest(words):
+                mark = self.p.log_mark()
+                self.p.configure(**change)
+                self.p.signal('enrolld', signal.SIGUSR1)
+                self.p.wait_log(mark=mark, name='enrolld', event='reload_failed')
+                self.p.config = before
+                self.p.write_config()       # enrollctl reads it too
+                self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves with the old one')
+                self.assertRegex(' '.join(self.p.ctl('status').split()), r'configuration reload failed at 20\S+Z: .*' + words)
+                mark = self.p.log_mark()
+                self.p.signal('enrolld', signal.SIGUSR1)
+                self.p.wait_log(mark=mark, name='enrolld', event='reloaded', config=self.p.config_file)
+                self.until(lambda: 'failed at' not in self.p.ctl_run('status').stdout, what='a good one was read')
+
+    def test_daemon_pid_file_and_user(self):
+        pid_file = DIR + '/run/enrolld.pid'
+        self.p.stop('enrolld')
+        self.addCleanup(self.p.start)
+        self.p.configure(log={'target': 'syslog'})
+        self.addCleanup(self.p.configure, log={'target': 'stderr'})
+        command = [self.p.program('enrolld'), '--config', self.p.config_file, '--daemon', '--pid-file', pid_file]
+        started = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        self.assertEqual((started.returncode, started.stdout, started.stderr), (0, '', ''))
+        with open(pid_file) as file:
+            pid = int(file.read())
+        self.addCleanup(lambda: subprocess.run(['kill', str(pid)], stderr=subprocess.DEVNULL))
+        self.assertEqual(os.stat('/proc/%d/maps' % pid).st_uid, 0, 'not to be looked into by its own user')
+        with open('/proc/%d/status' % pid) as file:
+            self.assertIn('\nUid:\t%s\n' % '\t'.join([str(pwd.getpwnam('enrolld').pw_uid)] * 4), file.read())
+        self.assertEqual(self.p.ctl_run('status').returncode, 0, 'it is ready when the command is back')
+        again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        self.assertEqual(again.returncode, 1, 'one enrolld a store')
+        os.kill(pid, signal.SIGTERM)
+        self.until(lambda: not os.path.exists('/proc/%d' % pid) or Alone.state(pid) == 'Z', what='it ends')
