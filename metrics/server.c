@@ -137,24 +137,28 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 /* ---- guests ---------------------------------------------------------------------------------------------------------------- */
 
+static struct guest *free_place(struct metrics_server *s)
+{
+	for (unsigned i = 0; i < CONNECTIONS; i++)
+		if (s->guests[i].fd < 0)
+			return &s->guests[i];
+	return NULL;
+}
+
+/* What is noted of a connection hangs on it: by its descriptor alone it might be mistaken for another one's that got the same number. */
 static void on_connection(void *arg, struct MHD_Connection *c, void **state, enum MHD_ConnectionNotificationCode code)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct metrics_server *s = arg;
+	struct guest *g = code == MHD_CONNECTION_NOTIFY_STARTED ? free_place(s) : *state;
 
-	for (unsigned i = 0; info && i < CONNECTIONS; i++) {
-		struct guest *g = &s->guests[i];
-
-		if (code == MHD_CONNECTION_NOTIFY_STARTED && g->fd < 0) {
-			*g = (struct guest){.fd = info->connect_fd, .born_ms = mono_ms()};
-			s->n_guests++;
-			return;
-		}
-		if (code == MHD_CONNECTION_NOTIFY_CLOSED && g->fd == info->connect_fd) {
-			g->fd = -1;
-			s->n_guests--;
-			return;
-		}
+	if (code == MHD_CONNECTION_NOTIFY_STARTED && g && info) {
+		*g = (struct guest){.fd = info->connect_fd, .born_ms = mono_ms()};
+		*state = g;
+		s->n_guests++;
+	} else if (code == MHD_CONNECTION_NOTIFY_CLOSED && g) {
+		g->fd = -1;
+		s->n_guests--;
 	}
 }
 

@@ -33,35 +33,35 @@ static struct {
 
 /* ---- as an MTA ---------------------------------------------------------------------------------------------------------- */
 
-static int connect_inet(const char *where)
+/* A full queue of connections must not keep us waiting either. */
+static int connect_to(const void *addr, socklen_t len)
 {
-	const char *at = strchr(where, '@');
-	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-	bool six = at && strchr(at, ':');
-	int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct timeval limit = {.tv_sec = ANSWER_SECONDS};
+	int fd = socket(((const struct sockaddr *)addr)->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	a4.sin_port = a6.sin6_port = htons((uint16_t)strtol(strchr(where, ':') + 1, NULL, 10));
-	if (fd >= 0 && connect(fd, six ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4, six ? sizeof a6 : sizeof a4) == 0)
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 && connect(fd, addr, len) == 0)
 		return fd;
 	if (fd >= 0)
 		close(fd);
 	return -1;
 }
 
+static int connect_inet(const char *where)
+{
+	const char *at = strchr(where, '@');
+	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+
+	a4.sin_port = a6.sin6_port = htons((uint16_t)strtol(strchr(where, ':') + 1, NULL, 10));
+	return at && strchr(at, ':') ? connect_to(&a6, sizeof a6) : connect_to(&a4, sizeof a4);
+}
+
 static int connect_unix(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct timeval limit = {.tv_sec = ANSWER_SECONDS};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
-	/* A full queue of connections would keep us waiting. */
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 && connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	return connect_to(&addr, sizeof addr);
 }
 
 /* SMFIC_OPTNEG with everything offered, and SMFIC_QUIT. */

@@ -70,7 +70,7 @@ class MetricsCase(StageCase):
         s = cls.s = Stage.current
         cls.ca = s.ca
         if not hasattr(MetricsCase, 'p'):
-            p = MetricsCase.p = Product(s, certificate={'key-type': 'ec:p256'},
+            p = MetricsCase.p = Product(s, certificate={'key-type': 'ec:p256'}, ca={'revocation-watch': 3},
                                         metrics=dict({n: 'unix:' + w for n, w in SOCKETS.items()}, group='enroll-milter'))
             p.prepare()
             os.mkdir(DIR + '/metrics')
@@ -240,13 +240,36 @@ class Figures(MetricsCase):
         self.fresh('enroll_milter_paused', 1, 'it is paused')
         self.p.ctl('resume')
         self.fresh('enroll_milter_paused', 0, 'it goes on')
-        self.fresh('enroll_milter_directory_guard', 0, 'the guard is quiet')
         for name in SOCKETS:
             self.assertEqual(self.number(name, 'enroll_milter_mode', mode='sign'), 1)
             self.assertEqual(self.number(name, 'enroll_milter_mode', mode='observe'), 0)
             self.assertEqual(self.number(name, 'enroll_milter_store_up'), 1)
             self.assertEqual(self.number(name, 'enroll_milter_build_info'), 1)
             self.assertLess(abs(self.number(name, 'process_start_time_seconds') - time.time()), 1000)
+
+    def test_the_directory_guard(self):
+        """As enroll/people_guard.c raises it; the directory of this stage is whole."""
+        path = self.p.config['store']['path']
+
+        def flag(sql):
+            with sqlite3.connect(path, timeout=30) as db:
+                db.execute(sql)
+        self.fresh('enroll_milter_directory_guard', 0, 'the guard is quiet')
+        flag("INSERT INTO flags (name, value, at) VALUES ('directory-guard', 'too many', 1)")
+        try:
+            self.fresh('enroll_milter_directory_guard', 1, 'the guard is heard')
+        finally:
+            flag("DELETE FROM flags WHERE name = 'directory-guard'")
+
+    def test_a_certificate_that_the_ca_revoked_by_itself(self):
+        user = self.active()
+        name = 'enroll_milter_certificates_found_revoked_total'
+        before = self.number('enrolld', name)
+        serial = [c for c in self.many.show(user)['certificates'] if c['status'] == 'active'][0]['serial']
+        self.ca.admin('/revoke', {'serial': serial})
+        self.until(lambda: self.number('enrolld', name) == before + 1, 120, 'it is found and counted')
+        self.until(lambda: [c['serial'] for c in self.many.show(user)['certificates'] if c['status'] == 'active'] not in ([], [serial]), 120,
+                   'it has another one')
 
     def test_no_address_is_ever_a_label(self):
         user = self.active()
