@@ -21,6 +21,8 @@ struct watch {
 	pthread_mutex_t lock;     /* sessions, trouble */
 	struct watched *sessions;
 	char trouble[512];        /* with the last reload; "" = none */
+	int newer;                /* schema of the store that was told last; 0 = none newer than ours; the thread's own */
+	bool cut_off;             /* and too new to be read */
 	atomic_llong progress, looked;
 	atomic_ullong mails;
 	atomic_bool stopping;
@@ -142,6 +144,8 @@ static void status_text(struct watch *w, const char *dead, char *out, size_t siz
 		buf_printf(&b, ", last certificate look %lld s ago", (long long)(mono_ms() - looked) / 1000);
 	if (dead)
 		buf_printf(&b, "; %s", dead);
+	if (w->newer || w->cut_off)
+		buf_printf(&b, "; the store is of a newer version%s, upgrade this program", w->cut_off ? " and cannot be read" : "");
 	pthread_mutex_lock(&w->lock);
 	if (w->trouble[0])
 		buf_printf(&b, "; %s", w->trouble);
@@ -188,6 +192,24 @@ static unsigned turn_ms(unsigned watchdog_ms)
 	return ms > TURN_MS ? TURN_MS : ms < TURN_LEAST_MS ? TURN_LEAST_MS : ms;
 }
 
+/* enrolld of a newer version may have upgraded it under us.  Said once. */
+static void look_at_store(struct watch *w)
+{
+	struct err err = ERR_INIT;
+	int version = 0;
+	bool ok = store_schema_found(w->service->store, &version, &err), cut_off = !ok && store_is_too_new(&err);
+
+	if (cut_off && !w->cut_off)
+		log_error(LOG_LEVEL_ERROR, "store_newer", &err, "text",
+			"what is in memory signs for milter.stale-limit, then on-error decides", NULL);
+	else if (ok && version > store_schema_version() && version != w->newer)
+		log_event(LOG_LEVEL_WARNING, "store_newer", "schema", LOG_NUM(version), "known", LOG_NUM(store_schema_version()), "text",
+			"the store is of a newer version; this program works with what it knows of it; upgrade it too", NULL);
+	w->cut_off = cut_off;
+	if (ok)
+		w->newer = version > store_schema_version() ? version : 0;
+}
+
 static const char *look(struct watch *w, unsigned watchdog_ms)
 {
 	bool stopping = atomic_load(&w->stopping);
@@ -227,6 +249,7 @@ static void *watch_thread(void *arg)
 		if (dead && !w->told_dead)
 			log_event(LOG_LEVEL_ERROR, "not_alive", "reason", dead, "text", "the supervisor is told no more that this process lives", NULL);
 		w->told_dead = dead != NULL;
+		look_at_store(w);
 		say_status(w, dead, dead || !watchdog_ms ? "" : "WATCHDOG=1\n");
 		nanosleep(&turn, NULL);
 	}

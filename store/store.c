@@ -104,6 +104,18 @@ void store_close(struct store *store)
 	free(store);
 }
 
+bool store_schema_found(struct store *store, int *version, struct err *err)
+{
+	int64_t found = 0;
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ALL, "read schema version", err) &&
+		  tx_number(&tx, &found, 0, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'", NO_VALUES);
+
+	tx_end(&tx);
+	*version = (int)found;
+	return ok;
+}
+
 int64_t store_change_counter(struct store *store)
 {
 	return ops_of(store)->change_counter(store->db);

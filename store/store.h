@@ -46,10 +46,18 @@ enum store_role {
  * there (its parent must be); an existing one that does not fit is put right only while it is empty.  ERR_CONFIG when the store is already
  * there.  A crash leaves no store or a whole one. */
 bool store_create(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
-/* Open, migrating an older schema first (only roles ENROLLD and ADMIN migrate; others fail with ERR_TEMPORARY until that is done). */
+/* Open, migrating an older schema first (only roles ENROLLD and ADMIN migrate; others fail with ERR_TEMPORARY until that is done).
+ *
+ * A rolling upgrade: schemas change by adding, and each says which schema a program must know to go on with it.  OUTBOUND and INBOUND of that age, or
+ * newer, open a newer store and work with what they know of it; opened before, they do not notice.  Too old for it, they are cut off: every call fails with
+ * ERR_CONFIG, and store_change_counter is -1, also when the store is upgraded while they have it open.  ENROLLD and ADMIN write all of it and refuse
+ * every schema newer than theirs. */
 struct store *store_open(const struct store_settings *s, enum store_role role, struct err *err);
 void store_close(struct store *store);
-int store_schema_version(void);
+int store_schema_version(void); /* of this program */
+/* And of the store, to compare; false also when it has become too new to be read. */
+bool store_schema_found(struct store *store, int *version, struct err *err) BASE_MUST_CHECK;
+bool store_is_too_new(const struct err *err); /* is that what this error says? */
 /* Cheap answer to "did anything change since": a number that differs after any commit, of this or another process.  -1 when cut off
  * (cannot be read, or the file was removed or replaced). */
 int64_t store_change_counter(struct store *store);

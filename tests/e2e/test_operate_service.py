@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import pwd
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -480,3 +481,53 @@ class Enrolld(Operated):
         self.assertEqual(again.returncode, 1, 'one enrolld a store')
         os.kill(pid, signal.SIGTERM)
         self.until(lambda: not os.path.exists('/proc/%d' % pid) or Alone.state(pid) == 'Z', what='it ends')
+
+
+class Schema(Operated):
+    """enrolld of a newer version has upgraded the store; the milters are still of this one."""
+
+    def sql(self, script):
+        db = sqlite3.connect(self.p.config['store']['path'], timeout=60)
+        db.executescript(script)
+        db.close()
+
+    def setUp(self):
+        db = sqlite3.connect(self.p.config['store']['path'], timeout=60)
+        self.known = int(db.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()[0])
+        self.needs = db.execute('PRAGMA user_version').fetchone()[0]
+        db.close()
+        self.addCleanup(self.p.start)
+        self.addCleanup(self.sql, "UPDATE meta SET value = %d WHERE name = 'schema_version'; PRAGMA user_version = %d;" % (self.known, self.needs))
+        self.p.stop('enrolld')
+
+    def test_an_additive_change_is_told_once_and_changes_nothing_else(self):
+        boss = self.supervise('outbound')
+        mark = self.p.log_mark()
+        self.sql("ALTER TABLE certificates ADD COLUMN added TEXT NOT NULL DEFAULT 'x'; ALTER TABLE mail_events ADD COLUMN added TEXT;"
+                 "UPDATE meta SET value = value + 1 WHERE name = 'schema_version'")
+        self.p.wait_log(mark=mark, name='outbound', event='store_newer', schema=self.known + 1)
+        self.assert_signed([self.mail()])
+        self.p.stop('outbound', 'inbound')
+        self.p.start('outbound', 'inbound')
+        self.assert_signed([self.mail()])
+        self.until(lambda: 'newer version, upgrade this program' in boss.status(), what='the status tells of it')
+        time.sleep(6)
+        self.assertEqual(len(self.p.log(mark, 'outbound', event='store_newer')), 2, 'once a process')
+        self.assertEqual(self.p.log(mark, 'outbound', event='mail_events_lost'), [])
+        refused = subprocess.run(service.as_user('enrolld', [self.p.program('enrolld'), '--config', self.p.config_file]),
+                                 capture_output=True, text=True, timeout=60)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn('install the newer program again', refused.stderr)
+
+    def test_a_store_that_cannot_be_read_is_left_alone_and_what_is_in_memory_signs_on(self):
+        self.assert_signed([self.mail()])
+        mark = self.p.log_mark()
+        self.sql("PRAGMA user_version = %d; UPDATE meta SET value = value + 1 WHERE name = 'schema_version'" % (self.known + 1))
+        told = self.p.wait_log(mark=mark, name='outbound', event='store_newer')[0]
+        self.assertIn('install the newer program', told['line'])
+        self.assert_signed([self.mail()])
+        self.p.stop('outbound')
+        refused = subprocess.run(service.as_user('enroll-out', [self.p.program('enroll-milter'), '--config', self.p.config_file,
+                                                               '--instance', 'outbound']), capture_output=True, text=True, timeout=60)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn('install the newer program', refused.stderr)
