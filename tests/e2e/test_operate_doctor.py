@@ -33,6 +33,8 @@ class AllWell(Case):
         lines = self.doctor(code=0)
         self.assertEqual([l for l in lines if l.verdict != 'ok'], [])
         self.assertEqual([l for l in lines if l.fixes], [])
+        for event in ('sandbox_denied', 'sandbox_ended'):
+            self.assertEqual(self.p.log(name='enrolld', event=event), [], 'what enrolld looks at is within its sandbox')
 
     def test_who_may_less_sees_less_and_is_told(self):
         done = self.p.ctl_run('doctor', '--json', user='helpdesk1')
