@@ -34,7 +34,7 @@ class Responder:
     def __init__(self):
         os.makedirs(DIR, exist_ok=True)
         self.server, self.signer, self.faked = None, (CA, CA_KEY), None
-        self.known, self.revoked = set(), set()
+        self.known, self.revoked = {'01'}, set()        # it takes no empty index
 
     def write_index(self):
         lines = []
