@@ -89,6 +89,7 @@ void log_settle(bool all);
 bool log_open(const char *program, enum log_target target, const char *facility, enum log_level level);
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
+bool log_uses_stderr(void);
 
 /* One fact a line: `event=NAME key=value key="value with blanks"`.  The pairs are const char * key, const char * value, ...
  * closed by a NULL key; a pair whose value is NULL is left out.  Every value is quoted and escaped here (control characters,
@@ -261,5 +262,17 @@ bool daemon_start(const struct daemon_options *o, const char *user, struct err *
 void daemon_ready(bool keep_stderr);
 /* Take the pid file away, if it is still ours and its folder lets us. */
 void daemon_end(void);
+/* ---- memory with keys -------------------------------------------------------------------------------------------- */
+
+/* Whatever OpenSSL frees is wiped (in programs that use anything of this file), and there is a secure heap of that size (0: not yet).  At the begin of
+ * main.  False when that cannot be had; builds with sanitizers do without. */
+bool memory_guard(size_t heap);
+/* Between the two, on this thread, all memory that OpenSSL takes comes from its secure heap, if there is one and it has room: around what is done with
+ * a private key.  They nest. */
+void memory_secret_begin(void);
+void memory_secret_end(void);
+/* A page of its own, in no core dump and no child's memory; *locked: nor ever swapped out.  NULL without memory.  Freeing wipes. */
+void *memory_page_new(size_t *size, bool *locked);
+void memory_page_free(void *page);
 
 #endif

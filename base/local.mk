@@ -1,5 +1,5 @@
 noinst_LIBRARIES += libbase.a
-libbase_a_SOURCES = base/base.h base/internal.h base/err.c base/log.c base/log_limit.c base/buf.c base/text.c base/address.c base/network.c base/file.c base/process.c base/actas.c base/notify.c base/daemon.c
+libbase_a_SOURCES = base/base.h base/internal.h base/err.c base/log.c base/log_limit.c base/buf.c base/text.c base/address.c base/network.c base/file.c base/process.c base/memory.c base/actas.c base/notify.c base/daemon.c
 libbase_a_CFLAGS = $(AM_CFLAGS) $(IDN2_CFLAGS) $(SYSTEMD_CFLAGS)
 BASE_LIBS = libbase.a $(IDN2_LIBS) $(SYSTEMD_LIBS) $(OPENSSL_LIBS)
 

@@ -131,6 +131,11 @@ bool log_enabled(enum log_level level)
 	return (int)(level & ~LOG_LIMITED) <= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
+bool log_uses_stderr(void)
+{
+	return settings.target != LOG_TARGET_SYSLOG;
+}
+
 static bool value_is_bare(const char *value, size_t len)
 {
 	if (len == 0 || len > LOG_VALUE_MAX)

@@ -8,3 +8,13 @@ TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = /usr/bin/python3
 AM_PY_LOG_FLAGS = -B
 TESTS += tests/examples.py tests/names.py tests/metrics_doc.py
+
+# The pages tell of the usual folders; installed they tell of those that it was configured with.
+TELL_PATHS = $(SED) -e 's|/etc/enroll-milter|$(sysconfdir)/enroll-milter|g' -e 's|/var/lib/enroll-milter|$(statedir)|g' \
+	-e 's|/var/spool/enroll-milter|$(spooldir)|g' -e 's|/run/enroll-milter|$(rundir)|g' -e 's|/var/spool/postfix|$(postfixqueuedir)|g'
+install-data-hook: install-man-paths
+install-man-paths:
+	for page in $(man_MANS); do name=$${page##*/}; \
+		$(TELL_PATHS) "$(srcdir)/$$page" > "$(DESTDIR)$(mandir)/man$${name##*.}/$$name" || exit 1; \
+	done
+.PHONY: install-man-paths

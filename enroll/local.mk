@@ -4,7 +4,7 @@ libenroll_a_SOURCES = enroll/enroll.h
 libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/decide.h enroll/decide.c enroll/explain.c enroll/legacy.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/revocation.h enroll/revocation.c enroll/revoke.h enroll/revoke.c enroll/revoke_control.c enroll/hygiene.h enroll/hygiene.c enroll/directory_control.c enroll/answer.h enroll/answer.c enroll/control.h enroll/control.c enroll/commands.c enroll/helpdesk.c enroll/why.h enroll/why.c enroll/daemon.c enroll/doctor.c enroll/doctor.h enroll/doctor_net.c enroll/doctor_reply.c enroll/doctor_report.c enroll/sink.h enroll/sink.c enroll/import.h enroll/import.c enroll/import_read.c enroll/certificates_show.c enroll/people.h enroll/people.c enroll/people_guard.c enroll/people_control.c enroll/renewal.h enroll/renewal.c enroll/care.h enroll/care.c enroll/campaign.h enroll/campaign.c enroll/replace_control.c \
 	enroll/account_look.c enroll/ca_check.c enroll/caa_look.c enroll/measure.h enroll/measure.c
 libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
-ENROLL_LIBS = libenroll.a libcaclient.a $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
+ENROLL_LIBS = libenroll.a libcaclient.a $(SANDBOX_LIBS) $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
 
 sbin_PROGRAMS += enrolld
 enrolld_SOURCES = enroll/main.c
@@ -44,7 +44,7 @@ libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h
 	enroll/jws.h enroll/jws.c enroll/ca_count.h enroll/ca_count.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
 libcaclient_a_SOURCES += enroll/exec.h enroll/exec_driver.c enroll/exec_parse.c enroll/exec_run.c
 libcaclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
-CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) libmetrics.a $(BASE_LIBS)
+CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) $(SANDBOX_LIBS) libmetrics.a $(BASE_LIBS)
 
 # unit tests of the CA client
 if HAVE_CHECK

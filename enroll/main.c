@@ -11,6 +11,8 @@
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 
+#define KEY_HEAP (1024 * 1024) /* for keys that are made, until they are wrapped */
+
 static const char help[] =
 	"Usage: enrolld [--config FILE] [--daemon] [--pid-file FILE] [--user NAME]\n"
 	"Obtain, check, publish and renew S/MIME certificates, and serve enrollctl.\n"
@@ -37,6 +39,15 @@ static int print_states(bool json)
 	return 0;
 }
 
+/* The program of a CA may be named in any of them; a role for those who have one. */
+static enum sandbox_role role_of(const struct config *c)
+{
+	for (size_t i = 0; i < config_cas(c); i++)
+		if (config_ca_at(c, i)->driver == CA_DRIVER_EXEC)
+			return SANDBOX_ENROLLD_EXEC;
+	return SANDBOX_ENROLLD;
+}
+
 static int run(const char *path, const struct daemon_options *options)
 {
 	struct err err = ERR_INIT;
@@ -48,8 +59,12 @@ static int run(const char *path, const struct daemon_options *options)
 		config_unref(config);
 		return 1;
 	}
+	(void)memory_guard(KEY_HEAP); /* not before: a child of ours would have it unlocked */
 	if (!log_open("enrolld", config->log.target, config->log.facility, config->log.level)) {
 		fputs("enrolld: log.facility is unknown\n", stderr);
+		rc = 1;
+	} else if (!sandbox_enter(role_of(config), config->sandbox, &err)) {
+		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
 		rc = 1;
 	} else {
 		rc = enrolld_run(config);
@@ -69,6 +84,7 @@ int main(int argc, char **argv)
 	int o;
 
 	process_harden();
+	(void)memory_guard(0);
 	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
 	 * would find them unwritable, and keep them so until its end. */
 	umask(0007);

@@ -8,7 +8,7 @@ libmail_a_SOURCES += milter/spool.h milter/spool.c milter/mime.h milter/mime.c m
 	milter/mime_stream.h milter/mime_stream.c milter/mime_header.c milter/mime_find.c milter/sign.h milter/sign_cms.h milter/sign.c milter/sign_detached.c milter/sign_opaque.c milter/compose.h milter/compose.c milter/inbound.h milter/inbound.c milter/report.h milter/report.c milter/dkim.h milter/dkim.c \
 	milter/smime.h milter/smime.c milter/smime_header.c
 libmail_a_CFLAGS = $(AM_CFLAGS) $(GMIME_CFLAGS) $(OPENDKIM_CFLAGS)
-MAIL_LIBS = libmail.a $(POLICY_LIBS) $(GMIME_LIBS) $(OPENDKIM_LIBS) $(MILTER_LIBS)
+MAIL_LIBS = libmail.a $(SANDBOX_LIBS) $(POLICY_LIBS) $(GMIME_LIBS) $(OPENDKIM_LIBS) $(MILTER_LIBS)
 
 sbin_PROGRAMS += enroll-milter
 enroll_milter_SOURCES = milter/main.c

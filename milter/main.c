@@ -60,7 +60,9 @@ static int run(enum instance instance, const char *path, const struct daemon_opt
 		config_unref(config);
 		return usage_error("log.facility is unknown");
 	}
-	service = instance == INSTANCE_INBOUND || credentials_secure_heap(config, &err) ? service_new(instance, config, &err) : NULL;
+	service = sandbox_enter(instance == INSTANCE_INBOUND ? SANDBOX_INBOUND : SANDBOX_OUTBOUND, config->sandbox, &err) &&
+			  (instance == INSTANCE_INBOUND || credentials_secure_heap(config, &err)) ?
+			  service_new(instance, config, &err) : NULL;
 	if (!service) {
 		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
 		config_unref(config);
@@ -101,6 +103,7 @@ int main(int argc, char **argv)
 	int o;
 
 	process_harden();
+	(void)memory_guard(0);
 	/* libmilter has a thread for each connection, and each of glibc's arenas keeps the most that any of its threads ever had: a few are enough. */
 	mallopt(M_ARENA_MAX, ARENAS);
 	/* And a large body's memory goes back at its end: left to itself glibc raises this bound with every large block that is freed. */

@@ -93,7 +93,7 @@ const struct config_key config_keys[] = {
 	{"ca.contact", CONFIG_TEXT, CA(contact), .shape = shape_mailto, .help = "contact of the ACME account, \"mailto:...\""},
 	{"ca.accept-terms", CONFIG_FLAG, CA(accept_terms), NULL, "false",
 		.help = "the CA's terms of service were read and are accepted"},
-	{"ca.account-key", CONFIG_TEXT, CA(account_key), NULL, "/etc/enroll-milter/account.key", .shape = shape_place,
+	{"ca.account-key", CONFIG_TEXT, CA(account_key), NULL, SYSCONFDIR "/enroll-milter/account.key", .shape = shape_place,
 		.help = "key of the ACME account, made by `enrollctl init`"},
 	{"ca.account-key-type", CONFIG_WORD, CA(account_key_type), key_types, "ec:p256", .help = "its type when it is made"},
 	{"ca.eab", CONFIG_GROUP, .optional = true, .help = "external account binding, when the CA asks for one"},
@@ -339,13 +339,13 @@ const struct config_key config_keys[] = {
 
 	{"store", CONFIG_GROUP, .help = "what the programs share"},
 	{"store.type", CONFIG_WORD, AT(store.type), WORDS({"sqlite", 0}), "sqlite", .help = "kind of store"},
-	{"store.path", CONFIG_TEXT, AT(store.path), NULL, "/var/lib/enroll-milter/store.db", .shape = shape_path, .help = "database file"},
+	{"store.path", CONFIG_TEXT, AT(store.path), NULL, STATEDIR "/store.db", .shape = shape_path, .help = "database file"},
 	{"store.busy-ms", CONFIG_NUMBER, AT(store.busy_ms), NULL, "5000", 0, 60000, .help = "how long a write waits for another writer"},
 
 	{"master", CONFIG_GROUP, .help = "what user keys are wrapped for"},
-	{"master.certificate", CONFIG_TEXT, AT(master_certificate), NULL, "/etc/enroll-milter/master.pem", .shape = shape_place,
+	{"master.certificate", CONFIG_TEXT, AT(master_certificate), NULL, SYSCONFDIR "/enroll-milter/master.pem", .shape = shape_place,
 		.help = "master certificate"},
-	{"master.key", CONFIG_TEXT, AT(master_key), NULL, "/etc/enroll-milter/master.key", .shape = shape_place,
+	{"master.key", CONFIG_TEXT, AT(master_key), NULL, SYSCONFDIR "/enroll-milter/master.key", .shape = shape_place,
 		.help = "master key, for the outbound instance alone"},
 
 	{"reply", CONFIG_GROUP, .help = "where replies to challenges are handed to the MTA"},
@@ -367,14 +367,14 @@ const struct config_key config_keys[] = {
 	{"challenge.redirect-to", CONFIG_TEXT, AT(redirect_to), .shape = shape_address, .help = "for disposition = redirect"},
 
 	{"milter", CONFIG_GROUP, .help = "enroll-milter"},
-	{"milter.outbound-socket", CONFIG_TEXT, AT(milter.outbound_socket), NULL, "unix:/var/spool/postfix/enroll-milter/outbound.sock",
+	{"milter.outbound-socket", CONFIG_TEXT, AT(milter.outbound_socket), NULL, "unix:" POSTFIXQUEUEDIR "/enroll-milter/outbound.sock",
 		.shape = shape_socket, .help = "\"unix:/path\", or \"inet:PORT@HOST\" with tcp-peers"},
-	{"milter.inbound-socket", CONFIG_TEXT, AT(milter.inbound_socket), NULL, "unix:/var/spool/postfix/enroll-milter/inbound.sock",
+	{"milter.inbound-socket", CONFIG_TEXT, AT(milter.inbound_socket), NULL, "unix:" POSTFIXQUEUEDIR "/enroll-milter/inbound.sock",
 		.shape = shape_socket, .help = "the same for the inbound instance"},
 	{"milter.socket-group", CONFIG_TEXT, AT(milter.socket_group), NULL, "postfix", .shape = shape_token,
 		.help = "group of Unix sockets"},
 	{"milter.tcp-peers", CONFIG_NETWORKS, AT(milter.tcp_peers), .help = "who may connect to inet sockets"},
-	{"milter.spool-directory", CONFIG_TEXT, AT(milter.spool_directory), NULL, "/var/spool/enroll-milter", .shape = shape_path,
+	{"milter.spool-directory", CONFIG_TEXT, AT(milter.spool_directory), NULL, SPOOLDIR, .shape = shape_path,
 		.help = "where large mail rests while it is signed"},
 	{"milter.stale-limit", CONFIG_NUMBER, AT(milter.stale_limit), NULL, "900", 0, DAY,
 		.help = "seconds cached credentials sign while the store is away"},
@@ -384,7 +384,7 @@ const struct config_key config_keys[] = {
 	{"milter.mail-events", CONFIG_NUMBER, AT(milter.mail_events), NULL, "100000", 0, 100000000, .help = "rows kept about single mails"},
 
 	{"control", CONFIG_GROUP, .help = "enrolld's control socket"},
-	{"control.socket", CONFIG_TEXT, AT(control.socket), NULL, "/run/enroll-milter/control.sock", .shape = shape_unix_path,
+	{"control.socket", CONFIG_TEXT, AT(control.socket), NULL, RUNDIR "/control.sock", .shape = shape_unix_path,
 		.help = "its path"},
 	{"control.admin-group", CONFIG_TEXT, AT(control.admin_group), NULL, "enroll-admin", .shape = shape_token,
 		.help = "may do everything; root may anyway"},
@@ -418,6 +418,9 @@ const struct config_key config_keys[] = {
 		WORDS({"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO},
 			{"debug", LOG_LEVEL_DEBUG}), "info",
 		.help = "how much"},
+
+	{"sandbox", CONFIG_ENUM, AT(sandbox), WORDS({"on", SANDBOX_ON}, {"log", SANDBOX_LOG}, {"off", SANDBOX_OFF}), "on",
+		.help = "calls of the kernel that a daemon has no use for: refused, only logged, or not looked at"},
 };
 const size_t config_keys_count = sizeof(config_keys) / sizeof(config_keys[0]);
 

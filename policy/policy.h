@@ -13,6 +13,7 @@
 #include "base/base.h"
 #include "dns/dns.h"
 #include "ldap/directory.h"
+#include "sandbox/sandbox.h"
 #include "store/store.h"
 
 /* ---- configuration ----------------------------------------------------------------------------------------------- */
@@ -235,6 +236,7 @@ struct config {
 	} control;
 	struct users_config { char *outbound, *inbound, *enrolld, *group; } users;
 	struct log_config { enum log_target target; char *facility; enum log_level level; } log;
+	enum sandbox_mode sandbox;      /* default on; looked at once, at the start */
 	char *path;                     /* the file this came from */
 };
 

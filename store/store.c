@@ -33,7 +33,7 @@ static const struct db_ops *const engines[] = {&sqlite_ops};
 void store_settings_init(struct store_settings *s)
 {
 	s->type = strdup("sqlite");
-	s->path = strdup("/var/lib/enroll-milter/store.db");
+	s->path = strdup(STATEDIR "/store.db");
 	s->group = strdup("enroll-milter");
 	s->busy_ms = 5000;
 }

@@ -740,13 +740,25 @@ EVP_PKEY *keyvault_master_key(const char *where, struct err *err);
 /* false when the store's user keys are wrapped for another master key than this certificate's (ERR_CONFIG says what to do).  With `claim` a store
  * that knows of none yet is bound to this one; only roles that may set flags can do that. */
 bool keyvault_master_is_of(struct store *store, X509 *master_certificate, const char *where, bool claim, struct err *err) BASE_MUST_CHECK;
+/* A key as PKCS#8 octets, OPENSSL_clear_free them, and back; false or NULL when it is none, or without memory. */
+bool keyvault_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len) BASE_MUST_CHECK;
+EVP_PKEY *keyvault_from_pkcs8(const unsigned char *plain, size_t len);
 /* keyring.c: the master keys that are there; beside the one of the configuration, during a rotation, the one in KEY.next and CERTIFICATE.next. */
 #define KEYRING_NEXT ".next"
 #define KEYRING_MOST 2
-struct keyring_pair { X509 *certificate; EVP_PKEY *key; };
-struct keyring { struct keyring_pair v[KEYRING_MOST]; size_t n; };
+struct keyring_pair {
+	X509 *certificate;
+	EVP_PKEY *key;        /* NULL from keyring_park on */
+	size_t at, len;       /* then: in the page */
+};
+struct keyring { struct keyring_pair v[KEYRING_MOST]; size_t n; unsigned char *page; };
 bool keyring_load(struct keyring *out, const char *certificate, const char *key, struct err *err) BASE_MUST_CHECK;
 void keyring_clear(struct keyring *r);
+/* For whoever keeps it for long: the keys into one page, which is in no core dump and, if the system lets us (*locked), never swapped out.  They are
+ * then made anew for each use. */
+bool keyring_park(struct keyring *r, bool *locked, struct err *err) BASE_MUST_CHECK;
+/* A reference to the key of a pair of this ring, parked or not; NULL without memory. */
+EVP_PKEY *keyring_key(const struct keyring *r, const struct keyring_pair *pair);
 /* The one that opens this; NULL = none here. */
 const struct keyring_pair *keyring_for(const struct keyring *r, const void *wrapped, size_t len);
 /* keyvault_master_is_of for one of them. */

@@ -21,6 +21,8 @@ import unittest
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.abspath(os.environ.get('ENROLL_BUILD', '.'))
 PLACES = ('submission', 'edge', 'after-queue')
+FOLDERS = {'SYSCONFDIR': '/etc', 'STATEDIR': '/var/lib/enroll-milter', 'SPOOLDIR': '/var/spool/enroll-milter',
+           'RUNDIR': '/run/enroll-milter', 'POSTFIXQUEUEDIR': '/var/spool/postfix'}
 CONFIGURATIONS = tuple('postfix/' + place for place in PLACES) + ('sendmail',)
 ENV = dict(os.environ, PATH='/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL='C.UTF-8')
 
@@ -52,6 +54,8 @@ def need(test, *programs):
 def config_table():
     """{path: (type, default or None)} from the one table of keys, groups left out."""
     text = re.sub(r'"\s*\n\s*"', '', read('policy', 'config_table.c'))
+    for macro, folder in FOLDERS.items():       # as in a package; other prefixes: `make install` puts theirs into the pages
+        text = re.sub(r'("unix:" )?\b%s( "|)' % macro, lambda m: '"' + ('unix:' if m[1] else '') + folder + ('' if m[2] else '"'), text)
     found = {}
     for row in re.findall(r'^\t\{"(\S+?)", (CONFIG_\w+)(.*?)\.help', text, re.S | re.M):
         name, kind, rest = row
@@ -331,7 +335,7 @@ class Units(unittest.TestCase):
             for instance in ('outbound', 'inbound'):
                 drop_in = '%s/enroll-milter@%s.service.d' % (folder, instance)
                 os.mkdir(drop_in)
-                shutil.copy(path('systemd', instance + '.conf'), drop_in + '/instance.conf')
+                shutil.copy(os.path.join(BUILD, 'systemd', instance + '.conf'), drop_in + '/instance.conf')
             for unit in ('enrolld', 'enroll-milter@outbound', 'enroll-milter@inbound', 'opendkim-reply'):
                 done = run('systemd-analyze', 'verify', '--man=no', '%s/%s.service' % (folder, unit))
                 ours = [l for l in done.stderr.splitlines() if folder in l or unit in l]

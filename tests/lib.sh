@@ -139,3 +139,65 @@ unpack_packages() (
 		return 1
 	fi
 )
+
+# What apt on this machine has for Debian of the same release, as lines for sources.list.
+debian_sources() {
+	apt-get indextargets --format '$(ORIGIN)|$(REPO_URI)|$(CODENAME)|$(COMPONENT)' 'Created-By: Packages' |
+		awk -F'|' '$1 == "Debian" && $4 == "main" && !seen[$0]++ { print "deb", $2, $3, $4 }'
+}
+
+# in_root FOLDER COMMAND... : there, with the machine's network and devices of its own; what is mounted for it ends with it
+in_root() {
+	unshare -mp --fork --kill-child sh -c '
+		root=$1
+		shift
+		mount --make-rprivate / && mount -t proc proc "$root/proc" && mount -t tmpfs -o mode=755 none "$root/dev" || exit 1
+		for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; do
+			mknod -m 666 "$root/dev/${node%% *}" c ${node#* } || exit 1
+		done
+		ln -s /proc/self/fd "$root/dev/fd"
+		exec chroot "$root" "$@"' sh "$@"
+}
+
+# What the package names by itself, beside the libraries that are found when it is built.
+plain_depends() {
+	sed -n '/^Depends/,/misc:Depends/s/^.* \([a-z][a-z-]*\),$/\1/p' debian/control | tr '\n' ' '
+}
+
+# make_root FOLDER : a fresh Debian of this release in which the packages are tried (tests/e2e/test_operate_package.py), once: what the stage
+# needs is installed there, and what the package may need besides is where apt finds it without a network.  False when it cannot be had.
+make_root() (
+	names="$(packages_of test | tr '\n' ' ')"
+	cached="$(packages_of build | tr '\n' ' ')systemd systemd-sysv dbus $(plain_depends)"
+	[ "$(cat "$1/made-for" 2>/dev/null)" != "$names$cached" ] || return 0
+	log=$(mktemp) && work=$(mktemp -d "$1.XXXXXX") || return 1
+	trap 'rm -rf --one-file-system "$log" "$work"' EXIT
+	trap 'exit 130' INT TERM HUP
+	say "Making a fresh Debian in $1"
+	if fill_root "$work" > "$log" 2>&1 </dev/null; then
+		say "$names$cached" > "$work/made-for"
+		rm -rf --one-file-system "$1"
+		mv "$work" "$1"
+	else
+		tail -n 10 "$log" >&2
+		complain "It could not be had; the end of what was said is above."
+		return 1
+	fi
+)
+
+fill_root() {
+	debian_sources > "$1.list"
+	set -- "$1" $(head -n 1 "$1.list")
+	debootstrap --variant=minbase "$4" "$1" "$3" || return 1
+	chmod 755 "$1"
+	mv "$1.list" "$1/etc/apt/sources.list"
+	cp /etc/resolv.conf "$1/etc/resolv.conf"
+	printf '#!/bin/sh\nexit 101\n' > "$1/usr/sbin/policy-rc.d"
+	chmod 755 "$1/usr/sbin/policy-rc.d"
+	printf 'APT::Install-Recommends "false";\nAPT::Sandbox::User "root";\nAPT::Keep-Downloaded-Packages "true";\nBinary::apt::APT::Keep-Downloaded-Packages "true";\n' \
+		> "$1/etc/apt/apt.conf.d/test"
+	export DEBIAN_FRONTEND=noninteractive
+	in_root "$1" sh -c '
+		printf "%s\n" "postfix postfix/main_mailer_type select No configuration" "slapd slapd/no_configuration boolean true" | debconf-set-selections
+		apt-get -q update && apt-get -q -y install $1 && apt-get -q -y -d install $2' sh "$names" "$cached"
+}

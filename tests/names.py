@@ -17,7 +17,7 @@ import log_page
 
 TOP = log_page.TOP
 BUILD = log_page.BUILD
-ROOMS = ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl', 'metrics')
+ROOMS = ('base', 'sandbox', 'metrics', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl')
 PROGRAMS = {'enroll-milter': ('milter/main.c', 'doc/enroll-milter.8'), 'enrolld': ('enroll/main.c', 'doc/enrolld.8'), 'enrollctl': ('ctl/main.c', 'doc/enrollctl.8')}
 METRICS_PAGE = 'doc/enroll-milter-metrics.7'
 

@@ -194,7 +194,14 @@ long_modules_of() (
 group_acme() { long_modules_of acme; }
 group_policy() { long_modules_of policy; }
 group_lifecycle() { long_modules_of lifecycle; }
-group_operate() { long_modules_of operate; }
+group_operate() (
+	if [ $long = 1 ]; then
+		make_root "$build-root" >&3
+		ENROLL_ROOT="$build-root"
+		export ENROLL_ROOT
+	fi
+	long_modules_of operate
+)
 
 group_sign() (
 	unpack_packages "$build-unpacked" >&3

@@ -31,6 +31,8 @@ PROGRAMS = ('enroll-milter', 'enrolld', 'enrollctl')
 USERS = {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld'}
 # What sanitizers and valgrind write: never to be seen, whatever a test is about.
 REPORT = re.compile(r'^==\d+== ?(?!$)|WARNING: \w+Sanitizer|runtime error: ', re.M)
+# What normal work never does either: the table of calls lacks one, or somebody else is at work.
+DENIED = re.compile(r'^.* event=sandbox_(denied|ended|allowed) .*$', re.M)
 
 
 def build_directory():
@@ -45,6 +47,15 @@ def require():
     """To be called by tests that need the product: skips without it."""
     if build_directory() is None:
         raise unittest.SkipTest('ENROLL_BUILD names no folder with the programs')
+
+
+def sanitized():
+    """Whether the programs are built with sanitizers, which need calls and memory of their own: no sandbox, no secure heap."""
+    path = os.path.join(build_directory() or '', 'config.h')
+    if not os.path.exists(path):
+        return False
+    with open(path) as file:
+        return '#define BUILT_WITH_SANITIZERS 1' in file.read()
 
 
 def libconfig(value, depth=0):
@@ -115,6 +126,7 @@ class Product:
         self.env = {}
         self.daemons = {}
         self._prepared = False
+        self.denied_expected = False    # a test that makes denied calls says so
         stage.product = self
 
     # -- configuration ---------------------------------------------------
@@ -171,6 +183,8 @@ class Product:
             'users': {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld',
                       'group': 'enroll-milter'},
             'log': {'target': 'stderr', 'level': 'debug'},
+            # valgrind knows no filters, and makes calls of its own
+            'sandbox': 'off' if 'valgrind' in os.environ.get('ENROLL_TEST_WRAPPER', '') else 'on',
         }
 
     def write_config(self):
@@ -291,7 +305,7 @@ class Product:
         return name in self.daemons and self.daemons[name].running()
 
     def reports(self, mark=None):
-        """What sanitizers or valgrind wrote into the logs since then."""
+        """What sanitizers, valgrind or the sandbox wrote into the logs since then."""
         found = []
         for name in USERS:
             path = self.log_path(name)
@@ -302,6 +316,9 @@ class Product:
                 first = REPORT.search(text)
                 if first:
                     found.append('%s:\n%s' % (name, text[first.start():][:20000]))
+                denied = None if self.denied_expected else DENIED.search(text)
+                if denied:
+                    found.append('%s: %s' % (name, denied.group(0)))
         return '\n'.join(found)
 
     def end(self):
