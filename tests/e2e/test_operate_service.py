@@ -197,10 +197,16 @@ class Supervision(Operated):
         boss = self.supervise('outbound', watchdog=4)
         frozen = boss.process.pid
         os.kill(frozen, signal.SIGSTOP)
+        self.until(lambda: all(self.stands(frozen, t) for t in os.listdir('/proc/%d/task' % frozen)), what='all of it stands still')
         subject = self.mail()       # its session waits in the socket that the supervisor keeps
         self.assertEqual((boss.reasons, boss.restarts), (['watchdog'], 1))
         self.assertNotEqual(boss.process.pid, frozen)
         self.assert_signed([subject])
+
+    @staticmethod
+    def stands(pid, tid):
+        with open('/proc/%d/task/%s/stat' % (pid, tid)) as file:
+            return file.read().rsplit(')', 1)[1].split()[0] == 'T'
 
     def test_a_milter_with_one_stuck_thread_is_noticed(self):
         """All the rest of it runs: only whoever connects gets no answer."""
