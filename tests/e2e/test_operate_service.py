@@ -147,6 +147,7 @@ class Upgrade(Operated):
         old.process.send_signal(signal.SIGTERM)
         self.p.wait_log(mark=mark, name='outbound', event='stopping')
         self.assert_signed([self.mail() for _ in range(5)])
+        time.sleep(2)
         self.finish_all(inside, between)
         self.assertEqual(old.process.wait(60), 0)
         self.assert_signed([self.mail()])       # the old one left the successor's socket alone
