@@ -331,11 +331,14 @@ static bool makes_sockets(struct doctor *d, const char *path, const char *user)
 
 	if (as_user(user, d->config->users.group, can_write, &path, &err))
 		return true;
-	if (*err.text)
+	if (*err.text) {
 		doctor_say(d, "fault", "%s", err.text);
+		return false;
+	}
+	doctor_say(d, "fault", "%s: user %s cannot make its socket there", path, user);
+	if (doctor_has_systemd())
+		doctor_fix(d, "systemd-tmpfiles --create enroll-milter.conf");
 	else
-		doctor_say(d, "fault", "%s: user %s cannot make its socket there", path, user);
-	if (!*err.text)
 		doctor_fix(d, "setfacl -m u:%s:rwx,u:%s:rwx,u:%s:x,m::rwx %s", d->config->users.outbound, d->config->users.inbound, d->config->users.enrolld, path);
 	return false;
 }

@@ -429,7 +429,7 @@ static bool hold(struct look *l, bool all, struct err *err)
 	if (!v)
 		return err_nomem(err, OP);
 	for (size_t i = 0; i < l->people.n; i++)
-		if (!is_gone(l, i) && looks_gone(l, i) && (all || is_unsure(l, i)))
+		if (!is_gone(l, i) && looks_gone(l, i) && (all || is_unsure(l, i) || confirmed(l, l->people.v[i].address_key)))
 			v[n++] = (struct store_held){.address = l->people.v[i].address, .address_key = l->people.v[i].address_key,
 				.why = l->seen[i].disabled ? DEPARTURE_DISABLED : l->seen[i].entry ? DEPARTURE_ADDRESS : DEPARTURE_GONE};
 	ok = store_departures_hold(l->p->store, v, n, err);

@@ -213,20 +213,25 @@ static bool open_inet(struct metrics_server *s, const char *where, struct err *e
 	return true;
 }
 
-/* What a predecessor left behind is taken away; what is served by somebody, or is no socket, is not. */
+static bool is_served(const struct sockaddr_un *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool served = fd >= 0 && (connect(fd, (const struct sockaddr *)addr, sizeof *addr) == 0 || errno == EAGAIN);
+
+	if (fd >= 0)
+		close(fd);
+	return served;
+}
+
+/* A predecessor's, of the same user, is taken over even while it still ends; what another user's program serves is not touched, nor what is no
+ * socket. */
 static bool clear_path(const char *path, const struct sockaddr_un *addr, struct err *err)
 {
 	struct stat st;
-	bool served;
-	int fd;
 
 	if (lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode))
 		return true;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	served = fd >= 0 && (connect(fd, (const struct sockaddr *)addr, sizeof *addr) == 0 || errno == EAGAIN);
-	if (fd >= 0)
-		close(fd);
-	if (served)
+	if (st.st_uid != geteuid() && is_served(addr))
 		return err_set(err, ERR_CONFIG, OP, path, "another process serves metrics there: each program needs a socket of its own");
 	return unlink(path) == 0 || err_errno(err, errno, OP, path);
 }

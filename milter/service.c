@@ -412,11 +412,12 @@ int service_run(struct service *s, const char *path)
 	running = (struct running){.service = s, .path = path, .waits = pthread_self(), .rc = MI_SUCCESS};
 	if (!session_register(s, &err) || !listener_open(&s->listener, socket_of(s, c), c->milter.socket_group, &err))
 		return run_failed(&err);
+	measure_start(s);
 	if (!start_thread(listen_thread, &running, &err) || !watch_start(s->watch, say_started, &err)) {
+		measure_stop();
 		listener_release(&s->listener);
 		return run_failed(&err);
 	}
-	measure_start(s);
 	note_running(s);
 	wait_for_signals(&running);
 	measure_stop();

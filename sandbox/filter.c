@@ -139,7 +139,7 @@ static int load(enum sandbox_role role, enum sandbox_mode mode, bool listener, i
 
 	if (!p.filter)
 		return -ENOMEM;
-	/* Calls of another architecture (32 bits on 64) are nobody's.  A tree is quicker than a list.  */
+	/* Calls of another architecture (32 bits on 64) are nobody's.  A tree is quicker than a list. */
 	p.rc = seccomp_attr_set(p.filter, SCMP_FLTATR_ACT_BADARCH, mode == SANDBOX_LOG ? SCMP_ACT_LOG : SCMP_ACT_KILL_PROCESS);
 	seccomp_attr_set(p.filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	for (const struct call_group *g = sandbox_calls; g->names; g++)

@@ -29,7 +29,7 @@
 static bool no_programs;
 
 /* The soft limit up to the hard one, but no further than `most`. */
-static void raise_limit(__rlimit_resource_t what, rlim_t most)
+static void raise_limit(int what, rlim_t most)
 {
 	struct rlimit now;
 

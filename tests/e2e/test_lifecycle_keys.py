@@ -412,6 +412,7 @@ class Killed(KeysCase):
     """kill -9 in the middle."""
 
     STEPS = ('mkdir', 'fchmod', 'write', 'fsync', 'renameat2') if os.environ.get('ENROLL_TEST_LONG') else ('fsync', 'renameat2')
+    MOMENTS = range(1, 200) if os.environ.get('ENROLL_TEST_LONG') else (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
     LEGACY = '--legacy-format'                  # quicker to make and to open
 
     def traced(self, call, n, *args):
@@ -494,7 +495,7 @@ class Killed(KeysCase):
         keys = {u: self.keys_in('%s/%s.p12' % (folder, u)) for u in users}
         self.fresh_store()
         self.many.behave(authz_valid=True)
-        for n in range(1, 100):                 # the first of them, at each step of what is written
+        for n in self.MOMENTS:                  # the first of them, at steps of what is written
             self.traced('pwrite64,fdatasync,fsync,unlink', n, 'import', '%s/%s.p12' % (folder, users[0]))
             shown = self.p.show(address(users[0]))
             if shown:

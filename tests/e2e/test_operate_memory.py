@@ -57,6 +57,11 @@ def writable(pid):
     return [r for r in regions if 'w' in r.rights]
 
 
+def children(pid):
+    with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
+        return [int(n) for n in file.read().split()]
+
+
 def numbers(key):
     """What makes the private key: {name: number}."""
     secret = key.private_numbers()
@@ -189,6 +194,8 @@ class Memory(StageCase):
         for _n in range(DUMPS):
             for name in ('enrolld', 'inbound'):
                 self.assertEqual(search(self.p.daemons[name].pid, self.wanted), [], name)
+            for pid in children(self.p.daemons['outbound'].pid):
+                self.assertEqual(search(pid, self.wanted), [], 'the watcher')
             found = search(self.p.daemons['outbound'].pid, self.wanted)
             self.assertEqual([f for f in found if not f[1].protected()], [])
             seen |= {whose.rsplit(' ', 4)[0] for whose, _r, _a in found if 'endian' in whose}

@@ -304,12 +304,22 @@ class Health(MetricsCase):
     def test_a_frozen_process_says_nothing(self):
         for name in SOCKETS:
             self.p.daemons[name].freeze()
+            self.until(lambda: self.stopped(self.p.daemons[name].process.pid), 60, '%s stands still' % name)
             try:
                 with self.assertRaises(TimeoutError):
                     ask(SOCKETS[name], '/healthz', seconds=2)
             finally:
                 self.p.daemons[name].thaw()
         self.good()
+
+    @staticmethod
+    def stopped(pid):
+        """Every thread of it."""
+        for task in os.listdir('/proc/%d/task' % pid):
+            with open('/proc/%d/task/%s/stat' % (pid, task)) as file:
+                if file.read().rpartition(')')[2].split()[0] != 'T':
+                    return False
+        return True
 
     def test_a_reload_keeps_numbers_and_socket(self):
         before = self.number('enrolld', 'process_start_time_seconds')

@@ -425,6 +425,12 @@ class Package(unittest.TestCase):
         for path in ('/var/lib/enroll-milter/store.db', '/etc/enroll-milter/master.key', '/etc/enroll-milter/account.key', CONFIG):
             self.assertTrue(os.path.exists(root.path + path), path)
 
+    def check_nothing_left(self, root, before, accounts):
+        self.assertEqual(root.files() - before, set())
+        self.assertEqual({f for f in root.files() if re.search('enroll-milter|enrolld|enrollctl', f)}, set())
+        self.assertEqual(root.accounts(), accounts)
+        self.assertNotRegex(' '.join(l for f in accounts.values() for l in f), 'enroll')
+
     def purge(self, root, answer=None):
         if answer is not None:
             root.shell('echo enroll-milter enroll-milter/purge-state boolean %s | debconf-set-selections' % answer)
@@ -445,8 +451,7 @@ class Package(unittest.TestCase):
         self.check_kept(root)
         self.install(root, self.deb)
         self.purge(root, 'true')
-        self.assertEqual(root.files() - before, set())
-        self.assertEqual(root.accounts(), accounts)
+        self.check_nothing_left(root, before, accounts)
 
     def test_the_same_by_systemds_tools(self):
         root = self.root('systemd')
@@ -461,8 +466,7 @@ class Package(unittest.TestCase):
         self.install(root, self.next)
         self.assertTrue(os.path.lexists(root.path + '/etc/systemd/system/multi-user.target.wants/enroll-milter@outbound.service'))
         self.purge(root, 'true')
-        self.assertEqual(root.files() - before, set())
-        self.assertEqual(root.accounts(), accounts)
+        self.check_nothing_left(root, before, accounts)
 
     def test_a_mail_server_that_comes_later_finds_its_folder(self):
         root = self.root('later')

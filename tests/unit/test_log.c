@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -132,6 +133,38 @@ START_TEST(below_the_level_nothing_is_counted)
 }
 END_TEST
 
+static void *poke_thread(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 500; i++) {
+		log_event(LOG_LEVEL_INFO | LOG_LIMITED, "poke", NULL);
+		log_settle(i % 50 == 0);
+	}
+	return NULL;
+}
+
+/* Told early here, so that telling and counting meet. */
+START_TEST(threads_lose_no_line_without_a_word)
+{
+	pthread_t threads[4];
+	unsigned long told = 0;
+	char *text;
+
+	log_open("test", LOG_TARGET_STDERR, "mail", LOG_LEVEL_INFO);
+	log_catch();
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, poke_thread, NULL), 0);
+	for (size_t i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	log_settle(true);
+	text = log_caught();
+	for (const char *at = strstr(text, "of=poke count="); at; at = strstr(at + 1, "of=poke count="))
+		told += strtoul(at + strlen("of=poke count="), NULL, 10);
+	ck_assert_uint_eq(count_of(text, "event=poke\n") + told, 4 * 500);
+	free(text);
+}
+END_TEST
+
 START_TEST(after_a_while_there_is_room_again)
 {
 	char *text;
@@ -238,6 +271,7 @@ int main(void)
 	tcase_add_test(t, at_the_end_it_is_told_what_was_left_out);
 	tcase_add_test(t, what_an_admin_must_see_is_never_left_out);
 	tcase_add_test(t, below_the_level_nothing_is_counted);
+	tcase_add_test(t, threads_lose_no_line_without_a_word);
 	tcase_add_test(t, after_a_while_there_is_room_again);
 #ifdef HAVE_SYSTEMD
 	tcase_add_test(t, each_key_is_a_field_of_the_journal);
