@@ -18,7 +18,7 @@ from stage import Stage, StageCase
 STAGE = {'ca': True}
 BOX = 'box@outside.example'
 ASKED, ANSWER, LIBRARY = BASE + '/sandbox-ask-%d', BASE + '/sandbox-answer-%d', BASE + '/sandbox-intruder.so'
-# Loaded into the daemons by the test: on SIGUSR2 it makes the call that a file names, on a new thread as an intruder might, and writes what came of it.
+# Loaded into the daemons by the test: on SIGURG it makes the call that a file names, on a new thread as an intruder might, and writes what came of it.
 INTRUDER = r'''
 #include <errno.h>
 #include <fcntl.h>
@@ -67,7 +67,7 @@ static void ring(int number)
 __attribute__((constructor)) static void begin(void)
 {
 	if (pipe(bell) == 0)
-		signal(SIGUSR2, ring);
+		signal(SIGURG, ring);
 }
 '''
 CALLS = {'x86_64': {'personality': 135, 'socket': 41, 'clone': 56, 'kill': 62, 'ptrace': 101, 'bpf': 321, 'mount': 165, 'execve': 59, 'unshare': 272, 'fork': 57}}
@@ -116,7 +116,7 @@ class Sandbox(StageCase):
                 os.unlink(path)
         with open(ASKED % pid, 'w') as file:
             file.write('%d %d %d %d\n' % (ENTRIES[call], *(arguments + (0, 0, 0))[:3]))
-        self.p.signal(name, signal.SIGUSR2)
+        self.p.signal(name, signal.SIGURG)
         return ANSWER % pid
 
     def make(self, name, call, *arguments):
