@@ -76,16 +76,25 @@ enum err_class err_class_parse(const char *name); /* ERR_BUG for an unknown word
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG, LOG_TARGET_JOURNAL };
 
+/* Beside the level (LOG_LEVEL_WARNING | LOG_LIMITED) of a line that a stranger can cause at will: 60 of an event at once, then one a second, and what
+ * was left out is told as log_suppressed.  An error is never left out, marked or not. */
+#define LOG_LIMITED 0x10
+
+/* Tell what was left out, if it is time for that (`all`: whatever it is; at the end of a program).  Each line that is logged does so, too: this is for
+ * where there may be none for long.  Cheap when there is nothing to tell. */
+void log_settle(bool all);
+
 /* Once at the start of a program, before any thread. `facility` is a syslog facility name such as "mail". Returns false
- * when the facility is unknown. */
+ * when the facility is unknown.  Without a journal that listens, LOG_TARGET_JOURNAL is stderr with priorities. */
 bool log_open(const char *program, enum log_target target, const char *facility, enum log_level level);
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
+bool log_uses_stderr(void);
 
 /* One fact a line: `event=NAME key=value key="value with blanks"`.  The pairs are const char * key, const char * value, ...
  * closed by a NULL key; a pair whose value is NULL is left out.  Every value is quoted and escaped here (control characters,
  * quotes, backslash, invalid UTF-8), and capped at 1,000 octets: callers pass raw text.  Never pass a secret.
- * Event names are an interface, listed in doc/enroll-milter-events.7.  Numbers: see log_num. */
+ * Event names and keys are an interface: each is in ctl/log_table.c, which makes enroll-milter-log(7); tests/names.py compares.  Numbers: log_num. */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
 
 /* The same line with the parts of an error added: class, op, subject, status, type, text, retry_at. `err` may be NULL. */
@@ -193,6 +202,10 @@ bool file_read(struct buf *out, const char *path, size_t max, struct err *err) B
 /* Create with its final mode, write, fsync, rename, fsync the directory: after a crash the old or the new content is there.
  * The mode is exact (umask ignored); owner and group stay those of the process unless gid is not (gid_t)-1. */
 bool file_write(const char *path, const void *data, size_t len, unsigned mode, long gid, struct err *err) BASE_MUST_CHECK;
+/* The same for a new file: it has its name only when it is whole, and never takes the place of another; ERR_CONFIG when there is one. */
+bool file_create(const char *path, const void *data, size_t len, unsigned mode, struct err *err) BASE_MUST_CHECK;
+/* Give a file or folder that is on disk, name `from` beside it, its name, under which there is nothing (else ERR_CONFIG). */
+bool file_settle(const char *from, const char *to, struct err *err) BASE_MUST_CHECK;
 /* Read a secret: a path, or "credential:NAME" for a systemd credential ($CREDENTIALS_DIRECTORY/NAME).  A file that others
  * than its owner may read (mode & 077) or that is not owned by us or root is refused, with the chmod that helps.  One trailing
  * newline is taken off when `text` is true.  An empty secret is refused.  What `out` held before is wiped; so is everything
@@ -220,5 +233,46 @@ void random_text(struct buf *out, size_t bytes);
 bool act_as(unsigned uid, unsigned gid, bool (*act)(void *arg, struct err *err), void *arg, size_t len, struct err *err) BASE_MUST_CHECK;
 /* No core dumps, not traceable: for processes that hold keys. Best effort, silent. */
 void process_harden(void);
+
+/* ---- being a service (notify.c, daemon.c) -------------------------------------------------------------------------- */
+
+/* Lines of sd_notify(3) to whoever started us ($NOTIFY_SOCKET): "READY=1\nSTATUS=signing".  False when nobody listens, which is no error.  Any
+ * thread. */
+bool notify(const char *fmt, ...) BASE_PRINTF(1, 2);
+/* The same with a descriptor, which the supervisor gets a copy of ("FDSTORE=1\nFDNAME=..."); -1 = none. */
+bool notify_fd(const char *state, int fd);
+/* RELOADING=1 with its time; READY=1 has to follow. */
+bool notify_reloading(const char *status);
+/* How long we may be silent ($WATCHDOG_USEC, if meant for us); 0 = nobody watches.  WATCHDOG=1 is due in half of that. */
+unsigned notify_watchdog_ms(void);
+/* Does the supervisor keep descriptors for a successor ($FDSTORE, as systemd sets it from 254 on)? */
+bool notify_keeps_fds(void);
+/* The first descriptor that the supervisor kept under a name with this beginning, its whole name in `name`; -1 = none.  Others are closed.  Once, at
+ * the start. */
+int notify_take_fd(const char *prefix, char *name, size_t size);
+
+struct daemon_options {
+	bool background;
+	const char *pid_file; /* NULL = none */
+	const char *user;     /* NULL = as configured, if root starts us */
+};
+/* Go into the background, write the pid file, give up root's rights for those of `user`: at the start, before any thread.  What started us
+ * goes on when daemon_ready is called, or with our exit code when we end before.  False: nothing can go on. */
+bool daemon_start(const struct daemon_options *o, const char *user, struct err *err) BASE_MUST_CHECK;
+void daemon_ready(bool keep_stderr);
+/* Take the pid file away, if it is still ours and its folder lets us. */
+void daemon_end(void);
+/* ---- memory with keys -------------------------------------------------------------------------------------------- */
+
+/* Whatever OpenSSL frees is wiped (in programs that use anything of this file), and there is a secure heap of that size (0: not yet).  At the begin of
+ * main.  False when that cannot be had; builds with sanitizers do without. */
+bool memory_guard(size_t heap);
+/* Between the two, on this thread, all memory that OpenSSL takes comes from its secure heap, if there is one and it has room: around what is done with
+ * a private key.  They nest. */
+void memory_secret_begin(void);
+void memory_secret_end(void);
+/* A page of its own, in no core dump and no child's memory; *locked: nor ever swapped out.  NULL without memory.  Freeing wipes. */
+void *memory_page_new(size_t *size, bool *locked);
+void memory_page_free(void *page);
 
 #endif

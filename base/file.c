@@ -8,12 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/base.h"
 
 #define SECRET_MAX (64 * 1024)
 #define CREDENTIAL "credential:"
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1u
+#endif
 
 /* O_NONBLOCK: opening a FIFO by mistake must not hang; regular files do not care. */
 static int open_regular(const char *path, struct stat *st, const char *op, struct err *err)
@@ -151,6 +155,51 @@ bool file_write(const char *path, const void *data, size_t len, unsigned mode, l
 done:
 	if (fd >= 0)
 		close(fd);
+	buf_clear(&name);
+	return ok;
+}
+
+/* NFS knows no such rename.  There a second name does the same for a file; a folder may take the place of an empty one. */
+static bool rename_new(const char *from, const char *to)
+{
+	struct stat st;
+
+	if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return true;
+	if ((errno != EINVAL && errno != ENOSYS) || lstat(from, &st) != 0)
+		return false;
+	if (S_ISDIR(st.st_mode))
+		return rename(from, to) == 0;
+	return link(from, to) == 0 && unlink(from) == 0;
+}
+
+bool file_settle(const char *from, const char *to, struct err *err)
+{
+	if (rename_new(from, to) && sync_directory_of(to))
+		return true;
+	if (errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR)
+		return err_set(err, ERR_CONFIG, "write file", to, "is there already, and is not overwritten: choose another name");
+	return err_errno(err, errno, "write file", to);
+}
+
+bool file_create(const char *path, const void *data, size_t len, unsigned mode, struct err *err)
+{
+	struct buf name = BUF_INIT;
+	bool ok = false;
+	int fd = -1;
+
+	buf_printf(&name, "%s.new-XXXXXX", path);
+	if (name.failed)
+		return err_nomem(err, "write file");
+	fd = mkostemp(name.data, O_CLOEXEC); /* 0600 until fchmod */
+	if (fd < 0 || !fill_file(fd, data, len, mode, -1))
+		err_errno(err, errno, "write file", path);
+	else
+		ok = file_settle(name.data, path, err);
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 && !ok)
+		unlink(name.data);
 	buf_clear(&name);
 	return ok;
 }

@@ -18,4 +18,10 @@ size_t utf8_cut(const char *s, size_t len);
 /* Copy with truncation at a character. */
 void text_copy(char *out, size_t size, const char *s);
 
+/* log_limit.c: may a line of this event (a literal) go out now?  If not, it is counted. */
+bool limit_take(const char *event);
+
+/* Where the journal listens; tests have their own. */
+extern const char *log_journal_socket;
+
 #endif

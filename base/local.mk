@@ -1,5 +1,5 @@
 noinst_LIBRARIES += libbase.a
-libbase_a_SOURCES = base/base.h base/internal.h base/err.c base/log.c base/buf.c base/text.c base/address.c base/network.c base/file.c base/process.c base/actas.c
+libbase_a_SOURCES = base/base.h base/internal.h base/err.c base/log.c base/log_limit.c base/buf.c base/text.c base/address.c base/network.c base/file.c base/process.c base/memory.c base/actas.c base/notify.c base/daemon.c
 libbase_a_CFLAGS = $(AM_CFLAGS) $(IDN2_CFLAGS) $(SYSTEMD_CFLAGS)
 BASE_LIBS = libbase.a $(IDN2_LIBS) $(SYSTEMD_LIBS) $(OPENSSL_LIBS)
 
@@ -8,6 +8,11 @@ check_PROGRAMS += tests/unit/test_base
 tests_unit_test_base_SOURCES = tests/unit/test_base.c
 tests_unit_test_base_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_base_LDADD = $(BASE_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_log
+tests_unit_test_log_SOURCES = tests/unit/test_log.c
+tests_unit_test_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_unit_test_log_LDADD = $(BASE_LIBS) $(CHECK_LIBS)
 
 check_PROGRAMS += tests/unit/test_address
 tests_unit_test_address_SOURCES = tests/unit/test_address.c

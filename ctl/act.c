@@ -76,7 +76,20 @@ int ctl_disable(struct ctl *c, int argc, char **argv)
 
 int ctl_enable(struct ctl *c, int argc, char **argv)
 {
-	return on_address(c, argc, argv, "enable", "changed", "enabled", "was enabled already");
+	json_t *r;
+
+	if (argc != 1)
+		return ctl_usage(c, "expected one address");
+	r = ctl_ask(c, "enable", about(c, argv[0]));
+	if (!r)
+		return 1;
+	if (!ctl_print_json(c, r))
+		ctl_sentence("%s: %s%s", argv[0], json_is_true(json_object_get(r, "changed")) ? "enabled" : "was enabled already",
+			json_is_true(json_object_get(r, "anew")) ? "; is not noted as gone any more, and a new certificate is asked for" :
+			json_is_true(json_object_get(r, "returned")) ? "; is not noted as gone any more, and everything goes on as before" :
+			json_object_get(r, "gone_since") ? "; mail stays unsigned all the same, as this person left by the directory: `enrollctl why` says what to do" : "");
+	json_decref(r);
+	return 0;
 }
 
 int ctl_pause(struct ctl *c, int argc, char **argv)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctl/log.h"
 #include "store/store.h"
 
 #define SECONDS 1
@@ -85,6 +86,12 @@ static void offer_profiles(const char *prefix, const char *before)
 	}
 }
 
+static void offer_events(const char *prefix, const char *before)
+{
+	for (size_t i = 0; i < log_rows_count; i++)
+		offer(prefix, before, log_rows[i].name);
+}
+
 /* What a word of the synopsis stands for. */
 static void offer_value(struct ctl *c, const char *kind, const char *prefix, const char *before)
 {
@@ -94,6 +101,11 @@ static void offer_value(struct ctl *c, const char *kind, const char *prefix, con
 		offer_reasons(prefix, before);
 	else if (strcmp(kind, "PROFILE") == 0)
 		offer_profiles(prefix, before);
+	else if (strcmp(kind, "EVENT") == 0)
+		offer_events(prefix, before);
+	else if (strcmp(kind, "CHECK") == 0)
+		for (size_t i = 0; ctl_doctor_check(i); i++)
+			offer(prefix, before, ctl_doctor_check(i));
 	else if (strcmp(kind, "FILE") == 0 || strcmp(kind, "FOLDER") == 0)
 		puts(":files");
 	else if (strcmp(kind, "ADDRESS") == 0 && !*before)

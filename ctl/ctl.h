@@ -25,7 +25,7 @@ struct ctl {
 	const char *state, *after, *reason, *ca, *message_id, *queue_id, *within;
 	long limit;
 	struct strlist to;       /* --to, several */
-	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key, all;
+	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key, all, fix;
 	const char *user_dn, *user_password_file; /* of directory check */
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	const char *pkcs12, *password_file, *serial; /* of export and import */
@@ -79,6 +79,18 @@ int ctl_complete(struct ctl *c, int argc, char **argv);
 
 /* confirm.c: may harm be done?  --yes, or yes typed on a terminal.  `act` is a verb, the question ends with a full stop. */
 bool ctl_confirm(const struct ctl *c, const char *act, const char *what, const char *question, struct err *err) BASE_MUST_CHECK;
+/* What enrolld can do, and can tell before by "dry_run". */
+#define CTL_QUESTION 160
+struct ctl_deed {
+	const char *command;     /* of enrolld */
+	const char *verb, *subject, *question; /* of ctl_confirm */
+	void (*print)(json_t *plan, const char *subject);
+	void (*tell)(json_t *result, const char *subject);
+	/* optional: the question that this plan puts, and what of the plan goes along with the deed */
+	void (*ask)(json_t *plan, json_t *arguments, char question[CTL_QUESTION]);
+};
+/* Ask for the plan and print it; then, but for --dry-run, ask whether, and have it done.  `arguments` is stolen.  The exit code. */
+int ctl_do(struct ctl *c, const struct ctl_deed *d, json_t *arguments);
 
 /* client.c: ask enrolld.  A new reference to the result; NULL after printing why. `arguments` is stolen. */
 json_t *ctl_ask(struct ctl *c, const char *command, json_t *arguments);
@@ -103,6 +115,9 @@ void ctl_text(const char *s, size_t indent);    /* a text that begins in this co
 void ctl_sentence(const char *fmt, ...) BASE_PRINTF(1, 2); /* one or more, and a new line */
 void ctl_cell(const char *s, size_t width);     /* with blanks up to this width */
 void ctl_line(json_t *o, const char *key, const char *label); /* one fact a line; nothing when it is absent */
+void ctl_bar(FILE *to, long long done, long long of);
+/* How far it is, on standard error and in place of what was there before; `of` 0: nobody knows.  Without `what` the line is empty again. */
+void ctl_progress(bool on, long long done, long long of, const char *what);
 /* A table: as many texts a row as there are titles (closed by NULL; ">TITLE" is of numbers).  `least`: widths of the columns, for tables that are printed
  * row by row; otherwise they are as wide as what is in them.  The last column is for long texts. */
 struct ctl_table {
@@ -128,9 +143,12 @@ int ctl_list(struct ctl *c, int argc, char **argv);
 int ctl_show(struct ctl *c, int argc, char **argv);
 int ctl_events(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);
-int ctl_doctor(struct ctl *c, int argc, char **argv);
-/* {"checks": [...]} of doctor and ca check; the exit code: 1 when an error is among them.  `r` is let go. */
+/* {"checks": [...]} of ca check and directory check; the exit code: 1 when a fault is among them.  `r` is let go. */
 int ctl_print_checks(struct ctl *c, json_t *r);
+
+/* doctor.c */
+int ctl_doctor(struct ctl *c, int argc, char **argv);
+const char *ctl_doctor_check(size_t i);         /* the name of a check; NULL behind the last */
 
 /* act.c */
 int ctl_enroll(struct ctl *c, int argc, char **argv);
@@ -182,6 +200,9 @@ int ctl_masterkey(struct ctl *c, int argc, char **argv);
 int ctl_ca(struct ctl *c, int argc, char **argv);
 int ctl_caa(struct ctl *c, int argc, char **argv);
 int ctl_account(struct ctl *c, int argc, char **argv);
+
+/* log.c */
+int ctl_log(struct ctl *c, int argc, char **argv);
 
 /* policy.c */
 int ctl_policy(struct ctl *c, int argc, char **argv);

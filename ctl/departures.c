@@ -41,7 +41,7 @@ static void print_departures(const struct ctl *c, json_t *r)
 
 	(void)c;
 	if (!json_is_true(json_object_get(r, "looks")))
-		puts("nobody looks at who left (departures.interval, directory.urls, mode)");
+		puts("nobody looks at who left (departures.interval, directory.urls, mode): whoever is noted as gone stays so until `enrollctl enable ADDRESS`");
 	ctl_line(r, "looked_at", "last look");
 	if (text(r, "guard")[0]) {
 		printf("ALARM ");
@@ -60,37 +60,31 @@ static void print_departures(const struct ctl *c, json_t *r)
 	}
 }
 
+static void print_plan(json_t *r, const char *subject)
+{
+	(void)subject;
+	print_held(json_object_get(r, "held"));
+}
+
+/* The yes is about those who were shown. */
+static void ask_confirm(json_t *plan, json_t *arguments, char question[CTL_QUESTION])
+{
+	json_object_set(arguments, "as_of", json_object_get(plan, "as_of"));
+	snprintf(question, CTL_QUESTION, "Nobody will sign for these %zu any more.", json_array_size(json_object_get(plan, "held")));
+}
+
+static void tell_confirmed(json_t *r, const char *subject)
+{
+	(void)subject;
+	printf("%lld are let go by the look that begins now; each is asked about once more before, so who is there after all stays\n",
+		(long long)json_integer_value(json_object_get(r, "confirmed")));
+}
+
 static int confirm(struct ctl *c)
 {
-	struct err err = ERR_INIT;
-	char question[80];
-	json_t *r = ctl_ask(c, "departures-confirm", json_pack("{s:b}", "dry_run", 1));
-	size_t n = r ? json_array_size(json_object_get(r, "held")) : 0;
-	json_int_t as_of; /* the yes is about those who were shown */
+	static const struct ctl_deed deed = {.command = "departures-confirm", .verb = "confirm", .print = print_plan, .ask = ask_confirm, .tell = tell_confirmed};
 
-	if (!r)
-		return 1;
-	if (c->dry_run && ctl_print_json(c, r)) {
-		json_decref(r);
-		return 0;
-	}
-	if (!c->json)
-		print_held(json_object_get(r, "held"));
-	as_of = json_integer_value(json_object_get(r, "as_of"));
-	json_decref(r);
-	if (c->dry_run)
-		return 0;
-	snprintf(question, sizeof question, "Nobody will sign for these %zu any more.", n);
-	if (!ctl_confirm(c, "confirm", NULL, question, &err))
-		return ctl_fail(c, &err);
-	r = ctl_ask(c, "departures-confirm", json_pack("{s:I}", "as_of", as_of));
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r))
-		printf("%lld are let go by the look that begins now; each is asked about once more before, so who is there after all stays\n",
-			(long long)json_integer_value(json_object_get(r, "confirmed")));
-	json_decref(r);
-	return 0;
+	return ctl_do(c, &deed, json_object());
 }
 
 int ctl_departures(struct ctl *c, int argc, char **argv)

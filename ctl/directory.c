@@ -42,6 +42,8 @@ static int check(struct ctl *c)
 
 /* ---- what comes in pages --------------------------------------------------------------------------------------------- */
 
+#define WALK_BROKEN 2 /* not all was looked at; said already */
+
 struct walk {
 	struct ctl *c;
 	json_t *actions, *counts, *warning;
@@ -69,8 +71,7 @@ static void add_page(struct walk *w, json_t *page)
 	const char *key;
 	size_t i;
 
-	if (w->progress)
-		fputs("\r\033[K", stderr);
+	ctl_progress(w->progress, 0, 0, NULL);
 	json_array_foreach(actions, i, o)
 		if (!w->c->json)
 			print_action(w, o);
@@ -79,8 +80,7 @@ static void add_page(struct walk *w, json_t *page)
 		json_object_set_new(w->counts, key, json_integer(json_integer_value(json_object_get(w->counts, key)) + json_integer_value(n)));
 	if (json_object_get(page, "warning"))
 		json_object_set(w->warning, "warning", json_object_get(page, "warning"));
-	if (w->progress)
-		fprintf(stderr, "\r%lld addresses looked at", (long long)json_integer_value(json_object_get(w->counts, "addresses")));
+	ctl_progress(w->progress, (long long)json_integer_value(json_object_get(w->counts, "addresses")), 0, "addresses looked at");
 }
 
 /* `arguments` is borrowed; "after" goes on from page to page. */
@@ -99,8 +99,7 @@ static bool pages(struct walk *w, const char *command, json_t *arguments)
 			json_object_set(arguments, "after", after);
 		json_decref(page);
 	}
-	if (w->progress)
-		fputs("\r\033[K", stderr);
+	ctl_progress(w->progress, 0, 0, NULL);
 	return ok;
 }
 
@@ -114,14 +113,18 @@ static size_t failures(json_t *actions)
 	return n;
 }
 
-static int walk(struct ctl *c, const char *command, json_t *arguments, void (*sums)(const struct walk *))
+/* Whether all of it was done, or can be. */
+static int walk(struct ctl *c, const char *command, json_t *arguments, bool dry_run, void (*sums)(const struct walk *))
 {
 	struct walk w = {.c = c, .actions = json_array(), .counts = json_object(), .warning = json_object(), .progress = isatty(STDERR_FILENO) && !c->json};
-	bool ok = pages(&w, command, arguments), bad = failures(w.actions) > 0;
+	bool ok, bad;
 	json_t *o;
 
+	json_object_set_new(arguments, "dry_run", json_boolean(dry_run));
+	ok = pages(&w, command, arguments);
+	bad = failures(w.actions) > 0;
 	if (ok && c->json) {
-		o = json_pack("{s:O, s:O, s:b, s:O*}", "actions", w.actions, "counts", w.counts, "dry_run", c->dry_run, "warning",
+		o = json_pack("{s:O, s:O, s:b, s:O*}", "actions", w.actions, "counts", w.counts, "dry_run", dry_run, "warning",
 			json_object_get(w.warning, "warning"));
 		ctl_print_json(c, o);
 		json_decref(o);
@@ -134,7 +137,25 @@ static int walk(struct ctl *c, const char *command, json_t *arguments, void (*su
 	json_decref(w.counts);
 	json_decref(w.warning);
 	json_decref(arguments);
-	return ok && !bad ? 0 : 1;
+	return !ok ? WALK_BROKEN : bad ? 1 : 0;
+}
+
+/* First what would be done, for whoever sits there to say yes to; --yes needs no look that may take as long as the deed. */
+static int walk_asked(struct ctl *c, const char *command, json_t *arguments, const char *verb, const char *question, void (*sums)(const struct walk *))
+{
+	struct err err = ERR_INIT;
+	bool shown = c->dry_run || (!c->yes && !c->json);
+	int rc = shown ? walk(c, command, json_copy(arguments), true, sums) : 0;
+
+	if (rc == WALK_BROKEN || c->dry_run) {
+		json_decref(arguments);
+		return rc ? 1 : 0;
+	}
+	if (!ctl_confirm(c, verb, NULL, question, &err)) {
+		json_decref(arguments);
+		return ctl_fail(c, &err);
+	}
+	return walk(c, command, arguments, false, sums) ? 1 : 0;
 }
 
 static void reconcile_sums(const struct walk *w)
@@ -165,14 +186,12 @@ static void restore_sums(const struct walk *w)
 
 static int restore(struct ctl *c, const char *address)
 {
-	json_t *a;
-
 	if (!address == !c->all)
 		return ctl_usage(c, "directory restore takes an address, or --all");
-	a = json_pack("{s:b, s:b}", "all", c->all, "dry_run", c->dry_run);
-	if (address)
-		json_object_set_new(a, "address", json_string(address));
-	return walk(c, "directory-restore", a, restore_sums);
+	if (c->all)
+		return walk_asked(c, "directory-restore", json_pack("{s:b}", "all", 1), "restore", "Foreign values of all these addresses are put back into the directory.",
+			restore_sums);
+	return walk(c, "directory-restore", json_pack("{s:s}", "address", address), c->dry_run, restore_sums) ? 1 : 0;
 }
 
 int ctl_directory(struct ctl *c, int argc, char **argv)
@@ -180,7 +199,7 @@ int ctl_directory(struct ctl *c, int argc, char **argv)
 	if (argc == 1 && strcmp(argv[0], "check") == 0)
 		return check(c);
 	if (argc == 1 && strcmp(argv[0], "reconcile") == 0)
-		return walk(c, "directory-reconcile", json_pack("{s:b}", "dry_run", c->dry_run), reconcile_sums);
+		return walk_asked(c, "directory-reconcile", json_object(), "reconcile", "Values of ours are put into the directory and taken out of it.", reconcile_sums);
 	if ((argc == 1 || argc == 2) && strcmp(argv[0], "restore") == 0)
 		return restore(c, argc == 2 ? argv[1] : NULL);
 	return ctl_usage(c, "directory takes check, reconcile, or restore and an address");

@@ -229,43 +229,76 @@ static bool password_choose(const struct ctl *c, struct buf *out, struct err *er
 	return !out->failed || err_nomem(err, "export key");
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------------------------- */
+/* ---- files: a name is there only with all that belongs under it, however this ends ------------------------------------------- */
 
-static bool write_new(const char *path, const void *data, size_t len, struct err *err)
+static bool write_file(const char *path, const struct export_file *f, struct err *err)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	bool ok = fd >= 0 && fchmod(fd, 0600) == 0 && write(fd, data, len) == (ssize_t)len && fsync(fd) == 0;
+	if (!f->serial[0] || f->serial[strspn(f->serial, "0123456789ABCDEFabcdef")] || f->len > sizeof f->p12)
+		return err_set(err, ERR_BUG, "write key", path, "the serial number in the store is none");
+	return file_create(path, f->p12, f->len, 0600, err);
+}
 
-	if (!ok)
-		err_errno(err, errno, "write key", path);
-	if (fd >= 0 && close(fd) != 0 && ok)
-		ok = err_errno(err, errno, "write key", path);
-	if (!ok && fd >= 0)
-		unlink(path);
+static bool file_name(struct buf *out, const char *folder, const struct export_file *f, struct err *err)
+{
+	buf_reset(out);
+	buf_printf(out, "%s/%s.p12", folder, f->serial);
+	return !out->failed || err_nomem(err, "write key");
+}
+
+static bool fill_folder(const char *folder, const struct export_files *files, struct err *err)
+{
+	struct buf path = BUF_INIT;
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < files->n; i++)
+		ok = file_name(&path, folder, &files->v[i], err) && write_file(path.data, &files->v[i], err);
+	buf_clear(&path);
 	return ok;
 }
 
-static bool write_file(struct ctl *c, const char *to, const struct export_file *f, struct err *err)
+static void remove_folder(const char *folder, const struct export_files *files)
 {
 	struct buf path = BUF_INIT;
-	bool ok;
 
-	if (!f->serial[0] || f->serial[strspn(f->serial, "0123456789ABCDEFabcdef")] || f->len > sizeof f->p12)
-		return err_set(err, ERR_BUG, "write key", to, "the serial number in the store is none");
-	buf_printf(&path, c->all ? "%s/%s.p12" : "%s", to, f->serial);
-	ok = path.failed ? err_nomem(err, "write key") : write_new(path.data, f->p12, f->len, err);
-	if (ok)
-		ctl_say(c, "%s: key and certificate %s (%s, until %s)", path.data, f->serial, f->status, f->until);
+	for (size_t i = 0; i < files->n; i++)
+		if (file_name(&path, folder, &files->v[i], NULL))
+			unlink(path.data);
+	rmdir(folder);
 	buf_clear(&path);
+}
+
+static bool write_folder(const char *to, const struct export_files *files, struct err *err)
+{
+	struct buf name = BUF_INIT;
+	size_t len = strlen(to);
+	bool ok = false;
+
+	while (len > 1 && to[len - 1] == '/') /* beside it, not in it */
+		len--;
+	buf_printf(&name, "%.*s.new-XXXXXX", (int)len, to);
+	if (name.failed)
+		return err_nomem(err, "write key");
+	if (!mkdtemp(name.data)) { /* 0700 */
+		err_errno(err, errno, "make folder", to);
+	} else {
+		ok = fill_folder(name.data, files, err) && file_settle(name.data, to, err);
+		if (!ok)
+			remove_folder(name.data, files);
+	}
+	buf_clear(&name);
 	return ok;
 }
 
 static bool write_files(struct ctl *c, const char *to, const struct export_files *files, struct err *err)
 {
-	bool ok = !c->all || mkdir(to, 0700) == 0 || err_errno(err, errno, "make folder", to);
+	bool ok = c->all ? write_folder(to, files, err) : write_file(to, &files->v[0], err);
 
-	for (size_t i = 0; ok && i < files->n; i++)
-		ok = write_file(c, to, &files->v[i], err);
+	for (size_t i = 0; ok && i < files->n; i++) {
+		const struct export_file *f = &files->v[i];
+
+		ctl_say(c, "%s%s%s%s: key and certificate %s (%s, until %s)", to, c->all ? "/" : "", c->all ? f->serial : "", c->all ? ".p12" : "", f->serial, f->status,
+			f->until);
+	}
 	return ok;
 }
 

@@ -3,7 +3,7 @@
  *
  * A command's arguments are written in one way, which is read here and by complete.c: words in small letters that begin an alternative are
  * sub-commands, words that begin with -- are options of this command (the word behind one stands for its value), and ADDRESS, FILE, FOLDER, STATE,
- * REASON, PROFILE say what can stand in their place.
+ * REASON, PROFILE, CHECK say what can stand in their place.
  */
 #include "config.h"
 
@@ -61,6 +61,7 @@ static const struct {
 	{"all-of-ca", "those of this CA of the configuration"},
 	{"by", "until when: 120h, 5d, or a time"},
 	{"revoke", "and revoke each old one for this reason, when its new one is active"},
+	{"fix", "put modes and owners of our files right, make our folders; nothing else"},
 	{"with-keys", "master key and account key too: whoever has the folder can sign as everybody"},
 	{"no-account", "without the account at the CA"},
 };

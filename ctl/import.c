@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 
@@ -33,6 +34,8 @@ struct run {
 	struct enroll_imported *out;
 	json_t *list;
 	size_t done, there, failed;
+	size_t looked, of;           /* a folder's files, while they are read */
+	bool progress;
 };
 
 static bool import_here(void *arg, struct err *err)
@@ -109,13 +112,18 @@ static void tell_bad(struct run *r, const char *path, const struct err *err)
 static bool one(struct run *r, const char *path, bool last)
 {
 	struct err err = ERR_INIT;
+	bool ok;
 
-	if (import_file(r, path, &err))
+	ctl_progress(r->progress, (long long)r->looked, (long long)r->of, "files");
+	ok = import_file(r, path, &err);
+	ctl_progress(r->progress, 0, 0, NULL);
+	if (ok)
 		tell_good(r, path);
 	else if (!last && strcmp(err.type, STORE_IMPORT_NOT_YET) == 0)
 		return false;
 	else
 		tell_bad(r, path, &err);
+	r->looked++;
 	fflush(stdout);
 	return true;
 }
@@ -143,6 +151,8 @@ static bool folder(struct run *r, const char *path, struct err *err)
 		return err_errno(err, errno, "read folder", path);
 	if (n == 0)
 		ok = err_set(err, ERR_CONFIG, "import", path, "no file in it ends in .p12, .pfx or .pem");
+	r->of = (size_t)n;
+	r->progress = isatty(STDERR_FILENO) && !r->c->json;
 	for (int i = 0; i < n; i++) {
 		buf_reset(&file);
 		buf_printf(&file, "%s/%s", path, names[i]->d_name);

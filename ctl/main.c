@@ -27,8 +27,9 @@ static const struct ctl_command commands[] = {
 		"enrollctl expiring --within 30d", ctl_expiring},
 	{"search", "TEXT [--limit N]", "help desk", "by words of an address or name, by the beginning of a serial number or fingerprint",
 		"enrollctl search alice archer", ctl_search},
-	{"doctor", "", "help desk", "check sockets, milter order, reply path, directory, CA, DNS",
-		"enrollctl doctor", ctl_doctor},
+	{"doctor", "[CHECK]... [--fix [--dry-run]]", "help desk; root sees all, and may --fix",
+		"look at everything that can be wrong, and say what mends it: configuration, files, keys, store, mail server, reply path, directory, DNS, CA; or at some of it",
+		"enrollctl doctor postfix-order reply-path", ctl_doctor},
 	{"ca", "check [--ca NAME]", "help desk; root when enrolld does not run", "look at the CA: TLS, terms, binding, profiles, account, limits",
 		"enrollctl ca check", ctl_ca},
 	{"caa", "check ADDRESS | check DOMAIN [--ca NAME]", "help desk; root when enrolld does not run",
@@ -46,7 +47,7 @@ static const struct ctl_command commands[] = {
 		"enrollctl enroll alice@example.org", ctl_enroll},
 	{"retry", "ADDRESS [--reason TEXT]", "help desk", "go on now with an enrollment that waits, is blocked or failed",
 		"enrollctl retry alice@example.org", ctl_retry},
-	{"rotate", "ADDRESS [--reason TEXT]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
+	{"rotate", "ADDRESS [--reason TEXT] [--dry-run]", "help desk", "a new key and certificate now; the present one signs until the new one is active",
 		"enrollctl rotate alice@example.org --reason \"new laptop\"", ctl_rotate},
 	{"departures", "[confirm [--dry-run] [--yes]]", "help desk; admin for confirm",
 		"who left, as the directory has it, since when, and what becomes of their certificates when; confirm lets those go that the guard holds back",
@@ -55,7 +56,7 @@ static const struct ctl_command commands[] = {
 		"stop signing with it at once, have the CA revoke it, take it out of the directory; REASON is keyCompromise, superseded (both with a "
 		"replacement), affiliationChanged, cessationOfOperation or privilegeWithdrawn; --with-key asks the CA by the certificate's own key, where it does not heed the account",
 		"enrollctl revoke bob@example.org --reason affiliationChanged --dry-run", ctl_revoke},
-	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] | restore ADDRESS|--all [--dry-run]", "admin",
+	{"directory", "check [--user-dn DN --user-password-file FILE] | reconcile [--dry-run] [--yes] | restore ADDRESS|--all [--dry-run] [--yes]", "admin",
 		"try schema, rights and limits, and with a user's bind that users cannot write their own addresses; put what has to be published into the "
 		"directory and take what is over out of it; put back what directory.clear-foreign-smime took away",
 		"enrollctl directory reconcile --dry-run", ctl_directory},
@@ -65,7 +66,7 @@ static const struct ctl_command commands[] = {
 		"enrollctl replace --issuer \"Example CA\" --by 120h --dry-run", ctl_replace},
 	{"disable", "ADDRESS [--reason TEXT] [--dry-run] [--yes]", "admin", "stop signing and enrolling for this address",
 		"enrollctl disable bob@example.org --reason \"on leave\"", ctl_disable},
-	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable",
+	{"enable", "ADDRESS [--reason TEXT]", "admin", "undo disable; where nobody looks at who left, also take in again who was noted as gone",
 		"enrollctl enable bob@example.org", ctl_enable},
 	{"pause", "[--reason TEXT]", "admin", "stop all signing and ordering within two seconds",
 		"enrollctl pause --reason \"the CA is being moved\"", ctl_pause},
@@ -76,6 +77,8 @@ static const struct ctl_command commands[] = {
 		"enrollctl cert check new.pem --profile mailbox-strict --anchors roots.pem", ctl_cert},
 	{"config", "check | show | running", "anybody who can read the file", "check the file; show it with defaults; show what enrolld runs with",
 		"enrollctl config check", ctl_config_command},
+	{"log", "explain [EVENT|LINE]", "anybody", "what an event of the log or the history means, what its keys are, what to do; without one: all; a pasted line works, too",
+		"enrollctl log explain mail_done", ctl_log},
 	{"help", "[COMMAND]", "anybody", "all commands, or one with its options and an example", "enrollctl help revoke", ctl_help},
 	{"export", "ADDRESS --pkcs12 FILE [--serial SERIAL | --all] [--password-file FILE] [--legacy-format] | ADDRESS --certificates [--all]",
 		"root; help desk with --certificates", "a key and certificate as a new PKCS#12 file, where export = \"keys\" allows it (--all: a folder, with the old "
@@ -174,7 +177,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL, OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_OLD, OPT_ISSUER, OPT_ISSUED_BETWEEN, OPT_SERIALS, OPT_ALL_OF_CA, OPT_BY, OPT_REVOKE };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL, OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_OLD, OPT_ISSUER, OPT_ISSUED_BETWEEN, OPT_SERIALS, OPT_ALL_OF_CA, OPT_BY, OPT_REVOKE, OPT_FIX };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -185,7 +188,7 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE}, {"all", no_argument, NULL, OPT_ALL}, {"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE}, {"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES}, {"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"old", no_argument, NULL, OPT_OLD}, {"issuer", required_argument, NULL, OPT_ISSUER}, {"issued-between", required_argument, NULL, OPT_ISSUED_BETWEEN}, {"serials", required_argument, NULL, OPT_SERIALS}, {"all-of-ca", required_argument, NULL, OPT_ALL_OF_CA}, {"by", required_argument, NULL, OPT_BY}, {"revoke", required_argument, NULL, OPT_REVOKE}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE}, {"all", no_argument, NULL, OPT_ALL}, {"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE}, {"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES}, {"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"old", no_argument, NULL, OPT_OLD}, {"issuer", required_argument, NULL, OPT_ISSUER}, {"issued-between", required_argument, NULL, OPT_ISSUED_BETWEEN}, {"serials", required_argument, NULL, OPT_SERIALS}, {"all-of-ca", required_argument, NULL, OPT_ALL_OF_CA}, {"by", required_argument, NULL, OPT_BY}, {"revoke", required_argument, NULL, OPT_REVOKE}, {"fix", no_argument, NULL, OPT_FIX}, {NULL, 0, NULL, 0}};
 
 bool ctl_option_argument(const char *name)
 {
@@ -240,6 +243,7 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_ALL_OF_CA: c->all_of_ca = optarg; return -1;
 	case OPT_BY: c->by = optarg; return -1;
 	case OPT_REVOKE: c->revoke = optarg; return -1;
+	case OPT_FIX: c->fix = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #define SERIALS_FILE_MAX (4u * 1024 * 1024)
-#define BAR 40
 
 static const char *member(json_t *o, const char *key)
 {
@@ -91,11 +90,12 @@ static json_t *question(const struct ctl *c, const char *issued_to, struct err *
 
 /* ---- the plan -------------------------------------------------------------------------------------------------------------- */
 
-static void print_plan(json_t *r)
+static void print_plan(json_t *r, const char *subject)
 {
 	json_t *o;
 	size_t i;
 
+	(void)subject;
 	printf("%lld certificates (", number(r, "certificates"));
 	ctl_put(member(r, "selection"));
 	puts(")");
@@ -113,69 +113,22 @@ static void print_plan(json_t *r)
 		printf("! %s\n", member(r, "advice"));
 }
 
-static bool confirmed(const struct ctl *c, struct err *err)
+static void tell_begun(json_t *r, const char *subject)
 {
-	char *line = NULL;
-	size_t size = 0;
-	bool yes;
-
-	if (c->yes)
-		return true;
-	if (c->json || !isatty(STDIN_FILENO))
-		return err_set(err, ERR_POLICY, "replace", "", "say --yes, or type yes on a terminal; --dry-run shows what would happen");
-	printf("Type yes to begin: ");
-	fflush(stdout);
-	yes = getline(&line, &size, stdin) > 0 && (line[strcspn(line, "\r\n")] = '\0', strcmp(line, "yes") == 0);
-	free(line);
-	return yes || err_set(err, ERR_POLICY, "replace", "", "nothing was done");
-}
-
-static json_t *ask(struct ctl *c, json_t *a, bool dry_run)
-{
-	json_t *copy = json_deep_copy(a);
-
-	json_object_set_new(copy, "dry_run", json_boolean(dry_run));
-	return ctl_ask(c, "replace", copy);
+	(void)r;
+	(void)subject;
+	puts("begun; `enrollctl replace status` tells how far it is");
 }
 
 static int begin(struct ctl *c, json_t *a)
 {
-	struct err err = ERR_INIT;
-	json_t *r = ask(c, a, true);
+	static const struct ctl_deed deed = {.command = "replace", .verb = "begin", .question = "All these get a new key and certificate.", .print = print_plan,
+		.tell = tell_begun};
 
-	if (!r)
-		return 1;
-	if (c->dry_run && ctl_print_json(c, r)) {
-		json_decref(r);
-		return 0;
-	}
-	if (!c->json)
-		print_plan(r);
-	json_decref(r);
-	if (c->dry_run)
-		return 0;
-	if (!confirmed(c, &err))
-		return ctl_fail(c, &err);
-	r = ask(c, a, false);
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r))
-		puts("begun; `enrollctl replace status` tells how far it is");
-	json_decref(r);
-	return 0;
+	return ctl_do(c, &deed, a);
 }
 
 /* ---- status ---------------------------------------------------------------------------------------------------------------- */
-
-static void print_bar(long long done, long long of)
-{
-	long long full = of > 0 ? done * BAR / of : BAR;
-
-	putchar('[');
-	for (long long i = 0; i < BAR; i++)
-		putchar(i < full ? '#' : '.');
-	printf("] ");
-}
 
 static void print_status(const struct ctl *c, json_t *r)
 {
@@ -188,7 +141,7 @@ static void print_status(const struct ctl *c, json_t *r)
 		return;
 	}
 	if (isatty(STDOUT_FILENO))
-		print_bar(over, of);
+		ctl_bar(stdout, over, of);
 	printf("%s: %lld of %lld, %lld on their way, %lld waiting", member(o, "state"), over, of, number(o, "begun"), number(o, "pending"));
 	if (number(o, "stuck"))
 		printf("; %lld blocked or failed", number(o, "stuck"));
@@ -225,7 +178,6 @@ int ctl_replace(struct ctl *c, int argc, char **argv)
 {
 	struct err err = ERR_INIT;
 	json_t *a;
-	int rc;
 
 	if (argc == 1 && !c->issued_from && !c->by)
 		return c->dry_run || c->issuer || c->serials || c->all_of_ca || c->revoke ? ctl_usage(c, "status, pause, resume and cancel take no options")
@@ -235,9 +187,5 @@ int ctl_replace(struct ctl *c, int argc, char **argv)
 	if (!c->by)
 		return ctl_usage(c, "replace needs a deadline: --by 120h, or --by 2026-12-05T12:00:00Z");
 	a = question(c, argc ? argv[0] : NULL, &err);
-	if (!a)
-		return ctl_fail(c, &err);
-	rc = begin(c, a);
-	json_decref(a);
-	return rc;
+	return a ? begin(c, a) : ctl_fail(c, &err);
 }

@@ -7,34 +7,6 @@
 
 #include <string.h>
 
-int ctl_rotate(struct ctl *c, int argc, char **argv)
-{
-	json_t *a, *r;
-
-	if (argc != 1)
-		return ctl_usage(c, "expected one address");
-	a = json_pack("{s:s}", "address", argv[0]);
-	if (c->reason)
-		json_object_set_new(a, "reason", json_string(c->reason));
-	r = ctl_ask(c, "rotate", a);
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r))
-		ctl_sentence("%s: %s", argv[0], json_is_true(json_object_get(r, "changed")) ? "a new key and certificate are asked for; the present one signs until then"
-			: "a certificate is on its way already, see `enrollctl show`");
-	json_decref(r);
-	return 0;
-}
-
-static json_t *question(const struct ctl *c, const char *what, bool dry_run)
-{
-	json_t *a = json_pack("{s:s, s:s, s:b}", "what", what, "reason", c->reason, "dry_run", dry_run);
-
-	if (c->no_replacement)
-		json_object_set_new(a, "replace", json_false());
-	return a;
-}
-
 static const char *member(json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));
@@ -42,11 +14,46 @@ static const char *member(json_t *o, const char *key)
 	return s ? s : "";
 }
 
-static void print_plan(json_t *r)
+/* ---- rotate: no harm, so nobody is asked ------------------------------------------------------------------------------------ */
+
+static void print_rotate(json_t *r, const char *address)
+{
+	ctl_sentence("%s: %s", address, json_is_true(json_object_get(r, "changed")) ? "a new key and certificate would be asked for; the present one would sign until then"
+		: "a certificate is on its way already, see `enrollctl show`: nothing would be done");
+}
+
+static void tell_rotate(json_t *r, const char *address)
+{
+	ctl_sentence("%s: %s", address, json_is_true(json_object_get(r, "changed")) ? "a new key and certificate are asked for; the present one signs until then"
+		: "a certificate is on its way already, see `enrollctl show`");
+}
+
+int ctl_rotate(struct ctl *c, int argc, char **argv)
+{
+	json_t *a, *r;
+
+	if (argc != 1)
+		return ctl_usage(c, "expected one address");
+	a = json_pack("{s:s, s:b}", "address", argv[0], "dry_run", c->dry_run);
+	if (c->reason)
+		json_object_set_new(a, "reason", json_string(c->reason));
+	r = ctl_ask(c, "rotate", a);
+	if (!r)
+		return 1;
+	if (!ctl_print_json(c, r))
+		(c->dry_run ? print_rotate : tell_rotate)(r, argv[0]);
+	json_decref(r);
+	return 0;
+}
+
+/* ---- revoke ------------------------------------------------------------------------------------------------------------------ */
+
+static void print_revoke(json_t *r, const char *subject)
 {
 	json_t *o;
 	size_t i;
 
+	(void)subject;
 	json_array_foreach(json_object_get(r, "certificates"), i, o) {
 		printf("certificate %s (%s)\n", member(o, "serial"), member(o, "status"));
 		ctl_line(o, "addresses", "addresses");
@@ -58,35 +65,25 @@ static void print_plan(json_t *r)
 			? "a new key and certificate follow at once" : "no new one until `enrollctl enable`, where it is the present one");
 }
 
+static void tell_revoke(json_t *r, const char *what)
+{
+	(void)r;
+	ctl_sentence("%s: nobody signs with it any more; `enrollctl show` tells when CA and directory have followed", what);
+}
+
 int ctl_revoke(struct ctl *c, int argc, char **argv)
 {
-	struct err err = ERR_INIT;
-	json_t *r;
+	struct ctl_deed deed = {.command = "revoke", .verb = "revoke", .question = "This cannot be undone.", .print = print_revoke, .tell = tell_revoke};
+	json_t *a;
 
 	if (c->with_key)
 		return argc == 1 && !c->reason && !c->dry_run && !c->no_replacement ? ctl_revoke_with_key(c, argv[0])
 			: ctl_usage(c, "revoke --with-key takes a serial number and no other option");
 	if (argc != 1 || !c->reason)
 		return ctl_usage(c, "revoke takes an address or serial number, and --reason");
-	r = ctl_ask(c, "revoke", question(c, argv[0], true));
-	if (!r)
-		return 1;
-	if (c->dry_run && ctl_print_json(c, r)) {
-		json_decref(r);
-		return 0;
-	}
-	if (!c->json)
-		print_plan(r);
-	json_decref(r);
-	if (c->dry_run)
-		return 0;
-	if (!ctl_confirm(c, "revoke", argv[0], "This cannot be undone.", &err))
-		return ctl_fail(c, &err);
-	r = ctl_ask(c, "revoke", question(c, argv[0], false));
-	if (!r)
-		return 1;
-	if (!ctl_print_json(c, r))
-		ctl_sentence("%s: nobody signs with it any more; `enrollctl show` tells when CA and directory have followed", argv[0]);
-	json_decref(r);
-	return 0;
+	deed.subject = argv[0];
+	a = json_pack("{s:s, s:s}", "what", argv[0], "reason", c->reason);
+	if (c->no_replacement)
+		json_object_set_new(a, "replace", json_false());
+	return ctl_do(c, &deed, a);
 }

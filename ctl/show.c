@@ -38,6 +38,7 @@ static void print_status(const struct ctl *c, json_t *r)
 	const char *name;
 
 	printf("mode %s%s\n", text(r, "mode"), json_is_true(json_object_get(r, "pilot")) ? " (pilot)" : "");
+	ctl_line(r, "configuration", "configuration");
 	if (json_is_string(json_object_get(r, "paused"))) {
 		printf("PAUSED ");
 		ctl_put(text(r, "paused"));
@@ -358,7 +359,7 @@ int ctl_mail(struct ctl *c, int argc, char **argv)
 	return argc > 1 ? ctl_usage(c, "mail takes at most one address") : ask_about(c, argc, argv, "mail", print_mail, mail_columns);
 }
 
-/* ---- doctor ------------------------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------------- */
 
 static size_t errors_among(json_t *r)
 {
@@ -366,7 +367,7 @@ static size_t errors_among(json_t *r)
 	json_t *o;
 
 	json_array_foreach(json_object_get(r, "checks"), i, o)
-		errors += strcmp(text(o, "verdict"), "error") == 0;
+		errors += strcmp(text(o, "verdict"), "fault") == 0;
 	return errors;
 }
 
@@ -393,10 +394,4 @@ int ctl_print_checks(struct ctl *c, json_t *r)
 	size_t errors = errors_among(r);
 
 	return ctl_print_table(c, r, print_checks, "checks", columns) || errors ? 1 : 0;
-}
-
-int ctl_doctor(struct ctl *c, int argc, char **argv)
-{
-	(void)argv;
-	return argc ? ctl_usage(c, "doctor takes no argument") : ctl_print_checks(c, ctl_ask(c, "doctor", NULL));
 }

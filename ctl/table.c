@@ -22,6 +22,7 @@
 #define WIDTH_LEAST 40
 #define GAP 2
 #define COLUMNS_MOST 16
+#define BAR 40
 
 size_t ctl_width(void)
 {
@@ -295,6 +296,30 @@ static void put_row(const struct ctl_table *t, const struct layout *l, char *con
 	if (l->first < l->columns)
 		put_below(l, row);
 	puts("");
+}
+
+void ctl_bar(FILE *to, long long done, long long of)
+{
+	long long full = of > 0 ? done * BAR / of : BAR;
+
+	fputc('[', to);
+	for (long long i = 0; i < BAR; i++)
+		fputc(i < full ? '#' : '.', to);
+	fputs("] ", to);
+}
+
+void ctl_progress(bool on, long long done, long long of, const char *what)
+{
+	if (!on)
+		return;
+	fputs("\r\033[K", stderr);
+	if (what && of)
+		ctl_bar(stderr, done, of);
+	if (what && of)
+		fprintf(stderr, "%lld of %lld %s", done, of, what);
+	else if (what)
+		fprintf(stderr, "%lld %s", done, what);
+	fflush(stderr);
 }
 
 void ctl_table_titles(const struct ctl_table *t)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "enroll/ca_count.h"
 #include "enroll/problem.h"
 
 /* Servers forget nonces; one that lay around this long costs more requests than it saves. */
@@ -78,6 +79,7 @@ struct acme *acme_new(const struct ca_config *config, struct err *err)
 	}
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_mutex_init(&a->preparing, NULL);
+	a->label = metrics_ca(config->name ? config->name : "ca");
 	if (!settings_copy(&a->set, config)) {
 		err_nomem(err, "prepare CA");
 		goto fail;
@@ -157,7 +159,7 @@ static bool nonce_fetch(struct acme *a, char out[ACME_NONCE_MAX], struct err *er
 	if (!acme_resource(a, ACME_NEW_NONCE, &url, err))
 		return false;
 	q.url = url;
-	if (http_perform(a->http, &q, &r, err) != HTTP_ANSWERED)
+	if (ca_count_http(a->http, a->label, "fetch nonce", &q, &r, err) != HTTP_ANSWERED)
 		goto out;
 	if (r.replay_nonce && nonce_good(r.replay_nonce)) {
 		strcpy(out, r.replay_nonce);
@@ -297,7 +299,7 @@ static bool send_once(struct acme *a, const struct acme_call *call, const char *
 	if (jws_sign(signer->key, &header, call->payload, &body, err)) {
 		q.body = body.data;
 		q.len = body.len;
-		fate = http_perform(a->http, &q, &answer->http, err);
+		fate = ca_count_http(a->http, a->label, call->op, &q, &answer->http, err);
 		acme_nonce_put(a, answer->http.replay_nonce);
 		answer->sent = fate != HTTP_UNSENT;
 	}

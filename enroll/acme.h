@@ -125,6 +125,7 @@ struct acme_settings {
 
 struct acme {
 	struct acme_settings set;
+	unsigned label;                /* metrics_ca */
 	struct jws_key *key;           /* see acme_key_hold */
 	char file_key[64];             /* thumbprint of what ca.account-key held when it was last read: ours may come from KEY.next and be newer */
 	struct http *http;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "enroll/acme.h"
+#include "enroll/ca_count.h"
 #include "enroll/enroll.h"
 #include "enroll/member.h"
 #include "enroll/problem.h"
@@ -40,7 +41,7 @@ static bool directory_fetch(struct acme *a, struct err *err)
 	struct acme_directory fresh;
 	bool ok = false;
 
-	if (http_perform(a->http, &q, &r, err) != HTTP_ANSWERED) {
+	if (ca_count_http(a->http, a->label, "fetch directory", &q, &r, err) != HTTP_ANSWERED) {
 		if (err)
 			snprintf(err->op, sizeof err->op, "fetch directory");
 	} else if (r.status != 200) {

@@ -13,6 +13,7 @@
 #include <openssl/x509v3.h>
 
 #include "enroll/acme.h"
+#include "enroll/ca_count.h"
 #include "enroll/problem.h"
 
 /* RFC 9773 section 4.3: between a minute and a day, six hours when the CA says nothing that can be read. */
@@ -164,7 +165,7 @@ bool acme_renewal(struct acme *a, const void *der, size_t len, struct ca_renewal
 		goto out;
 	}
 	q.url = url;
-	if (http_perform(a->http, &q, &r, &own) != HTTP_ANSWERED) {
+	if (ca_count_http(a->http, a->label, "fetch renewal information", &q, &r, &own) != HTTP_ANSWERED) {
 		snprintf(own.op, sizeof own.op, "fetch renewal information");
 	} else if (r.status == 404) {
 		ok = true; /* not for this certificate */

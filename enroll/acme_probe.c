@@ -65,6 +65,7 @@ static bool fetch(struct http *http, const char *url, struct ca_probe *out, stru
 	if (!ok && err)
 		err->status = out->status;
 	out->ms = r.ms;
+	out->date = r.date;
 	snprintf(out->tls, sizeof out->tls, "%s", r.tls);
 	http_response_clear(&r);
 	return ok;

@@ -42,6 +42,7 @@ struct ca_probe {
 	struct strlist profile_texts;    /* its descriptions of info.profiles, one each, "" where there is none */
 	int status;                      /* HTTP; 0 = no answer */
 	unsigned ms;                     /* from the first packet to the last */
+	time_t date;                     /* what time it is there; 0 = it did not tell */
 	char tls[24];                    /* "TLSv1.3"; "" = there was none */
 };
 void ca_probe_clear(struct ca_probe *p);

@@ -30,9 +30,9 @@ struct look {
 static void add_error(struct look *l, const char *check, const struct err *err)
 {
 	if (err->status)
-		check_add(l->checks, check, "error", "%s: %s (HTTP %d, %s)", err->op, err->text, err->status, err->subject);
+		check_add(l->checks, check, "fault", "%s: %s (HTTP %d, %s)", err->op, err->text, err->status, err->subject);
 	else
-		check_add(l->checks, check, "error", "%s: %s", err->op, err->text);
+		check_add(l->checks, check, "fault", "%s: %s", err->op, err->text);
 }
 
 static void join(const struct strlist *list, struct buf *out)
@@ -97,8 +97,10 @@ static void check_terms(struct look *l)
 		check_add(l->checks, "terms", "ok", "the CA names none");
 	else if (l->config->accept_terms)
 		check_add(l->checks, "terms", "ok", "%s, accepted (ca.accept-terms)", terms);
-	else
-		check_add(l->checks, "terms", "error", "%s are not accepted: read them and set ca.accept-terms = true if you agree", terms);
+	else {
+		check_add(l->checks, "terms", "fault", "%s are not accepted: read them and set ca.accept-terms = true if you agree", terms);
+		check_fix(l->checks, FIX_CONFIGURATION, "ca", "accept-terms = true;");
+	}
 }
 
 static void check_eab(struct look *l)
@@ -112,7 +114,7 @@ static void check_eab(struct look *l)
 	else if (l->has_account)
 		check_add(l->checks, "eab", "ok", "external account binding is asked for of new accounts; ours is registered already");
 	else
-		check_add(l->checks, "eab", "error", "this CA wants accounts bound to a contract (external account binding): put the key id and key that it gave you into ca.eab");
+		check_add(l->checks, "eab", "fault", "this CA wants accounts bound to a contract (external account binding): put the key id and key that it gave you into ca.eab");
 }
 
 static void check_profiles(struct look *l)
@@ -127,7 +129,7 @@ static void check_profiles(struct look *l)
 		buf_printf(&offers, "%s\"%s\"%s%s%s", i ? ", " : "", names->v[i], *text ? " (" : "", text, *text ? ")" : "");
 	}
 	if (wanted && !strlist_has(names, wanted))
-		check_add(l->checks, "profiles", "error", "the CA has no profile \"%s\" (ca.profile); it offers %s", wanted,
+		check_add(l->checks, "profiles", "fault", "the CA has no profile \"%s\" (ca.profile); it offers %s", wanted,
 			names->n ? buf_str(&offers) : "none at all: leave ca.profile out");
 	else if (!names->n)
 		check_add(l->checks, "profiles", "ok", "the CA offers none");
@@ -202,7 +204,7 @@ static void check_email(struct look *l)
 		check_add(l->checks, "email", "ok", "%zu enrollment%s active by orders with identifiers of type %s", counts[ENROLLMENT_ACTIVE],
 			counts[ENROLLMENT_ACTIVE] == 1 ? " is" : "s are", l->config->identifier_type);
 	else if (words)
-		check_add(l->checks, "email", "error", "the CA refused an order with identifiers of type %s: %s", l->config->identifier_type, words);
+		check_add(l->checks, "email", "fault", "the CA refused an order with identifiers of type %s: %s", l->config->identifier_type, words);
 	else
 		check_add(l->checks, "email", "ok", "ACME does not announce whether a CA takes addresses: no order has shown it yet, the first one will tell");
 	free(words);
@@ -261,13 +263,13 @@ static void check_account(struct look *l, bool looked, const struct err *err)
 	else if (!l->ca)
 		add_error(l, "account", &l->ca_error);
 	else if (!looked && strcmp(err->type, "unauthorized") == 0)
-		check_add(l->checks, "account", "error", "%s. " GIVEN_UP, err->text, l->config->account_key);
+		check_add(l->checks, "account", "fault", "%s. " GIVEN_UP, err->text, l->config->account_key);
 	else if (!looked)
 		add_error(l, "account", err);
 	else if (!l->has_account)
 		check_add(l->checks, "account", "warning", "the CA has no account for our key (%s): `enrollctl account register` makes it", a->key_type);
 	else if (!a->status || strcmp(a->status, "valid") != 0)
-		check_add(l->checks, "account", "error", "%s is %s. " GIVEN_UP, a->uri ? a->uri : "our account", a->status ? a->status : "of unknown status",
+		check_add(l->checks, "account", "fault", "%s is %s. " GIVEN_UP, a->uri ? a->uri : "our account", a->status ? a->status : "of unknown status",
 			l->config->account_key);
 	else
 		check_add(l->checks, "account", "ok", "%s is valid (key %s)", a->uri, a->key_type);
@@ -328,7 +330,7 @@ json_t *ca_check_run(const struct ca_config *config, struct ca *ca, struct store
 	if (config->driver == CA_DRIVER_EXEC)
 		check_exec(&l);
 	else if (!config->directory_url)
-		check_add(l.checks, "directory", "error", "the configuration names no CA: set ca.directory-url");
+		check_add(l.checks, "directory", "fault", "the configuration names no CA: set ca.directory-url");
 	else
 		check_acme(&l);
 	ca_account_clear(&l.account);

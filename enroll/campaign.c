@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define ORDER_SECONDS 60     /* what an order takes, as long as none has ended */
+#define TURN_SECONDS 1       /* until a place that gets free is taken: it is looked for once a second */
 #define WITHOUT_LIMIT 200    /* begun and not done, where orders-in-flight sets no limit */
 #define TELL_LATE 3600
 #define HOUR 3600
@@ -97,7 +98,7 @@ bool campaign_part_plan(struct enroll_parts *p, const char *ca, size_t n, time_t
 	if (flight) {
 		out->room = flight > open ? flight - open : 0;
 		if (n > flight)
-			heed(out, (double)n * out->order_seconds / flight, "ca.orders-in-flight", flight);
+			heed(out, (double)n * (out->order_seconds + TURN_SECONDS) / flight, "ca.orders-in-flight", flight);
 	}
 	return heed_rate(p, out, NULL, "cap-per-day", p->config->cap_per_day, DAY, now, err) &&
 	       heed_rate(p, out, out->ca->name, "ca.orders-per-hour", out->ca->orders_per_hour, HOUR, now, err) && heed_named(p, out, now, err);

@@ -11,6 +11,7 @@
 #include "enroll/campaign.h"
 #include "enroll/certificate.h"
 #include "enroll/renewal.h"
+#include "metrics/metrics.h"
 
 #define PLAN_SECONDS 60   /* between two looks for certificates that have no time for their look yet */
 #define LATE_SECONDS 10   /* between two looks for late renewals */
@@ -30,6 +31,7 @@ static bool found_revoked(struct enroll_parts *p, const struct enroll_ca *ca, co
 		return false;
 	if (!news)
 		return true;
+	metrics_count(METRIC_FOUND_REVOKED, 0, 0, 0);
 	snprintf(text, sizeof text, "certificate %.120s is revoked at the CA (%.600s): nobody signs with it any more; %s", c->serial, why,
 		what.replace ? "a new key and certificate follow" : "no new one until `enrollctl enable` and `enrollctl enroll`");
 	log_event(LOG_LEVEL_ERROR, "found_revoked", "enrollment", LOG_NUM(c->enrollment_id), "addresses", c->addresses, "serial", c->serial, "text", text, NULL);

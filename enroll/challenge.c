@@ -21,6 +21,8 @@
 
 #include <libesmtp.h>
 
+#include "metrics/metrics.h"
+
 /* RFC 5322 section 2.1.1, without the name of the field. */
 #define VALUE_MAX 900
 
@@ -294,7 +296,7 @@ static bool envelope_good(const char *host, const char *from, const char *to, st
 	return (!*from || plain_address(from, &a, "the envelope sender", err)) && plain_address(to, &a, "the envelope recipient", err);
 }
 
-enum reply_outcome challenge_send(const char *host, unsigned port, unsigned timeout_seconds, const char *envelope_from, const char *envelope_to,
+static enum reply_outcome hand_over(const char *host, unsigned port, unsigned timeout_seconds, const char *envelope_from, const char *envelope_to,
 	const char *envelope_id, const struct buf *mail, struct err *err)
 {
 	struct dialogue d = {.mail = mail};
@@ -324,5 +326,15 @@ out:
 	if (session)
 		smtp_destroy_session(session);
 	sigpipe_release(&old, was_pending);
+	return outcome;
+}
+
+enum reply_outcome challenge_send(const char *host, unsigned port, unsigned timeout_seconds, const char *envelope_from, const char *envelope_to,
+	const char *envelope_id, const struct buf *mail, struct err *err)
+{
+	enum reply_outcome outcome = hand_over(host, port, timeout_seconds, envelope_from, envelope_to, envelope_id, mail, err);
+
+	metrics_count(METRIC_REPLIES, outcome == REPLY_ACCEPTED ? METRICS_REPLY_ACCEPTED
+		: outcome == REPLY_NOT_SENT ? METRICS_REPLY_NOT_SENT : METRICS_REPLY_IN_DOUBT, 0, 0);
 	return outcome;
 }

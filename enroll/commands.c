@@ -53,10 +53,12 @@ static bool find(const struct call *c, struct enrollment *e, struct err *err)
 
 /* ---- facts as JSON ------------------------------------------------------------------------------------------------------------ */
 
-static const char *what_next(const struct enrollment *e)
+static const char *what_next(const struct enroll_parts *p, const struct enrollment *e)
 {
 	if (e->disabled)
 		return "nothing until `enrollctl enable`";
+	if (e->gone_since && !people_looks(p))
+		return "nothing: this person was noted as gone, and nobody looks at the directory for that any more; if they are here, `enrollctl enable`";
 	if (e->gone_since)
 		return e->gone_ended ? "nothing: this person left; if the directory has them again, a new certificate is asked for"
 			: "nothing until the directory has this person again; `enrollctl departures` says what becomes of the certificate, and when";
@@ -106,7 +108,6 @@ json_t *json_of_enrollment(const struct enrollment *e, bool whole)
 	answer_set(o, "addresses", answer_texts(&e->addresses));
 	answer_set(o, "ca", answer_text(e->ca));
 	answer_set(o, "rule", answer_text(e->rule));
-	answer_set(o, "what_next", json_string(what_next(e)));
 	answer_set(o, "resumes_in", e->state == ENROLLMENT_WAITING || e->state == ENROLLMENT_BLOCKED ? json_string(enrollment_state_name(e->resume)) : NULL);
 	answer_set(o, "requested_by", answer_text(e->requested_by));
 	answer_set(o, "requested_at", answer_time(e->requested_at));
@@ -228,6 +229,7 @@ static json_t *do_status(const struct call *c, struct err *err)
 			answer_set(states, enrollment_state_name((enum enrollment_state)i), json_integer((json_int_t)counts[i]));
 	answer_set(o, "version", json_string(PACKAGE_VERSION));
 	answer_set(o, "mode", json_string(mode_name(c->parts->config->mode)));
+	answer_set(o, "configuration", answer_text(c->parts->trouble));
 	answer_set(o, "paused", paused ? json_string(paused) : json_false());
 	answer_set(o, "enrollments", states);
 	answer_set(o, "disabled", json_integer((json_int_t)disabled));
@@ -388,7 +390,9 @@ static bool show_events(const struct call *c, int64_t id, int64_t after, size_t 
 
 static json_t *show_once(const struct call *c, const struct enrollment *e, struct err *err)
 {
-	json_t *o = json_pack("{s:o}", "enrollment", json_of_enrollment(e, true));
+	json_t *row = json_of_enrollment(e, true), *o = json_pack("{s:o}", "enrollment", row);
+
+	answer_set(row, "what_next", json_string(what_next(c->parts, e)));
 
 	if (show_certificates(c, e->id, o, err) && revocations_show(c->parts->store, e->id, o, err) && show_challenges(c, e->id, o, err) && show_reports(c, e->id, o, err) &&
 		show_events(c, e->id, -1, limit_argument(c, 200), o, err))
@@ -507,7 +511,7 @@ static json_t *do_config(const struct call *c, struct err *err)
 
 static json_t *do_doctor(const struct call *c, struct err *err)
 {
-	json_t *checks = doctor_run(c->parts, err);
+	json_t *checks = doctor_run(c->parts, text_argument(c, "check"), c->peer->role >= CONTROL_ADMIN, err);
 
 	return checks ? json_pack("{s:o}", "checks", checks) : NULL;
 }
@@ -682,11 +686,6 @@ static json_t *do_disable(const struct call *c, struct err *err)
 	return admin_act(c, ENROLLMENT_ADMIN_DISABLE, err);
 }
 
-static json_t *do_enable(const struct call *c, struct err *err)
-{
-	return admin_act(c, ENROLLMENT_ADMIN_ENABLE, err);
-}
-
 static json_t *do_directory_check(const struct call *c, struct err *err)
 {
 	return directory_check_run(c->parts, c->arguments, err);
@@ -744,7 +743,7 @@ static const struct command {
 	{"directory-check", CONTROL_ADMIN, .run = do_directory_check}, {"directory-reconcile", CONTROL_ADMIN, .whole = directory_reconcile_run},
 	{"directory-restore", CONTROL_ADMIN, .whole = directory_restore_run},
 	{"replace", CONTROL_ADMIN, .whole = replace_run}, {"replace-status", CONTROL_HELPDESK, .run = do_replace_status}, {"replace-set", CONTROL_ADMIN, .whole = replace_set},
-	{"disable", CONTROL_ADMIN, .run = do_disable}, {"enable", CONTROL_ADMIN, .run = do_enable}, {"pause", CONTROL_ADMIN, .run = do_pause},
+	{"disable", CONTROL_ADMIN, .run = do_disable}, {"enable", CONTROL_ADMIN, .whole = enable_run}, {"pause", CONTROL_ADMIN, .run = do_pause},
 	{"resume", CONTROL_ADMIN, .run = do_resume},
 };
 

@@ -45,7 +45,6 @@ struct control {
 	unsigned n_clients, evicted;
 	char path[108];
 	int lock_file;            /* held as long as we live: one enrolld a store */
-	int64_t refused_ms;       /* accepting thread only */
 };
 
 /* ---- who is there ----------------------------------------------------------------------------------------------------------- */
@@ -199,18 +198,14 @@ static void serve(struct control *c, struct client *client)
 	buf_wipe(&line); /* a user's password may be in it (directory check) */
 }
 
-/* Answered at once by the accepting thread, without reading: strangers get no thread and no time of ours, and a line of log a second at most. */
+/* Answered at once by the accepting thread, without reading: strangers get no thread and no time of ours. */
 static void refuse(struct control *c, int fd, const struct control_peer *peer)
 {
 	struct err err = ERR_INIT;
-	int64_t now = mono_ms();
 
 	err_set(&err, ERR_POLICY, "connect", peer->user, "only root and members of the groups %s and %s may use enrollctl", c->parts->config->control.admin_group,
 		c->parts->config->control.helpdesk_group);
-	if (now - c->refused_ms >= 1000) {
-		c->refused_ms = now;
-		log_event(LOG_LEVEL_WARNING, "control_refused", "user", peer->user, NULL);
-	}
+	log_event(LOG_LEVEL_WARNING | LOG_LIMITED, "control_refused", "user", peer->user, NULL);
 	send_reply(fd, answer_error(&err));
 }
 
@@ -300,6 +295,15 @@ static void turn_away(int fd)
 	send_reply(fd, answer_error(&err));
 }
 
+/* We ask ourselves whether we live (control_answers). */
+static bool is_self(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid == getpid();
+}
+
 static void *accept_thread(void *arg)
 {
 	struct control *c = arg;
@@ -316,7 +320,10 @@ static void *accept_thread(void *arg)
 		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
-		if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
+		memset(&peer, 0, sizeof peer);
+		if (is_self(fd))
+			write_all(fd, "{}\n", 3);
+		else if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
 			refuse(c, fd, &peer);
 		else if (peer.role != CONTROL_NOBODY && start_client(c, fd, &peer))
 			continue;
@@ -359,6 +366,22 @@ static bool open_listener(struct control *c, struct err *err)
 	if (rc != 0 || listen(c->listener, 64) != 0)
 		return err_errno(err, errno, "open control socket", c->path);
 	return true;
+}
+
+bool control_answers(const struct control *c, int ms)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct pollfd p = {.events = POLLIN};
+	char answer[4];
+	bool ok;
+
+	memcpy(addr.sun_path, c->path, sizeof addr.sun_path);
+	p.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	ok = p.fd >= 0 && connect(p.fd, (struct sockaddr *)&addr, sizeof addr) == 0 && poll(&p, 1, ms) == 1 &&
+	     recv(p.fd, answer, sizeof answer, 0) == 3;
+	if (p.fd >= 0)
+		close(p.fd);
+	return ok;
 }
 
 static void control_free(struct control *c)

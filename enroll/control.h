@@ -20,15 +20,15 @@ struct control_peer {
 
 /* Listen and serve on threads of its own until control_stop. */
 struct control *control_start(struct enroll_parts *parts, struct err *err);
+/* Does the socket answer its own process within that time? */
+bool control_answers(const struct control *c, int ms);
 void control_stop(struct control *c); /* accepts NULL; waits for requests under way */
 
 /* One command (commands.c): a new reference to the result, or NULL with err. */
 json_t *command_run(struct enroll_parts *parts, const struct control_peer *peer, const char *command, json_t *arguments, struct err *err);
 
-/* One line of `doctor` or `ca check`: {"check", "verdict": "ok", "warning" or "error", "text"}; the text is cut to some 2,000 octets. */
-void check_add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...) BASE_PRINTF(4, 5);
-/* `doctor`: an array of {"check", "verdict": ok|warning|error, "text"} (doctor.c). */
-json_t *doctor_run(struct enroll_parts *parts, struct err *err);
+/* `doctor`: lines as of check_add, of one check or of all (NULL) that enrolld has (doctor.c). */
+json_t *doctor_run(struct enroll_parts *parts, const char *check, bool admin, struct err *err);
 
 /* `policy explain` (explain.c): what would be decided about this address now, and whether mail to these recipients would be signed. */
 json_t *policy_explain(struct enroll_parts *parts, const char *address, const struct strlist *to, struct err *err);
@@ -61,6 +61,8 @@ json_t *directory_restore_run(struct enroll_parts *parts, const struct control_p
  * answer to the former dry run). */
 json_t *departures_run(struct enroll_parts *parts, struct err *err);
 json_t *departures_confirm(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
+/* `enable` (people_control.c): undoes disable and, where nobody looks at who left, the mark of having left. */
+json_t *enable_run(struct enroll_parts *parts, const struct control_peer *peer, json_t *arguments, struct err *err);
 /* Member "revocations" of `show`. */
 bool revocations_show(struct store *store, int64_t enrollment_id, json_t *o, struct err *err);
 

@@ -3,6 +3,9 @@
  *
  * A few workers claim due rows; between steps they sleep until the store changes (looked at four times a second) or the next row is due.
  * SIGTERM and SIGINT let the steps under way finish and end; SIGHUP and SIGUSR1 do the same and begin again with the configuration as it then is.
+ *
+ * The supervisor is told that we live by the thread that looks, after a turn of it: it has read the store by then, through the same handles as the
+ * workers, and had an answer on our own control socket.
  */
 #include "config.h"
 
@@ -13,15 +16,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
-
 #include "enroll/care.h"
 #include "enroll/control.h"
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
+#include "enroll/measure.h"
 #include "enroll/people.h"
 #include "enroll/revoke.h"
 
@@ -30,6 +30,9 @@
 #define CLEAN_SECONDS 60 /* certificates end without a change in the store */
 #define END_GRACE 5 /* seconds */
 #define CARE_SECONDS 1 /* between two looks of those who look after certificates in use */
+#define ALIVE_MS 5000 /* between two signs of life, or a quarter of what the watchdog allows */
+#define STATUS_MS 10000
+#define MIGRATION_SECONDS 600 /* what an older, large store may take to be brought to this version's schema */
 #define REVIEWED_FLAG "reviewed-configuration"
 
 struct daemon;
@@ -47,8 +50,16 @@ struct carer {
 };
 #define CARERS 2 /* a responder that does not answer holds up nothing else */
 
+/* What the supervisor knows of us; the first thread's own. */
+struct alive {
+	unsigned watchdog_ms, every_ms;
+	int64_t asked, told;    /* mono_ms: ourselves; the status to the supervisor */
+	bool dead;
+};
+
 struct daemon {
 	struct enroll_parts parts;
+	struct alive alive;
 	struct control *control;
 	pthread_mutex_t lock;   /* below */
 	pthread_cond_t wake;
@@ -68,7 +79,7 @@ struct daemon {
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
 
-static void parts_clear(struct enroll_parts *p)
+void enroll_parts_clear(struct enroll_parts *p)
 {
 	for (size_t i = 0; i < p->n_cas; i++) {
 		ca_free(p->cas[i].ca);
@@ -119,7 +130,7 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, stru
 	return (p->master_certificate = keyring_in_force(p->store, c->master_certificate, true, err)) != NULL && ca_parts(p, c, err);
 }
 
-static bool parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
 {
 	memset(p, 0, sizeof *p);
 	pthread_mutex_init(&p->cap_lock, NULL);
@@ -416,6 +427,67 @@ static bool start_workers(struct daemon *d, struct err *err)
 
 /* ---- run ------------------------------------------------------------------------------------------------------------------------- */
 
+static const char *mode_word(const struct config *c)
+{
+	return c->mode == MODE_SIGN ? "sign" : c->mode == MODE_ENROLL ? "enroll" : "observe";
+}
+
+/* "mode sign; 1204 active, 3 under way, 1 blocked or failed" */
+static void status_text(struct daemon *d, char *out, size_t size)
+{
+	size_t n[ENROLLMENT_STATES] = {0}, disabled = 0, all = 0, stopped, ended;
+	const char *trouble = d->parts.trouble;
+
+	if (!store_enrollment_counts(d->parts.store, n, &disabled, NULL)) {
+		snprintf(out, size, "mode %s; the store cannot be read", mode_word(d->parts.config));
+		return;
+	}
+	for (int i = 0; i < ENROLLMENT_STATES; i++)
+		all += n[i];
+	stopped = n[ENROLLMENT_BLOCKED] + n[ENROLLMENT_FAILED];
+	ended = n[ENROLLMENT_SUPERSEDED] + n[ENROLLMENT_REVOKED] + n[ENROLLMENT_EXPIRED];
+	snprintf(out, size, "mode %s; %zu active, %zu under way, %zu blocked or failed%s%.500s", mode_word(d->parts.config), n[ENROLLMENT_ACTIVE],
+		all - n[ENROLLMENT_ACTIVE] - stopped - ended, stopped, trouble ? "; " : "", trouble ? trouble : "");
+}
+
+static void tell_status(struct daemon *d, const char *before)
+{
+	char text[800];
+
+	status_text(d, text, sizeof text);
+	notify("%sSTATUS=%s", before, text);
+	d->alive.told = mono_ms();
+}
+
+/* After a turn of the scheduler. */
+static void tell_alive(struct daemon *d)
+{
+	struct alive *a = &d->alive;
+	bool answers;
+
+	if (mono_ms() - a->asked < a->every_ms)
+		return;
+	answers = control_answers(d->control, (int)a->every_ms);
+	a->asked = mono_ms();
+	if (!answers && !a->dead)
+		log_event(LOG_LEVEL_ERROR, "not_alive", "reason", "the control socket does not answer", "text",
+			"the supervisor is told no more that this process lives", NULL);
+	a->dead = !answers;
+	if (answers && a->watchdog_ms)
+		notify("WATCHDOG=1");
+	if (mono_ms() - a->told >= STATUS_MS)
+		tell_status(d, "");
+}
+
+static void alive_begin(struct daemon *d)
+{
+	struct alive *a = &d->alive;
+
+	a->watchdog_ms = notify_watchdog_ms();
+	a->every_ms = a->watchdog_ms && a->watchdog_ms / 4 < ALIVE_MS ? a->watchdog_ms / 4 : ALIVE_MS;
+	tell_status(d, "READY=1\n");
+}
+
 /* Wait for a signal; meanwhile tell the workers when there may be something to do. */
 static int watch(struct daemon *d, const sigset_t *set)
 {
@@ -427,15 +499,18 @@ static int watch(struct daemon *d, const sigset_t *set)
 		int64_t now;
 		int sig = sigtimedwait(set, NULL, &wait);
 
+		measure_turned();
 		if (sig > 0)
 			return sig;
 		if (errno != EAGAIN && errno != EINTR)
 			return SIGTERM;
+		log_settle(false);
 		now = store_change_counter(d->parts.store);
 		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)) ||
 			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
 			tick(d);
 		counter = now;
+		tell_alive(d);
 	}
 }
 
@@ -488,52 +563,101 @@ static bool review_when_changed(struct enroll_parts *p, struct err *err)
 	return ok;
 }
 
-static int run_once(struct config *config, const sigset_t *set, bool *again)
+static int run_once(struct config *config, const char *trouble, const sigset_t *set, bool *again, struct err *err)
 {
 	struct daemon d = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .tick = 1};
-	struct err err = ERR_INIT;
 	int sig, rc = 1;
 
 	*again = false;
-	if (parts_init(&d.parts, config, &err) && (d.control = control_start(&d.parts, &err)) && release_leases(&d.parts, &err) && review_when_changed(&d.parts, &err) &&
-		store_enrollments_spread(d.parts.store, &err) &&
-		start_workers(&d, &err)) {
-#ifdef HAVE_SYSTEMD
-		sd_notify(0, "READY=1");
-#endif
-		log_event(LOG_LEVEL_INFO, "started", "version", PACKAGE_VERSION, "mode",
-			config->mode == MODE_SIGN ? "sign" : config->mode == MODE_ENROLL ? "enroll" : "observe", "control", config->control.socket, NULL);
+	notify("EXTEND_TIMEOUT_USEC=%lld\nSTATUS=opening the store", MIGRATION_SECONDS * 1000000LL);
+	if (enroll_parts_init(&d.parts, config, err) && (d.parts.trouble = trouble, d.control = control_start(&d.parts, err)) && release_leases(&d.parts, err) && review_when_changed(&d.parts, err) &&
+		store_enrollments_spread(d.parts.store, err) &&
+		start_workers(&d, err)) {
+		log_event(LOG_LEVEL_INFO, "started", "version", PACKAGE_VERSION, "mode", mode_word(config), "control", config->control.socket, NULL);
+		measure_attach(&d.parts);
+		alive_begin(&d);
+		daemon_ready(config->log.target == LOG_TARGET_STDERR);
 		sig = watch(&d, set);
 		*again = sig == SIGHUP || sig == SIGUSR1;
+		if (*again)
+			notify_reloading("reading the configuration again; steps under way finish");
+		else
+			notify("STOPPING=1\nSTATUS=stopping; steps under way finish");
 		rc = 0;
 	} else {
-		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
+		log_error(LOG_LEVEL_ERROR, "start_failed", err, NULL);
 	}
+	measure_attach(NULL);
 	end_workers(&d);
 	control_stop(d.control);
-	parts_clear(&d.parts);
+	enroll_parts_clear(&d.parts);
 	return rc;
 }
 
-/* `last` is kept until the new one has run. */
-static void reload(struct config **now, struct config **last)
+/* What is known of configurations: the one that runs, the one before it, and what is wrong with the file. */
+struct reloads {
+	struct config *now, *last; /* `last` is kept until the new one has run */
+	char trouble[700];         /* "" = nothing */
+};
+
+static void note_trouble(struct reloads *r, const struct err *err)
+{
+	bool named = !err->subject[0] || strstr(err->text, err->subject);
+	char at[32];
+
+	snprintf(r->trouble, sizeof r->trouble, "reload failed at %s: %s%s%.400s", time_text(time(NULL), at), named ? "" : err->subject, named ? "" : ": ",
+		err->text);
+}
+
+static bool differs(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") != 0;
+}
+
+/* All else is opened anew. */
+static void name_what_needs_restart(const struct config *was, const struct config *now)
+{
+	static const char text[] = "a reload cannot change this; the old value stays in force until the next start";
+
+	if (was->log.target != now->log.target || differs(was->log.facility, now->log.facility))
+		log_event(LOG_LEVEL_WARNING, "restart_needed", "key", "log", "text", text, NULL);
+	if (differs(was->users.enrolld, now->users.enrolld) || differs(was->users.group, now->users.group))
+		log_event(LOG_LEVEL_WARNING, "restart_needed", "key", "users", "text", text, NULL);
+}
+
+static void reload(struct reloads *r)
 {
 	struct err err = ERR_INIT;
-	struct config *next = config_load((*now)->path, &err);
+	struct config *next = config_load(r->now->path, &err);
 
 	if (!next) {
 		log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
+		note_trouble(r, &err);
 		return;
 	}
-	config_unref(*last);
-	*last = *now;
-	*now = next;
+	name_what_needs_restart(r->now, next);
+	log_set_level(next->log.level);
+	config_unref(r->last);
+	r->last = r->now;
+	r->now = next;
+	r->trouble[0] = '\0';
 	log_event(LOG_LEVEL_INFO, "reloaded", "config", next->path, NULL);
+}
+
+/* It could be read, but not run with (a key, an anchor): back to what worked. */
+static void step_back(struct reloads *r, const struct err *err)
+{
+	log_event(LOG_LEVEL_ERROR, "reload_failed", "text", "the old configuration is in force again", NULL);
+	note_trouble(r, err);
+	log_set_level(r->last->log.level);
+	config_unref(r->now);
+	r->now = r->last;
+	r->last = NULL;
 }
 
 int enrolld_run(struct config *config)
 {
-	struct config *now = config_ref(config), *last = NULL;
+	struct reloads r = {.now = config_ref(config)};
 	bool again = true;
 	sigset_t set;
 	int rc = 0;
@@ -545,21 +669,22 @@ int enrolld_run(struct config *config)
 	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	measure_open(config);
 	while (again) {
-		rc = run_once(now, &set, &again);
-		if (rc != 0 && last) {
-			/* It could be read, but not run with (a key, an anchor): back to what worked. */
-			log_event(LOG_LEVEL_ERROR, "reload_failed", "text", "the old configuration is in force again", NULL);
-			config_unref(now);
-			now = last;
-			last = NULL;
+		struct err err = ERR_INIT;
+
+		rc = run_once(r.now, r.trouble[0] ? r.trouble : NULL, &set, &again, &err);
+		if (rc != 0 && r.last) {
+			step_back(&r, &err);
 			again = true;
 		} else if (rc == 0 && again) {
-			reload(&now, &last);
+			reload(&r);
 		}
 	}
+	measure_close();
+	log_settle(true);
 	log_event(LOG_LEVEL_INFO, "stopped", NULL);
-	config_unref(last);
-	config_unref(now);
+	config_unref(r.last);
+	config_unref(r.now);
 	return rc;
 }

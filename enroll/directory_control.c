@@ -29,13 +29,13 @@ static void add_lines(json_t *checks, char *report)
 
 		if (colon)
 			*colon = '\0';
-		check_add(checks, "connection", colon && (strcmp(line, "ok") == 0 || strcmp(line, "warning") == 0) ? line : "error", "%s", colon ? colon + 2 : line);
+		check_add(checks, "connection", colon && (strcmp(line, "ok") == 0 || strcmp(line, "warning") == 0) ? line : "fault", "%s", colon ? colon + 2 : line);
 	}
 }
 
 static void add_check(void *arg, const char *check, const char *verdict, const char *text)
 {
-	check_add(arg, check, verdict, "%s", text);
+	check_add(arg, check, strcmp(verdict, "error") == 0 ? "fault" : verdict, "%s", text);
 }
 
 json_t *directory_check_run(struct enroll_parts *p, json_t *arguments, struct err *err)
@@ -60,9 +60,9 @@ json_t *directory_check_run(struct enroll_parts *p, json_t *arguments, struct er
 	reached = directory_check(p->directory, &report, &local);
 	add_lines(checks, report.data ? report.data : (char[]){""});
 	if (reached && !directory_probe(p->directory, &probe, &local))
-		check_add(checks, "connection", "error", "%s", local.text);
+		check_add(checks, "connection", "fault", "%s", local.text);
 	if (!reached && json_array_size(checks) == 0)
-		check_add(checks, "connection", "error", "%s", local.text);
+		check_add(checks, "connection", "fault", "%s", local.text);
 	if (reached && !probe.user_dn)
 		check_add(checks, "ownership", "warning", "not tried: with --user-dn and --user-password-file it is tried whether a user can write their own addresses");
 	if (password)

@@ -15,6 +15,7 @@
  * "addresses", "present"}, "after": asked for next, as long as there is one}.
  * directory-restore: {"address"} or {"all": true}, {"dry_run", "after"}: {"actions", "after", "warning"}.
  * departures: {"looks", "looked_at", "guard": the alarm's words, "departures": [...], "held": [...]}; departures-confirm: {"dry_run"}.
+ * enable: {"changed", "returned": was noted as gone and is not any more, "anew": a new certificate is asked for, "gone_since": still noted as gone}.
  *
  * report-legacy is asked again and again, for a directory of 100,000 entries is no single answer; each takes seconds at most:
  *   {}                          the first page of the directory; {"walk": "..."} the next one, as long as the answer has "walk".  A walk that
@@ -25,6 +26,8 @@
  */
 #ifndef ENROLL_ENROLL_ENROLL_H
 #define ENROLL_ENROLL_ENROLL_H
+
+#include <jansson.h>
 
 #include <openssl/evp.h>
 
@@ -64,6 +67,22 @@ char *enroll_ca_check(const struct ca_config *ca, struct err *err);
 /* caa-check */
 char *enroll_caa_check(const struct config *config, const struct ca_config *ca, const char *about, struct err *err);
 char *enroll_account_show(const struct ca_config *ca, struct err *err);
+/* doctor: one check of enrolld's, or all of them (NULL).  Migrates no store. */
+char *enroll_doctor(const struct config *config, const char *check, struct err *err);
+
+/* ---- lines of doctor, ca check and directory check ------------------------------------------------------------------ */
+
+/* {"check", "verdict": "ok", "warning" or "fault", "text"}, and with check_fix "fix": [{"kind", "text", "where"}...].  A text is cut to some 2,000
+ * octets. */
+void check_add(json_t *checks, const char *check, const char *verdict, const char *fmt, ...) BASE_PRINTF(4, 5);
+/* What mends the line that was added last, to be taken literally: a command of the shell's, a line of the configuration (`where`: its group, ""
+ * for the top level), a record of a DNS zone. */
+#define FIX_COMMAND "command"
+#define FIX_CONFIGURATION "configuration"
+#define FIX_DNS "dns"
+void check_fix(json_t *checks, const char *kind, const char *where, const char *fmt, ...) BASE_PRINTF(4, 5);
+/* The names of enrolld's checks, closed by NULL. */
+extern const char *const enroll_doctor_checks[];
 
 /* A user's key and certificate from a file of PKCS#12 or PEM into the store (role ADMIN).  It comes in to be used when the key belongs to the
  * certificate, all its addresses are in domains of ours, it is valid now, chains to the anchors of a CA of the configuration, and certcheck

@@ -23,11 +23,13 @@ struct enroll_ca {
 	struct ca *ca;
 	X509_STORE *anchors;
 	struct revocation *revocation; /* NULL when its revocation-check is off */
+	atomic_llong quiet_ms;         /* renewal.c: until then, by mono_ms, it is not asked for windows, as it did not answer; 0 = it is */
 };
 
 /* What the steps work with; everything is borrowed and thread safe. */
 struct enroll_parts {
 	const struct config *config;
+	const char *trouble;           /* with the file that is there now, which is not `config`: when and why; NULL = none */
 	struct store *store;
 	struct enroll_ca *cas;         /* in the order of config_ca_at; NULL when observing */
 	size_t n_cas;
@@ -42,8 +44,11 @@ struct enroll_parts {
 	atomic_ulong waiting;          /* and how many there were */
 	atomic_llong people_looked;    /* people.c: when the directory was looked at for who left; 0 = not yet */
 	atomic_bool people_wanted;     /* and whether that is wanted now */
-	atomic_llong quiet_ms;         /* renewal.c: until then, by mono_ms, no CA is asked for windows, as one did not answer; 0 = none */
 };
+
+/* All that enrolld works with (daemon.c); to be cleared whatever came of it. */
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err) BASE_MUST_CHECK;
+void enroll_parts_clear(struct enroll_parts *p);
 
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */
 const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char *name);

@@ -16,6 +16,7 @@
 #include <openssl/x509.h>
 
 #include "enroll/ca_driver.h"
+#include "enroll/ca_count.h"
 #include "enroll/exec.h"
 
 #define CONTRACT_VERSION 1
@@ -29,6 +30,7 @@ struct exec {
 	pthread_mutex_t lock; /* below */
 	struct ca_info info;  /* what the last check said */
 	time_t checked_at;    /* 0 = never */
+	unsigned label;       /* metrics_ca */
 };
 
 /* ---- one question -------------------------------------------------------------------------------------------------- */
@@ -38,6 +40,7 @@ static bool ask(struct exec *x, enum exec_action action, json_t *question, struc
 {
 	struct buf answer = BUF_INIT;
 	struct exec_words words;
+	int64_t began = metrics_now();
 	char *text = NULL;
 	bool ok = false;
 
@@ -50,6 +53,7 @@ static bool ask(struct exec *x, enum exec_action action, json_t *question, struc
 	else
 		ok = exec_run(x->runner, exec_action_name(action), text, strlen(text), &answer, &words, err) &&
 		     exec_answer_read(action, exec_runner_program(x->runner), &words, buf_str(&answer), answer.len, time(NULL), out, err);
+	ca_count_program(x->label, exec_action_name(action), metrics_now() - began, ok, err);
 	free(text);
 	buf_clear(&answer);
 	json_decref(question);
@@ -418,6 +422,7 @@ static void *exec_new(const struct ca_config *config, struct err *err)
 		return NULL;
 	}
 	pthread_mutex_init(&x->lock, NULL);
+	x->label = metrics_ca(config->name ? config->name : "ca");
 	return x;
 }
 

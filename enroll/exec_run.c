@@ -33,6 +33,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sandbox/sandbox.h"
+
 #define TAIL 2048          /* octets of stderr that are kept to find its last line in */
 #define DEATH_MS 2000      /* for SIGKILL to do its work */
 #define LOOK_MS 20         /* between looks where the kernel has no pidfd */
@@ -194,8 +196,14 @@ static void keep_zombies(void)
 
 struct exec_runner *exec_runner_new(const struct ca_config *config, struct err *err)
 {
-	struct exec_runner *r = calloc(1, sizeof *r);
+	struct exec_runner *r;
 
+	if (!sandbox_may_execute()) {
+		err_set(err, ERR_CONFIG, "prepare program", config->exec.program,
+			"enrolld was started without a CA of driver \"exec\", and gave up starting programs: restart it");
+		return NULL;
+	}
+	r = calloc(1, sizeof *r);
 	if (!r || !make_condition(&r->slot_free)) {
 		free(r);
 		err_nomem(err, "prepare program");

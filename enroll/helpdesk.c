@@ -8,6 +8,7 @@
 #include "enroll/control.h"
 #include "enroll/decide.h"
 #include "enroll/enrollment.h"
+#include "enroll/people.h"
 #include "enroll/why.h"
 #include "enroll/renewal.h"
 
@@ -108,6 +109,7 @@ static bool look_up_configuration(struct enroll_parts *p, const struct address *
 	struct err silent = ERR_INIT;
 
 	f->mode = p->config->mode;
+	f->nobody_looks = !people_looks(p);
 	f->served = config_serves(p->config, a->domain);
 	if (!store_flag_get(p->store, "paused", &l->paused, err))
 		return false;

@@ -303,6 +303,16 @@ static void note_tls(struct transfer *t)
 		snprintf(t->r->tls, sizeof t->r->tls, "%s", SSL_get_version(tls->internals));
 }
 
+static void note_date(struct http_response *r, const char *line, size_t len)
+{
+	char *value = field_value(line, len, "Date");
+	time_t date = value ? curl_getdate(value, NULL) : -1;
+
+	if (date > 0)
+		r->date = date;
+	free(value);
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
@@ -324,6 +334,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 	keep_first(&t->r->location, field_value(line, len, "Location"));
 	keep_first(&t->r->replay_nonce, field_value(line, len, "Replay-Nonce"));
 	keep_first(&t->r->retry_after, field_value(line, len, "Retry-After"));
+	note_date(t->r, line, len);
 	link = field_value(line, len, "Link");
 	if (link && !strlist_add(&t->r->links, link)) {
 		free(link);

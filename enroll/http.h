@@ -53,6 +53,7 @@ struct http_response {
 	char *location;
 	char *replay_nonce;
 	char *retry_after;
+	time_t date;          /* 0 = none, or none that can be read */
 	struct strlist links; /* values of Link fields as they came */
 	struct buf body;
 	char tls[24];         /* "TLSv1.3" */

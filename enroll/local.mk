@@ -1,14 +1,14 @@
 noinst_LIBRARIES += libenroll.a
 libenroll_a_SOURCES = enroll/enroll.h
 # the daemon: state machine, control socket
-libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/decide.h enroll/decide.c enroll/explain.c enroll/legacy.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/revocation.h enroll/revocation.c enroll/revoke.h enroll/revoke.c enroll/revoke_control.c enroll/hygiene.h enroll/hygiene.c enroll/directory_control.c enroll/answer.h enroll/answer.c enroll/control.h enroll/control.c enroll/commands.c enroll/helpdesk.c enroll/why.h enroll/why.c enroll/daemon.c enroll/doctor.c enroll/doctor_mail.h enroll/doctor_mail.c enroll/sink.h enroll/sink.c enroll/import.h enroll/import.c enroll/import_read.c enroll/certificates_show.c enroll/people.h enroll/people.c enroll/people_guard.c enroll/people_control.c enroll/renewal.h enroll/renewal.c enroll/care.h enroll/care.c enroll/campaign.h enroll/campaign.c enroll/replace_control.c \
-	enroll/account_look.c enroll/ca_check.c enroll/caa_look.c
+libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/decide.h enroll/decide.c enroll/explain.c enroll/legacy.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/revocation.h enroll/revocation.c enroll/revoke.h enroll/revoke.c enroll/revoke_control.c enroll/hygiene.h enroll/hygiene.c enroll/directory_control.c enroll/answer.h enroll/answer.c enroll/control.h enroll/control.c enroll/commands.c enroll/helpdesk.c enroll/why.h enroll/why.c enroll/daemon.c enroll/doctor.c enroll/doctor.h enroll/doctor_net.c enroll/doctor_reply.c enroll/doctor_report.c enroll/sink.h enroll/sink.c enroll/import.h enroll/import.c enroll/import_read.c enroll/certificates_show.c enroll/people.h enroll/people.c enroll/people_guard.c enroll/people_control.c enroll/renewal.h enroll/renewal.c enroll/care.h enroll/care.c enroll/campaign.h enroll/campaign.c enroll/replace_control.c \
+	enroll/account_look.c enroll/ca_check.c enroll/caa_look.c enroll/measure.h enroll/measure.c
 libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
-ENROLL_LIBS = libenroll.a libcaclient.a $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
+ENROLL_LIBS = libenroll.a libcaclient.a $(SANDBOX_LIBS) $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
 
 sbin_PROGRAMS += enrolld
 enrolld_SOURCES = enroll/main.c
-enrolld_LDADD = $(ENROLL_LIBS)
+enrolld_LDADD = $(ENROLL_LIBS) $(METRICS_SERVER_LIBS)
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_fate
@@ -18,6 +18,11 @@ tests_unit_test_fate_LDADD = libenroll.a $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS
 endif
 
 if HAVE_CHECK
+# renewal.c with CAs that the test plays
+check_PROGRAMS += tests/unit/test_renewal
+tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c enroll/renewal.c tests/unit/test_store.h tests/unit/store_fixture.h
+tests_unit_test_renewal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_renewal_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 check_PROGRAMS += tests/unit/test_why
 tests_unit_test_why_SOURCES = tests/unit/test_why.c
 tests_unit_test_why_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -36,10 +41,10 @@ EXTRA_DIST += tests/unit/revocation_server.py
 noinst_LIBRARIES += libcaclient.a
 libcaclient_a_SOURCES = enroll/ca.h enroll/ca.c enroll/ca_driver.h enroll/acme.h enroll/acme.c enroll/acme_account.c enroll/acme_certificate.c \
 	enroll/acme_driver.c enroll/acme_key.c enroll/acme_order.c enroll/acme_parse.c enroll/acme_probe.c enroll/acme_state.c enroll/account.c enroll/challenge.h enroll/challenge.c enroll/http.h enroll/http.c enroll/http_link.c \
-	enroll/jws.h enroll/jws.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
+	enroll/jws.h enroll/jws.c enroll/ca_count.h enroll/ca_count.c enroll/member.h enroll/member.c enroll/problem.h enroll/problem.c
 libcaclient_a_SOURCES += enroll/exec.h enroll/exec_driver.c enroll/exec_parse.c enroll/exec_run.c
 libcaclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
-CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) $(BASE_LIBS)
+CA_CLIENT_LIBS = libcaclient.a $(CURL_LIBS) $(JOSE_LIBS) $(JANSSON_LIBS) $(ESMTP_LIBS) $(SANDBOX_LIBS) libmetrics.a $(BASE_LIBS)
 
 # unit tests of the CA client
 if HAVE_CHECK

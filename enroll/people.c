@@ -32,6 +32,7 @@ struct look {
 	size_t *by_entry;               /* places of those with an entry, in order of it */
 	size_t n_by_entry;
 	size_t entries;                 /* in the directory */
+	char elsewhere[200];            /* where a part of it is that was not looked at */
 	struct store_held_list held;    /* in order of address_key */
 	time_t now;
 };
@@ -39,6 +40,8 @@ struct look {
 static bool departure_at_once(const struct look *l) { return l->p->config->departures.on_new_address == NEW_ADDRESS_AT_ONCE; }
 static bool is_gone(const struct look *l, size_t i) { return l->people.v[i].gone_since != 0; }
 static bool looks_gone(const struct look *l, size_t i) { return !l->seen[i].listed || l->seen[i].disabled; }
+/* Not seen, but another server may have them. */
+static bool is_unsure(const struct look *l, size_t i) { return l->elsewhere[0] && !l->seen[i].listed && !l->seen[i].entry; }
 
 /* ---- what the store knows ------------------------------------------------------------------------------------------------ */
 
@@ -163,6 +166,8 @@ static bool walk(struct look *l, bool disabled, struct err *err)
 		ok = err_set(err, ERR_TEMPORARY, OP, NULL, "enrolld is ending");
 	if (ok && directory_scan_cut(s))
 		ok = err_set(err, ERR_CONFIG, OP, l->p->config->directory.base, "%s", directory_scan_cut(s));
+	if (ok && directory_scan_elsewhere(s))
+		snprintf(l->elsewhere, sizeof l->elsewhere, "%s", directory_scan_elsewhere(s));
 	directory_scan_free(s);
 	return ok;
 }
@@ -207,9 +212,9 @@ static bool ask(struct look *l, size_t i, struct verdict_on *v, struct err *err)
 	return true;
 }
 
-static void tell(const struct store_person *row, enum log_level level, const char *event, const char *text)
+static void tell(int64_t enrollment_id, const char *address, const char *event, const char *text)
 {
-	log_event(level, event, "enrollment", LOG_NUM(row->enrollment_id), "address", row->address, "text", text, NULL);
+	log_event(LOG_LEVEL_INFO, event, "enrollment", LOG_NUM(enrollment_id), "address", address, "text", text, NULL);
 }
 
 /* Somebody who only has another name now does not wait for their first mail, if the configuration says so. */
@@ -239,7 +244,7 @@ static bool note_gone(struct look *l, size_t i, enum departure why, const char *
 	if (!store_departure_note(l->p->store, row->address_key, why, actor, text, &changed, err))
 		return false;
 	if (changed)
-		tell(row, LOG_LEVEL_INFO, "departed", text);
+		tell(row->enrollment_id, row->address, "departed", text);
 	return true;
 }
 
@@ -285,23 +290,29 @@ static bool end_one(struct look *l, size_t i, const char *because, struct err *e
 	if (!revoke_all(l, i, err) || !take_back(l, i, err) || !store_departure_end(l->p->store, row->address_key, text, &changed, err))
 		return false;
 	if (changed)
-		tell(row, LOG_LEVEL_INFO, "departure_ended", text);
+		tell(row->enrollment_id, row->address, "departure_ended", text);
 	return true;
 }
 
 /* What is over begins anew at once, beside a revocation that the CA has yet to follow. */
-static bool begin_anew(struct look *l, size_t i, struct err *err)
+static bool begin_anew(struct enroll_parts *p, const char *address, const char *actor, struct err *err)
 {
-	const struct certificate_profile *c = &l->p->config->certificate;
+	const struct certificate_profile *c = &p->config->certificate;
 	struct enrollment e = {0};
-	bool found = false, changed, ok = store_enrollment_find(l->p->store, l->people.v[i].address, &e, &found, err);
+	bool found = false, changed, ok = store_enrollment_find(p->store, address, &e, &found, err);
 
 	if (ok && found && e.state == ENROLLMENT_REVOKING)
-		ok = store_enrollment_admin(l->p->store, e.id, ENROLLMENT_ADMIN_RENEW, "enrolld", "back again", &changed, err);
+		ok = store_enrollment_admin(p->store, e.id, ENROLLMENT_ADMIN_RENEW, actor, "back again", &changed, err);
 	else if (ok)
-		ok = store_enrollment_request(l->p->store, l->people.v[i].address, c->name, usage_name(c->usage), "enrolld", &changed, NULL, err);
+		ok = store_enrollment_request(p->store, address, c->name, usage_name(c->usage), actor, &changed, NULL, err);
 	enrollment_clear(&e);
 	return ok;
+}
+
+/* Their end may have begun, and died before it was noted.  What an admin revoked and disabled is no part of it. */
+static bool is_over(time_t ended, bool disabled, enum enrollment_state state)
+{
+	return ended || (!disabled && (state == ENROLLMENT_REVOKING || state == ENROLLMENT_REVOKED));
 }
 
 /* A certificate that may name somebody else is not what the next one with this address begins with.  The new row is there before the mark goes, so
@@ -309,8 +320,7 @@ static bool begin_anew(struct look *l, size_t i, struct err *err)
 static bool take_in(struct look *l, size_t i, const struct verdict_on *v, struct err *err)
 {
 	const struct store_person *row = &l->people.v[i];
-	/* Its end may have begun, and died before it was noted. */
-	bool anew = row->gone_ended || (!row->disabled && (row->state == ENROLLMENT_REVOKING || row->state == ENROLLMENT_REVOKED));
+	bool anew = is_over(row->gone_ended, row->disabled, row->state);
 	const char *text = v->another ? "another entry of the directory has this address now: a certificate of their own is asked for" :
 		anew ? "the directory has this person again: a new certificate is asked for" :
 		"the directory has this person again: mail is signed as before";
@@ -318,12 +328,30 @@ static bool take_in(struct look *l, size_t i, const struct verdict_on *v, struct
 
 	if (v->another && !row->gone_ended && !end_one(l, i, "the address went to somebody else", err))
 		return false;
-	if ((v->another || anew) && !begin_anew(l, i, err))
+	if ((v->another || anew) && !begin_anew(l->p, row->address, "enrolld", err))
 		return false;
-	if (!store_departure_undo(l->p->store, row->address_key, text, &changed, err))
+	if (!store_departure_undo(l->p->store, row->address_key, "enrolld", text, &changed, err))
 		return false;
 	if (changed)
-		tell(row, LOG_LEVEL_INFO, "returned", text);
+		tell(row->enrollment_id, row->address, "returned", text);
+	return true;
+}
+
+bool people_return(struct enroll_parts *p, const struct enrollment *e, const char *actor, const char *reason, bool *changed, bool *anew, struct err *err)
+{
+	const char *address = e->addresses.n ? e->addresses.v[0] : "";
+	char key[ADDRESS_MAX], text[600];
+
+	*changed = *anew = false;
+	if (!address_key_of(address, key, err))
+		return false;
+	*anew = is_over(e->gone_ended, e->disabled, e->state);
+	snprintf(text, sizeof text, "an admin says that this person is here, and nobody looks at the directory for that%s%.300s%s: %s", reason ? " (" : "", reason ? reason : "",
+		reason ? ")" : "", *anew ? "a new certificate is asked for" : "mail is signed as before");
+	if ((*anew && !begin_anew(p, address, actor, err)) || !store_departure_undo(p->store, key, actor, text, changed, err))
+		return false;
+	if (*changed)
+		tell(e->id, address, "returned", text);
 	return true;
 }
 
@@ -350,6 +378,7 @@ static const struct store_held *confirmed(const struct look *l, const char *addr
 struct count {
 	size_t known;   /* not gone */
 	size_t newly;   /* of them: gone by this look, and nobody confirmed it */
+	size_t unsure;  /* of them: not seen, but another server may have them, and nobody confirmed it */
 	size_t lately;  /* gone within a day, and nobody confirmed it */
 };
 
@@ -363,7 +392,8 @@ static void count(const struct look *l, struct count *c)
 			c->lately += row->gone_since > l->now - DAY && row->gone_by && strcmp(row->gone_by, "enrolld") == 0;
 		else {
 			c->known++;
-			c->newly += looks_gone(l, i) && !confirmed(l, row->address_key);
+			if (looks_gone(l, i) && !confirmed(l, row->address_key))
+				*(is_unsure(l, i) ? &c->unsure : &c->newly) += 1;
 		}
 	}
 }
@@ -380,7 +410,17 @@ static bool too_many(const struct look *l, const struct count *c, char words[600
 	return true;
 }
 
-static bool hold(struct look *l, struct err *err)
+static bool too_far(const struct look *l, const struct count *c, char words[600])
+{
+	if (c->unsure == 0)
+		return false;
+	snprintf(words, 600, "%zu of %zu people are not found, and another server has a part of the directory that was not looked at (%s): they may be there, so "
+		"they are not touched; point directory.urls or directory.base at where all people are, or delete the referral; if they did leave, "
+		"`enrollctl departures confirm` lets exactly these go", c->unsure, c->known, l->elsewhere);
+	return true;
+}
+
+static bool hold(struct look *l, bool all, struct err *err)
 {
 	struct store_held *v = calloc(l->people.n + 1, sizeof *v);
 	size_t n = 0;
@@ -389,7 +429,7 @@ static bool hold(struct look *l, struct err *err)
 	if (!v)
 		return err_nomem(err, OP);
 	for (size_t i = 0; i < l->people.n; i++)
-		if (!is_gone(l, i) && looks_gone(l, i))
+		if (!is_gone(l, i) && looks_gone(l, i) && (all || is_unsure(l, i) || confirmed(l, l->people.v[i].address_key)))
 			v[n++] = (struct store_held){.address = l->people.v[i].address, .address_key = l->people.v[i].address_key,
 				.why = l->seen[i].disabled ? DEPARTURE_DISABLED : l->seen[i].entry ? DEPARTURE_ADDRESS : DEPARTURE_GONE};
 	ok = store_departures_hold(l->p->store, v, n, err);
@@ -397,7 +437,7 @@ static bool hold(struct look *l, struct err *err)
 	return ok;
 }
 
-/* One person's part of a look.  With the guard up, those whom an admin confirmed are the only ones. */
+/* One person's part of a look.  With the guard up, those whom an admin confirmed are the only ones; the same where nobody can be sure. */
 static bool act(struct look *l, size_t i, bool guarded, struct err *err)
 {
 	const struct store_person *row = &l->people.v[i];
@@ -405,7 +445,7 @@ static bool act(struct look *l, size_t i, bool guarded, struct err *err)
 	time_t over = row->gone_since + (time_t)l->p->config->departures.grace_days * DAY;
 	struct verdict_on v;
 
-	if (is_gone(l, i) ? guarded || (looks_gone(l, i) && (row->gone_ended || over > l->now)) : !looks_gone(l, i) || (guarded && !by))
+	if (is_gone(l, i) ? guarded || (looks_gone(l, i) && (row->gone_ended || over > l->now)) : !looks_gone(l, i) || ((guarded || is_unsure(l, i)) && !by))
 		return true;
 	if (!ask(l, i, &v, err))
 		return false;
@@ -435,6 +475,11 @@ static bool act_on_all(struct look *l, bool guarded)
 	return whole;
 }
 
+bool people_looks(const struct enroll_parts *p)
+{
+	return p->directory && p->config->departures.interval && p->config->mode != MODE_OBSERVE;
+}
+
 bool people_due(const struct enroll_parts *p, time_t now)
 {
 	unsigned interval = p->config->departures.interval;
@@ -448,7 +493,7 @@ static bool look(struct look *l, struct err *err)
 	struct err why = ERR_INIT;
 	char words[1200];
 	struct count c;
-	bool guarded;
+	bool guarded, held;
 
 	if (!load(l, err))
 		return false;
@@ -462,12 +507,13 @@ static bool look(struct look *l, struct err *err)
 	}
 	count(l, &c);
 	guarded = too_many(l, &c, words);
-	if (guarded && !hold(l, err))
+	held = guarded || too_far(l, &c, words);
+	if (held && !hold(l, guarded, err))
 		return false;
-	if (!people_alarm(l->p, guarded ? words : NULL, err))
+	if (!people_alarm(l->p, held ? words : NULL, err))
 		return false;
 	/* A confirmation lasts until all of it is done. */
-	return !act_on_all(l, guarded) || guarded || l->held.n == 0 || store_departures_hold(l->p->store, NULL, 0, err);
+	return !act_on_all(l, guarded) || held || l->held.n == 0 || store_departures_hold(l->p->store, NULL, 0, err);
 }
 
 bool people_look(struct enroll_parts *p, bool (*ending)(void *arg), void *arg, struct err *err)

@@ -8,6 +8,8 @@
  * The guard: a directory that is half there looks like a company of people who left.  A look that failed, was cut short, saw nobody, or would let
  * more people go in a day than departures.guard-percent touches nobody; it raises an alarm, and holds the set for an admin to confirm.
  *
+ * Where another server has a part of the tree (a referral), whoever was not seen may be there: they are held in the same way, the others are not.
+ *
  * Each act is one transaction or may be repeated, so whoever dies in the middle leaves nothing but work for the next look.
  */
 #ifndef ENROLL_ENROLL_PEOPLE_H
@@ -17,10 +19,18 @@
 
 #define PEOPLE_GUARD_FLAG "directory-guard" /* of the store: what the alarm says; unset = none */
 
+/* Does anybody look at all?  Not in observe mode, without a directory, or with departures.interval = 0: whoever is noted as gone stays so then, until an
+ * admin says otherwise. */
+bool people_looks(const struct enroll_parts *p);
 /* Is it time for a look? */
 bool people_due(const struct enroll_parts *p, time_t now);
 /* Look.  What goes wrong outside is told and tried again by the next look; false only when the store failed.  `ending` says when to stop early. */
 bool people_look(struct enroll_parts *p, bool (*ending)(void *arg), void *arg, struct err *err) BASE_MUST_CHECK;
+
+/* An admin says of somebody who is noted as gone that they are here.  *changed is false when they were not noted any more; *anew: their certificate is
+ * over, and a new one is asked for. */
+bool people_return(struct enroll_parts *p, const struct enrollment *e, const char *actor, const char *reason, bool *changed, bool *anew,
+	struct err *err) BASE_MUST_CHECK;
 
 /* ---- the guard (people_guard.c) ---------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /*
- * enroll/people_control.c - what `enrollctl departures` asks for: who left, what becomes of them when, who is held back; and letting those go.
+ * enroll/people_control.c - what `enrollctl departures` asks for: who left, what becomes of them when, who is held back; letting those go; and
+ * `enrollctl enable`, which takes somebody in again where nobody looks.
  */
 #include "config.h"
 
@@ -17,15 +18,19 @@ static const char *why_text(enum departure d)
 	return d == DEPARTURE_DISABLED ? "disabled in the directory" : d == DEPARTURE_ADDRESS ? "the entry lists another address" : "not in the directory";
 }
 
-static const char *then_text(const struct config *c, const struct store_person *row)
+static const char *then_text(const struct enroll_parts *p, const struct store_person *row)
 {
+	const struct config *c = p->config;
+
+	if (!people_looks(p))
+		return "nothing by itself, as nobody looks at the directory: `enrollctl enable` takes this person in again";
 	if (row->gone_ended)
 		return "over: what was published was taken back; the key is kept";
 	return c->departures.on_departure == ON_DEPARTURE_REVOKE ? "what was published is taken back and the certificate revoked; the key is kept"
 		: "what was published is taken back; certificate and key are kept";
 }
 
-static json_t *person_json(const struct config *c, const struct store_person *row)
+static json_t *person_json(const struct enroll_parts *p, const struct store_person *row)
 {
 	json_t *o = json_object();
 
@@ -34,9 +39,9 @@ static json_t *person_json(const struct config *c, const struct store_person *ro
 	answer_set(o, "kind", answer_text(row->gone_why));
 	answer_set(o, "why", json_string(why_text(departure_parse(row->gone_why))));
 	answer_set(o, "by", answer_text(row->gone_by));
-	answer_set(o, "ends_at", row->gone_ended ? NULL : answer_time(row->gone_since + (time_t)c->departures.grace_days * DAY));
+	answer_set(o, "ends_at", row->gone_ended || !people_looks(p) ? NULL : answer_time(row->gone_since + (time_t)p->config->departures.grace_days * DAY));
 	answer_set(o, "ended_at", answer_time(row->gone_ended));
-	answer_set(o, "then", json_string(then_text(c, row)));
+	answer_set(o, "then", json_string(then_text(p, row)));
 	answer_set(o, "state", json_string(enrollment_state_name(row->state)));
 	answer_set(o, "disabled", json_boolean(row->disabled));
 	return o;
@@ -83,8 +88,8 @@ json_t *departures_run(struct enroll_parts *p, struct err *err)
 	}
 	a = json_array();
 	for (size_t i = 0; i < l.n; i++)
-		json_array_append_new(a, person_json(p->config, &l.v[i]));
-	answer_set(o, "looks", json_boolean(p->directory && p->config->departures.interval && p->config->mode != MODE_OBSERVE));
+		json_array_append_new(a, person_json(p, &l.v[i]));
+	answer_set(o, "looks", json_boolean(people_looks(p)));
 	answer_set(o, "looked_at", answer_time((time_t)atomic_load(&p->people_looked)));
 	answer_set(o, "guard", answer_text(guard));
 	answer_set(o, "departures", a);
@@ -112,4 +117,37 @@ json_t *departures_confirm(struct enroll_parts *p, const struct control_peer *pe
 	if (!dry_run)
 		atomic_store(&p->people_wanted, true);
 	return json_pack("{s:o, s:b, s:I, s:I}", "held", held, "dry_run", dry_run, "confirmed", (json_int_t)n, "as_of", as_of);
+}
+
+/* ---- enable ---------------------------------------------------------------------------------------------------------------- */
+
+static bool find(struct enroll_parts *p, const char *address, struct enrollment *e, struct err *err)
+{
+	struct address parsed;
+	bool found;
+
+	if (!address)
+		return err_set(err, ERR_CONFIG, "enable", NULL, "an address is needed");
+	if (!address_parse(&parsed, address, err) || !store_enrollment_find(p->store, address, e, &found, err))
+		return false;
+	return found || err_set(err, ERR_POLICY, "enable", address, "no enrollment for this address yet, so nothing is disabled");
+}
+
+/* Where nobody looks at who left, the mark that an earlier look made has nobody else to take it away. */
+json_t *enable_run(struct enroll_parts *p, const struct control_peer *peer, json_t *arguments, struct err *err)
+{
+	const char *reason = json_string_value(json_object_get(arguments, "reason"));
+	struct enrollment e = {0};
+	bool enabled = false, back = false, anew = false, ok = find(p, json_string_value(json_object_get(arguments, "address")), &e, err);
+	json_t *o = NULL;
+
+	if (ok && e.gone_since && !people_looks(p))
+		ok = people_return(p, &e, peer->name, reason, &back, &anew, err);
+	if (ok && store_enrollment_admin(p->store, e.id, ENROLLMENT_ADMIN_ENABLE, peer->name, reason, &enabled, err)) {
+		o = json_pack("{s:s, s:b, s:s, s:b, s:b}", "address", e.addresses.n ? e.addresses.v[0] : "", "changed", enabled || back, "state_before",
+			enrollment_state_name(e.state), "returned", back, "anew", back && anew);
+		answer_set(o, "gone_since", back ? NULL : answer_time(e.gone_since));
+	}
+	enrollment_clear(&e);
+	return o;
 }

@@ -17,7 +17,7 @@
 #define FIRST_LOOK_LEAST 10    /* a new certificate's window is asked for after a two hundredth of its life, within these */
 #define FIRST_LOOK_MOST (6 * 3600)
 #define LOOK_FAILED 1800       /* the CA could not be asked: seconds until the next try */
-#define QUIET 60               /* and until anybody asks again */
+#define QUIET 60               /* and until anybody asks it again */
 #define LOOK_NONE 86400        /* it has no window for this one */
 #define MARGIN 20              /* a window is taken at its word but for the last twentieth of the life */
 #define LATE_AT_ONCE 50
@@ -86,19 +86,20 @@ static void choose(const struct store_certificate *c, const struct ca_renewal *w
 
 static bool ask(struct enroll_parts *p, const struct enroll_ca *ca, const struct store_certificate *c, time_t now, struct store_renewal *r)
 {
+	atomic_llong *quiet_ms = &p->cas[ca - p->cas].quiet_ms;
 	struct ca_renewal w = {0};
 	struct err err = ERR_INIT;
 	bool was_urged = r->urged;
 
-	/* A CA that is down does not keep every worker waiting, once for each certificate. */
-	if (mono_ms() < atomic_load(&p->quiet_ms)) {
+	/* A CA that is down does not keep every worker waiting, once for each certificate; those of other CAs are none of its business. */
+	if (mono_ms() < atomic_load(quiet_ms)) {
 		r->ask_at = now + spread(LOOK_FAILED);
 		return false;
 	}
 	if (!ca_renewal(ca->ca, c->der, c->der_len, &w, &err)) {
 		log_error(LOG_LEVEL_INFO, "renewal_unknown", &err, "serial", c->serial, NULL);
 		r->ask_at = now + spread(LOOK_FAILED);
-		atomic_store(&p->quiet_ms, mono_ms() + QUIET * 1000);
+		atomic_store(quiet_ms, mono_ms() + QUIET * 1000);
 		return false;
 	}
 	/* Of one that came late the CA means the life that was over before we had it. */

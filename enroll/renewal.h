@@ -15,7 +15,7 @@ struct renewal_plan {
 	char urged[700];   /* the CA's window is over already: what the admin has to know, once a certificate; "" otherwise */
 };
 /* The CA is asked when its time has come (RFC 9773), and a moment of its window is chosen once and kept.  That it cannot be asked is no failure:
- * what was known stands.  `ca` NULL: the one it came from is not in the configuration.  false: the store failed. */
+ * what was known stands.  `ca` is one of p->cas; NULL: the one it came from is not in the configuration.  false: the store failed. */
 bool renewal_plan(struct enroll_parts *p, const struct enroll_ca *ca, const struct store_certificate *c, time_t now, struct renewal_plan *out,
 	struct err *err) BASE_MUST_CHECK;
 

@@ -5,6 +5,7 @@
 
 #include "enroll/answer.h"
 #include "enroll/control.h"
+#include "enroll/people.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -50,11 +51,30 @@ static bool renew(struct enroll_parts *p, int64_t id, const char *actor, const c
 	return ok;
 }
 
+/* The certificate for encryption beside it, too.  A row that is not active is on its way to another certificate already. */
+static bool rotate_any(struct enroll_parts *p, const struct control_peer *peer, const struct enrollment *e, json_t *arguments, bool *changed, struct err *err)
+{
+	bool dry_run = json_is_true(json_object_get(arguments, "dry_run")), there = false, also = false, ok;
+	const char *reason = text_of(arguments, "reason");
+	struct enrollment beside = {0};
+
+	ok = store_enrollment_companion(p->store, e->id, &beside, &there, err);
+	if (ok && dry_run) {
+		*changed = e->state == ENROLLMENT_ACTIVE;
+		also = there && beside.state == ENROLLMENT_ACTIVE;
+	} else if (ok) {
+		ok = renew(p, e->id, peer->name, reason, changed, err) && (!there || renew(p, beside.id, peer->name, reason, &also, err));
+	}
+	*changed = *changed || also;
+	enrollment_clear(&beside);
+	return ok;
+}
+
 json_t *rotate_run(struct enroll_parts *p, const struct control_peer *peer, json_t *arguments, struct err *err)
 {
-	const char *address = text_of(arguments, "address"), *reason = text_of(arguments, "reason");
-	struct enrollment e = {0}, beside = {0};
-	bool changed = false, also = false, there = false;
+	const char *address = text_of(arguments, "address");
+	struct enrollment e = {0};
+	bool changed = false;
 	json_t *o = NULL;
 
 	if (!address)
@@ -67,17 +87,15 @@ json_t *rotate_run(struct enroll_parts *p, const struct control_peer *peer, json
 		goto out;
 	}
 	if (e.gone_since) {
-		err_set(err, ERR_POLICY, "rotate", address, "this person left, as far as the directory knows (%s): put their entry right, then try again",
-			e.gone_why ? e.gone_why : "gone");
+		err_set(err, ERR_POLICY, "rotate", address, "this person left, as far as the directory knows (%s): %s, then try again",
+			e.gone_why ? e.gone_why : "gone", people_looks(p) ? "put their entry right" : "if they are here, `enrollctl enable`");
 		goto out;
 	}
-	if (!renew(p, e.id, peer->name, reason, &changed, err) || !store_enrollment_companion(p->store, e.id, &beside, &there, err) ||
-		(there && !renew(p, beside.id, peer->name, reason, &also, err)))
-		goto out;
-	o = json_pack("{s:s, s:b, s:s}", "address", e.addresses.n ? e.addresses.v[0] : "", "changed", changed || also, "state_before", enrollment_state_name(e.state));
+	if (rotate_any(p, peer, &e, arguments, &changed, err))
+		o = json_pack("{s:s, s:b, s:s, s:b}", "address", e.addresses.n ? e.addresses.v[0] : "", "changed", changed, "state_before",
+			enrollment_state_name(e.state), "dry_run", json_is_true(json_object_get(arguments, "dry_run")));
 out:
 	enrollment_clear(&e);
-	enrollment_clear(&beside);
 	return o;
 }
 

@@ -30,6 +30,7 @@ static bool is_in(const struct why_facts *f, enum enrollment_state state)
 
 static bool row_disabled(const struct why_facts *f) { return f->row && f->row->disabled; }
 static bool row_departed(const struct why_facts *f) { return f->row && f->row->gone_since; }
+static bool row_left_for_good(const struct why_facts *f) { return row_departed(f) && f->nobody_looks; }
 static bool row_waiting(const struct why_facts *f) { return is_in(f, ENROLLMENT_WAITING) && !f->active; }
 static bool row_failed(const struct why_facts *f) { return is_in(f, ENROLLMENT_FAILED) && !f->active; }
 static bool row_revoked(const struct why_facts *f) { return is_in(f, ENROLLMENT_REVOKING) || is_in(f, ENROLLMENT_REVOKED); }
@@ -201,6 +202,9 @@ static const struct cause mail_causes[] = {
 static const struct cause row_causes[] = {
 	{"disabled", NULL, NULL, row_disabled, "Signing for {address} is switched off by an admin{disabled-by}.",
 		"An admin switches it on again with `enrollctl enable {address}`."},
+	{"departed", NULL, NULL, row_left_for_good,
+		"Mail of {address} is not signed since {gone-since}, as this person left: {gone-why}.  That was then: nobody looks at the directory for that any more.",
+		"If they are still with us, an admin says so: `enrollctl enable {address}` ({gone-then})."},
 	{"departed", NULL, NULL, row_departed, "Mail of {address} is not signed since {gone-since}, as this person left: {gone-why}.",
 		"If they are still with us, have their entry in the directory put right: the next look at it sees that ({gone-then}; enrollctl departures)."},
 	{"excluded", NULL, NULL, row_excluded, "Rule {rule} says that {address} gets no certificate.", ADMIN_RULE},

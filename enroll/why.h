@@ -22,6 +22,7 @@ struct why_facts {
 	const char *paused;                       /* by whom, or NULL */
 	enum config_mode mode;
 	bool served, in_pilot, excluded;
+	bool nobody_looks;                        /* at who left */
 };
 
 struct why_answer {

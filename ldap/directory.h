@@ -157,7 +157,8 @@ struct directory_scanned {
 /* `page` entries are asked for at a time; the server may send fewer. */
 struct directory_scan *directory_scan_new(struct directory *d, unsigned page, struct err *err);
 /* The same over all entries that have a value in one of address_attributes, without their certificates; `disabled`: of these only those that match
- * disabled_filter, which must be set.  Parts of the tree that another server has (continuation references) are not walked. */
+ * disabled_filter, which must be set.  Parts of the tree that another server has (continuation references) are not walked;
+ * directory_scan_elsewhere tells. */
 struct directory_scan *directory_scan_people(struct directory *d, bool disabled, unsigned page, struct err *err);
 void directory_scan_free(struct directory_scan *s); /* accepts NULL */
 /* The next page: `each` is called once an entry, with what lives until it returns; false ends the page as failed.  *more is false after the
@@ -167,6 +168,9 @@ bool directory_scan_page(struct directory_scan *s, bool (*each)(void *arg, const
 	bool *more, struct err *err) BASE_MUST_CHECK;
 /* After the last page: NULL, or a sentence why the server ended it before all entries were there (a size limit), and what to do about it. */
 const char *directory_scan_cut(const struct directory_scan *s);
+/* NULL, or where a part of the tree is that was not walked: an LDAP URL as the server gave it.  Active Directory's partitions of its own
+ * (configuration, DNS zones) have no people and are no such part. */
+const char *directory_scan_elsewhere(const struct directory_scan *s);
 
 /* For doctor: connect, TLS, bind, base readable; `report` gets one line per fact. */
 bool directory_check(struct directory *d, struct buf *report, struct err *err) BASE_MUST_CHECK;

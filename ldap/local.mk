@@ -2,7 +2,7 @@ noinst_LIBRARIES += libdirectory.a
 libdirectory_a_SOURCES = ldap/directory.h ldap/connection.h ldap/cache.h ldap/internal.h \
 	ldap/directory.c ldap/pool.c ldap/connection.c ldap/secure.c ldap/resolve.c ldap/find.c ldap/cache.c ldap/publish.c ldap/probe.c ldap/scan.c
 libdirectory_a_CFLAGS = $(AM_CFLAGS) $(LDAP_CFLAGS) $(IDN2_CFLAGS)
-DIRECTORY_LIBS = libdirectory.a $(LDAP_LIBS)
+DIRECTORY_LIBS = libdirectory.a $(LDAP_LIBS) libmetrics.a
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_directory

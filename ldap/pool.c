@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/metrics.h"
+
 #define CONNECTIONS_MAX 8
 #define SERVERS_MAX 16
 #define IDLE_MS (60 * 1000)
@@ -307,12 +309,14 @@ static bool run(struct pool *p, pool_operation *op, void *arg, bool *unreachable
 bool pool_run(struct pool *p, pool_operation *op, void *arg, bool *unreachable, struct err *err)
 {
 	struct err local = ERR_INIT;
+	int64_t began = metrics_now();
 	struct quiet quiet;
 	bool ok;
 
 	quiet_begin(&quiet);
 	ok = run(p, op, arg, unreachable, &local);
 	quiet_end(&quiet);
+	metrics_observe(METRIC_DIRECTORY_SECONDS, ok ? METRICS_OK : METRICS_ERROR, metrics_now() - began);
 	if (!ok && err)
 		*err = local;
 	return ok;

@@ -32,6 +32,7 @@ struct directory_scan {
 	struct buf filter;
 	struct berval *cookie;
 	char cut[600];
+	char elsewhere[200];           /* another server has a part of the tree */
 };
 
 /* What one page is asked with. */
@@ -142,6 +143,11 @@ void directory_scan_free(struct directory_scan *s)
 const char *directory_scan_cut(const struct directory_scan *s)
 {
 	return s->cut[0] ? s->cut : NULL;
+}
+
+const char *directory_scan_elsewhere(const struct directory_scan *s)
+{
+	return s->elsewhere[0] ? s->elsewhere : NULL;
 }
 
 /* ---- one entry --------------------------------------------------------------------------------------------------- */
@@ -256,6 +262,35 @@ static void cut(struct directory_scan *s, int code)
 		"\"limits dn.exact=... size=unlimited size.prtotal=unlimited\", Active Directory: MaxResultSetSize)", ldap_err2string(code));
 }
 
+static bool is_without_people(const char *url)
+{
+	static const char *const partitions[] = {"CN=Configuration,", "DC=DomainDnsZones,", "DC=ForestDnsZones,"};
+	LDAPURLDesc *parts = NULL;
+	bool without = false;
+
+	if (ldap_url_parse(url, &parts) != LDAP_URL_SUCCESS)
+		return false;
+	for (size_t i = 0; parts->lud_dn && i < sizeof(partitions) / sizeof(partitions[0]); i++)
+		without = without || strncasecmp(parts->lud_dn, partitions[i], strlen(partitions[i])) == 0;
+	ldap_free_urldesc(parts);
+	return without;
+}
+
+/* What cannot be read is somewhere else, too. */
+static void note_elsewhere(struct directory_scan *s, LDAP *ld, LDAPMessage *reference)
+{
+	char **urls = NULL;
+	bool read = ldap_parse_reference(ld, reference, &urls, NULL, 0) == LDAP_SUCCESS && urls && urls[0];
+
+	if (!s->elsewhere[0] && !(read && is_without_people(urls[0]))) {
+		snprintf(s->elsewhere, sizeof(s->elsewhere), "%s", read ? urls[0] : "it did not say where");
+		for (char *p = s->elsewhere; *p; p++)
+			if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
+				*p = '?';
+	}
+	ldap_memvfree((void **)urls);
+}
+
 /* The end of a page: is there another one? */
 static enum outcome page_end(struct page *p, LDAP *ld, LDAPMessage *result, struct err *err)
 {
@@ -300,6 +335,8 @@ static enum outcome receive(struct page *p, LDAP *ld, int id, int64_t end, struc
 				ldap_abandon_ext(ld, id, NULL, NULL);
 				going = false;
 			}
+		} else if (type == LDAP_RES_SEARCH_REFERENCE) {
+			note_elsewhere(p->scan, ld, message);
 		} else if (type == LDAP_RES_SEARCH_RESULT) {
 			o = page_end(p, ld, message, err);
 			going = false;

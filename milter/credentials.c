@@ -18,6 +18,8 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "metrics/metrics.h"
+
 struct entry {
 	char *key;
 	struct signer *signer;  /* NULL: the store has none */
@@ -41,7 +43,7 @@ struct credentials {
 
 /* ---- the secure heap -------------------------------------------------------------------------------------------------- */
 
-#define KEY_OCTETS 4096          /* the private parts of an RSA key of 4096 bits are less, after rounding up to powers of two */
+#define KEY_OCTETS 8192          /* what OpenSSL makes of an RSA key of 3072 bits when it signs with it is about that, after rounding up to powers of two */
 #define HEAP_LEAST (1024 * 1024)
 #define HEAP_MOST ((size_t)1 << 30)
 #define HEAP_PIECE 32
@@ -60,13 +62,18 @@ bool credentials_secure_heap(const struct config *config, struct err *err)
 {
 	/* Twice: keys that were dropped live on with the mail that uses them. */
 	size_t wanted = 2 * (size_t)config->milter.cache_size * KEY_OCTETS, size = HEAP_LEAST;
+	int made;
 
 	while (size < wanted && size < HEAP_MOST)
 		size *= 2;
-	/* 2: made, but the system does not let us lock it all. */
-	if (!CRYPTO_secure_malloc_initialized() && CRYPTO_secure_malloc_init(size, HEAP_PIECE) == 0)
+	made = CRYPTO_secure_malloc_initialized() ? 1 : CRYPTO_secure_malloc_init(size, HEAP_PIECE);
+	if (made == 0)
 		return err_set(err, ERR_TEMPORARY, "make the secure heap", NULL, "no address space for %zu MiB of keys; milter.cache-size is too large",
 			size / (1024 * 1024));
+	if (made == 2)
+		log_event(LOG_LEVEL_WARNING, "keys_not_locked", "mib", LOG_NUM(size / (1024 * 1024)), "text",
+			"users' keys in use may be swapped out; let the outbound instance lock as much memory (systemd: LimitMEMLOCK, else ulimit -l), or make "
+			"milter.cache-size smaller", NULL);
 	heap_credentials = size / KEY_OCTETS / 2;
 	return true;
 }
@@ -82,11 +89,25 @@ static void entry_free(gpointer p)
 	g_free(e);
 }
 
+/* The master keys, where they may rest. */
+static bool load_ring(struct credentials *c, struct keyring *ring, struct err *err)
+{
+	bool locked = true;
+
+	if (!keyring_load(ring, c->certificate_file, c->key_file, err) || !keyring_park(ring, &locked, err)) {
+		keyring_clear(ring);
+		return false;
+	}
+	if (!locked)
+		log_event(LOG_LEVEL_WARNING, "keys_not_locked", "text", "the master key may be swapped out: not even one page of memory may be locked (systemd: "
+			"LimitMEMLOCK, and SystemCallFilter=mlock; else ulimit -l)", NULL);
+	return true;
+}
+
 /* Key, certificate and store belong together: else every mail would find out by itself. */
 static bool master_fits(struct credentials *c, const struct config *config, struct err *err)
 {
-	return keyring_load(&c->ring, config->master_certificate, config->master_key, err) &&
-		keyring_is_of(c->store, &c->ring, config->master_certificate, err);
+	return load_ring(c, &c->ring, err) && keyring_is_of(c->store, &c->ring, config->master_certificate, err);
 }
 
 struct credentials *credentials_new(struct store *store, const struct config *config, struct err *err)
@@ -104,6 +125,7 @@ struct credentials *credentials_new(struct store *store, const struct config *co
 	c->most = config->milter.cache_size ? config->milter.cache_size : 1;
 	if (c->most > heap_credentials)
 		c->most = heap_credentials;
+	metrics_set(METRIC_CREDENTIAL_CACHE, 0, 0, 0);
 	c->stale_ms = (int64_t)config->milter.stale_limit * 1000;
 	c->certificate_file = str_dup(config->master_certificate);
 	c->key_file = str_dup(config->master_key);
@@ -160,6 +182,7 @@ static struct entry *put(struct credentials *c, const char *key, struct signer *
 	e->link.data = e;
 	g_hash_table_insert(c->by_address, e->key, e);
 	g_queue_push_head_link(&c->used, &e->link);
+	metrics_set(METRIC_CREDENTIAL_CACHE, 0, 0, g_queue_get_length(&c->used));
 	return e;
 }
 
@@ -251,13 +274,13 @@ static bool take_pair(struct credentials *c, const struct store_credential *foun
 	pair = keyring_for(&c->ring, found->wrapped, found->wrapped_len);
 	if (!pair && any)
 		pair = &c->ring.v[0];
-	if (pair) {
-		*out = *pair;
+	*out = (struct keyring_pair){.key = pair ? keyring_key(&c->ring, pair) : NULL};
+	if (out->key) {
+		out->certificate = pair->certificate;
 		X509_up_ref(out->certificate);
-		EVP_PKEY_up_ref(out->key);
 	}
 	pthread_mutex_unlock(&c->lock);
-	return pair != NULL;
+	return out->key != NULL;
 }
 
 /* A rotation of the master key is under way, or over: both keys are looked for again. */
@@ -266,7 +289,7 @@ static void ring_again(struct credentials *c)
 	struct keyring fresh, old;
 	struct err err = ERR_INIT;
 
-	if (!keyring_load(&fresh, c->certificate_file, c->key_file, &err)) {
+	if (!load_ring(c, &fresh, &err)) {
 		log_error(LOG_LEVEL_WARNING, "master_key_not_loaded", &err, NULL);
 		return;
 	}
@@ -284,11 +307,20 @@ static struct signer *load(struct credentials *c, const struct store_credential 
 
 	if (!take_pair(c, found, &pair, false)) {
 		ring_again(c);
-		take_pair(c, found, &pair, true);
+		if (!take_pair(c, found, &pair, true)) {
+			err_nomem(err, "unwrap user key");
+			return NULL;
+		}
 	}
 	s = signer_load(found, address, pair.certificate, pair.key, now, err);
 	X509_free(pair.certificate);
 	EVP_PKEY_free(pair.key);
+	return s;
+}
+
+static struct signer *tell(enum metrics_lookup result, struct signer *s)
+{
+	metrics_count(METRIC_CREDENTIAL_LOOKUPS, result, 0, 0);
 	return s;
 }
 
@@ -307,16 +339,20 @@ struct signer *credentials_get(struct credentials *c, const char *address, time_
 	/* Taken before the question: a change in between makes the entry old, never too new. */
 	counter = store_change_counter(c->store);
 	if (lookup(c, key, counter, now, &out, words))
-		return out;
+		return tell(METRICS_LOOKUP_HIT, out);
 	if (!store_credential_find(c->store, address, &found, &there, &store_why, err)) {
-		if (lookup_stale(c, key, now, &out, words))
-			err_clear(err);
-		return out;
+		if (!lookup_stale(c, key, now, &out, words))
+			return tell(METRICS_LOOKUP_FAILED, NULL);
+		err_clear(err);
+		return tell(METRICS_LOOKUP_STALE, out);
 	}
 	if (!there) {
-		out = remember(c, key, NULL, found.rule, store_why, counter, now, words);
-	} else if (!same_certificate(c, key, &found, counter, now, &out, words)) {
+		out = tell(METRICS_LOOKUP_NONE, remember(c, key, NULL, found.rule, store_why, counter, now, words));
+	} else if (same_certificate(c, key, &found, counter, now, &out, words)) {
+		tell(METRICS_LOOKUP_CONFIRMED, out);
+	} else {
 		signer = load(c, &found, address, now, err);
+		tell(signer ? METRICS_LOOKUP_LOADED : METRICS_LOOKUP_FAILED, signer);
 		if (signer) {
 			out = remember(c, key, signer, found.rule, NULL, counter, now, words);
 		} else if (err->class == ERR_POLICY) {

@@ -1,18 +1,18 @@
 noinst_LIBRARIES += libmail.a
 libmail_a_SOURCES = milter/session.h
 # the running instance: callbacks, decisions, credentials
-libmail_a_SOURCES += milter/service.h milter/service.c milter/session.c milter/session_outbound.c milter/session_edit.c milter/session_inbound.c milter/session_report.c milter/outbound.h \
-	milter/outbound.c milter/credentials.h milter/credentials.c milter/recorder.h milter/recorder.c
+libmail_a_SOURCES += milter/service.h milter/service.c milter/listener.h milter/listener.c milter/watch.h milter/watch.c milter/session.c milter/session_outbound.c milter/session_edit.c milter/session_inbound.c milter/session_report.c milter/outbound.h \
+	milter/outbound.c milter/measure.h milter/measure.c milter/credentials.h milter/credentials.c milter/recorder.h milter/recorder.c
 # mail as octets: spool, MIME, CMS, DKIM, challenge mails
 libmail_a_SOURCES += milter/spool.h milter/spool.c milter/mime.h milter/mime.c milter/mime_text.c milter/mime_encode.c milter/mime_plan.h milter/mime_plan.c \
 	milter/mime_stream.h milter/mime_stream.c milter/mime_header.c milter/mime_find.c milter/sign.h milter/sign_cms.h milter/sign.c milter/sign_detached.c milter/sign_opaque.c milter/compose.h milter/compose.c milter/inbound.h milter/inbound.c milter/report.h milter/report.c milter/dkim.h milter/dkim.c \
 	milter/smime.h milter/smime.c milter/smime_header.c
 libmail_a_CFLAGS = $(AM_CFLAGS) $(GMIME_CFLAGS) $(OPENDKIM_CFLAGS)
-MAIL_LIBS = libmail.a $(POLICY_LIBS) $(GMIME_LIBS) $(OPENDKIM_LIBS) $(MILTER_LIBS)
+MAIL_LIBS = libmail.a $(SANDBOX_LIBS) $(POLICY_LIBS) $(GMIME_LIBS) $(OPENDKIM_LIBS) $(MILTER_LIBS)
 
 sbin_PROGRAMS += enroll-milter
 enroll_milter_SOURCES = milter/main.c
-enroll_milter_LDADD = $(MAIL_LIBS)
+enroll_milter_LDADD = $(MAIL_LIBS) $(METRICS_SERVER_LIBS)
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_spool tests/unit/test_mime tests/unit/test_sign tests/unit/test_inbound tests/unit/test_report tests/unit/test_smime

@@ -18,16 +18,21 @@
 #include "milter/service.h"
 
 static const char help[] =
-	"Usage: enroll-milter --instance outbound|inbound [--config FILE]\n"
+	"Usage: enroll-milter --instance outbound|inbound [--config FILE] [--daemon] [--pid-file FILE]\n"
+	"       [--user NAME]\n"
 	"Sign outbound mail by S/MIME and ask for the certificates it takes (outbound), or\n"
-	"recognise the CA's challenge mails (inbound).  Runs in the foreground.\n"
+	"recognise the CA's challenge mails (inbound).\n"
 	"\n"
 	"  -i, --instance NAME  outbound or inbound; each runs as its own user\n"
 	"  -c, --config FILE    configuration (default " SYSCONFDIR "/enroll-milter/enroll-milter.conf)\n"
+	"  -f, --foreground     stay in the foreground (default)\n"
+	"  -d, --daemon         go into the background as soon as mail is served\n"
+	"  -p, --pid-file FILE  write the process id there\n"
+	"  -u, --user NAME      whom root starts it as (default: users.outbound, users.inbound)\n"
 	"  -h, --help           this text\n"
 	"  -V, --version        version\n"
 	"\n"
-	"SIGUSR1 reloads the configuration; SIGTERM ends.  See enroll-milter(8).\n";
+	"SIGUSR1 reloads the configuration; SIGTERM ends, after open sessions.  See enroll-milter(8).\n";
 
 #define ARENAS 4
 #define LARGE_BLOCK (256 * 1024)
@@ -38,15 +43,16 @@ static int usage_error(const char *text)
 	return 2;
 }
 
-static int run(enum instance instance, const char *path)
+static int run(enum instance instance, const char *path, const struct daemon_options *options)
 {
 	struct err err = ERR_INIT;
 	struct config *config = config_load(path, &err);
 	struct service *service;
 	int rc;
 
-	if (!config) {
+	if (!config || !daemon_start(options, instance == INSTANCE_INBOUND ? config->users.inbound : config->users.outbound, &err)) {
 		fprintf(stderr, "enroll-milter: %s\n", err.text);
+		config_unref(config);
 		return 1;
 	}
 	if (!log_open(instance == INSTANCE_INBOUND ? "enroll-milter-inbound" : "enroll-milter-outbound", config->log.target, config->log.facility,
@@ -54,7 +60,9 @@ static int run(enum instance instance, const char *path)
 		config_unref(config);
 		return usage_error("log.facility is unknown");
 	}
-	service = instance == INSTANCE_INBOUND || credentials_secure_heap(config, &err) ? service_new(instance, config, &err) : NULL;
+	service = sandbox_enter(instance == INSTANCE_INBOUND ? SANDBOX_INBOUND : SANDBOX_OUTBOUND, config->sandbox, &err) &&
+			  (instance == INSTANCE_INBOUND || credentials_secure_heap(config, &err)) ?
+			  service_new(instance, config, &err) : NULL;
 	if (!service) {
 		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
 		config_unref(config);
@@ -63,7 +71,6 @@ static int run(enum instance instance, const char *path)
 	/* The service holds what it needs of it, and gives it up when it is reloaded. */
 	config_unref(config);
 	rc = service_run(service, path);
-	service_end(service);
 	fflush(NULL);
 #ifdef __SANITIZE_ADDRESS__
 	__lsan_do_leak_check(); /* _exit would leave it out */
@@ -79,6 +86,7 @@ static void block_signals(void)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2); /* between our own threads */
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -88,11 +96,14 @@ static void block_signals(void)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"instance", required_argument, NULL, 'i'}, {"config", required_argument, NULL, 'c'},
-		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
+		{"foreground", no_argument, NULL, 'f'}, {"daemon", no_argument, NULL, 'd'}, {"pid-file", required_argument, NULL, 'p'},
+		{"user", required_argument, NULL, 'u'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
 	const char *path = SYSCONFDIR "/enroll-milter/enroll-milter.conf", *name = NULL;
+	struct daemon_options how = {0};
 	int o;
 
 	process_harden();
+	(void)memory_guard(0);
 	/* libmilter has a thread for each connection, and each of glibc's arenas keeps the most that any of its threads ever had: a few are enough. */
 	mallopt(M_ARENA_MAX, ARENAS);
 	/* And a large body's memory goes back at its end: left to itself glibc raises this bound with every large block that is freed. */
@@ -100,13 +111,23 @@ int main(int argc, char **argv)
 	/* SQLite makes -wal and -shm by the umask and only then gives them the database's mode; another of our programs that looks in between
 	 * would find them unwritable, and keep them so until its end. */
 	umask(0007);
-	while ((o = getopt_long(argc, argv, "i:c:hV", options, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "i:c:fdp:u:hV", options, NULL)) != -1) {
 		switch (o) {
 		case 'i':
 			name = optarg;
 			break;
 		case 'c':
 			path = optarg;
+			break;
+		case 'f':
+		case 'd':
+			how.background = o == 'd';
+			break;
+		case 'p':
+			how.pid_file = optarg;
+			break;
+		case 'u':
+			how.user = optarg;
 			break;
 		case 'h':
 			fputs(help, stdout);
@@ -123,5 +144,5 @@ int main(int argc, char **argv)
 	if (!name || (strcmp(name, "outbound") != 0 && strcmp(name, "inbound") != 0))
 		return usage_error("--instance must be outbound or inbound");
 	block_signals();
-	return run(strcmp(name, "inbound") == 0 ? INSTANCE_INBOUND : INSTANCE_OUTBOUND, path);
+	return run(strcmp(name, "inbound") == 0 ? INSTANCE_INBOUND : INSTANCE_OUTBOUND, path, &how);
 }

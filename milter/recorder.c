@@ -10,8 +10,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "metrics/metrics.h"
 
 #define QUEUE_MOST 4096
 #define PAUSE_CHECK_MS 500
@@ -33,6 +36,7 @@ struct recorder {
 	struct store *store;
 	struct mail_event *batch;  /* the thread's own */
 	pthread_t thread;
+	atomic_llong turned_ms;
 };
 
 static void *work(void *arg);
@@ -59,6 +63,7 @@ struct recorder *recorder_new(struct store *store, struct err *err)
 		return NULL;
 	}
 	r->store = store;
+	atomic_store(&r->turned_ms, mono_ms());
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -162,6 +167,11 @@ bool recorder_paused(struct recorder *r)
 	return paused;
 }
 
+int64_t recorder_turned(struct recorder *r)
+{
+	return atomic_load(&r->turned_ms);
+}
+
 /* ---- the thread --------------------------------------------------------------------------------------------------------- */
 
 struct batch {
@@ -218,8 +228,11 @@ static void write_events(struct recorder *r, struct batch *b)
 {
 	struct err err = ERR_INIT;
 
-	if (b->n_events && !store_mail_events_add(r->store, b->events, b->n_events, b->keep, &err))
+	if (b->n_events && !store_mail_events_add(r->store, b->events, b->n_events, b->keep, &err)) {
+		metrics_add(METRIC_MAIL_RECORDS_LOST, 0, 0, 0, b->n_events);
 		log_error(LOG_LEVEL_WARNING, "mail_events_lost", &err, "count", LOG_NUM(b->n_events), NULL);
+	}
+	metrics_add(METRIC_MAIL_RECORDS_LOST, 0, 0, 0, b->dropped);
 	if (b->dropped)
 		log_event(LOG_LEVEL_WARNING, "mail_events_lost", "count", LOG_NUM(b->dropped), "reason", "queue full", NULL);
 	for (size_t i = 0; i < b->n_events; i++)
@@ -233,8 +246,10 @@ static bool read_paused(struct recorder *r, struct err *err)
 	if (!store_flag_get(r->store, "paused", &value, err))
 		return false;
 	pthread_mutex_lock(&r->lock);
-	if (r->paused != (value != NULL))
-		log_event(LOG_LEVEL_WARNING, value ? "paused" : "resumed", "by", value, NULL);
+	if (value && !r->paused)
+		log_event(LOG_LEVEL_WARNING, "paused", "by", value, NULL);
+	else if (!value && r->paused)
+		log_event(LOG_LEVEL_WARNING, "resumed", NULL);
 	r->paused = value != NULL;
 	pthread_mutex_unlock(&r->lock);
 	free(value);
@@ -248,6 +263,7 @@ static void *work(void *arg)
 	struct err err = ERR_INIT;
 
 	while (!b.ending) {
+		atomic_store(&r->turned_ms, mono_ms());
 		/* The store away: what was last known stays in force. */
 		if (!read_paused(r, &err))
 			err_clear(&err);

@@ -2,34 +2,33 @@
  * milter/service.c - start, socket, reload.
  *
  * Signals are the first thread's: main blocks them before any other thread starts, and the kernel hands what is sent to the process to its first
- * thread if that one waits.  (libmilter's own thread waits for SIGHUP, SIGTERM and SIGINT too: if it ever gets one, smfi_main ends, and that is seen.)  At the
- * end libmilter is not asked to stop: it would take five seconds, the time its listener polls, and would destroy mutexes that others wait for.  Its
- * socket goes, sessions get a moment, what is queued is written, and the process ends by _exit, with nothing freed that a session may still touch.
+ * thread if that one waits.  (libmilter's own thread waits for SIGHUP, SIGTERM and SIGINT too: if it ever gets one, smfi_main ends, and that is seen.)
  *
- * The socket's permissions are part of the security model (who can connect can claim any login): it is made 0660 for one group, before anybody can
- * reach it.
+ * At the end libmilter is not asked to stop: it would answer open sessions no more, and take five seconds for it.  Sessions go on for a while
+ * (END_IDLE_MS), then until none of them is inside a mail (END_MAIL_MS at most); what is queued is written, and the process ends by _exit, with
+ * nothing freed that a session may still touch.  The MTA makes no new connection for an SMTP session that has lost its own: a mail that it takes in
+ * such a session after that is dealt with by its milter_default_action.  That is why sessions are waited for, and why not for ever.
  */
 #include "config.h"
 
 #include "milter/service.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
-
+#include "milter/measure.h"
 #include "milter/session.h"
+#include "milter/watch.h"
+
+/* Together below the 30 s that an MTA waits for the first answer of a milter, and that systemd gives us (TimeoutStopSec): who connects meanwhile
+ * waits for our successor. */
+#define END_IDLE_MS 15000 /* sessions, whatever they do */
+#define END_MAIL_MS 25000 /* mails under way */
+#define END_QUIET_MS 200  /* the last answers are still to be written when their callbacks have ended */
 
 /* ---- snapshot --------------------------------------------------------------------------------------------------------------- */
 
@@ -129,6 +128,14 @@ static struct snapshot *snapshot_new(enum instance instance, struct store *store
 	return n;
 }
 
+static void note_running(const struct service *s)
+{
+	struct err err = ERR_INIT;
+
+	if (!config_running_note(s->current->config, s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", &err))
+		log_error(LOG_LEVEL_WARNING, "configuration_not_noted", &err, NULL);
+}
+
 struct snapshot *service_snapshot(struct service *s)
 {
 	struct snapshot *n;
@@ -153,7 +160,7 @@ struct service *service_new(enum instance instance, struct config *config, struc
 	pthread_mutex_init(&s->lock, NULL);
 	s->instance = instance;
 	s->store = store_open(&config->store, instance == INSTANCE_INBOUND ? STORE_ROLE_INBOUND : STORE_ROLE_OUTBOUND, err);
-	if (!s->store || !(s->dns = dns_new(&config->dns, err)) || !(s->current = snapshot_new(instance, s->store, config, err)) ||
+	if (!s->store || !(s->watch = watch_new(s, err)) || !(s->dns = dns_new(&config->dns, err)) || !(s->current = snapshot_new(instance, s->store, config, err)) ||
 		(instance == INSTANCE_OUTBOUND && !(s->recorder = recorder_new(s->store, err)))) {
 		service_free(s);
 		return NULL;
@@ -165,22 +172,13 @@ void service_free(struct service *s)
 {
 	if (!s)
 		return;
+	watch_free(s->watch);
 	recorder_free(s->recorder);
 	snapshot_unref(s->current);
 	dns_free(s->dns);
 	store_close(s->store);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
-}
-
-void service_end(struct service *s)
-{
-	struct timespec hundredth = {.tv_nsec = 10000000L};
-
-	for (int i = 0; i < 100 && atomic_load(&s->sessions) > 0; i++)
-		nanosleep(&hundredth, NULL);
-	if (s->recorder)
-		recorder_flush(s->recorder);
 }
 
 bool service_reload(struct service *s, struct config *config, struct err *err)
@@ -194,115 +192,109 @@ bool service_reload(struct service *s, struct config *config, struct err *err)
 	s->current = n;
 	pthread_mutex_unlock(&s->lock);
 	snapshot_unref(old);
+	note_running(s);
 	return true;
-}
-
-/* ---- socket --------------------------------------------------------------------------------------------------------------------- */
-
-static bool socket_group(const char *path, const char *group, struct err *err)
-{
-	struct group buf, *found = NULL;
-	char space[4096];
-
-	if (getgrnam_r(group, &buf, space, sizeof space, &found) != 0 || !found)
-		return err_set(err, ERR_CONFIG, "open milter socket", path, "group %s (milter.socket-group) does not exist", group);
-	if (chown(path, (uid_t)-1, found->gr_gid) != 0)
-		return err_set(err, ERR_CONFIG, "open milter socket", path,
-			"cannot give the socket to group %s: %s; make the folder belong to that group with mode 2710 or put this user into the group",
-			group, strerror(errno));
-	if (chmod(path, 0660) != 0)
-		return err_errno(err, errno, "open milter socket", path);
-	return true;
-}
-
-/* Only loopback: libmilter does not tell who connects, so named peers cannot be enforced any further away. */
-static bool inet_is_loopback(const char *where)
-{
-	const char *at = strchr(where, '@');
-
-	return at && (strcmp(at + 1, "127.0.0.1") == 0 || strcmp(at + 1, "[127.0.0.1]") == 0 || strcmp(at + 1, "::1") == 0 || strcmp(at + 1, "[::1]") == 0);
-}
-
-/* Without it Nagle's algorithm and delayed acknowledgements keep every mail waiting for 40 ms.  libmilter does not tell its listening
- * descriptor; accepted ones inherit the option. */
-static void no_delay(void)
-{
-	int on = 1, listening = 0;
-	socklen_t len = sizeof listening;
-
-	for (int fd = 3; fd < 1024; fd++) /* it is one of the first */
-		if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
-			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
-static bool open_socket(struct service *s, struct err *err)
-{
-	const struct config *c = s->current->config;
-	const char *where = s->instance == INSTANCE_INBOUND ? c->milter.inbound_socket : c->milter.outbound_socket;
-	bool is_unix = strncmp(where, "unix:", 5) == 0;
-	mode_t mask;
-	bool ok;
-
-	if (!is_unix && !inet_is_loopback(where))
-		return err_set(err, ERR_CONFIG, "open milter socket", where, "a TCP socket must be on 127.0.0.1 or ::1: who can connect can sign as anybody");
-	if (smfi_setconn((char *)where) != MI_SUCCESS)
-		return err_set(err, ERR_CONFIG, "open milter socket", where, "not understood; expected unix:/path or inet:PORT@HOST");
-	mask = umask(0177);
-	ok = smfi_opensocket(true) == MI_SUCCESS ||
-		err_set(err, ERR_CONFIG, "open milter socket", where, "cannot be opened: %s; does the folder exist and belong to this user?", strerror(errno));
-	umask(mask);
-	if (ok && !is_unix)
-		no_delay();
-	return ok && (!is_unix || socket_group(where + 5, c->milter.socket_group, err));
 }
 
 /* ---- run -------------------------------------------------------------------------------------------------------------------------- */
 
-struct listener {
+struct running {
 	struct service *service;
 	const char *path;    /* of the configuration */
 	pthread_t waits;     /* the thread that waits for signals */
+	atomic_bool waiting; /* and does so by now */
 	atomic_bool ended;
 	int rc;
 };
 
+static const char *instance_name(const struct service *s)
+{
+	return s->instance == INSTANCE_INBOUND ? "inbound" : "outbound";
+}
+
+static const char *socket_of(const struct service *s, const struct config *c)
+{
+	return s->instance == INSTANCE_INBOUND ? c->milter.inbound_socket : c->milter.outbound_socket;
+}
+
 static void *listen_thread(void *arg)
 {
 	struct timespec moment = {.tv_nsec = 20000000L};
-	struct listener *l = arg;
+	struct running *r = arg;
 
-	/* By then the first thread waits for signals, and has taken what came before. */
+	/* Only when the first thread waits for signals, and has taken what came before: libmilter's would end all sessions. */
+	pthread_kill(r->waits, SIGUSR2);
+	while (!atomic_load(&r->waiting))
+		nanosleep(&moment, NULL);
 	nanosleep(&moment, NULL);
-	l->rc = smfi_main();
-	atomic_store(&l->ended, true);
-	pthread_kill(l->waits, SIGUSR1);
+	r->rc = smfi_main();
+	atomic_store(&r->ended, true);
+	pthread_kill(r->waits, SIGUSR1);
 	return NULL;
+}
+
+static bool differs(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") != 0;
+}
+
+/* What was opened at the start stays open: the new value holds from the next start on. */
+static void name_what_needs_restart(const struct service *s, const struct config *was, const struct config *now)
+{
+	const struct { const char *key; bool differs; } fixed[] = {
+		{s->instance == INSTANCE_INBOUND ? "milter.inbound-socket" : "milter.outbound-socket", differs(socket_of(s, was), socket_of(s, now))},
+		{"milter.socket-group", differs(was->milter.socket_group, now->milter.socket_group)},
+		{"store", differs(was->store.type, now->store.type) || differs(was->store.path, now->store.path) || was->store.busy_ms != now->store.busy_ms},
+		{"users", differs(was->users.inbound, now->users.inbound) || differs(was->users.outbound, now->users.outbound) ||
+			differs(was->users.group, now->users.group)},
+		{"log", was->log.target != now->log.target || differs(was->log.facility, now->log.facility)},
+	};
+
+	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+		if (fixed[i].differs)
+			log_event(LOG_LEVEL_WARNING, "restart_needed", "key", fixed[i].key, "text",
+				"a reload cannot change this; the old value stays in force until the next start", NULL);
+}
+
+static bool reload(struct running *r, struct err *err)
+{
+	struct snapshot *before = service_snapshot(r->service);
+	struct config *c = config_load(r->path, err);
+	bool ok = c && service_reload(r->service, c, err);
+
+	if (ok) {
+		log_set_level(c->log.level);
+		name_what_needs_restart(r->service, before->config, c);
+		measure_reloaded(c);
+	}
+	config_unref(c);
+	snapshot_unref(before);
+	return ok;
 }
 
 /* On a thread of its own: while the first one does not wait, libmilter would get a SIGTERM. */
 static void *reload_thread(void *arg)
 {
 	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-	struct listener *l = arg;
+	struct running *r = arg;
 	struct err err = ERR_INIT;
-	struct config *c;
 
 	pthread_mutex_lock(&one_at_a_time);
-	c = config_load(l->path, &err);
-	if (c && service_reload(l->service, c, &err))
-		log_event(LOG_LEVEL_INFO, "reloaded", "config", l->path, NULL);
+	notify_reloading("reading the configuration again");
+	if (reload(r, &err))
+		log_event(LOG_LEVEL_INFO, "reloaded", "config", r->path, NULL);
 	else
 		log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
-	config_unref(c);
+	watch_reloaded(r->service->watch, err.class == ERR_NONE ? NULL : &err);
 	pthread_mutex_unlock(&one_at_a_time);
 	return NULL;
 }
 
 /* Nobody waits for this thread: the process may end while it works. */
-static bool start_thread(void *(*run)(void *), struct listener *l, struct err *err)
+static bool start_thread(void *(*run)(void *), struct running *r, struct err *err)
 {
 	pthread_t thread;
-	int rc = pthread_create(&thread, NULL, run, l);
+	int rc = pthread_create(&thread, NULL, run, r);
 
 	if (rc != 0)
 		return err_errno(err, rc, "start thread", NULL);
@@ -310,40 +302,97 @@ static bool start_thread(void *(*run)(void *), struct listener *l, struct err *e
 	return true;
 }
 
+static void our_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGUSR1);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+}
+
 /* Until the end: SIGUSR1 reloads, the others end. */
-static void wait_for_signals(struct listener *l)
+static void wait_for_signals(struct running *r)
 {
 	struct err err = ERR_INIT;
 	sigset_t set;
 	int sig = SIGTERM;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	while (sigwait(&set, &sig) == 0 && !atomic_load(&l->ended) && sig == SIGUSR1)
-		if (!start_thread(reload_thread, l, &err))
+	our_signals(&set);
+	sigaddset(&set, SIGUSR2);
+	while (sigwait(&set, &sig) == 0 && !atomic_load(&r->ended) && (sig == SIGUSR1 || sig == SIGUSR2))
+		if (sig == SIGUSR2)
+			atomic_store(&r->waiting, true);
+		else if (!start_thread(reload_thread, r, &err))
 			log_error(LOG_LEVEL_ERROR, "reload_failed", &err, "text", "the old configuration stays in force", NULL);
 }
 
-static void say_ready(const struct service *s)
+/* The socket answers. */
+static void say_started(struct service *s)
 {
-	const struct config *c = s->current->config;
+	struct snapshot *n = service_snapshot(s);
+	const struct config *c = n->config;
 	bool inbound = s->instance == INSTANCE_INBOUND;
 
-#ifdef HAVE_SYSTEMD
-	sd_notify(0, "READY=1");
-#endif
-	log_event(LOG_LEVEL_INFO, "started", "instance", inbound ? "inbound" : "outbound", "version", PACKAGE_VERSION, "socket",
-		inbound ? c->milter.inbound_socket : c->milter.outbound_socket, "mode",
+	log_event(LOG_LEVEL_INFO, "started", "instance", instance_name(s), "version", PACKAGE_VERSION, "socket", socket_of(s, c), "mode",
 		c->mode == MODE_SIGN ? "sign" : c->mode == MODE_ENROLL ? "enroll" : "observe", NULL);
-	if (strncmp(inbound ? c->milter.inbound_socket : c->milter.outbound_socket, "unix:", 5) != 0)
+	if (strncmp(socket_of(s, c), "unix:", 5) != 0)
 		log_event(LOG_LEVEL_WARNING, "tcp_socket", "text", "every user of this host can connect to the milter and claim any login", NULL);
 	for (size_t i = 0; inbound && i < config_cas(c); i++)
 		if (config_ca_at(c, i)->authentication == CHALLENGE_NONE_FROM_NETWORK)
 			log_event(LOG_LEVEL_WARNING, "unauthenticated_challenges", "text",
 			"ca.challenge-authentication = \"none-from-network\": whoever sends from challenge-networks can pose as the CA", NULL);
+	daemon_ready(c->log.target == LOG_TARGET_STDERR);
+	snapshot_unref(n);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Whom the process' end would hurt: at first everybody with a session, later who is inside a mail. */
+static bool somebody_is_here(struct service *s, int64_t since)
+{
+	return since < END_IDLE_MS ? atomic_load(&s->sessions) > 0 : atomic_load(&s->mails) > 0;
+}
+
+/* Waits for signals all the time: libmilter's thread would take one for the end of all sessions.  Another one to end means: not for who is idle. */
+static void drain(struct running *r)
+{
+	struct timespec moment = {.tv_nsec = 20000000L};
+	int64_t began = mono_ms(), quiet = began, now;
+	sigset_t set;
+
+	our_signals(&set);
+	while ((now = mono_ms()) - began < END_MAIL_MS && now - quiet < END_QUIET_MS && !atomic_load(&r->ended)) {
+		int sig = sigtimedwait(&set, NULL, &moment);
+
+		if (sig > 0 && sig != SIGUSR1 && now - began < END_IDLE_MS)
+			began = now - END_IDLE_MS;
+		if (somebody_is_here(r->service, now - began))
+			quiet = now;
+	}
+}
+
+/* Where the supervisor keeps the socket, who connects from now on waits for the successor.  Where nobody does, they are served as before until
+ * there is nobody to wait for, or a successor has taken the name; only then it goes. */
+static void end_sessions(struct running *r)
+{
+	struct service *s = r->service;
+	struct listener *l = &s->listener;
+	int open = atomic_load(&s->sessions);
+
+	notify("STOPPING=1\nSTATUS=stopping; %d sessions may finish", open);
+	log_event(LOG_LEVEL_INFO, "stopping", "instance", instance_name(s), "sessions", LOG_NUM(open), NULL);
+	watch_stopping(s->watch);
+	if (l->kept || !l->path)
+		listener_park(l);
+	drain(r);
+	listener_release(l);
+	listener_park(l);
+	if (s->recorder)
+		recorder_flush(s->recorder);
+	log_settle(true);
+	log_event(LOG_LEVEL_INFO, "stopped", "instance", instance_name(s), "sessions", LOG_NUM(atomic_load(&s->sessions)), "mails",
+		LOG_NUM(atomic_load(&s->mails)), NULL);
 }
 
 static int run_failed(const struct err *err)
@@ -355,26 +404,24 @@ static int run_failed(const struct err *err)
 int service_run(struct service *s, const char *path)
 {
 	/* Outlives this function: its threads are left alone at the end. */
-	static struct listener listener;
+	static struct running running;
 	const struct config *c = s->current->config;
-	char *where = str_dup(s->instance == INSTANCE_INBOUND ? c->milter.inbound_socket : c->milter.outbound_socket);
 	struct err err = ERR_INIT;
 
 	signal(SIGPIPE, SIG_IGN);
-	listener = (struct listener){.service = s, .path = path, .waits = pthread_self(), .rc = MI_SUCCESS};
-	if (!where || !session_register(s, &err) || !open_socket(s, &err)) {
-		free(where);
+	running = (struct running){.service = s, .path = path, .waits = pthread_self(), .rc = MI_SUCCESS};
+	if (!session_register(s, &err) || !listener_open(&s->listener, socket_of(s, c), c->milter.socket_group, &err))
+		return run_failed(&err);
+	measure_start(s);
+	if (!start_thread(listen_thread, &running, &err) || !watch_start(s->watch, say_started, &err)) {
+		measure_stop();
+		listener_release(&s->listener);
 		return run_failed(&err);
 	}
-	say_ready(s);
-	if (!start_thread(listen_thread, &listener, &err)) {
-		free(where);
-		return run_failed(&err);
-	}
-	wait_for_signals(&listener);
-	if (strncmp(where, "unix:", 5) == 0)
-		unlink(where + 5);
-	free(where);
-	log_event(LOG_LEVEL_INFO, "stopped", "instance", s->instance == INSTANCE_INBOUND ? "inbound" : "outbound", NULL);
-	return atomic_load(&listener.ended) && listener.rc != MI_SUCCESS ? 1 : 0;
+	note_running(s);
+	wait_for_signals(&running);
+	measure_stop();
+	end_sessions(&running);
+	daemon_end();
+	return atomic_load(&running.ended) && running.rc != MI_SUCCESS ? 1 : 0;
 }

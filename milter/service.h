@@ -1,8 +1,8 @@
 /*
  * milter/service.h - one running instance: what all its sessions share, its socket, its reload.  Private to milter/.
  *
- * A session takes a counted reference to the snapshot (configuration and what was made from it) when its connection begins and keeps it, so that a
- * reload never changes a mail half-way.
+ * A session has a counted reference to the snapshot (configuration and what was made from it), which it changes for the current one between mails
+ * only, so that a reload never changes a mail half-way.
  */
 #ifndef ENROLL_MILTER_SERVICE_H
 #define ENROLL_MILTER_SERVICE_H
@@ -13,6 +13,7 @@
 
 #include "dns/dns.h"
 #include "milter/credentials.h"
+#include "milter/listener.h"
 #include "milter/outbound.h"
 #include "milter/recorder.h"
 #include "policy/policy.h"
@@ -37,19 +38,19 @@ struct service {
 	struct recorder *recorder;       /* outbound */
 	pthread_mutex_t lock;            /* current */
 	struct snapshot *current;
-	atomic_int sessions;             /* open ones */
+	struct listener listener;
+	struct watch *watch;
+	atomic_int sessions, mails;      /* open sessions that we have a say in; mails under way in them */
 };
 
 struct service *service_new(enum instance instance, struct config *config, struct err *err);
 void service_free(struct service *s);
-/* Put a new configuration in force for connections to come; false (and the old one stays) when it cannot be used. */
+/* Put a new configuration in force for mails to come; false (and the old one stays) when it cannot be used. */
 bool service_reload(struct service *s, struct config *config, struct err *err) BASE_MUST_CHECK;
 struct snapshot *service_snapshot(struct service *s); /* snapshot_unref it */
 void snapshot_unref(struct snapshot *n);
-/* Open the socket with mode and group, run until SIGTERM; SIGUSR1 reloads `path`.  Exit code. */
+/* Open the socket with mode and group, run until SIGTERM; SIGUSR1 reloads `path`.  Then sessions may finish, and what is queued is written.  Exit code.
+ * Nothing is freed, as libmilter leaves open sessions alone and says nothing of them: the process has to end by _exit. */
 int service_run(struct service *s, const char *path);
-/* After service_run: sessions get a moment to finish, and what is queued is written.  Nothing is freed, as libmilter leaves open sessions alone and
- * says nothing of them: the process has to end by _exit. */
-void service_end(struct service *s);
 
 #endif

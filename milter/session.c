@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/metrics.h"
+
 /* libmilter calls xxfi_negotiate before any context exists: the service has to be reachable from here. Set once before smfi_main. */
 static struct service *the_service;
 
@@ -62,6 +64,47 @@ static struct session *with_mail(SMFICTX *ctx, const char *callback)
 	if (s && !s->mail)
 		log_event(LOG_LEVEL_ERROR, "bug", "text", "a milter callback has no message", "callback", callback, NULL);
 	return s && s->mail ? s : NULL;
+}
+
+/* ---- who would be hurt by our end, and what runs -------------------------------------------------------------------------------- */
+
+static void set_counted(struct session *s, bool yes)
+{
+	if (s->counted != yes)
+		atomic_fetch_add(&s->service->sessions, yes ? 1 : -1);
+	s->counted = yes;
+}
+
+static void set_in_mail(struct session *s, bool yes)
+{
+	if (s->in_mail != yes)
+		atomic_fetch_add(&s->service->mails, yes ? 1 : -1);
+	s->in_mail = yes;
+}
+
+/* No more will be asked about this message, or about this connection if there is none. */
+static bool is_final(sfsistat answer)
+{
+	return answer == SMFIS_ACCEPT || answer == SMFIS_REJECT || answer == SMFIS_TEMPFAIL || answer == SMFIS_DISCARD;
+}
+
+static struct session *enter(SMFICTX *ctx)
+{
+	struct session *s = smfi_getpriv(ctx);
+
+	if (s)
+		watch_enter(&s->watched);
+	return s;
+}
+
+static sfsistat leave(struct session *s, sfsistat answer)
+{
+	if (s) {
+		if (is_final(answer))
+			set_in_mail(s, false);
+		watch_leave(s->service->watch, &s->watched);
+	}
+	return answer;
 }
 
 /* ---- negotiation: ask for exactly what is used ------------------------------------------------------------------------- */
@@ -115,8 +158,10 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, u
 		return SMFIS_REJECT;
 	}
 	s->service = the_service;
-	atomic_fetch_add(&the_service->sessions, 1);
 	s->snapshot = n;
+	s->steps = steps;
+	watch_add(the_service->watch, &s->watched);
+	set_counted(s, true);
 	s->leading_space = steps & SMFIP_HDR_LEADSPC;
 	s->no_reply_header = steps & SMFIP_NR_HDR;
 	s->no_reply_mail = steps & SMFIP_NR_MAIL;
@@ -157,12 +202,15 @@ static sfsistat on_close(SMFICTX *ctx)
 {
 	struct session *s = smfi_getpriv(ctx);
 
+	log_settle(false); /* the inbound instance may have nothing to say for hours */
 	if (!s)
 		return SMFIS_CONTINUE;
 	smfi_setpriv(ctx, NULL);
 	end_mail(s);
 	snapshot_unref(s->snapshot);
-	atomic_fetch_sub(&s->service->sessions, 1);
+	set_in_mail(s, false);
+	set_counted(s, false);
+	watch_remove(s->service->watch, &s->watched);
 	free(s);
 	return SMFIS_CONTINUE;
 }
@@ -179,6 +227,21 @@ static void bare_address(const char *arg, char out[ADDRESS_MAX])
 		out[len - 1] = '\0';
 }
 
+/* A reload holds from the next mail on, unless it asks for more than was agreed with the MTA when the connection began. */
+static void follow_reload(struct session *s)
+{
+	struct snapshot *n = service_snapshot(s->service);
+	unsigned long unwanted = SMFIP_NORCPT & s->steps & ~wanted_steps(s->service, n->config);
+	bool fits = unwanted == 0 && (s->quarantine_allowed || !(wanted_actions(s->service, n->config) & SMFIF_QUARANTINE));
+
+	if (n != s->snapshot && fits) {
+		snapshot_unref(s->snapshot);
+		s->snapshot = n;
+	} else {
+		snapshot_unref(n);
+	}
+}
+
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
 	struct session *s = session_of(ctx, "MAIL");
@@ -186,10 +249,14 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 	if (!s)
 		return SMFIS_TEMPFAIL;
 	end_mail(s);
+	follow_reload(s);
+	set_in_mail(s, true);
+	watch_count_mail(s->service->watch);
 	s->mail = calloc(1, sizeof *s->mail);
 	if (!s->mail)
 		return SMFIS_TEMPFAIL;
 	s->mail->began_ms = mono_ms();
+	metrics_count(METRIC_MAILS_SEEN, 0, 0, 0);
 	bare_address(argv[0], s->mail->facts.envelope_from);
 	copy_symbol(ctx, "{auth_authen}", s->mail->facts.login, sizeof s->mail->facts.login);
 	if (s->service->instance == INSTANCE_INBOUND)
@@ -291,6 +358,83 @@ static sfsistat on_abort(SMFICTX *ctx)
 	return SMFIS_CONTINUE;
 }
 
+/* ---- the callbacks, watched ------------------------------------------------------------------------------------------------------ */
+
+static sfsistat connected(SMFICTX *ctx, char *host, _SOCK_ADDR *addr)
+{
+	struct session *s = enter(ctx);
+	sfsistat answer = on_connect(ctx, host, addr);
+
+	if (s && is_final(answer))
+		set_counted(s, false);
+	return leave(s, answer);
+}
+
+static sfsistat mail_begun(SMFICTX *ctx, char **argv)
+{
+	struct session *s = enter(ctx);
+
+	return leave(s, on_mail(ctx, argv));
+}
+
+/* An answer to RCPT is about that recipient alone. */
+static sfsistat recipient_named(SMFICTX *ctx, char **argv)
+{
+	struct session *s = enter(ctx);
+	sfsistat answer = on_rcpt(ctx, argv);
+
+	leave(s, SMFIS_CONTINUE);
+	return answer;
+}
+
+static sfsistat data_begun(SMFICTX *ctx)
+{
+	struct session *s = enter(ctx);
+
+	return leave(s, on_data(ctx));
+}
+
+static sfsistat header_came(SMFICTX *ctx, char *name, char *value)
+{
+	struct session *s = enter(ctx);
+
+	return leave(s, on_header(ctx, name, value));
+}
+
+static sfsistat headers_ended(SMFICTX *ctx)
+{
+	struct session *s = enter(ctx);
+
+	return leave(s, on_end_of_headers(ctx));
+}
+
+static sfsistat body_came(SMFICTX *ctx, unsigned char *data, size_t len)
+{
+	struct session *s = enter(ctx);
+
+	return leave(s, on_body(ctx, data, len));
+}
+
+static sfsistat message_ended(SMFICTX *ctx)
+{
+	struct session *s = enter(ctx);
+	sfsistat answer = on_end_of_message(ctx);
+
+	if (s)
+		set_in_mail(s, false);
+	return leave(s, answer);
+}
+
+static sfsistat message_aborted(SMFICTX *ctx)
+{
+	struct session *s = enter(ctx);
+	sfsistat answer = on_abort(ctx);
+
+	if (s)
+		set_in_mail(s, false);
+	return leave(s, answer);
+}
+
 bool session_register(struct service *service, struct err *err)
 {
 	bool inbound = service->instance == INSTANCE_INBOUND;
@@ -298,16 +442,16 @@ bool session_register(struct service *service, struct err *err)
 		.xxfi_name = (char *)(inbound ? "enroll-milter inbound" : "enroll-milter outbound"),
 		.xxfi_version = SMFI_VERSION,
 		.xxfi_flags = inbound ? SMFIF_DELRCPT | SMFIF_ADDRCPT : SMFIF_CHGHDRS | SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_QUARANTINE,
-		.xxfi_connect = on_connect,
-		.xxfi_envfrom = on_mail,
-		.xxfi_envrcpt = on_rcpt, /* outbound: negotiated away unless a rule asks */
-		.xxfi_header = on_header,
-		.xxfi_eoh = on_end_of_headers,
-		.xxfi_body = on_body,
-		.xxfi_eom = on_end_of_message,
-		.xxfi_abort = on_abort,
+		.xxfi_connect = connected,
+		.xxfi_envfrom = mail_begun,
+		.xxfi_envrcpt = recipient_named, /* outbound: negotiated away unless a rule asks */
+		.xxfi_header = header_came,
+		.xxfi_eoh = headers_ended,
+		.xxfi_body = body_came,
+		.xxfi_eom = message_ended,
+		.xxfi_abort = message_aborted,
 		.xxfi_close = on_close,
-		.xxfi_data = on_data,
+		.xxfi_data = data_begun,
 		.xxfi_negotiate = on_negotiate,
 	};
 

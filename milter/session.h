@@ -12,6 +12,7 @@
 #include "milter/compose.h"
 #include "milter/outbound.h"
 #include "milter/service.h"
+#include "milter/watch.h"
 
 enum verdict {
 	VERDICT_UNDECIDED,
@@ -54,6 +55,9 @@ struct mail {
 struct session {
 	struct service *service;
 	struct snapshot *snapshot;
+	struct watched watched;
+	bool counted, in_mail;       /* in the service's sessions, and mails */
+	unsigned long steps;         /* as negotiated */
 	struct connection_facts connection;
 	bool leading_space;          /* SMFIP_HDR_LEADSPC is in force */
 	bool quarantine_allowed;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "metrics/metrics.h"
 #include "milter/inbound.h"
 
 #define DATE_SKEW 10 /* as in the enrollment: the CA's clock may be this far behind ours */
@@ -22,6 +23,7 @@ static void report(SMFICTX *ctx, struct session *s, enum log_level level, const 
 	const struct headers *h = &s->mail->facts.headers;
 	const char *id = headers_get(h, "Message-ID", 0), *from = headers_get(h, "From", 0);
 
+	metrics_count_word(METRIC_CHALLENGE_MAILS, verdict);
 	log_event(level, "challenge_mail", "qid", session_queue_id(ctx), "verdict", verdict, "to", recipient, "from", from ? from + strspn(from, " ") : NULL,
 		"message_id", id ? id + strspn(id, " ") : NULL, "client", s->connection.client_ip, "reason", why, NULL);
 }
@@ -56,7 +58,7 @@ sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
 		if (!address_parse(&parsed, m->recipients.v[i], NULL) || !config_serves(s->snapshot->config, parsed.domain))
 			continue;
 		if (!concerns(s, m->recipients.v[i], &yes, &err)) {
-			log_error(LOG_LEVEL_WARNING, "store_away", &err, "text", "challenges cannot be recognised now, mail passes", NULL);
+			log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "store_away", &err, "text", "challenges cannot be recognised now, mail passes", NULL);
 			return SMFIS_ACCEPT;
 		}
 		if (yes)
@@ -71,6 +73,8 @@ sfsistat inbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 
 	if (!m->is_report && (m->error.class != ERR_NONE || !inbound_is_candidate(&m->facts.headers)))
 		return SMFIS_ACCEPT;
+	if (!m->is_report)
+		metrics_count(METRIC_CANDIDATES, 0, 0, 0);
 	m->body = spool_new(s->snapshot->config->milter.spool_directory, &m->error);
 	if (!m->body) {
 		log_error(LOG_LEVEL_ERROR, "spool_failed", &m->error, "qid", session_queue_id(ctx), NULL);
@@ -256,7 +260,7 @@ static sfsistat take(SMFICTX *ctx, struct session *s, struct candidate *cand, in
 	if (created)
 		report(ctx, s, LOG_LEVEL_INFO, "taken", recipient, how);
 	else
-		report(ctx, s, c->token_once ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "seen-before", recipient,
+		report(ctx, s, (c->token_once ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO) | LOG_LIMITED, "seen-before", recipient,
 			c->token_once ? "its token is in the store, with this or another Message-ID" : how);
 	return dispose(ctx, s, recipient);
 }
@@ -275,7 +279,7 @@ static sfsistat foreign(SMFICTX *ctx, struct session *s, int64_t enrollment, con
 
 static sfsistat come_again(SMFICTX *ctx, struct session *s, const char *recipient, const char *why)
 {
-	report(ctx, s, LOG_LEVEL_WARNING, "come-again", recipient, why);
+	report(ctx, s, LOG_LEVEL_WARNING | LOG_LIMITED, "come-again", recipient, why);
 	smfi_setreply(ctx, (char *)"451", (char *)"4.7.1", (char *)"please try again in a moment");
 	return SMFIS_TEMPFAIL;
 }
@@ -292,7 +296,7 @@ static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *can
 		return take(ctx, s, cand, a->enrollment_id, recipient, how);
 	case FIT_FOREIGN:
 		if (!sender_is_ca(s, a, cand->challenge.from)) {
-			report(ctx, s, LOG_LEVEL_INFO, "not-ours", recipient, why);
+			report(ctx, s, LOG_LEVEL_INFO | LOG_LIMITED, "not-ours", recipient, why);
 			return SMFIS_ACCEPT;
 		}
 		return foreign(ctx, s, a->enrollment_id, recipient, why);
@@ -314,7 +318,7 @@ static sfsistat authenticate(SMFICTX *ctx, struct session *s, struct candidate *
 	switch (inbound_authenticate(s->snapshot->config, config_ca_at(s->snapshot->config, ca), s->service->dns, s->snapshot->challenge_anchors[ca], &s->mail->facts.headers, s->mail->body, cand,
 		s->connection.client_ip, how)) {
 	case AUTHENTIC_NO:
-		report(ctx, s, LOG_LEVEL_WARNING, "not-authentic", recipient, how);
+		report(ctx, s, LOG_LEVEL_WARNING | LOG_LIMITED, "not-authentic", recipient, how);
 		return SMFIS_ACCEPT;
 	case AUTHENTIC_ASK_AGAIN:
 		return come_again(ctx, s, recipient, how);
@@ -351,15 +355,15 @@ static sfsistat judge(SMFICTX *ctx, struct session *s, struct candidate *cand)
 	sfsistat answer = SMFIS_ACCEPT;
 
 	if (again) {
-		report(ctx, s, LOG_LEVEL_INFO, "seen-before", again, "its token is in the store");
+		report(ctx, s, LOG_LEVEL_INFO | LOG_LIMITED, "seen-before", again, "its token is in the store");
 		answer = dispose(ctx, s, again);
 	} else if (recipient) {
 		answer = authenticate(ctx, s, cand, &a, recipient);
 	} else if (err.class != ERR_NONE) {
-		log_error(LOG_LEVEL_WARNING, "store_away", &err, "qid", session_queue_id(ctx), NULL);
+		log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "store_away", &err, "qid", session_queue_id(ctx), NULL);
 		answer = SMFIS_TEMPFAIL;
 	} else {
-		report(ctx, s, LOG_LEVEL_WARNING, "not-ours", s->mail->recipients.v[0], "no recipient that stands in To awaits a challenge");
+		report(ctx, s, LOG_LEVEL_WARNING | LOG_LIMITED, "not-ours", s->mail->recipients.v[0], "no recipient that stands in To awaits a challenge");
 	}
 	awaited_clear(&a);
 	return answer;
@@ -379,7 +383,7 @@ sfsistat inbound_on_end_of_message(SMFICTX *ctx, struct session *s)
 		return SMFIS_TEMPFAIL;
 	}
 	if (m->reason || !inbound_parse(s->snapshot->config, &m->facts.headers, &cand, why)) {
-		report(ctx, s, LOG_LEVEL_WARNING, "not-a-challenge", m->recipients.n ? m->recipients.v[0] : "", m->reason ? m->reason : why);
+		report(ctx, s, LOG_LEVEL_WARNING | LOG_LIMITED, "not-a-challenge", m->recipients.n ? m->recipients.v[0] : "", m->reason ? m->reason : why);
 		answer = SMFIS_ACCEPT;
 	} else {
 		answer = judge(ctx, s, &cand);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "metrics/metrics.h"
 #include "milter/inbound.h"
 
 static const struct {
@@ -57,17 +58,26 @@ static void record(SMFICTX *ctx, struct session *s, const char *action, const ch
 		recorder_mail(s->service->recorder, s->snapshot->config, &r);
 }
 
+/* Whoever reaches the listener can begin mails without a login, as many as they like. */
+static enum log_level level_of(const struct mail *m)
+{
+	if (m->verdict == VERDICT_ERROR)
+		return LOG_LEVEL_ERROR;
+	return m->verdict == VERDICT_NOT_OURS && !m->facts.login[0] ? LOG_LEVEL_INFO | LOG_LIMITED : LOG_LEVEL_INFO;
+}
+
 /* The one closing line of a message. */
 static void report(SMFICTX *ctx, struct session *s, const char *action)
 {
 	struct mail *m = s->mail;
 	const char *certificate = m->verdict == VERDICT_SIGN && m->signer ? signer_fingerprint(m->signer) : NULL;
 
-	log_event(m->verdict == VERDICT_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "mail_done", "qid", session_queue_id(ctx), "verdict",
+	log_event(level_of(m), "mail_done", "qid", session_queue_id(ctx), "verdict",
 		verdict_name(m->verdict), "action", action, "reason", m->reason, "detail", m->detail[0] ? m->detail : NULL, "login",
 		m->facts.login[0] ? m->facts.login : NULL, "from", m->facts.from[0] ? m->facts.from : NULL, "rule",
 		m->submission ? m->submission->name : NULL, "policy", m->decision.rule ? m->decision.rule->name : NULL, "client", s->connection.client_ip, "cert",
 		certificate, "form", form_name(m), "ms", LOG_NUM(mono_ms() - m->began_ms), NULL);
+	metrics_count(METRIC_MAILS, metrics_mail_kind(verdict_name(m->verdict), m->reason), 0, 0);
 	record(ctx, s, action, certificate);
 }
 
@@ -115,6 +125,7 @@ static sfsistat by_on_error(SMFICTX *ctx, struct session *s)
 	m->verdict = VERDICT_ERROR;
 	m->reason = tempfail ? "could not be signed, the client is told to come again" : "could not be signed, passed unsigned (on-error = pass)";
 	explain_error(m);
+	metrics_count(METRIC_ON_ERROR, tempfail ? METRICS_TEMPFAILED : METRICS_PASSED, 0, 0);
 	if (!tempfail && wants_end_of_message(m)) {
 		m->skip_body = true;
 		return SMFIS_CONTINUE;
@@ -159,7 +170,7 @@ sfsistat outbound_on_connect(SMFICTX *ctx, struct session *s)
 {
 	if (outbound_connection(s->snapshot->config, &s->connection))
 		return SMFIS_CONTINUE;
-	log_event(LOG_LEVEL_INFO, "connection_done", "verdict", "not-ours", "reason", "no submission rule names this listener and client", "client",
+	log_event(LOG_LEVEL_INFO | LOG_LIMITED, "connection_done", "verdict", "not-ours", "reason", "no submission rule names this listener and client", "client",
 		s->connection.client_ip, "daemon", s->connection.daemon, NULL);
 	return SMFIS_ACCEPT;
 }
@@ -402,6 +413,7 @@ sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 	if (s->snapshot->config->mode == MODE_OBSERVE)
 		return observe(ctx, s);
 	m->prove_tenant = m->submission->vouch == VOUCH_RELAY && m->submission->require_dkim_domain;
+	watch_count_look(s->service->watch);
 	m->signer = credentials_get(s->snapshot->credentials, m->facts.from, time(NULL), &words, &m->error);
 	if (!m->signer && m->error.class != ERR_NONE)
 		return by_on_error(ctx, s);
@@ -527,11 +539,13 @@ static void signed_detail(struct mail *m)
 static sfsistat sign_and_edit(SMFICTX *ctx, struct session *s)
 {
 	struct mail *m = s->mail;
+	int64_t began = metrics_now();
 
 	if (m->error.class != ERR_NONE || !compose_finish(&m->signed_mail, m->form.form, &m->error))
 		return not_signed(ctx, s);
 	if (!edit_message(ctx, s, &m->error))
 		return half_edited(ctx, s);
+	metrics_observe(METRIC_SIGNING_SECONDS, 0, metrics_now() - began);
 	m->reason = signed_reason(s);
 	signed_detail(m);
 	report(ctx, s, NULL);

@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/metrics.h"
 #include "milter/report.h"
 
 static void note(SMFICTX *ctx, struct session *s, enum log_level level, const char *verdict, const struct report *r, const char *why)
 {
+	metrics_count_word(METRIC_DELIVERY_REPORTS, verdict);
 	log_event(level, "delivery_report", "qid", session_queue_id(ctx), "verdict", verdict, "enrollment", LOG_NUM(s->mail->report_enrollment), "action",
 		r->action, "status", r->status, "remote", r->remote, "text", r->diagnostic, "reporter", r->reporter, "client", s->connection.client_ip,
 		"reason", why, NULL);
@@ -39,7 +41,7 @@ static sfsistat refuse(SMFICTX *ctx, struct session *s, const struct report *r, 
 {
 	bool drop = *s->mail->facts.envelope_from && is_loopback(s->connection.client_ip);
 
-	note(ctx, s, LOG_LEVEL_WARNING, drop ? "dropped" : "refused", r, why);
+	note(ctx, s, LOG_LEVEL_WARNING | LOG_LIMITED, drop ? "dropped" : "refused", r, why);
 	if (drop)
 		return SMFIS_DISCARD;
 	smfi_setreply(ctx, (char *)"550", (char *)"5.7.1", (char *)"this address takes delivery reports of mail that was sent from it, nothing else");
@@ -48,7 +50,8 @@ static sfsistat refuse(SMFICTX *ctx, struct session *s, const struct report *r, 
 
 static sfsistat come_again(SMFICTX *ctx, struct session *s, const struct err *err)
 {
-	log_error(LOG_LEVEL_WARNING, "delivery_report_not_stored", err, "qid", session_queue_id(ctx), NULL);
+	metrics_count_word(METRIC_DELIVERY_REPORTS, "come-again");
+	log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "delivery_report_not_stored", err, "qid", session_queue_id(ctx), NULL);
 	smfi_setreply(ctx, (char *)"451", (char *)"4.3.0", (char *)"please try again in a moment");
 	return SMFIS_TEMPFAIL;
 }
@@ -87,7 +90,10 @@ static sfsistat take_trial(SMFICTX *ctx, struct session *s, const struct report 
 	char text[1000];
 
 	snprintf(text, sizeof text, "%s by %.200s: %.600s", r->action, r->remote ? r->remote : "?", r->diagnostic ? r->diagnostic : "?");
-	return store_event_add(s->service->store, 0, "trial_report", "inbound", ERR_NONE, text, &err) ? SMFIS_DISCARD : come_again(ctx, s, &err);
+	if (!store_event_add(s->service->store, 0, "trial_report", "inbound", ERR_NONE, text, &err))
+		return come_again(ctx, s, &err);
+	metrics_count_word(METRIC_DELIVERY_REPORTS, "trial");
+	return SMFIS_DISCARD;
 }
 
 static sfsistat judge(SMFICTX *ctx, struct session *s, struct report *r)

@@ -147,9 +147,13 @@ static struct sign_parts *make_parts(const struct signer *s, const struct sign_o
 	CMS_SignerInfo *si = NULL;
 	CMS_ContentInfo *cms = p != NULL ? sign_cms(s, options, CMS_DETACHED, &si) : NULL;
 	BIO *content = cms != NULL ? CMS_dataInit(cms, NULL) : NULL;
+	bool signed_it;
 	int len = -1;
 
-	if (content != NULL && BIO_write(content, "nothing", 7) == 7 && CMS_dataFinal(cms, content) == 1)
+	memory_secret_begin();
+	signed_it = content != NULL && BIO_write(content, "nothing", 7) == 7 && CMS_dataFinal(cms, content) == 1;
+	memory_secret_end();
+	if (signed_it)
 		len = i2d_CMS_ContentInfo(cms, &p->der);
 	if (len > 0)
 		p->len = (size_t)len;
@@ -232,12 +236,16 @@ static bool raw_signature(const struct sign_op *op, const unsigned char *attribu
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *key = NULL;
 	size_t n = op->parts->attributes_len;
-	bool ok = ctx != NULL && EVP_DigestSignInit(ctx, &key, s->digest, NULL, s->key) == 1 &&
+	bool ok;
+
+	memory_secret_begin();
+	ok = ctx != NULL && EVP_DigestSignInit(ctx, &key, s->digest, NULL, s->key) == 1 &&
 		  (!op->pss || (EVP_PKEY_CTX_set_rsa_padding(key, RSA_PKCS1_PSS_PADDING) > 0 &&
 				       EVP_PKEY_CTX_set_rsa_pss_saltlen(key, EVP_MD_get_size(s->digest)) > 0)) &&
 		  EVP_DigestSign(ctx, NULL, len, attributes, n) == 1 && (*signature = malloc(*len)) != NULL &&
 		  EVP_DigestSign(ctx, *signature, len, attributes, n) == 1;
 
+	memory_secret_end();
 	EVP_MD_CTX_free(ctx);
 	return ok;
 }

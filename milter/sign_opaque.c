@@ -128,7 +128,12 @@ bool opaque_update(struct opaque_op *op, const void *data, size_t len, struct er
 
 bool opaque_finish(struct opaque_op *op, struct err *err)
 {
-	return (BIO_flush(op->content) == 1 && op->err.class == ERR_NONE) || failed(op, err);
+	bool ok;
+
+	memory_secret_begin(); /* this is where it is signed */
+	ok = BIO_flush(op->content) == 1;
+	memory_secret_end();
+	return (ok && op->err.class == ERR_NONE) || failed(op, err);
 }
 
 void opaque_free(struct opaque_op *op)

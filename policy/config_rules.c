@@ -616,6 +616,22 @@ static bool rules_milter(struct config_source *src)
 	return true;
 }
 
+static bool rules_metrics(struct config_source *src)
+{
+	struct config *c = src->config;
+	const char *sockets[] = {c->metrics.enrolld, c->metrics.outbound, c->metrics.inbound, c->milter.outbound_socket, c->milter.inbound_socket};
+	static const char *const keys[] = {"metrics.enrolld", "metrics.outbound", "metrics.inbound"};
+
+	for (size_t i = 0; i < 3; i++) {
+		if (sockets[i] && strncmp(sockets[i], "unix:", 5) == 0 && strcmp(sockets[i] + 5, c->control.socket) == 0)
+			return BAD(keys[i], "expected another socket than control.socket");
+		for (size_t k = i + 1; sockets[i] && k < 5; k++)
+			if (sockets[k] && strcmp(sockets[i], sockets[k]) == 0)
+				return BAD(keys[i], "expected a socket of its own, found that of %s", k < 3 ? keys[k] : "a milter instance");
+	}
+	return true;
+}
+
 static bool rules_dns(struct config_source *src)
 {
 	const struct dns_settings *d = &src->config->dns;
@@ -639,5 +655,5 @@ bool config_rules(struct config_source *src)
 	if (!c->store.group)
 		return err_nomem(src->err, "load configuration");
 	return rules_domains(src) && rules_pilot(src) && rules_submissions(src) && rules_cas(src) && rules_challenge(src)
-		&& rules_certificates(src) && rules_rules(src) && rules_mail_rules(src) && rules_directory(src) && rules_milter(src) && rules_dns(src);
+		&& rules_certificates(src) && rules_rules(src) && rules_mail_rules(src) && rules_directory(src) && rules_milter(src) && rules_metrics(src) && rules_dns(src);
 }

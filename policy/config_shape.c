@@ -8,6 +8,7 @@
 
 #include "policy/config_table.h"
 #include "policy/subject.h"
+#include "metrics/metrics.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -83,6 +84,16 @@ bool shape_socket(const char *text, struct buf *canonical, const char **expected
 	memcpy(port, text, (size_t)(at - text));
 	port[at - text] = '\0';
 	return is_port(port) && shape_host(at + 1, &(struct buf)BUF_INIT, &(const char *){NULL});
+}
+
+/* What is served is nobody's secret, but there is no password either: no further than this host. */
+bool shape_metrics(const char *text, struct buf *canonical, const char **expected)
+{
+	bool ok = shape_socket(text, canonical, expected) && (begins(text, "unix:") || metrics_host_is_loopback(strchr(text, '@') + 1));
+
+	if (!begins(text, "unix:"))
+		*expected = "\"unix:/path\" or \"inet:PORT@127.0.0.1\" (or @[::1]): metrics are served on loopback only, put a proxy in front for others";
+	return ok;
 }
 
 /* A name and password in the URL would be a secret in the configuration, so "user@" is not taken. */

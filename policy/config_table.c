@@ -391,6 +391,13 @@ const struct config_key config_keys[] = {
 	{"control.helpdesk-group", CONFIG_TEXT, AT(control.helpdesk_group), NULL, "enroll-helpdesk", .shape = shape_token,
 		.help = "may look and retry"},
 
+	{"metrics", CONFIG_GROUP, .help = "numbers and health for monitoring, over HTTP; each program serves when it has a socket here; a change takes a restart"},
+	{"metrics.enrolld", CONFIG_TEXT, AT(metrics.enrolld), .shape = shape_metrics, .help = "\"unix:/path\", or \"inet:PORT@127.0.0.1\""},
+	{"metrics.outbound", CONFIG_TEXT, AT(metrics.outbound), .shape = shape_metrics, .help = "the same of enroll-milter, outbound instance"},
+	{"metrics.inbound", CONFIG_TEXT, AT(metrics.inbound), .shape = shape_metrics, .help = "the same of enroll-milter, inbound instance"},
+	{"metrics.group", CONFIG_TEXT, AT(metrics.group), .shape = shape_token,
+		.help = "group of Unix sockets, whose members may read; the programs' users have to be in it; default: that of the folder or the program"},
+
 	{"users", CONFIG_GROUP, .help = "who the programs run as"},
 	{"users.outbound", CONFIG_TEXT, AT(users.outbound), NULL, "enroll-out", .shape = shape_token,
 		.help = "enroll-milter, outbound instance"},
@@ -411,6 +418,9 @@ const struct config_key config_keys[] = {
 		WORDS({"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO},
 			{"debug", LOG_LEVEL_DEBUG}), "info",
 		.help = "how much"},
+
+	{"sandbox", CONFIG_ENUM, AT(sandbox), WORDS({"on", SANDBOX_ON}, {"log", SANDBOX_LOG}, {"off", SANDBOX_OFF}), "on",
+		.help = "calls of the kernel that a daemon has no use for: refused, only logged, or not looked at"},
 };
 const size_t config_keys_count = sizeof(config_keys) / sizeof(config_keys[0]);
 

@@ -72,6 +72,7 @@ bool shape_proxy(const char *text, struct buf *canonical, const char **expected)
 bool shape_environment(const char *text, struct buf *canonical, const char **expected);
 bool shape_unix_path(const char *text, struct buf *canonical, const char **expected);
 bool shape_socket(const char *text, struct buf *canonical, const char **expected);
+bool shape_metrics(const char *text, struct buf *canonical, const char **expected);
 bool shape_https(const char *text, struct buf *canonical, const char **expected);
 bool shape_mailto(const char *text, struct buf *canonical, const char **expected);
 bool shape_domain(const char *text, struct buf *canonical, const char **expected);

@@ -50,7 +50,7 @@ EXTRA_DIST += tests/fuzz/corpus/mail_rules tests/fuzz/corpus/caa tests/fuzz/corp
 
 # configuration
 libpolicy_a_SOURCES += policy/report_address.c policy/config_table.h policy/config_table.c policy/config_shape.c policy/config_source.c policy/config_load.c \
-	policy/config_preset.c policy/config_rules.c policy/config_check.c policy/config_show.c
+	policy/config_preset.c policy/config_rules.c policy/config_running.c policy/config_check.c policy/config_show.c
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_config tests/unit/test_config_lists tests/unit/test_preset tests/unit/test_rules tests/unit/test_mail_rules

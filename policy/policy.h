@@ -13,6 +13,7 @@
 #include "base/base.h"
 #include "dns/dns.h"
 #include "ldap/directory.h"
+#include "sandbox/sandbox.h"
 #include "store/store.h"
 
 /* ---- configuration ----------------------------------------------------------------------------------------------- */
@@ -224,6 +225,10 @@ struct config {
 		size_t max_candidate;       /* octets of a candidate challenge; default 262144 */
 		unsigned mail_events;       /* rows kept for `why`; default 100000 */
 	} milter;
+	struct metrics_config {
+		char *enrolld, *outbound, *inbound; /* sockets that are scraped; NULL = none */
+		char *group;                /* of Unix ones; NULL: the folder's or the process' */
+	} metrics;
 	struct control_config {
 		char *socket;               /* default /run/enroll-milter/control.sock */
 		char *admin_group;          /* default enroll-admin; root is always admin */
@@ -231,6 +236,7 @@ struct config {
 	} control;
 	struct users_config { char *outbound, *inbound, *enrolld, *group; } users;
 	struct log_config { enum log_target target; char *facility; enum log_level level; } log;
+	enum sandbox_mode sandbox;      /* default on; looked at once, at the start */
 	char *path;                     /* the file this came from */
 };
 
@@ -243,6 +249,10 @@ void config_unref(struct config *c);           /* accepts NULL */
 bool config_check(const struct config *c, struct buf *report, struct err *err) BASE_MUST_CHECK;
 /* The whole configuration in effect, defaults included, secrets only by where they are; libconfig syntax, or JSON. */
 bool config_show(const struct config *c, bool json, struct buf *out, struct err *err) BASE_MUST_CHECK;
+/* A milter instance ("outbound", "inbound") notes what it runs with; and is that what `c` says?  *known: it noted something.  A note that cannot be
+ * written is no reason not to run. */
+bool config_running_note(const struct config *c, const char *instance, struct err *err) BASE_MUST_CHECK;
+bool config_running_is(const struct config *c, const char *instance, bool *known, bool *same, struct err *err) BASE_MUST_CHECK;
 /* Every key with type, default and one line of help, for the man page and `config check`. */
 void config_describe(struct buf *out);
 bool config_serves(const struct config *c, const char *domain);

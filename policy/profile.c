@@ -115,7 +115,9 @@ EVP_PKEY *profile_key_new(const struct certificate_profile *p, struct err *err)
 			"unknown key-type; known are rsa:2048, rsa:3072, ec:p256, ec:p384");
 		return NULL;
 	}
+	memory_secret_begin();
 	key = type->curve != NULL ? EVP_PKEY_Q_keygen(NULL, NULL, "EC", type->curve) : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", type->bits);
+	memory_secret_end();
 	if (key == NULL)
 		err_openssl(err, ERR_TEMPORARY, "make key", type->name);
 	return key;
@@ -556,7 +558,7 @@ bool profile_csr(struct buf *der, const struct certificate_profile *p, EVP_PKEY 
 	X509_REQ *req = X509_REQ_new();
 	unsigned char *out = NULL;
 	bool ok = false;
-	int len;
+	int len, signed_len;
 
 	if (req == NULL) {
 		err_nomem(err, OP);
@@ -570,7 +572,10 @@ bool profile_csr(struct buf *der, const struct certificate_profile *p, EVP_PKEY 
 	}
 	if (!add_extensions(req, p, key, addresses, err))
 		goto out;
-	if (X509_REQ_sign(req, key, EVP_get_digestbyname(type != NULL ? type->digest : "SHA256")) <= 0) {
+	memory_secret_begin();
+	signed_len = X509_REQ_sign(req, key, EVP_get_digestbyname(type != NULL ? type->digest : "SHA256"));
+	memory_secret_end();
+	if (signed_len <= 0) {
 		err_openssl(err, ERR_BUG, OP, addresses->v[0]);
 		goto out;
 	}

@@ -80,6 +80,8 @@ struct tx {
 	const char *op;
 	struct err *err;      /* never NULL */
 	struct err scratch;   /* when the caller wants none */
+	enum tx_access access;
+	int64_t began;        /* metrics_now */
 };
 bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigned may, const char *op, struct err *err);
 bool tx_commit(struct tx *tx);

@@ -138,7 +138,7 @@ bool store_departure_note(struct store *store, const char *address_key, enum dep
 	return ok;
 }
 
-bool store_departure_undo(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err)
+bool store_departure_undo(struct store *store, const char *address_key, const char *actor, const char *text, bool *changed, struct err *err)
 {
 	struct tx tx;
 	int64_t n = 0;
@@ -153,7 +153,7 @@ bool store_departure_undo(struct store *store, const char *address_key, const ch
 			  " (SELECT id FROM campaigns WHERE state IN ('running','paused')) AND certificate_id IN (SELECT c.id FROM certificates c"
 			  " JOIN enrollments e ON e.id = c.enrollment_id WHERE e.address_key = $1 AND c.status = 'active')",
 			  VALUES(V_TEXT(address_key))) &&
-		  (n == 0 || tell(&tx, address_key, "returned", "enrolld", text)) && tx_commit(&tx);
+		  (n == 0 || tell(&tx, address_key, "returned", actor, text)) && tx_commit(&tx);
 
 	tx_end(&tx);
 	*changed = ok && n > 0;

@@ -43,6 +43,7 @@ void keyring_clear(struct keyring *r)
 		X509_free(r->v[i].certificate);
 		EVP_PKEY_free(r->v[i].key);
 	}
+	memory_page_free(r->page);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -52,7 +53,7 @@ static void add_pair(struct keyring *r, X509 *certificate, EVP_PKEY *key)
 		return;
 	X509_up_ref(certificate);
 	EVP_PKEY_up_ref(key);
-	r->v[r->n++] = (struct keyring_pair){certificate, key};
+	r->v[r->n++] = (struct keyring_pair){.certificate = certificate, .key = key};
 }
 
 static bool load_once(struct keyring *out, const char *certificate, const char *key, struct err *err)
@@ -91,6 +92,55 @@ bool keyring_load(struct keyring *out, const char *certificate, const char *key,
 	}
 	return err_set(err, ERR_CONFIG, "load master key", key,
 		"this key does not belong to the master certificate %s; put the right one in its place from your copy", certificate);
+}
+
+static bool park(struct keyring *r, struct keyring_pair *pair, size_t *used, size_t size)
+{
+	unsigned char *plain = NULL;
+	int len = 0;
+	bool ok;
+
+	memory_secret_begin();
+	ok = keyvault_to_pkcs8(pair->key, &plain, &len) && (size_t)len <= size - *used;
+	if (ok) {
+		memcpy(r->page + *used, plain, (size_t)len);
+		pair->at = *used;
+		pair->len = (size_t)len;
+		*used += (size_t)len;
+		EVP_PKEY_free(pair->key);
+		pair->key = NULL;
+	}
+	OPENSSL_clear_free(plain, len > 0 ? (size_t)len : 0);
+	memory_secret_end();
+	return ok;
+}
+
+bool keyring_park(struct keyring *r, bool *locked, struct err *err)
+{
+	size_t used = 0, size = 0;
+
+	r->page = memory_page_new(&size, locked);
+	if (r->page == NULL)
+		return err_nomem(err, "load master key");
+	for (size_t i = 0; i < r->n; i++)
+		if (!park(r, &r->v[i], &used, size))
+			return err_openssl(err, ERR_TEMPORARY, "load master key", "PKCS#8");
+	return true;
+}
+
+EVP_PKEY *keyring_key(const struct keyring *r, const struct keyring_pair *pair)
+{
+	EVP_PKEY *key = pair->key;
+
+	if (key != NULL) {
+		EVP_PKEY_up_ref(key);
+		return key;
+	}
+	memory_secret_begin();
+	key = keyvault_from_pkcs8(r->page + pair->at, pair->len);
+	memory_secret_end();
+	ERR_clear_error();
+	return key;
 }
 
 const struct keyring_pair *keyring_for(const struct keyring *r, const void *wrapped, size_t len)

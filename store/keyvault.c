@@ -72,7 +72,7 @@ static bool seal(struct buf *out, CMS_ContentInfo *cms, const unsigned char *pla
 	return der_len > 0;
 }
 
-static bool key_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len)
+bool keyvault_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len)
 {
 	PKCS8_PRIV_KEY_INFO *p8 = EVP_PKEY2PKCS8(key);
 
@@ -93,7 +93,8 @@ bool keyvault_wrap(struct buf *out, EVP_PKEY *key, X509 *master_certificate, str
 		return err_set(err, ERR_CONFIG, op, MASTER_NAME,
 			"the master certificate has no EC key or no subject key identifier; make one with `enrollctl init`");
 	ERR_clear_error();
-	if (!key_to_pkcs8(key, &plain, &plain_len)) {
+	memory_secret_begin();
+	if (!keyvault_to_pkcs8(key, &plain, &plain_len)) {
 		err_openssl(err, ERR_BUG, op, "PKCS#8");
 		goto done;
 	}
@@ -109,6 +110,7 @@ bool keyvault_wrap(struct buf *out, EVP_PKEY *key, X509 *master_certificate, str
 	}
 	ok = !out->failed || err_nomem(err, op);
 done:
+	memory_secret_end();
 	CMS_ContentInfo_free(cms);
 	OPENSSL_clear_free(plain, plain_len > 0 ? (size_t)plain_len : 0);
 	return ok;
@@ -181,7 +183,7 @@ static bool open_sealed(CMS_ContentInfo *cms, unsigned char *plain, size_t *len)
 }
 
 /* OpenSSL is told which kind of key it is: left to find out, it tries all it knows, which takes longer than a signature. */
-static EVP_PKEY *pkcs8_to_key(const unsigned char *plain, size_t len)
+EVP_PKEY *keyvault_from_pkcs8(const unsigned char *plain, size_t len)
 {
 	const unsigned char *p = plain;
 	PKCS8_PRIV_KEY_INFO *p8 = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)len);
@@ -246,8 +248,11 @@ EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certific
 		err_nomem(err, op);
 		goto done;
 	}
-	if (CMS_decrypt_set1_pkey(cms, master_key, master_certificate) <= 0 || !open_sealed(cms, plain, &plain_len) ||
-		(key = pkcs8_to_key(plain, plain_len)) == NULL)
+	memory_secret_begin();
+	if (CMS_decrypt_set1_pkey(cms, master_key, master_certificate) > 0 && open_sealed(cms, plain, &plain_len))
+		key = keyvault_from_pkcs8(plain, plain_len);
+	memory_secret_end();
+	if (key == NULL)
 		unwrap_failed(op, err);
 done:
 	OPENSSL_secure_clear_free(plain, PLAIN_MAX);
@@ -391,8 +396,10 @@ EVP_PKEY *keyvault_master_key(const char *where, struct err *err)
 	if (!secret_read(&pem, where, false, err))
 		goto done;
 	ERR_clear_error();
+	memory_secret_begin();
 	bio = BIO_new_mem_buf(buf_str(&pem), (int)pem.len);
 	key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+	memory_secret_end();
 	if (key == NULL) {
 		err_openssl(err, ERR_CONFIG, op, where);
 	} else if (!EVP_PKEY_is_a(key, "EC")) {

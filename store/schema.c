@@ -4,6 +4,9 @@
  * The schema's number is in table meta, its history in table migrations.  A step and its number are one transaction: a crash leaves
  * the old schema or the new one.  A step that has been released is never edited; changes are a new step at the end of the list.
  *
+ * Hosts are upgraded one after the other, and on one host enrolld before or after the milters.  So a step is additive wherever it can be, and says how
+ * old a milter may be to go on with its result (struct migration).
+ *
  * Tables are STRICT, and what must hold whatever the code does is written as a constraint: words of states, at most one open
  * enrollment of an address and one companion of it, at most one active certificate an enrollment, one row a challenge mail.
  */
@@ -356,13 +359,22 @@ static const char *const version_6[] = {
 	NULL,
 };
 
+/* For monitoring: to count without reading the rows. */
+static const char *const version_7[] = {
+	"CREATE INDEX enrollments_figures ON enrollments (state, why_class)",
+	"CREATE INDEX certificates_expiry ON certificates (status, not_after) WHERE status = 'active'",
+	"CREATE INDEX revocations_open ON revocations (requested_at) WHERE done_at = 0",
+	NULL,
+};
+
 static const struct migration migrations[] = {
-	{1, version_1},
-	{2, version_2},
-	{3, version_3},
-	{4, version_4},
-	{5, version_5},
-	{6, version_6},
+	{1, version_1, 0},
+	{2, version_2, 0},
+	{3, version_3, 0},
+	{4, version_4, 0},
+	{5, version_5, 0},
+	{6, version_6, 0},
+	{7, version_7, 6}, /* indexes alone */
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 
@@ -406,9 +418,10 @@ static bool run_step(sqlite3 *h, const struct migration *m, const char *op, cons
 			return false;
 	snprintf(sql, sizeof(sql),
 		"PRAGMA application_id = %d;"
+		"PRAGMA user_version = %d;"
 		"INSERT INTO meta (name, value) VALUES ('schema_version', '%d') ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
 		"INSERT INTO migrations (version, at, program) VALUES (%d, %lld, '%s');",
-		SQLITE_APPLICATION_ID, m->version, m->version, (long long)time(NULL), PACKAGE_STRING);
+		SQLITE_APPLICATION_ID, m->readable_by > 0 ? m->readable_by : m->version, m->version, m->version, (long long)time(NULL), PACKAGE_STRING);
 	return sqlite_run(h, sql, op, path, err);
 }
 
@@ -432,6 +445,36 @@ static bool run_steps(sqlite3 *h, const struct migration *list, size_t n, const 
 	return true;
 }
 
+bool schema_too_new(int needs, int newest, const char *op, const char *path, struct err *err)
+{
+	err_set(err, ERR_CONFIG, op, path,
+		"%s was upgraded to a schema that needs programs of schema %d, this one knows schemas up to %d; install the newer program and restart this one",
+		path, needs, newest);
+	if (err != NULL)
+		snprintf(err->type, sizeof(err->type), SCHEMA_TOO_NEW);
+	return false;
+}
+
+bool store_is_too_new(const struct err *err)
+{
+	return strcmp(err->type, SCHEMA_TOO_NEW) == 0;
+}
+
+/* Newer than we are: a milter goes on if that schema says so; who would write all of it must know all of it. */
+static bool goes_on(sqlite3 *h, int version, int newest, enum schema_access access, const char *op, const char *path, struct err *err)
+{
+	char answer[32];
+	int needs;
+
+	if (access != SCHEMA_READ)
+		return err_set(err, ERR_CONFIG, op, path, "%s has schema %d, this program knows schemas up to %d; install the newer program again", path,
+			version, newest);
+	if (!sqlite_ask(h, "PRAGMA user_version", answer, sizeof(answer), op, path, err))
+		return false;
+	needs = atoi(answer);
+	return (needs > 0 && needs <= newest) || schema_too_new(needs > 0 ? needs : version, newest, op, path, err);
+}
+
 bool schema_apply(
 	sqlite3 *h, const struct migration *list, size_t n, enum schema_access access, const char *op, const char *path, struct err *err)
 {
@@ -440,8 +483,7 @@ bool schema_apply(
 	if (version < 0)
 		return false;
 	if (version > newest)
-		return err_set(err, ERR_CONFIG, op, path,
-			"%s has schema %d, this program knows schemas up to %d; install the newer program again", path, version, newest);
+		return goes_on(h, version, newest, access, op, path, err);
 	if (version == newest)
 		return true;
 	if (version == 0 && access != SCHEMA_CREATE)

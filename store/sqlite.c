@@ -35,6 +35,7 @@ struct db_rows {
 struct db_tx {
 	struct db *db;
 	sqlite3 *handle;
+	sqlite3_stmt *needs;	/* which schema a program must know by now */
 	bool in_use, write, open;
 	const char *op;
 	int64_t deadline;
@@ -53,7 +54,7 @@ struct db {
 	struct db_tx pool[POOL_SIZE];
 	pthread_mutex_t watch_lock; /* watch */
 	sqlite3 *watch;		    /* never writes, so data_version tells it of every commit, our own included */
-	sqlite3_stmt *watch_statement;
+	sqlite3_stmt *watch_statement, *watch_needs;
 };
 
 /* ---- the pool ---------------------------------------------------------------------------------------------------- */
@@ -122,7 +123,34 @@ static void give_back(struct db_tx *tx)
 	pthread_mutex_unlock(&db->lock);
 }
 
+/* ---- a schema that moves on under us ------------------------------------------------------------------------------ */
+
+/* Part of the transaction that is open: what it says holds until its end. */
+static int schema_needed(sqlite3_stmt *statement)
+{
+	int needs = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : 0;
+
+	sqlite3_reset(statement);
+	return needs;
+}
+
+static bool prepare(sqlite3 *h, const char *sql, sqlite3_stmt **out, const char *op, const char *path, struct err *err)
+{
+	int rc = sqlite3_prepare_v3(h, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL);
+
+	return rc == SQLITE_OK || sqlite_error(err, op, path, h, rc);
+}
+
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
+
+static void tx_release(struct db_tx *tx)
+{
+	/* Some errors (a full disk) have rolled back already; then there is nothing to end. */
+	if (tx->open && sqlite3_get_autocommit(tx->handle) == 0)
+		sqlite3_exec(tx->handle, "ROLLBACK", NULL, NULL, NULL);
+	tx->open = false;
+	give_back(tx);
+}
 
 static struct db_tx *tx_open(struct db *db, bool write, const char *op, struct err *err)
 {
@@ -149,6 +177,12 @@ static struct db_tx *tx_open(struct db *db, bool write, const char *op, struct e
 		return NULL;
 	}
 	tx->open = true;
+	rc = schema_needed(tx->needs);
+	if (rc > store_schema_version()) {
+		schema_too_new(rc, store_schema_version(), op, db->path, err);
+		tx_release(tx);
+		return NULL;
+	}
 	return tx;
 }
 
@@ -160,15 +194,6 @@ static bool tx_finish(struct db_tx *tx, struct err *err)
 		return sqlite_error(err, tx->op, tx->db->path, tx->handle, rc);
 	tx->open = false;
 	return true;
-}
-
-static void tx_release(struct db_tx *tx)
-{
-	/* Some errors (a full disk) have rolled back already; then there is nothing to end. */
-	if (tx->open && sqlite3_get_autocommit(tx->handle) == 0)
-		sqlite3_exec(tx->handle, "ROLLBACK", NULL, NULL, NULL);
-	tx->open = false;
-	give_back(tx);
 }
 
 /* ---- statements -------------------------------------------------------------------------------------------------- */
@@ -302,8 +327,10 @@ static void db_close(struct db *db)
 
 		for (size_t j = 0; j < STATEMENTS_MAX; j++)
 			sqlite3_finalize(tx->statements[j].statement);
+		sqlite3_finalize(tx->needs);
 		sqlite3_close(tx->handle);
 	}
+	sqlite3_finalize(db->watch_needs);
 	sqlite3_finalize(db->watch_statement);
 	sqlite3_close(db->watch);
 	pthread_cond_destroy(&db->freed);
@@ -342,7 +369,6 @@ static struct db *db_new(const struct store_settings *s)
 static bool open_handles(struct db *db, enum store_role role, const char *op, struct err *err)
 {
 	bool migrates = role == STORE_ROLE_ENROLLD || role == STORE_ROLE_ADMIN;
-	int rc;
 
 	for (size_t i = 0; i < POOL_SIZE; i++) {
 		struct db_tx *tx = &db->pool[i];
@@ -355,14 +381,16 @@ static bool open_handles(struct db *db, enum store_role role, const char *op, st
 			return false;
 		sqlite3_busy_handler(tx->handle, wait_for_lock, tx);
 		sqlite_guard(tx->handle, role);
+		if (!prepare(tx->handle, "PRAGMA user_version", &tx->needs, op, db->path, err))
+			return false;
 	}
 	/* Asked on the path of every mail: "cut off" is a better answer than a late one. */
 	db->watch = sqlite_handle_new(db->path, SQLITE_OPEN_READWRITE, WATCH_BUSY_MS, op, err);
 	if (db->watch == NULL)
 		return false;
 	sqlite_guard(db->watch, role);
-	rc = sqlite3_prepare_v3(db->watch, "PRAGMA data_version", -1, SQLITE_PREPARE_PERSISTENT, &db->watch_statement, NULL);
-	return rc == SQLITE_OK || sqlite_error(err, op, db->path, db->watch, rc);
+	return prepare(db->watch, "PRAGMA data_version", &db->watch_statement, op, db->path, err) &&
+	       prepare(db->watch, "PRAGMA user_version", &db->watch_needs, op, db->path, err);
 }
 
 static struct db *db_open(const struct store_settings *s, enum store_role role, struct err *err)
@@ -405,6 +433,9 @@ static int64_t db_change_counter(struct db *db)
 	if (sqlite3_step(db->watch_statement) == SQLITE_ROW)
 		version = sqlite3_column_int64(db->watch_statement, 0);
 	sqlite3_reset(db->watch_statement);
+	/* Upgraded beyond us: cut off. */
+	if (version >= 0 && schema_needed(db->watch_needs) > store_schema_version())
+		version = -1;
 	pthread_mutex_unlock(&db->watch_lock);
 	return version;
 }

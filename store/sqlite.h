@@ -34,19 +34,25 @@ bool sqlite_restore(const struct store_settings *s, const char *from, struct err
 
 /* ---- schema (schema.c) ------------------------------------------------------------------------------------------- */
 
-/* One step of the schema: statements closed by NULL that lead from version - 1 to version. */
+/* One step of the schema: statements closed by NULL that lead from version - 1 to version.
+ * readable_by: the oldest schema whose milters can go on with this one, because all that came since is additive: new tables, and new columns with a
+ * default.  0 = none but this.  It is kept as PRAGMA user_version, where it costs nothing to look at it in each transaction. */
 struct migration {
 	int version;
 	const char *const *statements;
+	int readable_by;
 };
 enum schema_access {
 	SCHEMA_CREATE, /* the file is empty: bring everything */
 	SCHEMA_MIGRATE,
-	SCHEMA_READ    /* an older schema is an error that passes by itself */
+	SCHEMA_READ    /* an older schema is an error that passes by itself, a newer one may do */
 };
 /* Bring the database to the last version of `list` (ascending from 1), each step in a transaction of its own, its number with it. */
 bool schema_apply(sqlite3 *h, const struct migration *list, size_t n, enum schema_access access, const char *op, const char *path,
 	struct err *err);
+/* ERR_CONFIG of this type: the store is newer than this program, and not readable by it. */
+#define SCHEMA_TOO_NEW "STORE_NEWER"
+bool schema_too_new(int needs, int newest, const char *op, const char *path, struct err *err); /* returns false */
 /* The same with the schema of this program. */
 bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const char *path, struct err *err);
 

@@ -142,7 +142,8 @@ static int authorize(void *arg, int action, const char *first, const char *secon
 	case SQLITE_FUNCTION:
 		return second != NULL && strcmp(second, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
 	case SQLITE_PRAGMA:
-		return strcmp(first, "data_version") == 0 ? SQLITE_OK : SQLITE_DENY;
+		/* To read it; with a value it would be set. */
+		return strcmp(first, "data_version") == 0 || (strcmp(first, "user_version") == 0 && second == NULL) ? SQLITE_OK : SQLITE_DENY;
 	case SQLITE_READ:
 	case SQLITE_INSERT:
 	case SQLITE_UPDATE:

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/metrics.h"
 #include "store/db.h"
 
 struct store {
@@ -103,6 +104,18 @@ void store_close(struct store *store)
 	free(store);
 }
 
+bool store_schema_found(struct store *store, int *version, struct err *err)
+{
+	int64_t found = 0;
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ALL, "read schema version", err) &&
+		  tx_number(&tx, &found, 0, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'", NO_VALUES);
+
+	tx_end(&tx);
+	*version = (int)found;
+	return ok;
+}
+
 int64_t store_change_counter(struct store *store)
 {
 	return ops_of(store)->change_counter(store->db);
@@ -142,19 +155,29 @@ bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigne
 	tx->err = err != NULL ? err : &tx->scratch;
 	if (!role_may(store, may, op, tx->err))
 		return false;
+	tx->access = access;
+	tx->began = metrics_now();
 	tx->impl = tx->ops->begin(store->db, access == TX_WRITE, op, tx->err);
+	if (tx->impl == NULL)
+		metrics_count(METRIC_STORE_FAILURES, 0, 0, 0);
 	return tx->impl != NULL;
 }
 
 bool tx_commit(struct tx *tx)
 {
-	return tx->ops->commit(tx->impl, tx->err);
+	bool ok = tx->ops->commit(tx->impl, tx->err);
+
+	if (!ok)
+		metrics_count(METRIC_STORE_FAILURES, 0, 0, 0);
+	return ok;
 }
 
 void tx_end(struct tx *tx)
 {
-	if (tx->impl != NULL)
+	if (tx->impl != NULL) {
 		tx->ops->end(tx->impl);
+		metrics_observe(METRIC_STORE_SECONDS, tx->access == TX_WRITE, metrics_now() - tx->began);
+	}
 	tx->impl = NULL;
 }
 

@@ -46,10 +46,18 @@ enum store_role {
  * there (its parent must be); an existing one that does not fit is put right only while it is empty.  ERR_CONFIG when the store is already
  * there.  A crash leaves no store or a whole one. */
 bool store_create(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
-/* Open, migrating an older schema first (only roles ENROLLD and ADMIN migrate; others fail with ERR_TEMPORARY until that is done). */
+/* Open, migrating an older schema first (only roles ENROLLD and ADMIN migrate; others fail with ERR_TEMPORARY until that is done).
+ *
+ * A rolling upgrade: schemas change by adding, and each says which schema a program must know to go on with it.  OUTBOUND and INBOUND of that age, or
+ * newer, open a newer store and work with what they know of it; opened before, they do not notice.  Too old for it, they are cut off: every call fails with
+ * ERR_CONFIG, and store_change_counter is -1, also when the store is upgraded while they have it open.  ENROLLD and ADMIN write all of it and refuse
+ * every schema newer than theirs. */
 struct store *store_open(const struct store_settings *s, enum store_role role, struct err *err);
 void store_close(struct store *store);
-int store_schema_version(void);
+int store_schema_version(void); /* of this program */
+/* And of the store, to compare; false also when it has become too new to be read. */
+bool store_schema_found(struct store *store, int *version, struct err *err) BASE_MUST_CHECK;
+bool store_is_too_new(const struct err *err); /* is that what this error says? */
 /* Cheap answer to "did anything change since": a number that differs after any commit, of this or another process.  -1 when cut off
  * (cannot be read, or the file was removed or replaced). */
 int64_t store_change_counter(struct store *store);
@@ -450,7 +458,8 @@ void store_people_clear(struct store_people *l);
 bool store_departure_note(struct store *store, const char *address_key, enum departure why, const char *actor, const char *text, bool *changed,
 	struct err *err) BASE_MUST_CHECK;
 /* They are back: what was not ended goes on, active rows ask rules and directory at once. */
-bool store_departure_undo(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
+bool store_departure_undo(struct store *store, const char *address_key, const char *actor, const char *text, bool *changed,
+	struct err *err) BASE_MUST_CHECK;
 /* The grace period is over: open rows are superseded (those in revoking go their own way), keys and certificates stay in the store. */
 bool store_departure_end(struct store *store, const char *address_key, const char *text, bool *changed, struct err *err) BASE_MUST_CHECK;
 /* Those that may have been published, of all rows of this address, oldest first. */
@@ -693,6 +702,26 @@ bool store_left_alone(struct store *store, size_t limit, struct mail_reason_list
 bool store_flag_get(struct store *store, const char *name, char **value, struct err *err) BASE_MUST_CHECK;
 bool store_flag_set(struct store *store, const char *name, const char *value, const char *actor, struct err *err) BASE_MUST_CHECK;
 
+/* ---- monitoring --------------------------------------------------------------------------------------------------- */
+
+/* Can the store be read, is it the one that was opened, and has it the schema of this program?  Any role. */
+bool store_ready(struct store *store, struct err *err) BASE_MUST_CHECK;
+
+/* One short read transaction, whose time does not grow with what a row holds. */
+#define STORE_FIGURES_BOUNDS 16
+struct store_figures {
+	uint64_t enrollments[ENROLLMENT_STATES][ERR_BUG + 1]; /* by why_class where it waits, is blocked or failed; else under ERR_NONE */
+	uint64_t remaining[STORE_FIGURES_BOUNDS]; /* certificates in use, by the seconds they are still valid: up to bounds[0], up to bounds[1] ...,
+	                                           * and behind the last bound the others */
+	int64_t remaining_sum;     /* of these seconds */
+	int64_t earliest;          /* when the first of them ends; 0 = there are none */
+	int64_t unrenewed;         /* of them: those that store_renewals_late would tell of, told or not */
+	int64_t due_since;         /* the oldest next_at; may be in the future.  0 = none */
+	int64_t revocation_since;  /* when the oldest revocation that is not done was asked for; 0 = none */
+	int64_t report_since;      /* when the oldest delivery report came that no step has looked at; 0 = none */
+};
+bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_t n, struct store_figures *out, struct err *err) BASE_MUST_CHECK;
+
 /* ---- keyvault: user keys wrapped for the master certificate ------------------------------------------------------ */
 
 /* CMS AuthEnvelopedData (RFC 5083), AES-256-GCM, EC key agreement with SHA-256 KDF (RFC 5753).  Wrapping needs the master
@@ -711,13 +740,25 @@ EVP_PKEY *keyvault_master_key(const char *where, struct err *err);
 /* false when the store's user keys are wrapped for another master key than this certificate's (ERR_CONFIG says what to do).  With `claim` a store
  * that knows of none yet is bound to this one; only roles that may set flags can do that. */
 bool keyvault_master_is_of(struct store *store, X509 *master_certificate, const char *where, bool claim, struct err *err) BASE_MUST_CHECK;
+/* A key as PKCS#8 octets, OPENSSL_clear_free them, and back; false or NULL when it is none, or without memory. */
+bool keyvault_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len) BASE_MUST_CHECK;
+EVP_PKEY *keyvault_from_pkcs8(const unsigned char *plain, size_t len);
 /* keyring.c: the master keys that are there; beside the one of the configuration, during a rotation, the one in KEY.next and CERTIFICATE.next. */
 #define KEYRING_NEXT ".next"
 #define KEYRING_MOST 2
-struct keyring_pair { X509 *certificate; EVP_PKEY *key; };
-struct keyring { struct keyring_pair v[KEYRING_MOST]; size_t n; };
+struct keyring_pair {
+	X509 *certificate;
+	EVP_PKEY *key;        /* NULL from keyring_park on */
+	size_t at, len;       /* then: in the page */
+};
+struct keyring { struct keyring_pair v[KEYRING_MOST]; size_t n; unsigned char *page; };
 bool keyring_load(struct keyring *out, const char *certificate, const char *key, struct err *err) BASE_MUST_CHECK;
 void keyring_clear(struct keyring *r);
+/* For whoever keeps it for long: the keys into one page, which is in no core dump and, if the system lets us (*locked), never swapped out.  They are
+ * then made anew for each use. */
+bool keyring_park(struct keyring *r, bool *locked, struct err *err) BASE_MUST_CHECK;
+/* A reference to the key of a pair of this ring, parked or not; NULL without memory. */
+EVP_PKEY *keyring_key(const struct keyring *r, const struct keyring_pair *pair);
 /* The one that opens this; NULL = none here. */
 const struct keyring_pair *keyring_for(const struct keyring *r, const void *wrapped, size_t len);
 /* keyvault_master_is_of for one of them. */

@@ -6,6 +6,7 @@
 All of it against the table of commands in ctl/main.c, which is read here by itself.
 """
 
+import json
 import os
 import re
 import shutil
@@ -88,6 +89,15 @@ class Help(Case):
         named = {'--' + n.replace('\\-', '-') for n in re.findall(r'Fl -([a-z0-9-]+)', page)}
         self.assertEqual(set().union(*(options(a) for a, *_ in TABLE.values())) - named, set())
 
+    def test_the_checks_of_doctor(self):
+        """Those of the table, of enrolld, and of their page are the same."""
+        rows = re.findall(r'^\t\{"([a-z-]+)", "[\w ]+", (\w+), (\w+), (NULL|"[a-z-]+")\},$', read('ctl', 'doctor.c'), re.M)
+        page = re.findall(r'^\.It Sy ([a-z-]+)$', read('doc', 'enroll-milter-doctor.7').split('.Sh CHECKS')[1], re.M)
+        self.assertEqual(page, [name for name, *_ in rows])
+        theirs = re.findall(r'\{"([a-z-]+)", \w+, (?:false|ADMIN)\}', read('enroll', 'doctor.c'))
+        self.assertEqual(sorted(theirs), sorted(name for name, where, _run, by in rows if where == 'ENROLLD' and by == 'NULL'))
+        self.assertLessEqual({by.strip('"') for *_, by in rows if by != 'NULL'}, set(theirs))
+
     def test_the_nearest_word(self):
         for typed, near in ((['stauts'], 'status'), (['reovke', 'x'], 'revoke'), (['exp'], 'expiring'), (['list', '--stata', 'x'], '--state'),
                             (['list', '--stata=x'], '--state'), (['account', 'rotate'], 'rotate-key'), (['config', 'chekc'], 'check'), (['help', 'shwo'], 'show')):
@@ -116,6 +126,68 @@ class Help(Case):
         self.assertEqual(done.returncode, 2)
         self.assertIn('--csv is for tables: list events mail expiring search doctor', done.stderr)
         self.assertIn('either', run('list', '--csv', '--json').stderr)
+
+
+class Log(Case):
+    """enrollctl log explain; tests/names.py holds its table to what the programs log."""
+
+    def explain(self, *typed):
+        return run('--config', '/nonexistent', 'log', 'explain', *typed)
+
+    def test_a_name(self):
+        done = self.explain('mail_done')
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        for part in ('closing line of each mail', 'qid ', 'not-ours ', 'What to do: '):
+            self.assertIn(part, done.stdout)
+        self.assertNotIn('`', done.stdout)
+
+    def test_a_line_as_it_stands_in_the_log(self):
+        line = ('Nov 30 09:00:00 mx enroll-milter-inbound[7]: event=challenge_mail qid=4X verdict=foreign to=alice@example.org from="\\"CA\\" <ca@ca.example>" '
+                'client=192.0.2.7 reason="x=1 y" novel=1')
+        for typed in ((line,), line.replace('"', '').split()):  # with apostrophes around it; without, as a shell leaves it
+            with self.subTest(typed):
+                done = self.explain(*typed)
+                self.assertEqual((done.returncode, done.stderr), (0, ''))
+                flat = ' '.join(done.stdout.split())
+                for part in ('verdict foreign authentic, but for no order of ours', 'to alice@example.org the recipient', 'CA', '<ca@ca.example>',
+                             'client 192.0.2.7 ', 'novel 1 (this version does not know this key)', 'What to do: '):
+                    self.assertIn(part, flat)
+                self.assertNotIn('not-authentic ', flat.split('What to do')[0], 'other verdicts are not of this line')
+        self.assertIn('from "CA" <ca@ca.example> the address', ' '.join(self.explain(line).stdout.split()))
+
+    def test_a_step_of_an_enrollment_is_explained_by_what_the_history_calls_it(self):
+        done = self.explain('event=enrollment enrollment=3 state=waiting what=order_abandoned class=temporary')
+        self.assertIn('The answer of the CA to a new order was lost.', done.stdout)
+        self.assertIn('passes by itself', done.stdout)
+
+    def test_an_escape_of_a_terminal_is_not_passed_on(self):
+        self.assertNotIn('\033', self.explain('event=mail_done from="\033[2J"').stdout)
+        self.assertNotIn('\033', self.explain('event=\033[2Jx').stderr)
+
+    def test_an_unknown_name_gets_those_that_are_like_it(self):
+        for typed, near in (('mail_dome', ('mail_done',)), ('revocation_', ('revocation_failed', 'revocation_unknown')), ('event=mail_dome qid=1', ('mail_done',))):
+            done = self.explain(typed)
+            self.assertEqual((done.returncode, done.stdout), (1, ''))
+            for name in near:
+                self.assertIn(name, done.stderr)
+        done = self.explain('zzzzzz')
+        self.assertEqual(done.returncode, 1)
+        self.assertNotIn('did you mean', done.stderr)
+        done = run('--json', 'log', 'explain', 'zzzzzz')
+        self.assertEqual((done.returncode, json.loads(done.stdout)['ok']), (1, False))
+        self.assertEqual(run('log').returncode, 2)
+
+    def test_all_and_json(self):
+        listed = self.explain()
+        found = json.loads(run('--json', 'log', 'explain').stdout)
+        self.assertEqual(listed.returncode, 0)
+        for row in found:
+            self.assertRegex(listed.stdout, r'(?m)^%s ' % row['event'])
+            for what in ('meaning', 'where'):
+                self.assertTrue(row[what], row)
+        one = json.loads(run('--json', 'log', 'explain', 'event=mail_done verdict=signed').stdout)
+        self.assertEqual([(k['key'], k['value'], [v['value'] for v in k['values']]) for k in one[0]['keys']], [('verdict', 'signed', ['signed'])])
+        self.assertEqual(len(json.loads(run('--json', 'log', 'explain', 'revocation_failed').stdout)), 2, 'log and history')
 
 
 class Completion(Case):

@@ -4,8 +4,8 @@
     cd BUILD && /usr/bin/python3 SOURCE/tests/examples.py
 
 Every sample configuration loads; every sample Postfix fragment is understood by Postfix; enroll-milter.conf(5) and
-examples/enroll-milter.conf name every key, with its default, and no other; enroll-milter-events(7) names every event; man pages are
-free of warnings.  What needs a tool that is not installed is skipped.
+examples/enroll-milter.conf name every key, with its default, and no other; man pages are free of warnings (tests/names.py looks at the other names
+in them).  What needs a tool that is not installed is skipped.
 """
 
 import glob
@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -37,6 +38,11 @@ def read(*parts):
 
 def run(*argv):
     return subprocess.run(argv, capture_output=True, text=True, env=ENV)
+
+
+def settled(file):
+    """Postfix waits for a file that changed this very second, as it may be changing still."""
+    os.utime(file, (10 ** 9, 10 ** 9))
 
 
 def need(test, *programs):
@@ -84,18 +90,24 @@ class Configurations(unittest.TestCase):
                 file.flush()
                 self.assertIn('mode = "sign"', self.check(file.name))
 
-    def test_what_the_readme_shows_loads_in_the_full_example(self):
-        """Each block of settings in README.md, in the place of the example's own."""
-        blocks = [b for b in re.findall(r'(?:^    .*\n)+', read('README.md'), re.M) if re.match(r'    [a-z-]+ = ', b)]
-        self.assertGreaterEqual(len(blocks), 3)
-        for block in blocks:
-            text = read('examples', 'enroll-milter.conf')
-            for name in re.findall(r'^    ([a-z-]+) = ', block, re.M):
-                text = re.sub(r'^%s = (?:[{(].*?^[})];|[^{(\n]*;)' % name, '', text, count=1, flags=re.S | re.M)
-            with self.subTest(block), tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
-                file.write(text + block)
-                file.flush()
-                self.check(file.name)
+    def test_what_readme_and_pages_show_loads_in_the_full_example(self):
+        """Each block of settings in README.md and doc/*.md, in the place of the example's own."""
+        for file in ['README.md'] + ['doc/' + os.path.basename(f) for f in sorted(glob.glob(path('doc', '*.md')))]:
+            blocks = [textwrap.dedent(b) for b in re.findall(r'(?:^ {4,}.*\n)+', read(file), re.M)]
+            blocks = [b for b in blocks if re.match(r'[a-z-]+ = ', b)]
+            self.assertTrue(blocks or file != 'README.md')
+            for block in blocks:
+                with self.subTest(file, block=block):
+                    self.check_block(block)
+
+    def check_block(self, block):
+        text = read('examples', 'enroll-milter.conf')
+        for name in re.findall(r'^([a-z-]+) = ', block, re.M):
+            text = re.sub(r'^%s = (?:[{(].*?^[})];|[^{(\n]*;)' % name, '', text, count=1, flags=re.S | re.M)
+        with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+            file.write(text + block)
+            file.flush()
+            self.check(file.name)
 
     def test_the_full_example_names_every_key(self):
         names = set(re.findall(r'([a-z0-9-]+) = ', read('examples', 'enroll-milter.conf')))
@@ -155,6 +167,8 @@ class Postfix(unittest.TestCase):
             # the later one of two lines counts, and Postfix says so
             text = re.sub(r'^transport_maps = .*\n(?=(.*\n)*transport_maps = )', '', text, flags=re.M)
             file.write('compatibility_level = 3.6\nmyhostname = mail.example.org\n' + text)
+        for name in ('main.cf', 'master.cf'):
+            settled(os.path.join(folder, name))
 
     def test_fragments_are_understood(self):
         need(self, 'postconf')
@@ -215,6 +229,7 @@ class Postfix(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             with open(folder + '/main.cf', 'w') as file:
                 file.write('compatibility_level = 3.6\n')
+            settled(folder + '/main.cf')
             return run('postmap', '-c', folder, '-q', key, table).stdout.strip()
 
     def test_the_sender_rule_of_the_reply_listener_knows_our_domain(self):
@@ -232,7 +247,7 @@ class Postfix(unittest.TestCase):
 class OpenDkim(unittest.TestCase):
     def test_the_reply_signer_covers_the_twelve_fields(self):
         text = read('examples', 'postfix', 'opendkim-reply.conf')
-        fields = re.search(r'reply_fields\[\] = \{(.*?)\}', read('enroll', 'doctor.c'), re.S).group(1)
+        fields = re.search(r'reply_fields\[\] = \{(.*?)\}', read('enroll', 'doctor_reply.c'), re.S).group(1)
         wanted = {f.lower() for f in re.findall(r'"(.*?)"', fields)}
         self.assertEqual(len(wanted), 12)
         for option in ('SignHeaders', 'OversignHeaders'):
@@ -257,7 +272,7 @@ class OpenDkim(unittest.TestCase):
 class Manual(unittest.TestCase):
     def pages(self):
         found = sorted(glob.glob(path('doc', '*.[1-8]')))
-        self.assertEqual(len(found), 6)
+        self.assertGreaterEqual(len(found), 6)
         return found
 
     def test_pages_are_free_of_warnings(self):
@@ -265,6 +280,12 @@ class Manual(unittest.TestCase):
         for page in self.pages():
             done = run('groff', '-ww', '-mandoc', '-Tutf8', '-z', page)
             self.assertEqual((done.returncode, done.stderr), (0, ''), page)
+
+    def test_pages_are_clean_for_mandoc(self):
+        need(self, 'mandoc')
+        for page in self.pages():
+            done = run('mandoc', '-Tlint', '-W', 'warning', page)
+            self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ''), page)
 
     def entries(self):
         """{key path: default or None} of enroll-milter.conf(5)."""
@@ -285,26 +306,6 @@ class Manual(unittest.TestCase):
             if fallback is not None:
                 told = (entries[name] or '').replace(' .', '').replace('\\&', '').replace('\\-', '-').rstrip(' .')
                 self.assertEqual(told, fallback, name)
-
-    def sources(self):
-        for folder in ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl'):
-            for file in sorted(glob.glob(path(folder, '*.c'))):
-                with open(file, encoding='utf-8') as opened:
-                    yield opened.read()
-
-    def test_the_events_page_names_every_event(self):
-        page = read('doc', 'enroll-milter-events.7')
-        named = set(re.findall(r'^\.It Sy ([a-z_]+)', page, re.M))
-        logged, stored = set(), set()
-        for text in self.sources():
-            logged |= set(re.findall(r'log_(?:event|error)\([^;"]*?"([a-z_]+)"', text))
-            for call in re.findall(r'event_insert\((.*?)\)', text, re.S):
-                stored |= set(re.findall(r'"([a-z_]{4,})"', call.split(', ERR_')[0])) - {'inbound', 'enrolld'}
-            stored |= set(re.findall(r'\b(?:note|commit_keep)\(s, "([a-z_]+)"', text))
-            stored |= set(re.findall(r'store_event_add\([^"]*"([a-z_]+)"', text))
-        self.assertGreater(len(logged), 20)
-        self.assertGreater(len(stored), 10)
-        self.assertEqual((logged | stored) - named, set(), 'missing in enroll-milter-events(7)')
 
     def test_the_manual_names_every_command(self):
         commands = re.findall(r'^\t\{"([a-z]+)", "', read('ctl', 'main.c'), re.M)

@@ -17,7 +17,7 @@ all_groups='structure unit ca e2e acme policy sign lifecycle operate sanitizers'
 # unit tests with threads, which are all that is run with the thread sanitizer otherwise.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput
 	test_sign_forms test_sign_load test_lifecycle_revoke test_lifecycle_directory'
-threaded_tests='test_store_parallel test_directory test_dns test_http test_acme test_exec test_sign test_mime test_inbound test_smime test_jws test_config test_caa'
+threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_acme test_exec test_sign test_mime test_inbound test_smime test_jws test_config test_caa'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
 long=0 groups='' passed=0 failed=0 skipped=0

@@ -15,15 +15,17 @@ import tempfile
 # Includes point one way: a room may use those on its right, and of them the public header only.
 ROOMS = {
     'base': (),
-    'dns': ('base',),
-    'store': ('base',),
-    'ldap': ('base',),
-    'policy': ('base', 'dns', 'store', 'ldap'),
-    'milter': ('base', 'dns', 'store', 'ldap', 'policy'),
-    'enroll': ('base', 'dns', 'store', 'ldap', 'policy'),
-    'ctl': ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll'),
+    'sandbox': ('base',),
+    'metrics': ('base',),
+    'dns': ('base', 'metrics'),
+    'store': ('base', 'metrics'),
+    'ldap': ('base', 'metrics'),
+    'policy': ('base', 'sandbox', 'metrics', 'dns', 'store', 'ldap'),
+    'milter': ('base', 'sandbox', 'metrics', 'dns', 'store', 'ldap', 'policy'),
+    'enroll': ('base', 'sandbox', 'metrics', 'dns', 'store', 'ldap', 'policy'),
+    'ctl': ('base', 'sandbox', 'metrics', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll'),
 }
-PUBLIC = {'base/base.h', 'dns/dns.h', 'store/store.h', 'ldap/directory.h', 'policy/policy.h', 'enroll/enroll.h'}
+PUBLIC = {'base/base.h', 'sandbox/sandbox.h', 'metrics/metrics.h', 'dns/dns.h', 'store/store.h', 'ldap/directory.h', 'policy/policy.h', 'enroll/enroll.h'}
 
 # A library with a room of its own is used nowhere else: the mail path must not meet HTTP, nor the CA client libmilter.
 LIBRARIES = {
@@ -40,6 +42,8 @@ LIBRARIES = {
     'lber.h': ('ldap',),
     'unbound.h': ('dns',),
     'libconfig.h': ('policy',),
+    'microhttpd.h': ('metrics',),
+    'seccomp.h': ('sandbox',),
 }
 LONG = 800
 REASON = 'over 800 lines because'
@@ -69,7 +73,7 @@ def includes(tree):
 
 
 def direction(tree):
-    """includes go one way: base < dns, store, ldap < policy < milter, enroll < ctl"""
+    """includes go one way: base < sandbox, metrics < dns, store, ldap < policy < milter, enroll < ctl"""
     for path, room, kind, what in includes(tree):
         if kind == '<' or what == 'config.h':
             continue
@@ -150,6 +154,7 @@ C = '#include "config.h"\n'
 BREAKS = (
     ('a tree in order', None, None, None),
     ('the mail path includes HTTP', 'milter/new.c', C + '#include <curl/curl.h>\n', libraries),
+    ('the mail path serves HTTP', 'milter/new.c', C + '#include <microhttpd.h>\n', libraries),
     ('the CA client includes libmilter', 'enroll/new.c', C + '# include <libmilter/mfapi.h>\n', libraries),
     ('a second room speaks SQL', 'ctl/new.c', C + '#include <sqlite3.h>\n', libraries),
     ('milter/ includes enroll/', 'milter/new.c', C + '#include "enroll/enroll.h"\n', direction),

@@ -333,8 +333,10 @@ def attachment(octets):
 
 
 def listening(path):
+    """The milters' sockets have the name at which they were made: the process id behind it."""
+    names = re.compile(re.escape(path) + r'(\.\d+)?')
     with open('/proc/net/unix') as file:
-        return any(l.split()[-1] == path and l.split()[3] == '00010000' for l in file)
+        return any(names.fullmatch(l.split()[-1]) and l.split()[3] == '00010000' for l in file)
 
 
 def disk_folder():

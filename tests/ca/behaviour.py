@@ -162,6 +162,7 @@ SWITCHES = (
     ("renewal_info", True, boolean, "offer renewalInfo (RFC 9773)"),
     ("renewal_window", None, renewal_window, "suggested window; null: from two thirds to five sixths of the lifetime"),
     ("renewal_retry_after", 21600, number(0), "Retry-After of renewalInfo"),
+    ("clock_offset", 0, number(-1000000000), "seconds by which Date in its answers is wrong"),
     ("alternate_chain", False, boolean, "offer a second chain to another root by Link rel=alternate"),
     # issuance
     ("key_usage_request", "honour", one_of("honour", "ignore", "refuse"),

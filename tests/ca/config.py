@@ -27,6 +27,7 @@ DEFAULTS = {
     "http_listen": None,
     "base_url": None,
     "http_url": "http://crl.ca.example",
+    "ocsp_url": None,
     "tls_cert": None,
     "tls_key": None,
     "tls_names": [],

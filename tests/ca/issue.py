@@ -294,7 +294,7 @@ def build(draft, pki):
                .not_valid_before(draft["begin"]).not_valid_after(draft["end"])
                .add_extension(usage(**draft["usage"]), critical=True)
                .add_extension(distribution_point(draft["crl"]), critical=False)
-               .add_extension(issuer_access(pki.http_url + "/intermediate.der"), critical=False)
+               .add_extension(issuer_access(pki.http_url + "/intermediate.der", pki.ocsp_url), critical=False)
                .add_extension(x509.AuthorityKeyIdentifier(issuer.key_identifier, None, None), critical=False)
                .add_extension(x509.SubjectKeyIdentifier.from_public_key(draft["key"]), critical=False))
     if draft["addresses"]:

@@ -100,19 +100,22 @@ def distribution_point(url):
         [x509.UniformResourceIdentifier(url)], None, None, None)])
 
 
-def issuer_access(url):
-    return x509.AuthorityInformationAccess([x509.AccessDescription(
-        x509.AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(url))])
+def issuer_access(url, ocsp_url=None):
+    methods = x509.AuthorityInformationAccessOID
+    places = [(methods.OCSP, ocsp_url)] if ocsp_url else []
+    return x509.AuthorityInformationAccess([x509.AccessDescription(method, x509.UniformResourceIdentifier(place))
+                                            for method, place in places + [(methods.CA_ISSUERS, url)]])
 
 
 class Pki:
     """The authorities of one test CA: `root`, `alternate_root`, `intermediate`, `cross`
     (the intermediate's key under the alternate root), and a stranger with the same names."""
 
-    def __init__(self, state_dir, kind, http_url):
+    def __init__(self, state_dir, kind, http_url, ocsp_url=None):
         self.state_dir = state_dir
         self.kind = kind
         self.http_url = http_url
+        self.ocsp_url = ocsp_url        # into certificates of users
         self.root = self.authority("root", "Test S/MIME Root X1")
         self.alternate_root = self.authority("alternate-root", "Test S/MIME Root X2")
         self.intermediate = self.authority("intermediate", "Test S/MIME Issuing CA 1", self.root)

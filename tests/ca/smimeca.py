@@ -55,7 +55,7 @@ class TestCa:
         # Signs for the same address under a root that nobody trusts.
         self.impostor = Identity.from_files(config["mail_from"], self.state_dir, "impostor")
         self.lookup = KeyLookup(config["dns_check"], config["dkim_keys"])
-        self.pki = Pki(self.state_dir, config["key_type"], config["http_url"].rstrip("/"))
+        self.pki = Pki(self.state_dir, config["key_type"], config["http_url"].rstrip("/"), config["ocsp_url"])
         self.tls_files = self._tls_files()
         self.stranger_tls = self._made_tls(os.path.join(self.state_dir, "stranger-tls"))
         self.mail_tls = tls_context(*self.tls_files) if config["smtp_starttls"] else None

@@ -195,6 +195,9 @@ def acme_handler(ca):
                 return Response(500, document("serverInternal", repr(error)),
                                 content_type="application/problem+json")
 
+        def date_time_string(self, timestamp=None):
+            return super().date_time_string((timestamp or time.time()) + ca.behaviour["clock_offset"])
+
         def write(self, request, response, fault):
             body, content_type = response.body, response.content_type
             if response.json is not None:

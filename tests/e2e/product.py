@@ -12,9 +12,11 @@ import contextlib
 import copy
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
+import socket
 import sqlite3
 import subprocess
 import unittest
@@ -29,6 +31,8 @@ PROGRAMS = ('enroll-milter', 'enrolld', 'enrollctl')
 USERS = {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld'}
 # What sanitizers and valgrind write: never to be seen, whatever a test is about.
 REPORT = re.compile(r'^==\d+== ?(?!$)|WARNING: \w+Sanitizer|runtime error: ', re.M)
+# What normal work never does either: the table of calls lacks one, or somebody else is at work.
+DENIED = re.compile(r'^.* event=sandbox_(denied|ended|allowed) .*$', re.M)
 
 
 def build_directory():
@@ -43,6 +47,15 @@ def require():
     """To be called by tests that need the product: skips without it."""
     if build_directory() is None:
         raise unittest.SkipTest('ENROLL_BUILD names no folder with the programs')
+
+
+def sanitized():
+    """Whether the programs are built with sanitizers, which need calls and memory of their own: no sandbox, no secure heap."""
+    path = os.path.join(build_directory() or '', 'config.h')
+    if not os.path.exists(path):
+        return False
+    with open(path) as file:
+        return '#define BUILT_WITH_SANITIZERS 1' in file.read()
 
 
 def libconfig(value, depth=0):
@@ -113,6 +126,7 @@ class Product:
         self.env = {}
         self.daemons = {}
         self._prepared = False
+        self.denied_expected = False    # a test that makes denied calls says so
         stage.product = self
 
     # -- configuration ---------------------------------------------------
@@ -169,12 +183,19 @@ class Product:
             'users': {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld',
                       'group': 'enroll-milter'},
             'log': {'target': 'stderr', 'level': 'debug'},
+            # valgrind knows no filters, and makes calls of its own
+            'sandbox': 'off' if 'valgrind' in os.environ.get('ENROLL_TEST_WRAPPER', '') else 'on',
         }
 
     def write_config(self):
         with open(self.config_file, 'w') as file:
             file.write(document(self.config))
         os.chmod(self.config_file, 0o644)
+
+    def config_text(self, text):
+        """Any text as the file, until it is written again."""
+        with open(self.config_file, 'w') as file:
+            file.write(text + '\n')
 
     def configure(self, **overrides):
         """Change the file; takes effect with reload() or restart()."""
@@ -284,7 +305,7 @@ class Product:
         return name in self.daemons and self.daemons[name].running()
 
     def reports(self, mark=None):
-        """What sanitizers or valgrind wrote into the logs since then."""
+        """What sanitizers, valgrind or the sandbox wrote into the logs since then."""
         found = []
         for name in USERS:
             path = self.log_path(name)
@@ -295,6 +316,9 @@ class Product:
                 first = REPORT.search(text)
                 if first:
                     found.append('%s:\n%s' % (name, text[first.start():][:20000]))
+                denied = None if self.denied_expected else DENIED.search(text)
+                if denied:
+                    found.append('%s: %s' % (name, denied.group(0)))
         return '\n'.join(found)
 
     def end(self):
@@ -314,6 +338,20 @@ class Product:
             raise AssertionError('a sanitizer reports:\n' + done.stderr)
         return done
 
+    def ctl_typed(self, text, *args, timeout=600):
+        """enrollctl as root on a terminal where somebody types that; (exit code, all that was shown)."""
+        leader, follower = pty.openpty()
+        child = subprocess.Popen([self.program('enrollctl'), '--config', self.config_file] + [str(a) for a in args], stdin=follower,
+                                 stdout=follower, stderr=follower, cwd=DIR, env=environment(**self.env))
+        os.close(follower)
+        os.write(leader, text.encode() + b'\n')
+        shown = b''
+        with contextlib.suppress(OSError):          # EIO: the last one closed it
+            while piece := os.read(leader, 65536):
+                shown += piece
+        os.close(leader)
+        return child.wait(timeout), shown.decode()
+
     def ctl(self, *args, **more):
         """What enrollctl says; Failed if it ends with an error."""
         done = self.ctl_run(*args, **more)
@@ -323,6 +361,18 @@ class Product:
 
     def json(self, *args, **more):
         return json.loads(self.ctl(*args, '--json', **more))
+
+    def ask(self, command, **arguments):
+        """What enrollctl would ask, as root and without a process for each: for tests with thousands of questions."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(600)
+            s.connect(self.config['control']['socket'])
+            s.sendall(json.dumps({'command': command, 'arguments': arguments}).encode() + b'\n')
+            with s.makefile('rb') as file:
+                answer = json.load(file)
+        if not answer['ok']:
+            raise AssertionError('%s %s: %s' % (command, arguments, answer['error']))
+        return answer['result']
 
     def show(self, address, **more):
         """enrollctl show ADDRESS --json, or None as long as it knows nothing."""
@@ -387,10 +437,12 @@ class Product:
 
 
 def _unix_listening(path):
-    """Whether a socket of that path is listened on, without connecting to it."""
+    """Whether a socket of that path is listened on, without connecting to it.  The milters' have
+    the name at which they were made: the process id behind it (milter/listener.h)."""
+    names = re.compile(re.escape(path) + r'(\.\d+)?')
     with open('/proc/net/unix') as file:
         for line in file.readlines()[1:]:
             fields = line.split()
-            if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & 0x10000:
+            if len(fields) > 7 and names.fullmatch(fields[7]) and os.path.exists(path) and int(fields[3], 16) & 0x10000:
                 return True
     return False

@@ -61,7 +61,7 @@ class Lines(unittest.TestResult):
     def addSuccess(self, test):
         reports = self._reports()
         if reports:
-            self._fail(test, 'a sanitizer reports:\n' + reports)
+            self._fail(test, 'a sanitizer or the sandbox reports:\n' + reports)
         if self._said is None:
             self.counts['passed'] += 1
             self._say(test, 'ok')

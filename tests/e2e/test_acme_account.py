@@ -62,7 +62,7 @@ class Case(StageCase):
         self.assertRegex('\n'.join('%s: %s' % line for line in found[check]), r'(?m)^%s: .*%s' % (verdict, pattern))
 
     def errors(self, found):
-        return sorted(check for check, said in found.items() if any(v == 'error' for v, _text in said))
+        return sorted(check for check, said in found.items() if any(v == 'fault' for v, _text in said))
 
     def account(self, **more):
         return self.p.json('account', 'show', **more)
@@ -131,7 +131,7 @@ class BeforeTheFirstStart(Case):
                 self.p.configure(ca=config)
                 self.ca.admin('/reset-behaviour', dict({'authz_valid': True}, **switches))
                 found = self.check(1)
-                self.assert_says(found, check, 'error', pattern)
+                self.assert_says(found, check, 'fault', pattern)
                 self.assertEqual(self.errors(found), [check], 'and nothing else')
 
     def test_no_binding_where_one_is_needed(self):
@@ -141,7 +141,7 @@ class BeforeTheFirstStart(Case):
         self.assert_says(found, 'eab', 'ok', 'of new accounts; ours is registered already')
         self.p.configure(ca={'eab': None, 'account-key': ETC + '/third.key'})
         found = self.check(1)
-        self.assert_says(found, 'eab', 'error', 'put the key id and key that it gave you into ca.eab')
+        self.assert_says(found, 'eab', 'fault', 'put the key id and key that it gave you into ca.eab')
         self.assertEqual(self.errors(found), ['eab'])
 
     def test_another_contact_is_told(self):
@@ -164,7 +164,7 @@ class BeforeTheFirstStart(Case):
             found = self.check(1)
         finally:
             self.ca.restart()
-        self.assert_says(found, 'directory', 'error', 'could not be reached')
+        self.assert_says(found, 'directory', 'fault', 'could not be reached')
         self.assertNotIn('tls', found)
 
     def test_without_enrolld_others_than_root_are_told_so(self):
@@ -254,7 +254,7 @@ class Deactivating(Case):
         said = self.p.ctl('account', 'deactivate', '--yes', user='root')
         self.assertIn('move %s/d3.key away' % ETC, said)
         found = self.check(1)
-        self.assert_says(found, 'account', 'error', 'the account is deactivated.* cannot be used again: move the key file %s/d3.key away' % ETC)
+        self.assert_says(found, 'account', 'fault', 'the account is deactivated.* cannot be used again: move the key file %s/d3.key away' % ETC)
         done = self.p.ctl_run('account', 'register', user='root')
         self.assertEqual(done.returncode, 1, done.stdout)
         os.rename(ETC + '/d3.key', ETC + '/d3.key.old')

@@ -254,7 +254,7 @@ class SmallCa(ExecCase):
             found = self.checks()
         finally:
             self.mend('nobody')
-        self.assertEqual(found['ca']['verdict'], 'error')
+        self.assertEqual(found['ca']['verdict'], 'fault')
         self.assertIn('the token has expired', found['ca']['text'])
 
     def test_a_ca_without_a_name_is_told_to_the_admin(self):
@@ -268,7 +268,7 @@ class SmallCa(ExecCase):
         finally:
             self.p.configure(ca={'caa-identities': ['ca.example']})
             self.p.restart('enrolld')
-        self.assertEqual(found['caa']['verdict'], 'error')
+        self.assertEqual(found['caa']['verdict'], 'fault')
         self.assertIn('ca.caa-identities', found['caa']['text'])
         self.assertEqual(shown['why_class'], 'policy')
         self.assertIn('ca.caa-identities', shown['why'])

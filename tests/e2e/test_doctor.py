@@ -48,10 +48,10 @@ class Doctor(StageCase):
     def test_all_well(self):
         self.until(lambda: self.p.json('mail')['mail'], what='the mail is on record')
         found = self.ask(0)
-        self.assertEqual({c: f['verdict'] for c, f in found.items()},
-                         dict.fromkeys(['store', 'outbound', 'inbound', 'milter-order', 'directory', 'dns', 'ca',
-                                        'caa', 'reply-path', 'reply-reports', 'default-action', 'departures'], 'ok'), found)
-        self.assertIn('all well', self.p.ctl('doctor'))
+        # That Postfix of the stage asks nobody who may write as whom is no fault; test_operate_doctor has it.
+        self.assertEqual({c for c, f in found.items() if f['verdict'] != 'ok'}, {'postfix-login'}, found)
+        self.assertLessEqual({'store', 'outbound', 'inbound', 'milter-order', 'directory', 'dns', 'ca', 'caa', 'reply-path', 'reply-reports', 'default-action',
+                              'departures'}, set(found))
 
     def test_instance_down(self):
         self.p.stop('inbound')
@@ -62,9 +62,9 @@ class Doctor(StageCase):
 
     def test_ca_directory_and_dns_down(self):
         with self.stage.faults.refused(self.stage.ca):
-            self.assertEqual(self.ask_restarted()['ca']['verdict'], 'error')
+            self.assertEqual(self.ask_restarted()['ca']['verdict'], 'fault')
         with self.stage.faults.refused(self.stage.ldap):
-            self.assertEqual(self.ask(1)['directory']['verdict'], 'error')
+            self.assertEqual(self.ask(1)['directory']['verdict'], 'fault')
 
     def ask_restarted(self):
         """The CA's word is cached for a while: a fresh enrolld asks anew."""
@@ -84,7 +84,7 @@ class Doctor(StageCase):
 
     def refusal(self):
         checks = json.loads(self.p.ctl_run('doctor', '--json').stdout)['checks']
-        return next((c for c in checks if c['check'] == 'caa' and c['verdict'] == 'error'), None)
+        return next((c for c in checks if c['check'] == 'caa' and c['verdict'] == 'fault'), None)
 
     def test_replies_leave_unsigned(self):
         """The reply listener has the signer of ordinary mail, which takes nothing from loopback."""

@@ -130,7 +130,7 @@ class Modes(DirectoryCase):
         self.assertEqual(self.values(other), before)
         # ... and reconcile has it done once it can be
         self.set_directory()
-        answer = self.p.json('directory', 'reconcile')
+        answer = self.p.json('directory', 'reconcile', '--yes')
         self.assertGreaterEqual(answer['counts']['published'], 2)
         self.settled(user, self.ders(user)['active'])
         self.settled(other, self.ders(other)['active'])
@@ -278,10 +278,14 @@ class Foreign(DirectoryCase):
         self.assertEqual([a['action'] for a in answer['actions']], ['restored'])
         self.settled(users[0], mine, [cms_of(mine[0]), theirs])
         self.assertIn('warning', answer)
-        self.p.ctl('directory', 'restore', '--all')
+        done = self.p.ctl_run('directory', 'restore', '--all')
+        self.assertEqual(done.returncode, 1, 'it asks before')
+        self.assertIn('--yes', done.stderr)
+        self.settled(users[1], self.ders(users[1])['active'], [cms_of(self.ders(users[1])['active'][0])])
+        self.p.ctl('directory', 'restore', '--all', '--yes')
         self.settled(users[1], self.ders(users[1])['active'], [cms_of(self.ders(users[1])['active'][0]), theirs])
         self.assertIn('directory_restored', self.many.events(users[1]))
-        self.assertEqual(self.p.json('directory', 'restore', '--all')['actions'], [])
+        self.assertEqual(self.p.json('directory', 'restore', '--all', '--yes')['actions'], [])
 
 
 class Reconcile(DirectoryCase):
@@ -300,14 +304,25 @@ class Reconcile(DirectoryCase):
             self.assertIn((address(user), action), found)
         self.assertNotIn(address(clean), {a for a, _ in found})
         self.assertEqual({u: self.values(u) for u in before}, before, 'a dry run changes nothing')
-        done = self.p.json('directory', 'reconcile')
+        for answer in ('no', ''):
+            code, shown = self.p.ctl_typed(answer, 'directory', 'reconcile')
+            self.assertEqual(code, 1, shown)
+            self.assertIn('would be put there', shown)
+            self.assertIn('nothing was done', shown)
+        for more in ([], ['--json']):
+            done = self.p.ctl_run('directory', 'reconcile', *more)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn('say --yes', done.stdout + done.stderr)
+        self.assertEqual({u: self.values(u) for u in before}, before, 'who did not say yes changes nothing')
+        done = self.p.json('directory', 'reconcile', '--yes')
         found = {(a['address'], a['action']) for a in done['actions']}
         self.assertTrue({(address(gone), 'published'), (address(old), 'removed')} <= found, found)
         self.settled(gone, self.ders(gone)['active'] + [theirs])
         self.settled(old, self.ders(old)['active'] + [theirs])
         self.assertEqual(self.values(clean), before[clean])
-        self.assertIn('left alone', self.p.ctl('directory', 'reconcile'))
-        for command in (['reconcile'], ['restore', '--all'], ['check']):
+        code, shown = self.p.ctl_typed('yes', 'directory', 'reconcile')
+        self.assertEqual((code, shown.count('left alone') > 1), (0, True), shown)
+        for command in (['reconcile', '--yes'], ['restore', '--all', '--yes'], ['check']):
             self.assertEqual(self.p.ctl_run('directory', *command, user='helpdesk1').returncode, 1)
 
 
@@ -333,18 +348,18 @@ class Check(DirectoryCase):
         self.set_directory(**{'smime-attribute': 'noSuchAttribute'})
         found, code = self.checks()
         self.assertEqual(code, 1)
-        self.assertIn('noSuchAttribute', found['schema', 'error'])
+        self.assertIn('noSuchAttribute', found['schema', 'fault'])
         self.assertIn(('ownership', 'warning'), found)
         self.set_directory(**{'certificate-attribute': 'userCertificate'})
         self.addCleanup(self.p.configure, directory={'certificate-attribute': 'userCertificate;binary'})
-        self.assertIn('userCertificate;binary', self.checks()[0]['schema', 'error'])
+        self.assertIn('userCertificate;binary', self.checks()[0]['schema', 'fault'])
         self.set_directory(**dict(Modes.reader(self), **{'certificate-attribute': 'userCertificate;binary'}))
         found, code = self.checks()
         self.assertEqual(code, 1)
-        self.assertIn('may not write', found['write', 'error'])
+        self.assertIn('may not write', found['write', 'fault'])
         self.set_directory()
         found, code = self.checks('--user-dn', stage_ldap.dn_of('bob'), *self.as_user('alice')[2:])
-        self.assertIn('cannot bind', found['user', 'error'])
+        self.assertIn('cannot bind', found['user', 'fault'])
 
     def test_a_user_who_can_write_the_own_address(self):
         path = stage_ldap.DIR + '/slapd.conf'
@@ -356,7 +371,7 @@ class Check(DirectoryCase):
         before = self.entry('alice')
         found, code = self.checks(*self.as_user('alice'))
         self.assertEqual(code, 1)
-        self.assertIn('can have mail signed', found['ownership', 'error'])
+        self.assertIn('can have mail signed', found['ownership', 'fault'])
         self.assertIn('size limit', found['limits', 'warning'])
         self.assertEqual(self.entry('alice'), before)
 

@@ -262,7 +262,9 @@ def _(t):
 def _(t):
     t.until(lambda: 'looked at for who left' in t.p.ctl_run('doctor', '--json').stdout, what='the directory was looked at once')
     out = t('doctor')
-    t.assertIn('all well', out)
+    t.assertNotRegex(out, r'(?m)^  fault ')
+    t.assertEqual(re.findall(r'(?m)^  warning +(\S+)', out), ['enrollments'], 'somebody is blocked, and nothing else is wrong')
+    t.assertIn('0 faults, 1 warning', out)
 
 
 @task('Is the CA reachable, and does it still know us?')
@@ -331,8 +333,11 @@ class HelpDesk(StageCase):
     def setUpClass(cls):
         require()
         stage = Stage.current
+        stage.postfix.main['smtpd_sender_login_maps'] = 'inline:{alice@corp.example=alice}'
+        stage.postfix.listener_options['192.0.2.10:587'] = ['smtpd_sender_restrictions=reject_authenticated_sender_login_mismatch']
         stage.postfix.set_transport('doctor.invalid', 'smtp:[127.0.0.1]:10027')
         p = cls.p = Product(stage, certificate={'key-type': 'ec:p256'}, ca={'trigger-grace': 3600})
+        p.env['MAIL_CONFIG'] = stage.postfix.directory
         many = cls.many = Enrolling(stage, p)
         cls.short, cls.gone, cls.fresh, cls.stuck = (many.user() for _ in range(4))
         p.start()

@@ -4,8 +4,10 @@ import datetime
 import os
 import pty
 import re
+import signal
 import stat
 import subprocess
+import time
 
 import mailtools
 from cryptography import x509
@@ -404,3 +406,126 @@ class In(KeysCase):
         self.assertIsNone(self.signer(second))
         self.many.wait_state([second], 'active')
         self.assertIsNotNone(self.signer(second))
+
+
+class Killed(KeysCase):
+    """kill -9 in the middle."""
+
+    STEPS = ('mkdir', 'fchmod', 'write', 'fsync', 'renameat2') if os.environ.get('ENROLL_TEST_LONG') else ('fsync', 'renameat2')
+    MOMENTS = range(1, 200) if os.environ.get('ENROLL_TEST_LONG') else (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+    LEGACY = '--legacy-format'                  # quicker to make and to open
+
+    def traced(self, call, n, *args):
+        """enrollctl, killed (or the process that it made) as it makes the n-th of these calls; its exit code."""
+        argv = [self.p.program('enrollctl'), '--config', self.p.config_file, *args, '--password-file', self.password_file]
+        return subprocess.run(['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)] + argv,
+                              capture_output=True, env=environment(**self.p.env), timeout=300).returncode
+
+    def keys_in(self, path):
+        files = [os.path.join(path, n) for n in sorted(os.listdir(path))] if os.path.isdir(path) else [path]
+        return {self.load(f).key.private_numbers().private_value for f in files}
+
+    def killed_at_each_step(self, user, *more):
+        """The number of times that something was left that was not whole."""
+        folder = self.path('out')
+        os.mkdir(folder, 0o700)
+        whole, path, left = self.keys_in(self.export(user, self.LEGACY, *more)), folder + '/alice', 0
+        for call in self.STEPS:
+            for n in range(1, 50):
+                code = self.traced(call, n, 'export', address(user), '--pkcs12', path, self.LEGACY, *more)
+                names = os.listdir(folder)
+                self.assertEqual([x for x in names if x != 'alice' and not x.startswith('alice.new-')], [])
+                left += 'alice' not in names and names != []
+                if 'alice' in names:
+                    self.assertEqual(self.keys_in(path), whole, 'half of it after %s %d' % (call, n))
+                    self.assertIn(path, ' '.join(e['text'] for e in self.many.show(user)['events'] if e['event'] == 'exported'))
+                    self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o700 if more else 0o600)
+                for name in names:
+                    tool('rm', '-r', folder + '/' + name)
+                if code == 0:
+                    self.assertIn('alice', names)
+                    break
+        return left
+
+    def test_an_export_has_its_name_when_it_is_whole(self):
+        user = self.active()
+        self.assertGreater(self.killed_at_each_step(user), 1, 'it was killed in the middle')
+        old = self.serial(user)
+        self.p.ctl('rotate', address(user), user='helpdesk1')
+        self.until(lambda: self.certificates(user) and self.serial(user) != old, what='the new one is active')
+        self.assertGreater(self.killed_at_each_step(user, '--all'), 5, 'it was killed in the middle')
+
+    def test_a_name_that_is_taken_stays_as_it_was(self):
+        """Also when it was free as the export began."""
+        user = self.active()
+        self.assertIn('not overwritten', self.refused('export', address(user), '--pkcs12', self.folder, '--password-file', self.password_file, '--all'))
+        taken, path = self.write('taken', 'something else'), self.path('late.p12')
+        child = subprocess.Popen(['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=renameat2', '-e', 'inject=renameat2:delay_enter=3s',
+                                  self.p.program('enrollctl'), '--config', self.p.config_file, 'export', address(user), '--pkcs12', path,
+                                  '--password-file', self.password_file], stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(**self.p.env))
+        before = path.rpartition('/')[2] + '.new-'
+        self.until(lambda: [n for n in os.listdir(self.folder) if n.startswith(before)], 60, 'it is being written')
+        os.rename(taken, path)
+        said = child.communicate(timeout=300)[1].decode()
+        self.assertEqual(child.returncode, 1, said)
+        self.assertIn('not overwritten', said)
+        with open(path) as file:
+            self.assertEqual(file.read(), 'something else')
+        self.assertEqual([n for n in os.listdir(self.folder) if n.startswith(before)], [], 'nothing is left beside it')
+
+    def import_and_kill(self, folder, lines):
+        """An import of a folder with all it started, killed when it has told of so many files."""
+        child = subprocess.Popen([self.p.program('enrollctl'), '--config', self.p.config_file, 'import', folder, '--password-file', self.password_file],
+                                 stdout=subprocess.PIPE, env=environment(**self.p.env), start_new_session=True)
+        for _ in range(lines):
+            child.stdout.readline()
+        time.sleep(0.02 * (lines % 3))
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        return child.returncode
+
+    def test_an_import_goes_on_where_it_was_killed(self):
+        users = self.active(7)
+        serials = {u: self.serial(u) for u in users}
+        folder = self.path('folder')
+        os.mkdir(folder, 0o700)
+        for user in users:
+            self.export(user, self.LEGACY, to='%s/%s.p12' % (folder, user))
+        keys = {u: self.keys_in('%s/%s.p12' % (folder, u)) for u in users}
+        self.fresh_store()
+        self.many.behave(authz_valid=True)
+        for n in self.MOMENTS:                  # the first of them, at steps of what is written
+            self.traced('pwrite64,fdatasync,fsync,unlink', n, 'import', '%s/%s.p12' % (folder, users[0]))
+            shown = self.p.show(address(users[0]))
+            if shown:
+                break
+        self.assertGreater(n, 3, 'it was killed before')
+        self.assertEqual([c['serial'] for c in shown['certificates']], [serials[users[0]]])
+        for lines in range(5):
+            self.assertEqual(self.import_and_kill(folder, lines), -signal.SIGKILL)
+        self.assertIsNone(self.p.show(address(users[-1])), 'the last one is not there yet')
+        answer = self.imports(folder)
+        self.assertEqual((answer['imported'] + answer['already_here'], answer['failed']), (len(users), 0), answer)
+        self.assertGreater(answer['already_here'], 3, answer)
+        self.assertEqual(self.imports(folder)['already_here'], len(users))
+        self.many.wait_state(users, 'active')
+        for user in users:
+            self.assertEqual([c['serial'] for c in self.many.show(user)['certificates']], [serials[user]])
+            self.assertEqual(self.many.events(user).count('imported'), 1)
+            self.assertEqual(self.keys_in(self.export(user, self.LEGACY)), keys[user])
+        self.assertEqual(self.signer(users[0]), int(serials[users[0]], 16))
+
+    def test_progress_on_a_terminal_alone(self):
+        user = self.active()
+        folder = self.path('folder')
+        os.mkdir(folder, 0o700)
+        self.export(user, self.LEGACY, to=folder + '/a.p12')
+        self.export(user, self.LEGACY, to=folder + '/b.p12')
+        args = ['import', folder, '--password-file', self.password_file]
+        code, shown = self.p.ctl_typed('', *args)
+        self.assertEqual(code, 0, shown)
+        self.assertIn('1 of 2 files', shown)
+        self.assertNotIn(' of 2 files', shown.rpartition('\r\x1b[K')[2], 'it is wiped away in the end')
+        done = self.p.ctl_run(*args, user='root')
+        self.assertNotIn('of 2 files', done.stdout + done.stderr)

@@ -302,6 +302,166 @@ class Killed(PeopleCase):
                 self.assertEqual((self.keys(user), self.signed(user)), (1, False))
 
 
+class Between(PeopleCase):
+    """Back after the certificate was revoked and before it was noted that the departure is over."""
+
+    def dies(self, user):
+        """enrolld dies while CA and directory are told, with nothing noted."""
+        self.s.ldap.modify(user, employeeType=[DISABLED])
+        self.gone(user)
+        self.gate.hold(REQUEST, lambda _data: bool(self.ask('SELECT 1 FROM revocation_parts WHERE done_at = 0')))
+        self.grace_is_over(user)
+        self.gate.wait()
+        self.p.kill9('enrolld')
+        self.gate.drop()
+        self.assertEqual(self.ask('SELECT state, gone_ended FROM enrollments WHERE address = ?', address(user)), [('revoking', 0)])
+
+    def begins_anew(self, user, serial):
+        """Without a mail of theirs."""
+        self.back(user)
+        fresh = self.until(lambda: [c['serial'] for c in self.many.show(user)['certificates'] if c['status'] == 'active'], 60,
+                           'a new certificate\n' + self.many.story(user))
+        self.assertEqual((len(fresh), fresh == [serial]), (1, False))
+        said = [e['text'] for e in self.many.show(user)['events'] if e['event'] == 'returned']
+        self.assertIn('a new certificate is asked for', ' '.join(said))
+        self.assertTrue(self.signed(user))
+        self.until(lambda: self.published(user) == {int(fresh[0], 16)}, 60, 'the old one is out of the directory\n' + self.many.story(user))
+        self.until(lambda: self.revoked_at_ca(serial), 60, 'the CA has followed')
+        self.assertEqual(len(self.revoked_at_ca(serial)), 1)
+        self.assertEqual(self.keys(user), 2, 'the old key is kept')
+
+    def test_while_it_is_being_revoked(self):
+        user = self.active()
+        serial = self.certificate(user)['serial']
+        self.dies(user)
+        self.s.ldap.modify(user, employeeType=[])
+        self.p.start('enrolld')
+        self.begins_anew(user, serial)
+        self.assertEqual(self.events(user, 'departure_ended'), [])
+
+    def test_when_it_is_revoked(self):
+        user = self.active()
+        serial = self.certificate(user)['serial']
+        self.s.ldap.modify(user, employeeType=[DISABLED])
+        self.gone(user)
+        self.grace_is_over(user)
+        self.over(user)
+        self.until(lambda: self.many.state(user) == 'revoked', 60, 'CA and directory follow')
+        self.p.kill9('enrolld')
+        # The store as it is one transaction earlier.
+        self.ask('UPDATE enrollments SET gone_ended = 0 WHERE address = ?', address(user))
+        self.s.ldap.modify(user, employeeType=[])
+        self.p.start('enrolld')
+        self.begins_anew(user, serial)
+
+    def test_what_an_admin_revoked_does_not_begin_anew(self):
+        user = self.active()
+        serial = self.certificate(user)['serial']
+        self.s.ldap.modify(user, employeeType=[DISABLED])
+        self.gone(user)
+        self.p.ctl('revoke', address(user), '--reason', 'affiliationChanged', '--yes')
+        self.until(lambda: self.many.state(user) == 'revoked', 60, 'CA and directory follow\n' + self.many.story(user))
+        self.s.ldap.modify(user, employeeType=[])
+        self.back(user)
+        self.looks()
+        self.assertEqual([c['serial'] for c in self.many.show(user)['certificates']], [serial])
+        self.assertEqual(len(self.many.ca_log('order_created', user)), 1)
+        self.assertTrue(self.many.show(user)['enrollment']['disabled'])
+        self.assertFalse(self.signed(user))
+
+
+class NobodyLooks(PeopleCase):
+    """departures.interval = 0, or no directory: who was noted as gone is taken in again by an admin."""
+
+    def leave(self, *users):
+        for user in users:
+            self.s.ldap.modify(user, employeeType=[DISABLED])
+            self.addCleanup(self.s.ldap.modify, user, employeeType=[])
+        self.gone(*users)
+
+    def configure(self, **changes):
+        before = {k: self.p.config[k] for k in changes}
+        self.p.configure(**changes)
+        self.p.restart('enrolld')
+        self.addCleanup(self.p.restart, 'enrolld')
+        self.addCleanup(lambda: (self.p.config.update(before), self.p.write_config()))
+
+    def taken_in(self, user, sentence, *more):
+        self.assertIn(sentence, self.p.ctl('enable', address(user), *more))
+        self.assertNotIn(address(user), self.departures())
+        said = [e for e in self.many.show(user)['events'] if e['event'] == 'returned'][-1]
+        self.assertEqual(said['actor'], 'admin:admin1')
+        return said['text']
+
+    def told(self, user):
+        """Everything that an admin may read about them says what to do."""
+        self.assertFalse(self.signed(user))
+        why = self.why(user, 'departed')
+        self.assertIn('nobody looks at the directory', why['sentence'])
+        self.assertIn('`enrollctl enable %s`' % address(user), why['what_to_do'])
+        self.assertIn('`enrollctl enable`', self.many.show(user)['enrollment']['what_next'])
+        checks = json.loads(self.p.ctl_run('doctor', '--json').stdout)['checks']
+        self.assertIn('enrollctl enable', ' '.join(c['text'] for c in checks if c['check'] == 'departures' and c['verdict'] == 'warning'))
+        shown = self.departures()[address(user)]
+        self.assertNotIn('ends_at', shown)
+        self.assertIn('enrollctl enable', shown['then'])
+        self.assertIn('until `enrollctl enable', self.p.ctl('departures', user='helpdesk1'))
+        done = self.p.ctl_run('rotate', address(user))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('enrollctl enable', done.stderr)
+        self.assertEqual(self.p.ctl_run('enable', address(user), user='helpdesk1').returncode, 1, 'not for the help desk')
+
+    def test_as_long_as_somebody_looks_the_directory_has_the_word(self):
+        user = self.active()
+        self.p.ctl('disable', address(user), '--yes')
+        self.leave(user)
+        out = self.p.ctl('enable', address(user))
+        self.assertIn('stays unsigned', out)
+        self.assertIn(address(user), self.departures())
+        self.assertFalse(self.signed(user))
+        self.assertNotIn('nobody looks', self.why(user, 'departed')['sentence'])
+
+    def test_no_interval(self):
+        user, over = self.active(2)
+        serials = {u: self.certificate(u)['serial'] for u in (user, over)}
+        self.leave(user, over)
+        self.grace_is_over(over)
+        self.over(over)
+        self.until(lambda: self.many.state(over) == 'revoked', 60, 'CA and directory follow')
+        self.configure(departures=dict(self.p.config['departures'], interval=0))
+        self.told(user)
+        for who in (user, over):        # their entries are as they were, and nobody looks
+            self.s.ldap.modify(who, employeeType=[])
+        text = self.taken_in(user, 'everything goes on as before', '--reason', 'she is here')
+        self.assertIn('(she is here): mail is signed as before', text)
+        self.assertTrue(self.signed(user))
+        self.assertEqual(self.certificate(user)['serial'], serials[user])
+        self.assertIn('was enabled already', self.p.ctl('enable', address(user)))
+        self.assertIn('a new certificate', self.taken_in(over, 'a new certificate is asked for'))
+        self.many.wait_state([over], 'active', seconds=60)
+        self.assertNotEqual(self.certificate(over)['serial'], serials[over])
+        self.assertTrue(self.signed(over))
+        self.assertEqual(len(self.revoked_at_ca(serials[over])), 1)
+
+    def test_disabled_and_gone(self):
+        user = self.active()
+        self.p.ctl('disable', address(user), '--yes')
+        self.leave(user)
+        self.configure(departures=dict(self.p.config['departures'], interval=0))
+        self.taken_in(user, 'enabled; is not noted as gone any more')
+        self.assertTrue(self.signed(user))
+        self.assertEqual(self.events(user, 'returned', 'enabled'), ['returned', 'enabled'])
+
+    def test_no_directory(self):
+        user = self.active()
+        self.leave(user)
+        listeners = [dict(s, vouch='login') if s['vouch'] == 'directory' else s for s in self.p.config['submission']]
+        self.configure(directory=None, submission=listeners)
+        self.told(user)
+        self.taken_in(user, 'everything goes on as before')
+        self.assertTrue(self.signed(user))
+
+
 class Accident(PeopleCase):
     """A directory that is half there looks like a company of people who left."""
 
@@ -385,7 +545,7 @@ class Accident(PeopleCase):
         rule = self.hide('dn.children="%s"' % stage_ldap.PEOPLE)
         self.alarm('no entry with an address')
         checks = json.loads(self.p.ctl_run('doctor', '--json').stdout)['checks']
-        self.assertEqual([c['verdict'] for c in checks if c['check'] == 'departures'], ['error'])
+        self.assertEqual([c['verdict'] for c in checks if c['check'] == 'departures'], ['fault'])
         done = self.p.ctl_run('departures', 'confirm', '--yes')
         self.assertEqual(done.returncode, 1, 'an empty list cannot be confirmed')
         self.show_again(rule)

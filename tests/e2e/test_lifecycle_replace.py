@@ -9,10 +9,10 @@ from enrolling import Enrolling, address
 from product import Product, require
 from stage import Stage, StageCase
 
-NUMBER = int(os.environ.get('ENROLL_TEST_REPLACE', 900 if os.environ.get('ENROLL_TEST_LONG') else 40))
-IN_FLIGHT = max(4, NUMBER // 8)
+NUMBER = int(os.environ.get('ENROLL_TEST_REPLACE', 2000 if os.environ.get('ENROLL_TEST_LONG') else 200))
+IN_FLIGHT = max(4, NUMBER // 2)
 STAGE = {'ca': True, 'users': NUMBER + 5}
-SLOW = {'finalize_processing': 1, 'poll_retry_after': 1}    # an order takes some seconds
+SLOW = {'finalize_processing': 1, 'poll_retry_after': 2}    # an order takes some seconds
 
 
 def setUpModule():
@@ -39,9 +39,11 @@ class Replace(StageCase):
         cls.many = Enrolling(cls.s, cls.p)
         cls.many.behave(authz_valid=True, **SLOW)
         cls.users = [cls.many.user() for _ in range(NUMBER)]
-        for user in cls.users:
-            cls.many.enroll(user)
-        cls.many.wait_state(cls.users, 'active', seconds=900)
+        begun = time.time()
+        for n in range(0, NUMBER, IN_FLIGHT):       # more at once would wait for half a minute
+            cls.many.enroll_all(cls.users[n:n + IN_FLIGHT])
+            cls.many.wait_state(cls.users[n:n + IN_FLIGHT], 'active', seconds=900)
+        print('# %d certificates within %.0f s' % (NUMBER, time.time() - begun), flush=True)
 
     def status(self):
         return self.p.json('replace', 'status', user='helpdesk1')['replacement']
@@ -54,7 +56,7 @@ class Replace(StageCase):
         """{user: serial}"""
         found = {}
         for user in self.users:
-            found[user], = [c['serial'] for c in self.many.show(user)['certificates'] if c['status'] == 'active']
+            found[user], = [c['serial'] for c in self.many.shown(user)['certificates'] if c['status'] == 'active']
         return found
 
     def test_1_a_plan_that_the_limits_make_impossible_says_which_key(self):
@@ -76,7 +78,7 @@ class Replace(StageCase):
         serials = '/tmp/serials'
         with open(serials, 'w') as file:
             file.write('# what the CA sent\n' + ''.join(':'.join(s[i:i + 2] for i in range(0, len(s), 2)).lower() + '\n' for s in before.values()))
-        deadline = day(30 + NUMBER)
+        deadline = day(25 + NUMBER // 4)
         args = ['replace', '--serials', serials, '--issued-between', day(-86400 * 2), day(60), '--by', deadline]
         plan = self.p.json(*args, '--dry-run', user='root')
         begun = time.time()
@@ -87,6 +89,7 @@ class Replace(StageCase):
         self.p.start('enrolld')
         half = self.status()
         self.assertEqual(half['state'], 'running')
+        self.assertGreater(half['pending'], 0, 'it was killed in the middle')
         self.assertGreater(half['rate_per_hour'], 0)
         self.until(lambda: self.status()['state'] == 'done', 900, 'all are done')
         ended = self.status()
@@ -96,6 +99,7 @@ class Replace(StageCase):
         self.assertEqual((ended['done'] + ended['skipped'], ended['of'], ended['stuck']), (NUMBER, NUMBER, 0))
         self.assertLess(at(ended['ended_at']), at(deadline))
         self.assertLess(abs(took - planned), 0.2 * took + 2)
+        self.assertLess(abs(at(half['estimated_end']) - at(ended['ended_at'])), 0.2 * took + 2, 'nor was it far off in the middle')
         now = self.active()
         self.assertEqual([u for u in self.users if now[u] == before[u]], [])
         self.assertEqual(self.issued() - counts, collections.Counter({u: 1 for u in self.users}), 'nobody twice')
@@ -123,7 +127,7 @@ class Replace(StageCase):
         serials = '/tmp/serials'
         with open(serials, 'w') as file:
             file.write(serial + '\n')
-        self.p.ctl('replace', '--serials', serials, '--by', day(20), '--revoke', 'superseded', '--yes', user='root')
+        self.p.ctl('replace', '--serials', serials, '--by', day(10), '--revoke', 'superseded', '--yes', user='root')
         self.until(lambda: [r['serial'] for r in self.many.show(user)['revocations'] if r.get('done_at')] == [serial], 60,
                    'it is revoked\n' + self.many.story(user))
         self.assertEqual(len([c for c in self.many.show(user)['certificates'] if c['status'] == 'active']), 1)
@@ -131,3 +135,24 @@ class Replace(StageCase):
         self.assertEqual(order[-2:], ['renew', 'revoking'])
         self.assertEqual(self.status()['state'], 'done')
         self.assertEqual(address(user), self.many.show(user)['enrollment']['address'])
+
+    def test_5_an_estimate_that_a_limit_makes(self):
+        """So many at a time that the deadline's pace has no say."""
+        some = self.users[:max(24, NUMBER // 10)]
+        at_once = len(some) // 4
+        self.many.behave(authz_valid=True, **SLOW)
+        self.p.configure(ca={'orders-in-flight': at_once})
+        self.p.restart('enrolld')
+        self.addCleanup(self.p.restart, 'enrolld')
+        self.addCleanup(self.p.configure, ca={'orders-in-flight': IN_FLIGHT})
+        before = self.active()
+        with open('/tmp/serials', 'w') as file:
+            file.write(''.join(before[u] + '\n' for u in some))
+        args = ['replace', '--serials', '/tmp/serials', '--by', day(30)]
+        plan, begun = self.p.json(*args, '--dry-run', user='root'), time.time()
+        self.assertEqual((plan['certificates'], plan['limit'], plan['limit_value']), (len(some), 'ca.orders-in-flight', at_once))
+        self.p.json(*args, '--yes', user='root')
+        self.until(lambda: self.status()['state'] == 'done', 600, 'all are done')
+        took, planned = at(self.status()['ended_at']) - begun, at(plan['estimated_end']) - begun
+        print('# %d certificates, %d orders in flight: planned %.0f s, took %.0f s' % (len(some), at_once, planned, took), flush=True)
+        self.assertLess(abs(took - planned), 0.2 * took + 2)

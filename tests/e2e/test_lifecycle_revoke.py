@@ -110,6 +110,9 @@ class Rotate(RevokeCase):
     def test_a_new_key_takes_over_and_mail_is_signed_throughout(self):
         user = self.active()
         old = self.certificate(user)
+        before = self.many.show(user)
+        self.assertIn('would be asked for', self.p.ctl('rotate', address(user), '--dry-run', user='helpdesk1'))
+        self.assertEqual(self.many.show(user), before, 'a dry run changes nothing')
         self.p.ctl('rotate', address(user), '--reason', 'new year', user='helpdesk1')
         self.assertTrue(self.signed(user))
         self.until(lambda: self.certificate(user)['serial'] != old['serial'], what='the new one is active')

@@ -68,11 +68,11 @@ class Roles(StageCase):
         self.assertFalse(self.p.json('status')['paused'])
 
     def test_private_keys_are_kept_apart_in_the_outbound_instance_alone(self):
-        """OpenSSL's secure heap: twice milter.cache-size (5000) keys of 4 KiB, to the next power of two, left out of core dumps."""
+        """OpenSSL's secure heap: twice milter.cache-size (5000) keys of 8 KiB, to the next power of two, left out of core dumps."""
         def apart(name):
             with open('/proc/%d/smaps' % self.p.daemons[name].pid) as file:
                 parts = re.split(r'^(?=[0-9a-f]+-[0-9a-f]+ )', file.read(), flags=re.M)
-            return [p for p in parts if re.search(r'^Size: +65536 kB', p, re.M) and re.search(r'^VmFlags:.* dd\b', p, re.M)]
+            return [p for p in parts if re.search(r'^Size: +131072 kB', p, re.M) and re.search(r'^VmFlags:.* dd\b', p, re.M)]
         self.assertEqual(len(apart('outbound')), 1)
         self.assertEqual(apart('inbound'), [])
 

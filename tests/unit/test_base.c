@@ -472,6 +472,40 @@ START_TEST(a_file_is_replaced_whole_with_exactly_its_mode)
 }
 END_TEST
 
+START_TEST(a_new_file_never_takes_the_place_of_another)
+{
+	struct buf out = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct stat st;
+	mode_t old = umask(0);
+
+	ck_assert_msg(file_create(in_dir("f"), "one", 3, 0600, &err), "%s", err.text);
+	umask(old);
+	ck_assert_int_eq(stat(in_dir("f"), &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0600);
+	ck_assert_int_eq(st.st_nlink, 1);
+	ck_assert(!file_create(in_dir("f"), "two", 3, 0600, &err));
+	ck_assert_int_eq(err.class, ERR_CONFIG);
+	ck_assert_ptr_nonnull(strstr(err.text, "not overwritten"));
+	ck_assert(file_read(&out, in_dir("f"), 100, &err));
+	ck_assert_str_eq(buf_str(&out), "one");
+	buf_clear(&out);
+	/* Neither that of a folder, nor of a link that leads nowhere; nor does a folder take another's. */
+	ck_assert_int_eq(mkdir(in_dir("d"), 0700), 0);
+	ck_assert_int_eq(mkdir(in_dir("e"), 0700), 0);
+	ck_assert_int_eq(symlink("nowhere", in_dir("l")), 0);
+	ck_assert(!file_create(in_dir("d"), "x", 1, 0600, &err));
+	ck_assert(!file_create(in_dir("l"), "x", 1, 0600, &err));
+	ck_assert_int_eq(chdir(dir), 0);
+	ck_assert(!file_settle("d", "e", &err));
+	ck_assert(!file_settle("d", "f", &err));
+	ck_assert_msg(file_settle("d", "g", &err), "%s", err.text);
+	ck_assert(!file_create("missing/f", "x", 1, 0600, &err));
+	ck_assert_int_eq(system("test \"$(ls -A | tr '\\n' ' ')\" = 'e f g l '"), 0);
+	ck_assert_int_eq(chdir("/"), 0);
+}
+END_TEST
+
 START_TEST(reading_stops_at_the_limit_and_never_hangs)
 {
 	struct buf out = BUF_INIT;
@@ -721,6 +755,7 @@ static Suite *base_suite(void)
 
 	tcase_add_checked_fixture(f, dir_make, dir_remove);
 	tcase_add_test(f, a_file_is_replaced_whole_with_exactly_its_mode);
+	tcase_add_test(f, a_new_file_never_takes_the_place_of_another);
 	tcase_add_test(f, reading_stops_at_the_limit_and_never_hangs);
 	tcase_add_loop_test(f, secret_table, 0, COUNT(secrets));
 	tcase_add_test(f, credentials_come_from_their_directory_only);

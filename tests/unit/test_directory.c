@@ -167,18 +167,17 @@ static void write_pki(void)
 	EVP_PKEY_free(other_key);
 }
 
-/* A user's certificate, DER, freed with OPENSSL_free. */
+/* A user's certificate, DER, freed with OPENSSL_free.  One key does for all: a thousand of them take longer than slapd leaves a connection idle. */
 static unsigned char *user_der(const char *name, long serial, size_t *len)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *x = make_certificate(name, serial, key, NULL, NULL, "email:user@example.org");
+	static EVP_PKEY *key;
+	X509 *x = make_certificate(name, serial, key ? key : (key = EVP_EC_gen("P-256")), NULL, NULL, "email:user@example.org");
 	unsigned char *der = NULL;
 	int n = i2d_X509(x, &der);
 
 	ck_assert_int_gt(n, 0);
 	*len = (size_t)n;
 	X509_free(x);
-	EVP_PKEY_free(key);
 	return der;
 }
 

@@ -57,7 +57,7 @@ static bool come_back(const char *address)
 {
 	bool changed;
 
-	OK(store_departure_undo(enrolld, address, "there again", &changed, &err));
+	OK(store_departure_undo(enrolld, address, "enrolld", "there again", &changed, &err));
 	return changed;
 }
 

@@ -284,7 +284,7 @@ START_TEST(nobody_signs_with_what_came_in_for_somebody_who_left)
 	ck_assert_int_ne(row.gone_since, 0); /* so no worker takes it up */
 	enrollment_clear(&row);
 	ck_assert(!signs(ALICE));
-	OK(store_departure_undo(enrolld, ALICE, "back", &changed, &err));
+	OK(store_departure_undo(enrolld, ALICE, "enrolld", "back", &changed, &err));
 	go_on(out.enrollment_id);
 	ck_assert(signs(ALICE));
 }

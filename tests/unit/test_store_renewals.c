@@ -329,7 +329,7 @@ START_TEST(who_left_holds_up_nobody_and_has_their_turn_when_back)
 	OK(store_departure_note(enrolld, BOB, DEPARTURE_GONE, "enrolld", "left", &changed, &err));
 	ck_assert_uint_eq(begin(&c, 5), 0);
 	check_counts(1, 0, 0, 0);
-	OK(store_departure_undo(enrolld, BOB, "back", &changed, &err));
+	OK(store_departure_undo(enrolld, BOB, "enrolld", "back", &changed, &err));
 	ck_assert_uint_eq(begin(&c, 5), 1);
 	check_counts(0, 1, 0, 0);
 	store_campaign_clear(&c);
@@ -350,7 +350,7 @@ START_TEST(one_that_was_passed_over_comes_back_into_the_replacement)
 	OK(store_departure_note(enrolld, ALICE, DEPARTURE_DISABLED, "enrolld", "left", &changed, &err));
 	follow(&c, false);
 	check_counts(1, 0, 0, 1);
-	OK(store_departure_undo(enrolld, ALICE, "back", &changed, &err));
+	OK(store_departure_undo(enrolld, ALICE, "enrolld", "back", &changed, &err));
 	check_counts(2, 0, 0, 0);
 	ck_assert_uint_eq(begin(&c, 5), 2);
 	store_campaign_clear(&c);

@@ -391,6 +391,60 @@ END_TEST
 
 /* ---- query plans ------------------------------------------------------------------------------------------------- */
 
+/* ---- a store that is newer than we are --------------------------------------------------------------------------- */
+
+/* An additive change of a version to come: as far as it says, milters of this one go on. */
+START_TEST(a_newer_schema_that_milters_can_read_is_read_by_them_and_by_nobody_else)
+{
+	bool milter = _i == STORE_ROLE_OUTBOUND || _i == STORE_ROLE_INBOUND;
+	struct store *s;
+	char *value = NULL;
+	int version = 0;
+
+	run_sql(f.settings.path, "ALTER TABLE flags ADD COLUMN added TEXT NOT NULL DEFAULT '';"
+				 "UPDATE meta SET value = value + 1 WHERE name = 'schema_version'");
+	s = store_open(&f.settings, (enum store_role)_i, &err);
+	ck_assert_int_eq(s != NULL, milter);
+	if (milter) {
+		OK(store_flag_get(s, "paused", &value, &err));
+		OK(store_schema_found(s, &version, &err));
+		ck_assert_int_eq(version, store_schema_version() + 1);
+	} else {
+		ck_assert_int_eq(err.class, ERR_CONFIG);
+		ck_assert_ptr_nonnull(strstr(err.text, "install the newer program"));
+	}
+	store_close(s);
+}
+END_TEST
+
+START_TEST(a_store_that_becomes_too_new_while_it_is_open_cuts_its_milters_off)
+{
+	int version = 0;
+
+	ck_assert_int_ne(store_change_counter(outbound), -1);
+	run_sql(f.settings.path, "PRAGMA user_version = 999; UPDATE meta SET value = '999' WHERE name = 'schema_version'");
+	ck_assert_int_eq(store_change_counter(outbound), -1);
+	ck_assert(!store_schema_found(outbound, &version, &err));
+	ck_assert_int_eq(err.class, ERR_CONFIG);
+	ck_assert(store_is_too_new(&err));
+	/* It has let its handles go: when the newer program is gone again, all is as before. */
+	for (int i = 0; i < 10; i++)
+		ck_assert(!store_schema_found(inbound, &version, &err));
+	run_sql(f.settings.path, "PRAGMA user_version = 1");
+	OK(store_schema_found(inbound, &version, &err));
+	ck_assert_int_eq(version, 999);
+}
+END_TEST
+
+START_TEST(a_newer_schema_that_needs_newer_programs_is_refused_by_every_role)
+{
+	run_sql(f.settings.path, "UPDATE meta SET value = '999' WHERE name = 'schema_version'; PRAGMA user_version = 999");
+	ck_assert_ptr_null(store_open(&f.settings, (enum store_role)_i, &err));
+	ck_assert_int_eq(err.class, ERR_CONFIG);
+	ck_assert_ptr_nonnull(strstr(err.text, "999"));
+}
+END_TEST
+
 /* A hundred thousand users, most of them active, some waiting, a few in flight. */
 static const char crowd[] =
 	"BEGIN;"
@@ -638,6 +692,9 @@ int main(void)
 	tcase_add_test(tc, a_full_disk_passes_by_itself_and_costs_nothing_that_was_written);
 	tcase_add_loop_test(tc, each_role_does_its_own_work_and_nothing_else, 0, 4);
 	tcase_add_test(tc, the_fence_refuses_sql_outside_the_role);
+	tcase_add_loop_test(tc, a_newer_schema_that_needs_newer_programs_is_refused_by_every_role, 0, 4);
+	tcase_add_loop_test(tc, a_newer_schema_that_milters_can_read_is_read_by_them_and_by_nobody_else, 0, 4);
+	tcase_add_test(tc, a_store_that_becomes_too_new_while_it_is_open_cuts_its_milters_off);
 	tcase_add_test(tc, with_a_hundred_thousand_users_every_question_goes_by_an_index);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);

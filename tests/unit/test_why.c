@@ -187,6 +187,15 @@ START_TEST(who_left_is_told_why_and_how_it_is_put_right)
 	ck_assert_str_eq(answer.cause, "departed");
 	says(leavers[_i].words);
 	ck_assert_ptr_nonnull(strstr(buf_str(&answer.what_to_do), leavers[_i].then));
+	ck_assert_ptr_nonnull(strstr(buf_str(&answer.what_to_do), "in the directory put right"));
+	f.nobody_looks = true;
+	ask(&f);
+	ck_assert_str_eq(answer.cause, "departed");
+	says(leavers[_i].words);
+	says("nobody looks at the directory");
+	ck_assert_ptr_nonnull(strstr(buf_str(&answer.what_to_do), "`enrollctl enable alice@example.org`"));
+	ck_assert_ptr_nonnull(strstr(buf_str(&answer.what_to_do), leavers[_i].then));
+	f.nobody_looks = false;
 	f.mail = &m;
 	ask(&f);
 	ck_assert_str_eq(answer.cause, "departed");

@@ -1,0 +1,180 @@
+/*
+ * base/daemon.c - a service without a supervisor: into the background, a pid file, and from root to a user of its own.
+ *
+ * Before any thread.  The one who typed the command waits until the service is ready, so that its exit code is worth something; what went wrong
+ * before is on its standard error.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+/* One a process; main sets it, before there are threads. */
+static struct {
+	int tell;             /* to the one who waits; -1 = nobody */
+	char pid_file[4096];
+} self = {.tell = -1};
+
+static const char op[] = "start service";
+
+static bool find_user(const char *user, struct passwd *pw, char *room, size_t size, struct err *err)
+{
+	struct passwd *found = NULL;
+
+	if (getpwnam_r(user, pw, room, size, &found) == 0 && found)
+		return true;
+	return err_set(err, ERR_CONFIG, op, user, "there is no user %s; make it (systemd-sysusers, or adduser --system), or name another one by --user", user);
+}
+
+/* For good: real, effective and saved ids.  Proven by trying to come back. */
+static bool drop_to(const struct passwd *pw, struct err *err)
+{
+	if (initgroups(pw->pw_name, pw->pw_gid) != 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) != 0 ||
+		setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) != 0)
+		return err_errno(err, errno, op, pw->pw_name);
+	if (pw->pw_uid != 0 && setuid(0) == 0)
+		return err_set(err, ERR_BUG, op, pw->pw_name, "the rights of root could not be given up");
+	process_harden(); /* the kernel takes it back with the change of the user */
+	return true;
+}
+
+static bool become_user(const char *user, struct err *err)
+{
+	struct passwd pw;
+	char room[16384];
+
+	if (!find_user(user, &pw, room, sizeof room, err))
+		return false;
+	if (geteuid() == 0)
+		return drop_to(&pw, err);
+	return pw.pw_uid == geteuid() || err_set(err, ERR_CONFIG, op, user, "only root can start this as user %s", user);
+}
+
+static int open_pid_file(const char *path, struct err *err)
+{
+	int fd;
+
+	if (strlen(path) >= sizeof self.pid_file || path[0] != '/')
+		return err_set(err, ERR_CONFIG, op, path, "a pid file is named by its whole path"), -1;
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		err_errno(err, errno, op, path);
+	else
+		fchmod(fd, 0644);
+	return fd;
+}
+
+static bool write_pid(int fd, const char *path, struct err *err)
+{
+	char text[24];
+	int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+	bool ok = ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)n, 0) == n;
+
+	if (!ok)
+		err_errno(err, errno, op, path);
+	close(fd);
+	if (ok)
+		snprintf(self.pid_file, sizeof self.pid_file, "%s", path);
+	return ok;
+}
+
+/* The parent: until the child is ready, or gone. */
+static _Noreturn void wait_for_child(int fd, pid_t pid)
+{
+	char answer = 0;
+	int status = 0;
+	ssize_t n;
+
+	while ((n = read(fd, &answer, 1)) < 0 && errno == EINTR)
+		;
+	if (n == 1)
+		_exit(0);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	_exit(WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : 1);
+}
+
+static bool into_background(struct err *err)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return err_errno(err, errno, op, NULL);
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return err_errno(err, errno, op, NULL);
+	}
+	if (pid > 0) {
+		close(ends[1]);
+		wait_for_child(ends[0], pid);
+	}
+	close(ends[0]);
+	self.tell = ends[1];
+	if (setsid() < 0 || chdir("/") != 0)
+		return err_errno(err, errno, op, NULL);
+	return true;
+}
+
+bool daemon_start(const struct daemon_options *o, const char *user, struct err *err)
+{
+	int fd = o->pid_file ? open_pid_file(o->pid_file, err) : -1;
+
+	if (o->pid_file && fd < 0)
+		return false;
+	if ((o->background && !into_background(err)) || (fd >= 0 && !write_pid(fd, o->pid_file, err)))
+		return false;
+	if (o->user)
+		return become_user(o->user, err);
+	return geteuid() != 0 || become_user(user, err);
+}
+
+void daemon_ready(bool keep_stderr)
+{
+	int null;
+
+	if (self.tell < 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		if (!keep_stderr)
+			dup2(null, STDERR_FILENO);
+		if (null > STDERR_FILENO)
+			close(null);
+	}
+	if (write(self.tell, "", 1) != 1)
+		errno = 0; /* whoever waited is gone */
+	close(self.tell);
+	self.tell = -1;
+}
+
+void daemon_end(void)
+{
+	char text[24] = "";
+	int fd;
+
+	if (!self.pid_file[0])
+		return;
+	fd = open(self.pid_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* A successor may have written its own into it. */
+	if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && strtol(text, NULL, 10) == (long)getpid())
+		unlink(self.pid_file);
+	if (fd >= 0)
+		close(fd);
+	self.pid_file[0] = '\0';
+}

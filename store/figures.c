@@ -1,0 +1,103 @@
+/*
+ * store/figures.c - numbers for monitoring, and whether the store can be used at all.
+ *
+ * All figures come from one read transaction.  Each statement is answered by an index that holds nothing else (enrollments_figures,
+ * certificates_expiry), or looks at rows in flight only, so that a million rows are counted without being read.
+ */
+#include "config.h"
+
+#include "store/store.h"
+
+#include <string.h>
+
+#include "store/db.h"
+
+/* A class is of interest, and kept, where something went wrong. */
+static bool shows_class(enum enrollment_state s)
+{
+	return s == ENROLLMENT_WAITING || s == ENROLLMENT_BLOCKED || s == ENROLLMENT_FAILED;
+}
+
+static bool count_enrollments(struct tx *tx, struct store_figures *out)
+{
+	struct rows r;
+
+	if (rows_open(&r, tx, "SELECT state, why_class, COUNT(*) FROM enrollments GROUP BY state, why_class", NO_VALUES))
+		while (rows_next(&r)) {
+			enum err_class class = err_class_parse(rows_peek(&r, 1));
+			enum enrollment_state state;
+
+			if (enrollment_state_parse(rows_peek(&r, 0), &state))
+				out->enrollments[state][shows_class(state) ? class : ERR_NONE] += (uint64_t)rows_int(&r, 2);
+			else
+				rows_bad(&r, "state of an enrollment");
+		}
+	return rows_close(&r);
+}
+
+/* Certificates in use by how long they are still valid: more than the bound before, up to this one; the last: above all. */
+static bool count_certificates(struct tx *tx, time_t now, const int64_t *bounds, size_t n, struct store_figures *out)
+{
+	static const char sql[] = "SELECT COUNT(*), COALESCE(SUM(not_after), 0) FROM certificates"
+				  " WHERE status = 'active' AND not_after > $1 AND not_after <= $2";
+	bool ok = n < STORE_FIGURES_BOUNDS || err_set(tx->err, ERR_BUG, tx->op, NULL, "%zu buckets are too many", n);
+	int64_t sum = 0;
+
+	for (size_t i = 0; ok && i <= n; i++) {
+		int64_t from = i ? now + bounds[i - 1] : INT64_MIN, to = i < n ? now + bounds[i] : INT64_MAX;
+		struct rows r;
+
+		if (rows_open(&r, tx, sql, VALUES(V_INT(from), V_INT(to))) && rows_next(&r)) {
+			out->remaining[i] = (uint64_t)rows_int(&r, 0);
+			sum += rows_int(&r, 1) - rows_int(&r, 0) * (int64_t)now;
+		}
+		ok = rows_close(&r);
+	}
+	out->remaining_sum = sum > 0 ? sum : 0;
+	return ok && tx_number(tx, &out->earliest, 0, "SELECT MIN(not_after) FROM certificates WHERE status = 'active'", NO_VALUES);
+}
+
+/* As store_renewals_late, from its first stage on, by the rows that are on their way to a new one. */
+static const char sql_unrenewed[] =
+	"SELECT COUNT(*) FROM (SELECT c.not_after AS ends,"
+	" MAX(c.created_at, CASE WHEN COALESCE(r.renew_at, 0) > 0 THEN r.renew_at ELSE c.not_before + (c.not_after - c.not_before) * 2 / 3 END) AS due"
+	" FROM enrollments e CROSS JOIN certificates c LEFT JOIN renewals r ON r.certificate_id = c.id"
+	" WHERE e.state IN ('requested','eligible','caa-checked','ordering','ordered','challenge-awaited','answered','validated','finalized','issued',"
+	"'checked','waiting','blocked','failed','renewing') AND e.disabled = 0 AND e.gone_since = 0"
+	" AND c.enrollment_id = e.id AND c.status = 'active')"
+	" WHERE due < ends AND (ends - $1) * 2 <= ends - due";
+
+static const char sql_reports[] = "SELECT MIN(r.received_at) FROM enrollments e CROSS JOIN reports r"
+				  " WHERE e.state IN ('challenge-awaited','answered') AND r.enrollment_id = e.id AND r.seen = 0";
+
+bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_t n, struct store_figures *out, struct err *err)
+{
+	struct tx tx;
+	bool ok;
+
+	memset(out, 0, sizeof(*out));
+	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count for monitoring", err) && count_enrollments(&tx, out) &&
+	     count_certificates(&tx, now, bounds, n, out) && tx_number(&tx, &out->unrenewed, 0, sql_unrenewed, VALUES(V_INT(now))) &&
+	     tx_number(&tx, &out->due_since, 0, "SELECT MIN(next_at) FROM enrollments WHERE next_at > 0 AND disabled = 0 AND gone_since = 0", NO_VALUES) &&
+	     tx_number(&tx, &out->revocation_since, 0, "SELECT MIN(requested_at) FROM revocations WHERE done_at = 0", NO_VALUES) &&
+	     tx_number(&tx, &out->report_since, 0, sql_reports, NO_VALUES);
+	tx_end(&tx);
+	return ok;
+}
+
+bool store_ready(struct store *store, struct err *err)
+{
+	struct tx tx;
+	int64_t version = 0;
+	bool ok;
+
+	if (store_change_counter(store) < 0)
+		return err_set(err, ERR_TEMPORARY, "look at the store", NULL, "the store cannot be read, or its file was removed or replaced");
+	ok = tx_begin(&tx, store, TX_READ, MAY_ALL, "look at the store", err) &&
+	     tx_number(&tx, &version, 0, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'", NO_VALUES);
+	tx_end(&tx);
+	if (ok && version != store_schema_version())
+		return err_set(err, ERR_CONFIG, "look at the store", NULL, "the store has schema %lld, this program is made for %d", (long long)version,
+			store_schema_version());
+	return ok;
+}
