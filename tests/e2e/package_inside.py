@@ -36,8 +36,7 @@ for accounts, known in ((namespace.USERS, pwd.getpwall()), (namespace.GROUPS, gr
 
 def readme_lines():
     """The commands of "From the Debian package", without what is said beside them."""
-    with open(TOP + '/README.md', encoding='utf-8') as file:
-        section = file.read().split('### From the Debian package\n')[1].split('\n##')[0]
+    section = read(TOP + '/README.md').split('### From the Debian package\n')[1].split('\n##')[0]
     return [re.sub(r'\s+#.*', '', l.strip()) for l in re.findall(r'^    (.*)$', section, re.M)]
 
 
@@ -50,6 +49,7 @@ class Packaged(Product):
             del config[name]
         config['log'] = {'target': 'syslog'}
         del config['ca']['account-key']
+        config['dns']['trust-anchor-file'] = ETC + '/root.anchor'
         return config
 
     def write_config(self):
@@ -58,7 +58,8 @@ class Packaged(Product):
             file.write(product.document(self.config).replace(product.ETC, ETC))
 
     def write_files(self):
-        for target, source in (('ca-https.pem', self.stage.ca.tls_root), ('anchors.pem', self.stage.ca.root), ('ldap-ca.pem', self.stage.ldap.ca)):
+        for target, source in (('ca-https.pem', self.stage.ca.tls_root), ('anchors.pem', self.stage.ca.root), ('ldap-ca.pem', self.stage.ldap.ca),
+                               ('root.anchor', self.stage.dns.anchor)):
             shutil.copyfile(source, ETC + '/' + target)
         with open(ETC + '/ldap.password', 'w') as file:
             os.fchmod(file.fileno(), 0o640)
@@ -67,8 +68,23 @@ class Packaged(Product):
         self.config_file = CONFIG
 
 
+def prepare(p):
+    """Files that the configuration names, and an admin at his desk."""
+    os.makedirs(product.DIR, exist_ok=True)     # where enrollctl is called
+    with open('/usr/local/bin/editor', 'w') as file:
+        file.write('#!/bin/sh\ncp /root/site.conf "$1"\n')
+    os.chmod('/usr/local/bin/editor', 0o755)
+    p.write_files()
+    p.configure(mode='observe')
+
+
 def shell(line, **more):
     return run('sh', '-c', line, **more).stdout
+
+
+def read(path):
+    with open(path, encoding='utf-8') as file:
+        return file.read()
 
 
 def package(*argv):
@@ -95,12 +111,7 @@ class Life(StageCase):
         stage = Stage.current
         cls.p = Packaged(stage, milters=False)
         run('mount', '--bind', '/var/spool/postfix/enroll-milter', stage.postfix.queue + '/enroll-milter')
-        os.makedirs(product.DIR, exist_ok=True)     # where enrollctl is called
-        with open('/usr/local/bin/editor', 'w') as file:    # the admin at his desk
-            file.write('#!/bin/sh\ncp /root/site.conf "$1"\n')
-        os.chmod('/usr/local/bin/editor', 0o755)
-        cls.p.write_files()
-        cls.p.configure(mode='observe')
+        prepare(cls.p)
 
     def send(self, user='alice'):
         subject = unique()

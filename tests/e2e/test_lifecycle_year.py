@@ -31,8 +31,8 @@ from stage import Stage, StageCase
 
 LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
 DAY = 86400
-DAYS, PEOPLE, LIFE = (365, 200, 60) if LONG else (60, 20, 9)
-STEP = DAY // 2 if LONG else DAY
+DAYS, PEOPLE, LIFE = (365, 200, 20) if LONG else (60, 20, 9)
+STEP = DAY
 AT_FIRST = PEOPLE // 2                   # the others are hired in the course of time
 OUTAGE = (DAYS * 3 // 10, DAYS * 3 // 10 + 7)
 ANNOUNCED = DAYS * 6 // 10                # the CA says that it will revoke everything,
