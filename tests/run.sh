@@ -173,7 +173,7 @@ group_ca() {
 # modules_of GROUP : the modules of tests/e2e that belong to it
 modules_of() {
 	if build_in "$build"; then
-		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs 2 --group "$1"
+		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs 3 --group "$1"
 	else
 		fail "the build"
 	fi
