@@ -19,6 +19,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 40}
+TAKES = 75
 BOX = 'box@outside.example'
 DISABLED = 'former'                  # employeeType of who is disabled
 INTERVAL = 1
