@@ -67,8 +67,8 @@ fail() {
 
 jobs_here() { getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1; }
 
-# Tests wait for most of their time, for deadlines and servers: more of them at a time than there are cores.
-tests_here() { say $(($(jobs_here) + 3)); }
+# Tests wait for most of their time, for deadlines and servers: one more of them at a time than there are cores.
+tests_here() { say $(($(jobs_here) + 1)); }
 
 configured_in() {
 	dir=$1
