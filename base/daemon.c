@@ -36,10 +36,21 @@ static bool find_user(const char *user, struct passwd *pw, char *room, size_t si
 	return err_set(err, ERR_CONFIG, op, user, "there is no user %s; make it (systemd-sysusers, or adduser --system), or name another one by --user", user);
 }
 
-/* For good: real, effective and saved ids.  Proven by trying to come back. */
-static bool drop_to(const struct passwd *pw, struct err *err)
+static bool find_group(const char *name, gid_t *gid, struct err *err)
 {
-	if (initgroups(pw->pw_name, pw->pw_gid) != 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) != 0 ||
+	struct group gr, *found = NULL;
+	char room[16384];
+
+	if (getgrnam_r(name, &gr, room, sizeof room, &found) != 0 || !found)
+		return err_set(err, ERR_CONFIG, op, name, "there is no group %s (users.group); make it (systemd-sysusers, or addgroup --system)", name);
+	*gid = gr.gr_gid;
+	return true;
+}
+
+/* For good: real, effective and saved ids.  Proven by trying to come back. */
+static bool drop_to(const struct passwd *pw, gid_t gid, struct err *err)
+{
+	if (initgroups(pw->pw_name, gid) != 0 || setresgid(gid, gid, gid) != 0 ||
 		setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) != 0)
 		return err_errno(err, errno, op, pw->pw_name);
 	if (pw->pw_uid != 0 && setuid(0) == 0)
@@ -48,15 +59,16 @@ static bool drop_to(const struct passwd *pw, struct err *err)
 	return true;
 }
 
-static bool become_user(const char *user, struct err *err)
+static bool become_user(const char *user, const char *group, struct err *err)
 {
 	struct passwd pw;
 	char room[16384];
+	gid_t gid = 0;
 
 	if (!find_user(user, &pw, room, sizeof room, err))
 		return false;
 	if (geteuid() == 0)
-		return drop_to(&pw, err);
+		return find_group(group, &gid, err) && drop_to(&pw, gid, err);
 	return pw.pw_uid == geteuid() || err_set(err, ERR_CONFIG, op, user, "only root can start this as user %s", user);
 }
 
@@ -129,7 +141,7 @@ static bool into_background(struct err *err)
 	return true;
 }
 
-bool daemon_start(const struct daemon_options *o, const char *user, struct err *err)
+bool daemon_start(const struct daemon_options *o, const char *user, const char *group, struct err *err)
 {
 	int fd = o->pid_file ? open_pid_file(o->pid_file, err) : -1;
 
@@ -138,8 +150,8 @@ bool daemon_start(const struct daemon_options *o, const char *user, struct err *
 	if ((o->background && !into_background(err)) || (fd >= 0 && !write_pid(fd, o->pid_file, err)))
 		return false;
 	if (o->user)
-		return become_user(o->user, err);
-	return geteuid() != 0 || become_user(user, err);
+		return become_user(o->user, group, err);
+	return geteuid() != 0 || become_user(user, group, err);
 }
 
 void daemon_ready(bool keep_stderr)

@@ -54,7 +54,7 @@ static int run(const char *path, const struct daemon_options *options)
 	struct config *config = config_load(path, &err);
 	int rc;
 
-	if (!config || !daemon_start(options, config->users.enrolld, &err)) {
+	if (!config || !daemon_start(options, config->users.enrolld, config->users.group, &err)) {
 		fprintf(stderr, "enrolld: %s\n", err.text);
 		config_unref(config);
 		return 1;

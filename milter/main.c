@@ -50,7 +50,7 @@ static int run(enum instance instance, const char *path, const struct daemon_opt
 	struct service *service;
 	int rc;
 
-	if (!config || !daemon_start(options, instance == INSTANCE_INBOUND ? config->users.inbound : config->users.outbound, &err)) {
+	if (!config || !daemon_start(options, instance == INSTANCE_INBOUND ? config->users.inbound : config->users.outbound, config->users.group, &err)) {
 		fprintf(stderr, "enroll-milter: %s\n", err.text);
 		config_unref(config);
 		return 1;

@@ -134,7 +134,8 @@ class Install(unittest.TestCase):
                                   and '"$@"' not in l and '${' not in l], [])
         unit = read(self.work + '/other.tree/opt/units/enroll-milter@.service')
         self.assertIn('ExecStart=/opt/em/bin/enroll-milter --instance %i\n', unit)
-        self.assertIn('ReadWritePaths=/srv/state/lib/enroll-milter /srv/state/spool/enroll-milter /srv/state/spool/postfix/enroll-milter\n', unit)
+        self.assertIn('ReadWritePaths=/srv/state/lib/enroll-milter /srv/state/spool/enroll-milter /srv/state/spool/postfix/enroll-milter '
+                      '-/srv/run/enroll-milter/metrics\n', unit)
 
     def test_the_programs_look_where_they_were_configured(self):
         for name, settings in self.settings.items():
@@ -362,9 +363,10 @@ class Package(unittest.TestCase):
         enabled = {f for f in root.files() if re.match(r'/etc/(rc[2-5S]\.d/S|systemd/system/.*wants/).*enroll', f)}
         self.assertEqual(enabled, set(), 'nothing starts at the next boot')
         folders = root.run('stat', '-c', '%U:%G %a %n', '/var/lib/enroll-milter', '/var/spool/enroll-milter', '/run/enroll-milter',
-                           '/var/spool/postfix/enroll-milter', '/etc/enroll-milter').splitlines()
+                           '/run/enroll-milter/metrics', '/var/spool/postfix/enroll-milter', '/etc/enroll-milter').splitlines()
         self.assertEqual(folders, ['enrolld:enroll-milter 2770 /var/lib/enroll-milter', 'root:enroll-milter 1770 /var/spool/enroll-milter',
-                                   'enrolld:enroll-milter 755 /run/enroll-milter', 'root:postfix 3770 /var/spool/postfix/enroll-milter',
+                                   'enrolld:enroll-milter 755 /run/enroll-milter', 'root:enroll-milter 3771 /run/enroll-milter/metrics',
+                                   'root:postfix 3770 /var/spool/postfix/enroll-milter',
                                    'root:root 755 /etc/enroll-milter'])
         acl = root.run('getfacl', '-cp', '/var/spool/postfix/enroll-milter').split()
         self.assertEqual(set(acl), {'user::rwx', 'user:enroll-out:rwx', 'user:enroll-in:rwx', 'user:enrolld:--x', 'group::--x', 'mask::rwx',

@@ -1,6 +1,7 @@
 """Started, watched, reloaded, upgraded and stopped like any good daemon: what mail notices of it, which is nothing."""
 
 import concurrent.futures
+import grp
 import os
 import pwd
 import signal
@@ -396,7 +397,7 @@ class Alone(Operated):
                 status = dict(line.split(':\t', 1) for line in file.read().splitlines() if ':\t' in line)
             wanted = pwd.getpwnam('enroll-out')
             self.assertEqual(set(status['Uid'].split()), {str(wanted.pw_uid)})
-            self.assertEqual(set(status['Gid'].split()), {str(wanted.pw_gid)})
+            self.assertEqual(set(status['Gid'].split()), {str(grp.getgrnam('enroll-milter').gr_gid)}, 'as systemd has it')
             self.assertEqual(int(status['CapEff'], 16), 0)
             self.assertEqual(os.readlink('/proc/%d/cwd' % pid), '/')
             self.assertEqual(os.getsid(pid), pid)
