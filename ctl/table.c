@@ -71,6 +71,21 @@ size_t ctl_cells(const char *s)
 	return sum;
 }
 
+bool ctl_plain(const char *s)
+{
+	const char *shown;
+	size_t len, cells;
+
+	while (*s) {
+		const char *at = s;
+
+		s += glyph(s, &shown, &len, &cells);
+		if (shown != at)
+			return false;
+	}
+	return true;
+}
+
 static void put_word(const char *s, const char *end)
 {
 	const char *shown;
