@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARED 01002u /* everybody puts things there, and nobody takes another one's away */
+#define SHARED 01002u /* everybody puts things there, and nobody takes another one's away: empty it may be by chance */
 
 static bool is_our_user(const struct config *c, uid_t uid)
 {
@@ -85,29 +85,34 @@ static bool is_entry_ours(struct doctor *d, json_t *values, const char *path)
 		(end > name && is_named(values, path, (size_t)(end - path)));
 }
 
-static bool has_others_things(struct doctor *d, json_t *values, const char *folder)
+static void count_entries(struct doctor *d, json_t *values, DIR *dir, const char *folder, size_t *ours, size_t *others)
 {
-	DIR *dir = opendir(folder);
-	bool others = dir == NULL;
 	const struct dirent *e;
 
-	while (!others && (e = readdir(dir))) {
+	while ((e = readdir(dir))) {
 		struct buf path = BUF_INIT;
 
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
 		buf_printf(&path, "%s/%s", folder, e->d_name);
-		others = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_entry_ours(d, values, buf_str(&path));
+		++*(is_entry_ours(d, values, buf_str(&path)) ? ours : others);
 		buf_clear(&path);
 	}
-	if (dir)
-		closedir(dir);
-	return others;
 }
 
-static bool holds_ours_alone(struct doctor *d, const char *folder)
+static bool holds_ours_alone(struct doctor *d, const char *folder, bool shared)
 {
 	struct buf text = BUF_INIT;
 	json_t *values = config_show(d->config, true, &text, NULL) ? json_loads(buf_str(&text), 0, NULL) : NULL;
-	bool ours = values && !has_others_things(d, values, folder);
+	DIR *dir = values ? opendir(folder) : NULL;
+	size_t n = 0, others = 0;
+	bool ours;
+
+	if (dir) {
+		count_entries(d, values, dir, folder, &n, &others);
+		closedir(dir);
+	}
+	ours = dir && !others && (n || !shared);
 
 	json_decref(values);
 	buf_clear(&text);
@@ -123,5 +128,5 @@ bool doctor_is_ours(struct doctor *d, const struct doctor_file *f, const struct 
 		return false; /* to be closed for a key in it */
 	if (is_built_in(f->path) || is_our_user(c, st->st_uid) || (g && g->gr_gid != 0 && g->gr_gid == st->st_gid && st->st_uid == 0))
 		return true;
-	return (st->st_mode & SHARED) != SHARED && holds_ours_alone(d, f->path);
+	return holds_ours_alone(d, f->path, (st->st_mode & SHARED) == SHARED);
 }
