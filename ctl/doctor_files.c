@@ -201,8 +201,8 @@ bool doctor_expect(struct doctor *d, const struct doctor_file *f)
 /* The folder of a file: nobody but its owner, and root, may put another one in its place.  Of those in `seen` (NULL = none) nothing more is said. */
 static bool expect_folder_of(struct doctor *d, const char *path, struct strlist *seen)
 {
-	char *copy = str_dup(path);
-	struct doctor_file f = {.path = copy ? dirname(copy) : NULL, .forbidden = 022, .folder = true};
+	char *copy = str_dup(path), *real = copy ? realpath(dirname(copy), NULL) : NULL; /* an admin may have it elsewhere, by a link */
+	struct doctor_file f = {.path = real, .forbidden = 022, .folder = true};
 	struct stat st;
 	bool good = true;
 
@@ -212,6 +212,7 @@ static bool expect_folder_of(struct doctor *d, const char *path, struct strlist 
 		f.mode = st.st_mode & MODE_BITS & ~022u;
 		good = doctor_expect(d, &f);
 	}
+	free(real);
 	free(copy);
 	return good;
 }

@@ -187,6 +187,14 @@ class Files(Case):
         for check in ('account-key', 'secrets'):
             self.check(check, lambda: os.chmod(ETC, 0o777), 'has mode 0777 instead of 0755')
 
+    def test_a_link_to_the_folder_of_a_key_is_no_fault(self):
+        os.symlink(ETC, BASE + '/etc-link')
+        self.p.configure(ca={'account-key': BASE + '/etc-link/account.key'})
+        try:
+            self.assertEqual(self.bad('account-key'), [])
+        finally:
+            self.p.configure(ca={'account-key': ETC + '/account.key'})
+
     def untouched(self, folder, check, *args):
         """Wrong, and neither changed nor is it said how."""
         before = os.stat(folder)
