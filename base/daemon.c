@@ -63,7 +63,7 @@ static bool become_user(const char *user, const char *group, struct err *err)
 {
 	struct passwd pw;
 	char room[16384];
-	gid_t gid;
+	gid_t gid = 0;
 
 	if (!find_user(user, &pw, room, sizeof room, err))
 		return false;

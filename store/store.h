@@ -344,6 +344,7 @@ struct store_revoke {
 	bool departed;          /* of somebody who left by the directory: their address is not disabled, as they may come back */
 	unsigned publish_seconds;
 	const char *actor, *text;
+	const struct strlist *shown; /* fingerprints that somebody agreed to; with any other one nothing is done (ERR_POLICY).  NULL: whatever there is */
 };
 bool store_revoke(struct store *store, const struct store_revoke *what, size_t *n, struct err *err) BASE_MUST_CHECK;
 /* Claim one due part of this kind: transaction 1 of a step, its lease is the intent.  Of all that are due, the one longest so. */
@@ -471,11 +472,12 @@ bool store_certificate_unpublished(struct store *store, int64_t certificate_id, 
 struct store_held { char *address, *address_key, *confirmed_by; enum departure why; time_t at, confirmed_at; };
 struct store_held_list { struct store_held *v; size_t n; };
 void store_held_list_clear(struct store_held_list *l);
-/* These and no others are held; who was confirmed before stays so.  Only address, address_key and why are read.  n 0: none are held. */
+/* These and no others are held; who was confirmed before stays so.  Only address, address_key and why are read.  n 0: none are held.
+ * `at` of those who were not held before is later than that of all who ever were. */
 bool store_departures_hold(struct store *store, const struct store_held *v, size_t n, struct err *err) BASE_MUST_CHECK;
 /* In order of address_key. */
 bool store_departures_held(struct store *store, struct store_held_list *out, struct err *err) BASE_MUST_CHECK;
-/* Those held at `as_of`; *n is how many were not confirmed yet. */
+/* Those whose `at` is no later than `as_of`; *n is how many were not confirmed yet. */
 bool store_departures_confirm(struct store *store, const char *actor, time_t as_of, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What is needed to note that a certificate in use is revoked at the CA already: from here on nobody signs with it, and the directory follows.
