@@ -716,7 +716,7 @@ struct store_figures {
 	uint64_t remaining[STORE_FIGURES_BOUNDS]; /* certificates in use, by the seconds they are still valid: up to bounds[0], up to bounds[1] ...,
 	                                           * and behind the last bound the others */
 	int64_t remaining_sum;     /* of these seconds */
-	int64_t earliest;          /* when the first of them ends; 0 = there are none */
+	int64_t earliest;          /* when the first of them ends whose enrollment is neither disabled nor of somebody who left; 0 = there is none */
 	int64_t unrenewed;         /* of them: those that store_renewals_late would tell of, told or not */
 	int64_t due_since;         /* the oldest next_at; may be in the future.  0 = none */
 	int64_t revocation_since;  /* when the oldest revocation that is not done was asked for; 0 = none */
