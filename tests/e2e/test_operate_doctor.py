@@ -529,6 +529,17 @@ class World(Case):
             self.p.configure(departures={'interval': None})
             self.p.restart()
 
+    def test_disabled_people_are_not_seen(self):
+        before = self.p.config['directory']['disabled-filter']
+        self.p.configure(directory={'disabled-filter': None})
+        self.p.restart('enrolld')
+        try:
+            self.broken('departures', 'warning', 'disabled-filter is not set, so mail of people who are disabled')
+        finally:
+            self.p.configure(directory={'disabled-filter': before})
+            self.p.restart('enrolld')
+        self.mended('departures')
+
     def test_the_directory_lacks_an_attribute(self):
         self.p.configure(directory={'certificate-attribute': 'noSuchAttribute'})
         self.p.restart('enrolld')
