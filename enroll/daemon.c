@@ -399,6 +399,8 @@ static bool start_workers(struct daemon *d, struct err *err)
 {
 	int clean;
 
+	if (!people_looks(&d->parts) && !people_forget_held(&d->parts, err))
+		return false;
 	/* In observe mode nothing may be ordered: rows rest until the mode changes. */
 	if (d->parts.config->mode == MODE_OBSERVE)
 		return true;

@@ -221,12 +221,25 @@ static void check_rights(json_t *checks, struct enroll_parts *p)
 	json_decref(nothing);
 }
 
+static void add_look(json_t *checks, const struct enroll_parts *p, long long looked)
+{
+	char when[32];
+	const char *at = looked ? time_text((time_t)looked, when) : "", *words = looked ? "the directory was looked at for who left at " :
+		"the directory was not yet looked at for who left";
+
+	if (p->config->directory.disabled_filter)
+		check_add(checks, "departures", "ok", "%s%s", words, at);
+	else
+		check_add(checks, "departures", "warning", "%s%s; but directory.disabled-filter is not set, so mail of people who are disabled there and not deleted goes on "
+			"being signed: set it to what your directory marks them with (Active Directory: (userAccountControl:1.2.840.113556.1.4.803:=2))", words, at);
+}
+
 /* The last look at who left. */
 static void check_people(json_t *checks, struct enroll_parts *p)
 {
 	long long looked = atomic_load(&p->people_looked);
 	struct err err = ERR_INIT;
-	char *guard = NULL, when[32];
+	char *guard = NULL;
 
 	if (!people_looks(p)) {
 		check_nobody_looks(checks, p);
@@ -237,10 +250,7 @@ static void check_people(json_t *checks, struct enroll_parts *p)
 	else if (guard)
 		check_add(checks, "departures", "fault", "%s", guard);
 	else
-		check_add(checks, "departures", p->config->directory.disabled_filter ? "ok" : "warning", "the directory was looked at for who left%s%s%s",
-			looked ? " at " : ": not yet", looked ? time_text((time_t)looked, when) : "", p->config->directory.disabled_filter ? "" :
-			"; but directory.disabled-filter is not set: who is disabled there, and not deleted, keeps certificates, and goes on being signed for. Set it to a filter "
-			"that finds them (enroll-milter.conf(5)), one that finds nobody where people are always deleted");
+		add_look(checks, p, looked);
 	free(guard);
 }
 

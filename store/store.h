@@ -357,6 +357,7 @@ struct store_revoke {
 	bool departed;          /* of somebody who left by the directory: their address is not disabled, as they may come back */
 	unsigned publish_seconds;
 	const char *actor, *text;
+	const struct strlist *shown; /* fingerprints that somebody agreed to; with any other one nothing is done (ERR_POLICY).  NULL: whatever there is */
 };
 bool store_revoke(struct store *store, const struct store_revoke *what, size_t *n, struct err *err) BASE_MUST_CHECK;
 /* Claim one due part of this kind: transaction 1 of a step, its lease is the intent.  Of all that are due, the one longest so. */
@@ -484,11 +485,12 @@ bool store_certificate_unpublished(struct store *store, int64_t certificate_id, 
 struct store_held { char *address, *address_key, *confirmed_by; enum departure why; time_t at, confirmed_at; };
 struct store_held_list { struct store_held *v; size_t n; };
 void store_held_list_clear(struct store_held_list *l);
-/* These and no others are held; who was confirmed before stays so.  Only address, address_key and why are read.  n 0: none are held. */
+/* These and no others are held; who was confirmed before stays so.  Only address, address_key and why are read.  n 0: none are held.
+ * `at` of those who were not held before is later than that of all who ever were. */
 bool store_departures_hold(struct store *store, const struct store_held *v, size_t n, struct err *err) BASE_MUST_CHECK;
 /* In order of address_key. */
 bool store_departures_held(struct store *store, struct store_held_list *out, struct err *err) BASE_MUST_CHECK;
-/* Those held at `as_of`; *n is how many were not confirmed yet. */
+/* Those whose `at` is no later than `as_of`; *n is how many were not confirmed yet. */
 bool store_departures_confirm(struct store *store, const char *actor, time_t as_of, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What is needed to note that a certificate in use is revoked at the CA already: from here on nobody signs with it, and the directory follows.
@@ -727,7 +729,7 @@ struct store_figures {
 	uint64_t remaining[STORE_FIGURES_BOUNDS]; /* certificates in use, by the seconds they are still valid: up to bounds[0], up to bounds[1] ...,
 	                                           * and behind the last bound the others */
 	int64_t remaining_sum;     /* of these seconds */
-	int64_t earliest;          /* when the first of them ends; 0 = there are none */
+	int64_t earliest;          /* when the first of them ends whose enrollment is neither disabled nor of somebody who left; 0 = there is none */
 	int64_t unrenewed;         /* of them: those that store_renewals_late would tell of, told or not */
 	int64_t due_since;         /* the oldest next_at; may be in the future.  0 = none */
 	int64_t revocation_since;  /* when the oldest revocation that is not done was asked for; 0 = none */

@@ -1,5 +1,7 @@
 """Everything an admin gets wrong, made so here, found by `enrollctl doctor`, and mended by taking what it prints as it stands.
 
+over 800 lines because each broken installation is a few lines of its own, and there are some sixty.
+
     ENROLL_BUILD=... ENROLL_TEST_WRITE=1 tests/e2e/run.py -k AtATerminal test_operate_doctor      # writes doc/screens.md anew
 """
 
@@ -770,6 +772,17 @@ class World(Case):
         finally:
             self.p.configure(departures={'interval': None})
             self.p.restart()
+
+    def test_disabled_people_are_not_seen(self):
+        before = self.p.config['directory']['disabled-filter']
+        self.p.configure(directory={'disabled-filter': None})
+        self.p.restart('enrolld')
+        try:
+            self.broken('departures', 'warning', 'disabled-filter is not set, so mail of people who are disabled')
+        finally:
+            self.p.configure(directory={'disabled-filter': before})
+            self.p.restart('enrolld')
+        self.mended('departures')
 
     def test_the_directory_lacks_an_attribute(self):
         self.p.configure(directory={'certificate-attribute': 'noSuchAttribute'})
