@@ -193,6 +193,9 @@ bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *e
 int ctl_export(struct ctl *c, int argc, char **argv);
 int ctl_import(struct ctl *c, int argc, char **argv);
 
+/* store.c */
+int ctl_store(struct ctl *c, int argc, char **argv);
+
 /* masterkey.c */
 int ctl_masterkey(struct ctl *c, int argc, char **argv);
 

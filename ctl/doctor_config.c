@@ -96,15 +96,37 @@ static void enrolld_runs_with(struct doctor *d, size_t *said)
 	buf_clear(&now);
 }
 
-static void milter_runs_with(struct doctor *d, const char *instance, size_t *said)
+static void enrolld_is_of(struct doctor *d, size_t *said)
 {
 	struct err err = ERR_INIT;
-	bool known, same;
+	bool reached;
+	json_t *r = d->reached ? ctl_try(d->ctl, "status", NULL, &reached, &err) : NULL;
+	const char *version = json_string_value(json_object_get(r, "version"));
 
-	if (!config_running_is(d->config, instance, &known, &same, &err)) {
+	if (version && strcmp(version, PACKAGE_VERSION) != 0) {
+		(*said)++;
+		doctor_say(d, "warning", "enrolld still runs as version %s; version %s is installed: a restart is due", version, PACKAGE_VERSION);
+		doctor_fix_service(d, "restart", "enrolld");
+	}
+	json_decref(r);
+}
+
+static void milter_runs_with(struct doctor *d, const char *instance, size_t *said)
+{
+	struct config_running r;
+	struct err err = ERR_INIT;
+
+	if (!config_running_look(d->config, instance, &r, &err)) {
 		(*said)++;
 		doctor_say(d, "warning", "%s", err.text);
-	} else if (known && !same) {
+	} else if (r.runs && (strcmp(r.version, PACKAGE_VERSION) != 0 || r.schema != store_schema_version())) {
+		(*said)++;
+		/* Cut off from the store, or soon: as soon as enrolld has upgraded it. */
+		doctor_say(d, r.schema < store_schema_readable_by() ? "fault" : "warning",
+			"enroll-milter@%s still runs as version %s (store schema %d); version %s (schema %d%s) is installed: a restart is due", instance, r.version,
+			r.schema, PACKAGE_VERSION, store_schema_version(), r.schema < store_schema_readable_by() ? ", which the old one cannot read" : "");
+		doctor_fix_service(d, "restart", instance);
+	} else if (r.known && !r.same) {
 		(*said)++;
 		doctor_say(d, "fault", "enroll-milter@%s runs with another configuration than that of %s: a reload is due", instance, d->config->path);
 		doctor_fix_service(d, "reload", instance);
@@ -115,7 +137,9 @@ void doctor_running(struct doctor *d)
 {
 	size_t said = 0;
 
-	enrolld_runs_with(d, &said);
+	enrolld_is_of(d, &said);
+	if (!said) /* another version shows other keys */
+		enrolld_runs_with(d, &said);
 	if (d->root) { /* what the two noted is beside the store, which is closed to others */
 		milter_runs_with(d, "outbound", &said);
 		milter_runs_with(d, "inbound", &said);

@@ -8,6 +8,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
+TAKES = 45
 BOX = 'box@outside.example'
 
 

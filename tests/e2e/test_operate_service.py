@@ -20,6 +20,7 @@ from stage import Stage, StageCase
 from supervisor import supervise, unsupervise
 
 STAGE = {'ca': True}
+TAKES = 95
 BOX = 'box@outside.example'
 ALICE = 'alice@corp.example'
 SESSIONS = 100

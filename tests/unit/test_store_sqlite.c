@@ -222,13 +222,6 @@ static bool reads_mails(struct store *s, struct err *e)
 	mail_event_list_clear(&l);
 	return ok;
 }
-static bool backs_up(struct store *s, struct err *e)
-{
-	char path[400];
-
-	snprintf(path, sizeof(path), "%s/backup-%p.db", f.dir, (void *)s);
-	return store_backup(s, path, e);
-}
 static bool checks(struct store *s, struct err *e)
 {
 	return store_check(s, e);
@@ -265,7 +258,6 @@ START_TEST(each_role_does_its_own_work_and_nothing_else)
 		{"count the enrolled", counts_enrolled, "ea"},
 		{"add mail events", mails, "oa"},
 		{"read mail events", reads_mails, "ea"},
-		{"back up", backs_up, "a"},
 		{"check", checks, "ea"},
 	};
 	static const char letters[] = "oiea";
