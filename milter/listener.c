@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
-#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -250,25 +249,21 @@ static bool open_decoy(struct listener *l, struct err *err)
 	return ok && (l->milter >= 0 || err_set(err, ERR_BUG, op, l->where, "libmilter's socket was not found"));
 }
 
-/* A port has no name that could be taken away: whatever comes to it is dropped, and who came before that is let go. */
-static bool close_port(int fd)
+/* A port has no name that could be taken away: whoever looked for it would be let in.  There it is a pipe in which nothing ever comes. */
+static int make_parking(const struct listener *l)
 {
-	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
-	struct sock_fprog all = {.len = 1, .filter = &drop};
-	int guest;
+	int ends[2]; /* the other one stays open */
 
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof all) != 0)
-		return false;
-	while ((guest = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-		close(guest);
-	return true;
+	if (!l->path)
+		return pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 ? ends[0] : -1;
+	return fcntl(l->milter, F_DUPFD_CLOEXEC, 0);
 }
 
 /* What libmilter has already is its own from here on to park at.  It must not block there: poll may have told it of the other one. */
 static bool put_under(struct listener *l, struct err *err)
 {
-	l->parked = fcntl(l->milter, F_DUPFD_CLOEXEC, 0);
-	if (l->parked < 0 || fcntl(l->parked, F_SETFL, O_NONBLOCK) != 0 || (!l->path && !close_port(l->parked)) || dup3(l->fd, l->milter, O_CLOEXEC) < 0)
+	l->parked = make_parking(l);
+	if (l->parked < 0 || fcntl(l->parked, F_SETFL, O_NONBLOCK) != 0 || dup3(l->fd, l->milter, O_CLOEXEC) < 0)
 		return err_errno(err, errno, op, l->where);
 	return true;
 }

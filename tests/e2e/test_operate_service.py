@@ -571,8 +571,8 @@ class Enrolld(Operated):
         self.p.signal('enrolld', signal.SIGUSR1)
         self.until(lambda: boss.order() == ['READY', 'RELOADING', 'READY'], what='it has reloaded')
         (began,), (_first, ended) = [[at for at, _w in boss.said(word)] for word in ('RELOADING', 'READY')]
-        self.assertGreater(ended - began, 4, 'the step was waited for')
         self.assertEqual(boss.restarts, 0, boss.reasons)
+        self.assertGreater(ended - began, 4, 'the step was waited for')
         self.until(lambda: boss.patience == 4, what='what was agreed holds again')
 
     def test_a_crowd_at_the_control_socket_is_not_taken_for_its_death(self):
@@ -582,10 +582,12 @@ class Enrolld(Operated):
                  for _ in range(4)]
         try:
             time.sleep(15)
+            self.assertEqual([one.poll() for one in crowd], [None] * 4)
         finally:
             for one in crowd:
                 one.kill()
                 one.wait()
+        self.assertTrue(self.p.log(self.mark, 'enrolld', event='control_refused'), 'they got there')
         self.assertEqual((boss.restarts, self.p.log(self.mark, 'enrolld', event='not_alive')), (0, []))
         self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves')
 
