@@ -111,6 +111,7 @@ void ctl_csv_row(json_t *row, const char *const *columns);
 size_t ctl_width(void);                         /* of the terminal; 0 when standard output is none */
 size_t ctl_cells(const char *s);                /* how wide a text is */
 void ctl_put(const char *s);                    /* a text alone, as it is */
+bool ctl_plain(const char *s);                  /* would be shown as it is: no control characters, nothing that turns the line around */
 void ctl_text(const char *s, size_t indent);    /* a text that begins in this column, its lines broken to fit a terminal */
 void ctl_sentence(const char *fmt, ...) BASE_PRINTF(1, 2); /* one or more, and a new line */
 void ctl_cell(const char *s, size_t width);     /* with blanks up to this width */
@@ -192,6 +193,9 @@ bool ctl_account_ensure(struct ctl *c, const struct ca_config *ca, struct err *e
 /* export.c, import.c */
 int ctl_export(struct ctl *c, int argc, char **argv);
 int ctl_import(struct ctl *c, int argc, char **argv);
+
+/* store.c */
+int ctl_store(struct ctl *c, int argc, char **argv);
 
 /* masterkey.c */
 int ctl_masterkey(struct ctl *c, int argc, char **argv);

@@ -162,6 +162,14 @@ bool doctor_is_credential(const char *where)
 	return where && strncmp(where, "credential:", 11) == 0;
 }
 
+bool doctor_asks_enrolld(const char *check)
+{
+	for (size_t i = 0; i < N_CHECKS; i++)
+		if (strcmp(check, table[i].name) == 0)
+			return table[i].where == ENROLLD;
+	return false;
+}
+
 /* ---- what enrolld is asked ----------------------------------------------------------------------------------------------------------- */
 
 /* In a child that is enrolld's user; the answer comes through a file that has no name. */
@@ -205,8 +213,7 @@ static void ask_enrolld(struct doctor *d, const struct check *c)
 	const char *by = c->by ? c->by : c->name;
 	struct err err = ERR_INIT;
 	bool reached = false;
-	json_t *r = NULL, *line;
-	size_t i;
+	json_t *r = NULL;
 
 	if (d->reached)
 		r = ctl_try(d->ctl, "doctor", json_pack("{s:s}", "check", by), &reached, &err);
@@ -218,8 +225,7 @@ static void ask_enrolld(struct doctor *d, const struct check *c)
 		return; /* said once, by the check `enrolld` */
 	if (!r)
 		doctor_say(d, "fault", "%s%s%s", err.subject, *err.subject ? ": " : "", err.text);
-	json_array_foreach(json_object_get(r, "checks"), i, line)
-		json_array_append(d->lines, line);
+	doctor_take(d, r);
 	if (r && json_array_size(json_object_get(r, "checks")) == 0)
 		strlist_add(&d->skipped, c->name);
 	json_decref(r);
@@ -389,12 +395,14 @@ static void put_fixes(const struct ctl *c, json_t *line)
 		const char *kind = member(f, "kind"), *where = member(f, "where");
 
 		fputs("      fix: ", stdout);
-		if (strcmp(kind, FIX_COMMAND) == 0) {
+		if (strcmp(kind, FIX_COMMAND) == 0 && ctl_plain(member(f, "text"))) {
 			put_command(member(f, "text"), FIX_COLUMN);
 		} else {
 			char text[4096];
 
-			if (strcmp(kind, FIX_DNS) == 0)
+			if (strcmp(kind, FIX_COMMAND) == 0)
+				snprintf(text, sizeof text, "%s", member(f, "text")); /* a path with control characters: shown, and not to be taken */
+			else if (strcmp(kind, FIX_DNS) == 0)
 				snprintf(text, sizeof text, "in the zone of %s: %s", where, member(f, "text"));
 			else
 				snprintf(text, sizeof text, "in %s%s%s: %s", c->config->path, *where ? ", group " : "", where, member(f, "text"));

@@ -9,6 +9,8 @@
 
 #include "ctl/ctl.h"
 
+#include <sys/stat.h>
+
 struct postfix;
 
 struct doctor {
@@ -47,8 +49,17 @@ struct doctor_file {
 	bool folder, make, optional;
 	const char *missing;          /* what to do where it is not there: a command; NULL = none known */
 };
-/* Says a line when it is not right (or was put right): false then. */
+/* Says a line when it is not right (or was put right): false then.  A folder that is not ours alone, and a file of somebody who may have put it there,
+ * is not mended, nor is it said how. */
 bool doctor_expect(struct doctor *d, const struct doctor_file *f);
+/* doctor_folders.c.  Where a package puts it, a service's, our group's, or with nothing of others in it. */
+bool doctor_is_ours(struct doctor *d, const struct doctor_file *f, const struct stat *st);
+
+/* doctor_answer.c.  The lines that enrolld answered, added to our own: those of its checks alone, and of what mends them only what it is known to name:
+ * an enrolld that was taken over must not have root type its commands. */
+void doctor_take(struct doctor *d, json_t *answer);
+/* Is this a check of enrolld's? */
+bool doctor_asks_enrolld(const char *check);
 
 /* doctor_config.c */
 void doctor_enrolld(struct doctor *d);

@@ -96,15 +96,37 @@ static void enrolld_runs_with(struct doctor *d, size_t *said)
 	buf_clear(&now);
 }
 
-static void milter_runs_with(struct doctor *d, const char *instance, size_t *said)
+static void enrolld_is_of(struct doctor *d, size_t *said)
 {
 	struct err err = ERR_INIT;
-	bool known, same;
+	bool reached;
+	json_t *r = d->reached ? ctl_try(d->ctl, "status", NULL, &reached, &err) : NULL;
+	const char *version = json_string_value(json_object_get(r, "version"));
 
-	if (!config_running_is(d->config, instance, &known, &same, &err)) {
+	if (version && strcmp(version, PACKAGE_VERSION) != 0) {
+		(*said)++;
+		doctor_say(d, "warning", "enrolld still runs as version %s; version %s is installed: a restart is due", version, PACKAGE_VERSION);
+		doctor_fix_service(d, "restart", "enrolld");
+	}
+	json_decref(r);
+}
+
+static void milter_runs_with(struct doctor *d, const char *instance, size_t *said)
+{
+	struct config_running r;
+	struct err err = ERR_INIT;
+
+	if (!config_running_look(d->config, instance, &r, &err)) {
 		(*said)++;
 		doctor_say(d, "warning", "%s", err.text);
-	} else if (known && !same) {
+	} else if (r.runs && (strcmp(r.version, PACKAGE_VERSION) != 0 || r.schema != store_schema_version())) {
+		(*said)++;
+		/* Cut off from the store, or soon: as soon as enrolld has upgraded it. */
+		doctor_say(d, r.schema < store_schema_readable_by() ? "fault" : "warning",
+			"enroll-milter@%s still runs as version %s (store schema %d); version %s (schema %d%s) is installed: a restart is due", instance, r.version,
+			r.schema, PACKAGE_VERSION, store_schema_version(), r.schema < store_schema_readable_by() ? ", which the old one cannot read" : "");
+		doctor_fix_service(d, "restart", instance);
+	} else if (r.known && !r.same) {
 		(*said)++;
 		doctor_say(d, "fault", "enroll-milter@%s runs with another configuration than that of %s: a reload is due", instance, d->config->path);
 		doctor_fix_service(d, "reload", instance);
@@ -115,7 +137,9 @@ void doctor_running(struct doctor *d)
 {
 	size_t said = 0;
 
-	enrolld_runs_with(d, &said);
+	enrolld_is_of(d, &said);
+	if (!said) /* another version shows other keys */
+		enrolld_runs_with(d, &said);
 	if (d->root) { /* what the two noted is beside the store, which is closed to others */
 		milter_runs_with(d, "outbound", &said);
 		milter_runs_with(d, "inbound", &said);
@@ -201,6 +225,8 @@ void doctor_users(struct doctor *d)
 
 /* ---- systemd ----------------------------------------------------------------------------------------------------------------------------- */
 
+#define UNITS "enrolld enroll-milter@outbound enroll-milter@inbound"
+
 static bool systemctl_says(const char *question, const char *unit)
 {
 	char command[256];
@@ -211,27 +237,79 @@ static bool systemctl_says(const char *question, const char *unit)
 	return rc >= 0 && WIFEXITED(rc) && WEXITSTATUS(rc) == 0;
 }
 
-static size_t credential_there(struct doctor *d, const char *where)
+static bool in_credential_store(const char *name)
 {
 	static const char *const folders[] = {"/etc/credstore", "/etc/credstore.encrypted", "/run/credstore", "/run/credstore.encrypted"};
 	char path[512];
 
-	if (!doctor_is_credential(where) || !d->root)
-		return 0;
 	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-		snprintf(path, sizeof path, "%s/%.200s", folders[i], where + 11);
+		snprintf(path, sizeof path, "%s/%.200s", folders[i], name);
 		if (access(path, F_OK) == 0)
-			return 0;
+			return true;
 	}
-	doctor_say(d, "warning", "%s is in no credential store of systemd's: unless a unit has a path in LoadCredential=, or in its encrypted form, whoever needs it does not start", where);
-	doctor_fix(d, "systemd-ask-password -n | systemd-creds encrypt --name=%s - /etc/credstore.encrypted/%s", where + 11, where + 11);
+	return false;
+}
+
+/* A line "LoadCredential=name:/path" of a unit's, or "SetCredential=name:...", which has it in itself. */
+static bool line_brings(char *line, const char *name)
+{
+	char *value = strchr(line, '='), *path = value ? strchr(value, ':') : NULL;
+
+	if (!path || (size_t)(path - value - 1) != strlen(name) || strncmp(value + 1, name, strlen(name)) != 0)
+		return false;
+	path++;
+	path[strcspn(path, "\n")] = '\0';
+	return strncmp(line, "Set", 3) == 0 || (*path == '/' && access(path, F_OK) == 0);
+}
+
+static bool in_a_unit(const char *name)
+{
+	FILE *answer = popen("PATH=/usr/bin:/bin; exec systemctl show -p LoadCredential -p LoadCredentialEncrypted -p SetCredential -p SetCredentialEncrypted " UNITS
+		" 2>/dev/null", "re");
+	char *line = NULL;
+	size_t size = 0;
+	bool found = false;
+
+	while (answer && getline(&line, &size, answer) > 0)
+		found = line_brings(line, name) || found;
+	free(line);
+	if (answer)
+		pclose(answer);
+	return found;
+}
+
+/* `typed`: what a person types, a password; keys are files. */
+static size_t credential_there(struct doctor *d, const char *where, bool typed)
+{
+	const char *name = where ? where + 11 : "";
+
+	if (!doctor_is_credential(where) || !d->root || in_credential_store(name) || in_a_unit(name))
+		return 0;
+	doctor_say(d, "warning", "%s is in no credential store of systemd's, and no unit of ours brings it along: whoever needs it does not start%s%s%s%s", where,
+		typed ? "" : ". It is a key: put the file that has it there by systemd-creds encrypt --name=", typed ? "" : name,
+		typed ? "" : " FILE /etc/credstore.encrypted/", typed ? "" : name);
+	if (typed) {
+		doctor_fix(d, "install -d -m 700 /etc/credstore.encrypted");
+		doctor_fix(d, "systemd-ask-password -n | systemd-creds encrypt --name=%s - /etc/credstore.encrypted/%s", name, name);
+	}
 	return 1;
+}
+
+static size_t credentials_there(struct doctor *d)
+{
+	const struct config *c = d->config;
+	size_t said = credential_there(d, c->master_key, false) + credential_there(d, c->directory.password_file, true);
+
+	for (size_t i = 0; i < config_cas(c); i++)
+		said += credential_there(d, config_ca_at(c, i)->account_key, false) + credential_there(d, config_ca_at(c, i)->eab_key_file, false);
+	for (size_t i = 0; i < c->n_submissions; i++)
+		said += credential_there(d, c->submissions[i].secret_file, true);
+	return said;
 }
 
 void doctor_systemd(struct doctor *d)
 {
 	static const char *const units[] = {"enrolld", "enroll-milter@outbound", "enroll-milter@inbound"};
-	const struct config *c = d->config;
 	size_t said = 0;
 
 	if (!doctor_has_systemd()) {
@@ -245,11 +323,7 @@ void doctor_systemd(struct doctor *d)
 		doctor_say(d, "warning", "%s is not enabled: it will not be there after the next start of this host", units[i]);
 		doctor_fix(d, "systemctl enable %s", units[i]);
 	}
-	said += credential_there(d, c->master_key) + credential_there(d, c->directory.password_file);
-	for (size_t i = 0; i < config_cas(c); i++)
-		said += credential_there(d, config_ca_at(c, i)->account_key) + credential_there(d, config_ca_at(c, i)->eab_key_file);
-	for (size_t i = 0; i < c->n_submissions; i++)
-		said += credential_there(d, c->submissions[i].secret_file);
+	said += credentials_there(d);
 	if (!said)
 		doctor_say(d, "ok", "the units are enabled, credentials are where systemd looks for them");
 }

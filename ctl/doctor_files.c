@@ -25,11 +25,16 @@
 
 /* ---- as it has to be ------------------------------------------------------------------------------------------------------------ */
 
+#define NOBODYS ((unsigned)-1) /* as chown takes it: left as it is */
+#define NOT_OURS "others use this folder too, so it is not touched: name one of its own in the configuration"
+#define FOREIGN "it belongs to another user, who may have put it there: look at it first"
+
 /* What is wrong with one, and what it is to be. */
 struct wrong {
 	bool owner, mode;
 	unsigned uid, gid;
 	struct stat st;
+	const char *refused;       /* why it is not to be mended; NULL = it is */
 	struct buf text, commands; /* commands: one a line */
 };
 
@@ -50,11 +55,14 @@ static void judge_owner(const struct doctor_file *f, struct wrong *w, struct buf
 	const struct group *g = f->group ? getgrnam(f->group) : NULL;
 	char now[80];
 
-	w->uid = p ? p->pw_uid : w->st.st_uid;
-	w->gid = g ? g->gr_gid : w->st.st_gid;
-	w->owner = w->uid != w->st.st_uid || w->gid != w->st.st_gid;
+	w->uid = p ? p->pw_uid : NOBODYS;
+	w->gid = g ? g->gr_gid : NOBODYS;
+	w->owner = (p && w->uid != w->st.st_uid) || (g && w->gid != w->st.st_gid);
 	if (!w->owner)
 		return;
+	/* What somebody put there in the name of another would count as that one's. */
+	if (p && w->uid != w->st.st_uid && w->st.st_uid != 0)
+		w->refused = FOREIGN;
 	name_owner(&w->st, now);
 	buf_printf(&w->text, "belongs to %s instead of %s%s%s", now, f->user ? f->user : "", f->group ? ":" : "", f->group ? f->group : "");
 	buf_printf(&w->commands, "chown %s%s%s %s\n", f->user ? f->user : "", f->group ? ":" : "", f->group ? f->group : "", buf_str(path));
@@ -72,6 +80,12 @@ static void judge_mode(const struct doctor_file *f, struct wrong *w, struct buf 
 	buf_printf(&w->commands, "chmod %04o %s\n", f->mode, buf_str(path));
 }
 
+/* The one that was judged, and not what its folder's owner put in its place since. */
+static bool is_the_same(const struct wrong *w, const struct stat *st)
+{
+	return w->st.st_dev == st->st_dev && w->st.st_ino == st->st_ino && w->st.st_uid == st->st_uid;
+}
+
 static bool mend(const struct doctor_file *f, const struct wrong *w, struct err *err)
 {
 	int fd = open(f->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (f->folder ? O_DIRECTORY : 0));
@@ -82,6 +96,8 @@ static bool mend(const struct doctor_file *f, const struct wrong *w, struct err 
 		ok = err_errno(err, errno, "mend", f->path);
 	else if (f->folder ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode) || st.st_nlink != 1)
 		ok = err_set(err, ERR_CONFIG, "mend", f->path, "it is not a plain file of its own (a link, a pipe?): it is not touched");
+	else if (!is_the_same(w, &st))
+		ok = err_set(err, ERR_CONFIG, "mend", f->path, "another one came into its place meanwhile, which is not touched: ask again, and see who moves things there");
 	else
 		/* first nobody else may, then the owner, then all of the mode */
 		ok = (fchmod(fd, st.st_mode & MODE_BITS & ~f->forbidden) == 0 && (!w->owner || fchown(fd, w->uid, w->gid) == 0) &&
@@ -95,7 +111,11 @@ static bool make_folder(const struct doctor_file *f, struct err *err)
 {
 	struct wrong w = {.owner = true, .mode = true};
 
-	return user_ids(f->user, f->group, &w.uid, &w.gid, err) && ((mkdir(f->path, 0700) == 0 && mend(f, &w, err)) || err_errno(err, errno, "make folder", f->path));
+	if (!user_ids(f->user, f->group, &w.uid, &w.gid, err))
+		return false;
+	if (mkdir(f->path, 0700) != 0 || lstat(f->path, &w.st) != 0)
+		return err_errno(err, errno, "make folder", f->path);
+	return mend(f, &w, err);
 }
 
 static bool may_mend(const struct doctor *d)
@@ -166,7 +186,11 @@ bool doctor_expect(struct doctor *d, const struct doctor_file *f)
 	judge_owner(f, &w, &path);
 	judge_mode(f, &w, &path);
 	good = !w.owner && !w.mode;
-	if (!good)
+	if (!good && f->folder && !doctor_is_ours(d, f, &w.st))
+		w.refused = NOT_OURS;
+	if (w.refused)
+		doctor_say(d, "fault", "%s: %s; %s", f->path, buf_str(&w.text), w.refused);
+	else if (!good)
 		say_wrong(d, f, buf_str(&w.text), w.commands.data ? w.commands.data : (char[]){""}, act_mend, &w);
 	buf_clear(&path);
 	buf_clear(&w.text);
@@ -174,18 +198,21 @@ bool doctor_expect(struct doctor *d, const struct doctor_file *f)
 	return good;
 }
 
-/* The folder of a file: nobody but its owner, and root, may put another one in its place. */
-static bool expect_folder_of(struct doctor *d, const char *path)
+/* The folder of a file: nobody but its owner, and root, may put another one in its place.  Of those in `seen` (NULL = none) nothing more is said. */
+static bool expect_folder_of(struct doctor *d, const char *path, struct strlist *seen)
 {
-	char *copy = str_dup(path);
-	struct doctor_file f = {.path = copy ? dirname(copy) : NULL, .forbidden = 022, .folder = true};
+	char *copy = str_dup(path), *real = copy ? realpath(dirname(copy), NULL) : NULL; /* an admin may have it elsewhere, by a link */
+	struct doctor_file f = {.path = real, .forbidden = 022, .folder = true};
 	struct stat st;
 	bool good = true;
 
-	if (f.path && stat(f.path, &st) == 0) {
+	if (f.path && !(seen && strlist_has(seen, f.path)) && stat(f.path, &st) == 0) {
+		if (seen)
+			strlist_add(seen, f.path);
 		f.mode = st.st_mode & MODE_BITS & ~022u;
 		good = doctor_expect(d, &f);
 	}
+	free(real);
 	free(copy);
 	return good;
 }
@@ -200,7 +227,7 @@ void doctor_config_file(struct doctor *d)
 
 	if (!all)
 		f.group = d->config->users.group;
-	if (doctor_expect(d, &f) & expect_folder_of(d, f.path))
+	if (doctor_expect(d, &f) & expect_folder_of(d, f.path, NULL))
 		doctor_say(d, "ok", "%s is root's, and the services can read it", f.path);
 }
 
@@ -209,6 +236,14 @@ static bool expect_secret(struct doctor *d, const char *path, const char *user, 
 	struct doctor_file f = {.path = path, .user = user, .mode = 0600, .needed = 0400, .forbidden = 0177, .missing = missing};
 
 	return !path || doctor_is_credential(path) || doctor_expect(d, &f);
+}
+
+/* With its folder, in which nobody else may put another one. */
+static bool expect_secret_and_folder(struct doctor *d, const char *path, const char *user, const char *missing, struct strlist *seen)
+{
+	bool good = expect_secret(d, path, user, missing);
+
+	return !path || doctor_is_credential(path) || (expect_folder_of(d, path, seen) && good);
 }
 
 void doctor_master_key(struct doctor *d)
@@ -227,13 +262,14 @@ void doctor_master_key(struct doctor *d)
 	good = expect_secret(d, c->master_key, c->users.outbound, access(c->master_certificate, F_OK) != 0 ? "enrollctl init" : NULL);
 	if (!good && access(c->master_key, F_OK) != 0 && access(c->master_certificate, F_OK) == 0)
 		doctor_say(d, "fault", "its certificate %s is there: put the key back from your copy; without it no user key opens", c->master_certificate);
-	if (good & expect_folder_of(d, c->master_key))
+	if (good & expect_folder_of(d, c->master_key, NULL))
 		doctor_say(d, "ok", "%s is %s's alone", c->master_key, c->users.outbound);
 }
 
 void doctor_account_key(struct doctor *d)
 {
 	const struct config *c = d->config;
+	struct strlist seen = {0};
 	bool good = true, any = false;
 
 	for (size_t i = 0; i < config_cas(c); i++) {
@@ -242,14 +278,15 @@ void doctor_account_key(struct doctor *d)
 		if (!ca->directory_url || (c->mode == MODE_OBSERVE && access(ca->account_key, F_OK) != 0))
 			continue;
 		any = true;
-		good = expect_secret(d, ca->account_key, c->users.enrolld, "enrollctl init") && good;
+		good = expect_secret_and_folder(d, ca->account_key, c->users.enrolld, "enrollctl init", &seen) && good;
 	}
+	strlist_clear(&seen);
 	if (good)
 		doctor_say(d, "ok", any ? "%s's alone" : "none is needed (%s)", c->users.enrolld);
 }
 
 /* The directory's password is for two: root's, and their group's to read. */
-static bool expect_shared(struct doctor *d, const char *path)
+static bool expect_shared(struct doctor *d, const char *path, struct strlist *seen)
 {
 	const struct config *c = d->config;
 	struct doctor_file f = {.path = path, .user = "root", .group = c->users.group, .mode = 0640, .needed = 0440, .forbidden = 0137};
@@ -257,19 +294,21 @@ static bool expect_shared(struct doctor *d, const char *path)
 	if (!path || strcmp(c->directory.bind, "simple") != 0 || doctor_is_credential(path))
 		return true;
 	if (strcmp(c->users.outbound, c->users.enrolld) == 0)
-		return expect_secret(d, path, c->users.outbound, NULL);
-	return doctor_expect(d, &f);
+		return expect_secret_and_folder(d, path, c->users.outbound, NULL, seen);
+	return doctor_expect(d, &f) & expect_folder_of(d, path, seen);
 }
 
 void doctor_secrets(struct doctor *d)
 {
 	const struct config *c = d->config;
-	bool good = expect_shared(d, c->directory.password_file);
+	struct strlist seen = {0};
+	bool good = expect_shared(d, c->directory.password_file, &seen);
 
 	for (size_t i = 0; i < config_cas(c); i++)
-		good = expect_secret(d, config_ca_at(c, i)->eab_key_file, c->users.enrolld, NULL) && good;
+		good = expect_secret_and_folder(d, config_ca_at(c, i)->eab_key_file, c->users.enrolld, NULL, &seen) && good;
 	for (size_t i = 0; i < c->n_submissions; i++)
-		good = expect_secret(d, c->submissions[i].secret_file, c->users.outbound, NULL) && good;
+		good = expect_secret_and_folder(d, c->submissions[i].secret_file, c->users.outbound, NULL, &seen) && good;
+	strlist_clear(&seen);
 	if (good)
 		doctor_say(d, "ok", "passwords and other secrets are readable by who needs them alone");
 }
@@ -325,14 +364,20 @@ static bool can_write(void *arg, struct err *err)
 	return access(*(const char **)arg, W_OK | X_OK) == 0;
 }
 
-static bool makes_sockets(struct doctor *d, const char *path, const char *user)
+static bool makes_sockets(struct doctor *d, const struct doctor_file *f, const char *user)
 {
+	const char *path = f->path;
 	struct err err = ERR_INIT;
+	struct stat st;
 
 	if (as_user(user, d->config->users.group, can_write, &path, &err))
 		return true;
 	if (*err.text) {
 		doctor_say(d, "fault", "%s", err.text);
+		return false;
+	}
+	if (lstat(path, &st) == 0 && !doctor_is_ours(d, f, &st)) {
+		doctor_say(d, "fault", "%s: user %s cannot make its socket there; " NOT_OURS, path, user);
 		return false;
 	}
 	doctor_say(d, "fault", "%s: user %s cannot make its socket there", path, user);
@@ -351,7 +396,7 @@ static bool expect_socket_folder(struct doctor *d, const char *socket, const cha
 	/* Sendmail wants another one, see examples/sendmail. */
 	struct doctor_file f = {.path = copy ? dirname(copy) : "", .user = postfix ? "root" : NULL, .group = postfix ? c->milter.socket_group : NULL, .mode = 03770,
 		.needed = postfix ? 03070 : 0, .forbidden = postfix ? 07 : 02, .folder = true, .make = postfix};
-	bool good = !copy || (doctor_expect(d, &f) && makes_sockets(d, f.path, user));
+	bool good = !copy || (doctor_expect(d, &f) && makes_sockets(d, &f, user));
 
 	free(copy);
 	return good;

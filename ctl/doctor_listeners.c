@@ -149,13 +149,15 @@ static void guess_signer(const struct postfix *p, struct buf *out)
 static void add_listener_fix(struct doctor *d, const struct postfix *p, const char *name, const char *milter, const char *const *options)
 {
 	bool chroot = false;
-	struct buf whole = BUF_INIT;
+	struct buf whole = BUF_INIT, first = BUF_INIT;
 
 	for (size_t i = 0; i < p->n; i++)
 		chroot = chroot || (strcmp(p->v[i].command, "smtpd") == 0 && p->v[i].chroot);
 	doctor_fix(d, "postconf -M '%s/inet=%s inet n - %c - - smtpd'", name, name, chroot ? 'y' : 'n');
 	buf_printf(&whole, "%s/inet/smtpd_milters=%s", name, milter);
-	doctor_fix(d, "postconf -P %s", buf_str(&whole));
+	doctor_quote(&first, buf_str(&whole));
+	doctor_fix(d, "postconf -P %s", buf_str(&first));
+	buf_clear(&first);
 	for (; *options; options++) {
 		struct buf quoted = BUF_INIT;
 
@@ -171,11 +173,11 @@ static void add_listener_fix(struct doctor *d, const struct postfix *p, const ch
 
 static void say_no_reply_listener(struct doctor *d, const struct postfix *p)
 {
-	static const char *const options[] = {"content_filter=", "always_bcc=", "smtpd_tls_security_level=none", "mynetworks=127.0.0.0/8",
+	static const char *const options[] = {"content_filter=", "always_bcc=", "smtpd_tls_security_level=none", "mynetworks=127.0.0.0/8,[::1]/128",
 		"smtpd_client_restrictions=permit_mynetworks,reject", "smtpd_relay_restrictions=permit_mynetworks,reject", NULL};
 	struct buf signer = BUF_INIT, name = BUF_INIT;
 
-	buf_printf(&name, "%s:%u", d->config->reply_host, d->config->reply_port);
+	buf_printf(&name, strchr(d->config->reply_host, ':') ? "[%s]:%u" : "%s:%u", d->config->reply_host, d->config->reply_port);
 	guess_signer(p, &signer);
 	doctor_say(d, "fault", "no listener of Postfix is at %s (reply.host, reply.port), where replies to the CA are handed in", buf_str(&name));
 	add_listener_fix(d, p, buf_str(&name), buf_str(&signer), options);
@@ -248,7 +250,7 @@ static const struct postfix_service *reports_listener(struct doctor *d, const st
 
 static void say_no_reports_listener(struct doctor *d, const struct postfix *p)
 {
-	static const char *const options[] = {"content_filter=discard:", "smtpd_tls_security_level=none", "mynetworks=127.0.0.0/8",
+	static const char *const options[] = {"content_filter=discard:", "smtpd_tls_security_level=none", "mynetworks=127.0.0.0/8,[::1]/128",
 		"smtpd_client_restrictions=permit_mynetworks,reject", "smtpd_relay_restrictions=permit_mynetworks,reject", NULL};
 	struct buf inbound = BUF_INIT;
 

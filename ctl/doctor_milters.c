@@ -357,27 +357,38 @@ void doctor_postfix_order(struct doctor *d)
 
 /* ---- what happens while we are away ----------------------------------------------------------------------------------------------------------------- */
 
-/* The value of `name` in "default_action=accept, connect_timeout=5s"; "" when it is not among them. */
-static void setting(const char *settings, const char *name, char out[64])
+/* The value of `name` in "default_action=accept, connect_timeout=5s"; NULL when it is not among them. */
+static const char *setting_at(const char *settings, const char *name, size_t *len)
 {
 	size_t n = strlen(name);
 
-	out[0] = '\0';
 	for (const char *s = settings; *s; s += strcspn(s, " ,\t"), s += strspn(s, " ,\t"))
 		if (strncmp(s, name, n) == 0 && s[n + strspn(s + n, " ")] == '=') {
 			s += n + strspn(s + n, " ") + 1;
 			s += strspn(s, " ");
-			snprintf(out, 64, "%.*s", (int)strcspn(s, " ,\t"), s);
-			return;
+			*len = strcspn(s, " ,\t");
+			return s;
 		}
+	return NULL;
 }
 
+static void setting(const char *settings, const char *name, char out[64])
+{
+	size_t len = 0;
+	const char *s = setting_at(settings, name, &len);
+
+	snprintf(out, 64, "%.*s", (int)len, s ? s : "");
+}
+
+/* The others stay, in their order. */
 static void fix_own_action(struct doctor *d, struct place *at)
 {
 	struct postfix_milter *m = &at->list.v[at->outbound];
-	char *anew = str_dup("default_action=tempfail");
+	size_t len;
+	const char *old = setting_at(m->settings, "default_action", &len);
+	char *anew = NULL;
 
-	if (!anew)
+	if (!old || asprintf(&anew, "%.*stempfail%s", (int)(old - m->settings), m->settings, old + len) < 0)
 		return;
 	free(m->settings);
 	m->settings = anew;

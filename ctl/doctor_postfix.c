@@ -213,7 +213,7 @@ static void write_value(struct buf *out, const char *value)
 			gap = out->len > 0;
 			continue;
 		}
-		if (gap && *s != '}' && out->data[out->len - 1] != '{' && out->data[out->len - 1] != '=')
+		if (gap && *s != '}' && *s != '=' && out->data[out->len - 1] != '{' && out->data[out->len - 1] != '=')
 			buf_putc(out, ',');
 		gap = false;
 		if (*s == '$')

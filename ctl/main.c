@@ -88,6 +88,9 @@ static const struct ctl_command commands[] = {
 		"enrollctl import /root/from-the-old-gateway --dry-run", ctl_import},
 	{"masterkey", "rotate | status", "root", "a new master key: all user keys are wrapped for it, while everything runs; safe to repeat",
 		"enrollctl masterkey status", ctl_masterkey},
+	{"store", "check | upgrade [--dry-run]", "root",
+		"is the store sound, of which schema, and who can read it; bring an older one to this version's schema, as enrolld does when it starts, unless a "
+		"milter that runs could not read it then", "enrollctl store upgrade --dry-run", ctl_store},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat",
 		"enrollctl init", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder",

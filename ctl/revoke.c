@@ -65,6 +65,18 @@ static void print_revoke(json_t *r, const char *subject)
 			? "a new key and certificate follow at once" : "no new one until `enrollctl enable`, where it is the present one");
 }
 
+/* The yes is about these. */
+static void ask_revoke(json_t *plan, json_t *arguments, char question[CTL_QUESTION])
+{
+	json_t *shown = json_array(), *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(plan, "certificates"), i, o)
+		json_array_append(shown, json_object_get(o, "fingerprint"));
+	json_object_set_new(arguments, "shown", shown);
+	snprintf(question, CTL_QUESTION, "This cannot be undone.");
+}
+
 static void tell_revoke(json_t *r, const char *what)
 {
 	(void)r;
@@ -73,7 +85,7 @@ static void tell_revoke(json_t *r, const char *what)
 
 int ctl_revoke(struct ctl *c, int argc, char **argv)
 {
-	struct ctl_deed deed = {.command = "revoke", .verb = "revoke", .question = "This cannot be undone.", .print = print_revoke, .tell = tell_revoke};
+	struct ctl_deed deed = {.command = "revoke", .verb = "revoke", .print = print_revoke, .tell = tell_revoke, .ask = ask_revoke};
 	json_t *a;
 
 	if (c->with_key)

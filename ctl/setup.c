@@ -378,11 +378,8 @@ struct store_copy {
 static bool backup_store(void *arg, struct err *err)
 {
 	const struct store_copy *b = arg;
-	struct store *store = store_open(&b->config->store, STORE_ROLE_ADMIN, err);
-	bool ok = store && store_backup(store, b->file, err);
 
-	store_close(store);
-	return ok;
+	return store_backup(&b->config->store, b->file, err);
 }
 
 /* Account keys in a backup: account.key, and account-NAME.key for each of `cas`. */

@@ -71,6 +71,18 @@ size_t ctl_cells(const char *s)
 	return sum;
 }
 
+/* Whatever the locale: by octets of UTF-8, those of is_unwelcome. */
+bool ctl_plain(const char *s)
+{
+	if (!text_is_utf8(s, strlen(s)))
+		return false;
+	for (const unsigned char *p = (const unsigned char *)s; *p; p++)
+		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0) ||
+			(*p == 0xe2 && p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae))) || (*p == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9))
+			return false;
+	return true;
+}
+
 static void put_word(const char *s, const char *end)
 {
 	const char *shown;

@@ -99,7 +99,7 @@ static void check_terms(struct look *l)
 		check_add(l->checks, "terms", "ok", "%s, accepted (ca.accept-terms)", terms);
 	else {
 		check_add(l->checks, "terms", "fault", "%s are not accepted: read them and set ca.accept-terms = true if you agree", terms);
-		check_fix(l->checks, FIX_CONFIGURATION, "ca", "accept-terms = true;");
+		check_fix(l->checks, FIX_CONFIGURATION, "ca", "%s", FIX_TERMS);
 	}
 }
 

@@ -122,16 +122,16 @@ static bool ca_parts(struct enroll_parts *p, const struct config *c, struct err 
 	return true;
 }
 
-static bool enrolling_parts(struct enroll_parts *p, const struct config *c, struct err *err)
+static bool enrolling_parts(struct enroll_parts *p, const struct config *c, bool claim, struct err *err)
 {
 	/* Observing orders nothing: it runs without CA, key and anchors. */
 	if (c->mode == MODE_OBSERVE)
 		return true;
 	/* Looked for again with each key. */
-	return (p->master_certificate = keyring_in_force(p->store, c->master_certificate, true, err)) != NULL && ca_parts(p, c, err);
+	return (p->master_certificate = keyring_in_force(p->store, c->master_certificate, claim, err)) != NULL && ca_parts(p, c, err);
 }
 
-bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err)
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, bool claim, struct err *err)
 {
 	memset(p, 0, sizeof *p);
 	pthread_mutex_init(&p->cap_lock, NULL);
@@ -141,7 +141,7 @@ bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct er
 	return (p->walks = legacy_walks_new(err)) != NULL && (p->store = store_open(&c->store, STORE_ROLE_ENROLLD, err)) != NULL &&
 		(p->dns = dns_new(&c->dns, err)) != NULL &&
 		dns_perspectives_open(&p->perspectives, &c->dns, p->dns, err) &&
-		(!c->directory.urls.n || (p->directory = directory_new(&c->directory, err)) != NULL) && enrolling_parts(p, c, err);
+		(!c->directory.urls.n || (p->directory = directory_new(&c->directory, err)) != NULL) && enrolling_parts(p, c, claim, err);
 }
 
 /* ---- workers -------------------------------------------------------------------------------------------------------------------- */
@@ -400,6 +400,8 @@ static bool start_workers(struct daemon *d, struct err *err)
 {
 	int clean;
 
+	if (!people_looks(&d->parts) && !people_forget_held(&d->parts, err))
+		return false;
 	/* In observe mode nothing may be ordered: rows rest until the mode changes. */
 	if (d->parts.config->mode == MODE_OBSERVE)
 		return true;
@@ -584,7 +586,7 @@ static int run_once(struct config *config, const char *trouble, const sigset_t *
 	notify("EXTEND_TIMEOUT_USEC=%lld\nSTATUS=opening the store", MIGRATION_SECONDS * 1000000LL);
 	/* The claim first: a second enrolld shall not upgrade the store of the one that runs. */
 	d.control = control_claim(config->control.socket, err);
-	if (d.control && enroll_parts_init(&d.parts, config, err) && (d.parts.trouble = trouble, control_start(d.control, &d.parts, err)) &&
+	if (d.control && enroll_parts_init(&d.parts, config, true, err) && (d.parts.trouble = trouble, control_start(d.control, &d.parts, err)) &&
 		release_leases(&d.parts, err) && review_when_changed(&d.parts, err) && store_enrollments_spread(d.parts.store, err) && start_workers(&d, err)) {
 		log_event(LOG_LEVEL_INFO, "started", "version", PACKAGE_VERSION, "mode", mode_word(config), "control", config->control.socket, NULL);
 		measure_attach(&d.parts);

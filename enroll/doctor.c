@@ -95,7 +95,7 @@ static void check_paused(json_t *checks, struct enroll_parts *p)
 		check_add(checks, "enrollments", "fault", "%s", err.text);
 	} else if (paused) {
 		check_add(checks, "enrollments", "warning", "nothing is signed or ordered: paused %s", paused);
-		check_fix(checks, FIX_COMMAND, "", "enrollctl resume");
+		check_fix(checks, FIX_COMMAND, "", "%s", FIX_RESUME);
 	}
 	free(paused);
 }
@@ -185,7 +185,7 @@ static void check_nobody_looks(json_t *checks, struct enroll_parts *p)
 		return;
 	if (p->directory) {
 		check_add(checks, "departures", "warning", "nobody looks at who left (departures.interval = 0): their mail may go on being signed");
-		check_fix(checks, FIX_CONFIGURATION, "departures", "interval = 3600;");
+		check_fix(checks, FIX_CONFIGURATION, "departures", "%s", FIX_LOOKS);
 	}
 	if (!store_people_list(p->store, true, &gone, &err))
 		check_add(checks, "departures", "fault", "%s", err.text);
@@ -221,12 +221,25 @@ static void check_rights(json_t *checks, struct enroll_parts *p)
 	json_decref(nothing);
 }
 
+static void add_look(json_t *checks, const struct enroll_parts *p, long long looked)
+{
+	char when[32];
+	const char *at = looked ? time_text((time_t)looked, when) : "", *words = looked ? "the directory was looked at for who left at " :
+		"the directory was not yet looked at for who left";
+
+	if (p->config->directory.disabled_filter)
+		check_add(checks, "departures", "ok", "%s%s", words, at);
+	else
+		check_add(checks, "departures", "warning", "%s%s; but directory.disabled-filter is not set, so mail of people who are disabled there and not deleted goes on "
+			"being signed: set it to what your directory marks them with (Active Directory: (userAccountControl:1.2.840.113556.1.4.803:=2))", words, at);
+}
+
 /* The last look at who left. */
 static void check_people(json_t *checks, struct enroll_parts *p)
 {
 	long long looked = atomic_load(&p->people_looked);
 	struct err err = ERR_INIT;
-	char *guard = NULL, when[32];
+	char *guard = NULL;
 
 	if (!people_looks(p)) {
 		check_nobody_looks(checks, p);
@@ -237,9 +250,7 @@ static void check_people(json_t *checks, struct enroll_parts *p)
 	else if (guard)
 		check_add(checks, "departures", "fault", "%s", guard);
 	else
-		check_add(checks, "departures", "ok", "the directory was looked at for who left%s%s%s", looked ? " at " : ": not yet",
-			looked ? time_text((time_t)looked, when) : "", p->config->directory.disabled_filter ? "" :
-			"; directory.disabled-filter is not set, so who is disabled there, but not deleted, is not recognised");
+		add_look(checks, p, looked);
 	free(guard);
 }
 
@@ -299,7 +310,7 @@ char *enroll_doctor(const struct config *config, const char *check, struct err *
 
 	if (!store_fits(config, err))
 		return NULL;
-	if (enroll_parts_init(&parts, config, err) && (checks = doctor_run(&parts, check, true, err))) {
+	if (enroll_parts_init(&parts, config, false, err) && (checks = doctor_run(&parts, check, true, err))) {
 		o = json_pack("{s:o}", "checks", checks);
 		text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 		if (!text)

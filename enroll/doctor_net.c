@@ -91,24 +91,38 @@ void doctor_spf(json_t *checks, struct enroll_parts *p)
 		spf_of(checks, p, p->config->domains.v[i]);
 }
 
+/* The records that count for a domain: its own, or those of the nearest domain above it that has any, its organizational domain (RFC 7489 section 6.6.3)
+ * by all that can be told without a list of public suffixes.  `at`: where. */
+static size_t dmarc_records(struct enroll_parts *p, const char *domain, const char **at, struct buf *record, bool *failed, char why[256])
+{
+	char name[300];
+	size_t n;
+
+	for (*at = domain;; *at = strchr(*at, '.') + 1) {
+		snprintf(name, sizeof name, "_dmarc.%.255s", *at);
+		n = txt_records(p, name, "v=DMARC1", record, failed, why);
+		if (n || *failed || !strchr(*at, '.') || !strchr(strchr(*at, '.') + 1, '.'))
+			return n;
+	}
+}
+
 static void dmarc_of(json_t *checks, struct enroll_parts *p, const char *domain)
 {
 	struct buf record = BUF_INIT;
 	bool failed;
-	char why[256], name[300];
-	size_t n;
+	char why[256];
+	const char *at;
+	size_t n = dmarc_records(p, domain, &at, &record, &failed, why);
 
-	snprintf(name, sizeof name, "_dmarc.%.255s", domain);
-	n = txt_records(p, name, "v=DMARC1", &record, &failed, why);
 	if (failed) {
-		check_add(checks, "dmarc", "warning", "%s: %s", name, why);
+		check_add(checks, "dmarc", "warning", "_dmarc.%s: %s", at, why);
 	} else if (n == 0) {
 		check_add(checks, "dmarc", "warning", "%s has no DMARC record: some CAs take no reply from such a domain", domain);
 		check_fix(checks, FIX_DNS, domain, "_dmarc.%s. TXT \"v=DMARC1; p=none\"", domain);
 	} else if (n > 1) {
-		check_add(checks, "dmarc", "fault", "%s has %zu DMARC records, so that none counts (RFC 7489 section 6.6.3): leave one", domain, n);
+		check_add(checks, "dmarc", "fault", "%s has %zu DMARC records, so that none counts (RFC 7489 section 6.6.3): leave one", at, n);
 	} else {
-		check_add(checks, "dmarc", "ok", "%s: %s", domain, buf_str(&record));
+		check_add(checks, "dmarc", "ok", "%s: %s%s%s%s", domain, at == domain ? "" : "by ", at == domain ? "" : at, at == domain ? "" : "'s: ", buf_str(&record));
 	}
 	buf_clear(&record);
 }
@@ -197,6 +211,38 @@ static void check_exec(json_t *checks, struct enroll_parts *p, const struct enro
 	ca_info_clear(&info);
 }
 
+/* Looked up by our key: who only looks registers nothing.  No account: account_uri stays NULL. */
+static bool take_account(struct ca *ca, struct ca_info *info, struct err *err)
+{
+	struct ca_account account = {0};
+	bool found = false, ok = ca_account_look(ca, &account, &found, err);
+
+	if (ok && found && account.status && strcmp(account.status, "valid") != 0)
+		ok = err_set(err, ERR_CA, "look at account", account.uri, "our account %s is %s: `enrollctl ca check` says what to do", account.uri ? account.uri : "", account.status);
+	if (ok && found) {
+		free(info->account_uri);
+		info->account_uri = account.uri;
+		account.uri = NULL;
+	}
+	ca_account_clear(&account);
+	return ok;
+}
+
+static void say_account(json_t *checks, struct enroll_parts *p, const struct ca_config *ca, const struct ca_info *info)
+{
+	const char *binding = info->eab_required ? ", external account binding required" : "";
+
+	if (info->account_uri) {
+		check_add(checks, "ca", "ok", "%s answers, our account is %s%s", ca->directory_url, info->account_uri, binding);
+		return;
+	}
+	check_add(checks, "ca", "warning", "%s answers, but has no account for our key yet%s: the first order would make it", ca->directory_url, binding);
+	if (ca == config_ca_at(p->config, 0))
+		check_fix(checks, FIX_COMMAND, "", FIX_REGISTER);
+	else
+		check_fix(checks, FIX_COMMAND, "", FIX_REGISTER_AT "%s", ca->name);
+}
+
 static void check_ca(json_t *checks, struct enroll_parts *p, const struct enroll_ca *one)
 {
 	struct ca_info info = {0};
@@ -206,11 +252,8 @@ static void check_ca(json_t *checks, struct enroll_parts *p, const struct enroll
 		check_exec(checks, p, one);
 		return;
 	}
-	if (ca_prepare(one->ca, &info, &err)) {
-		check_add(checks, "ca", "ok", "%s answers, our account is %s%s", one->config->directory_url, info.account_uri ? info.account_uri : "unknown",
-			info.eab_required ? ", external account binding required" : "");
-		if (info.warning)
-			check_add(checks, "ca", "warning", "%s", info.warning);
+	if (ca_discover(one->ca, &info, &err) && take_account(one->ca, &info, &err)) {
+		say_account(checks, p, one->config, &info);
 		check_caa(checks, p, one->config, &info);
 	} else {
 		check_add(checks, "ca", "fault", "%s: %s", err.op, err.text);
@@ -274,7 +317,7 @@ static void clock_by(json_t *checks, const char *who, long long off)
 	}
 	check_add(checks, "clock", much > CLOCK_FAULT ? "fault" : "warning", "this host's clock is %lld seconds %s that of %s: signatures get wrong times, and "
 		"what others signed seems %s", much, off < 0 ? "behind" : "ahead of", who, off < 0 ? "not to be valid yet" : "to have expired");
-	check_fix(checks, FIX_COMMAND, "", "timedatectl set-ntp true");
+	check_fix(checks, FIX_COMMAND, "", "%s", FIX_CLOCK);
 }
 
 void doctor_clock(json_t *checks, struct enroll_parts *p)

@@ -18,6 +18,8 @@
 
 #define WAIT_MS 15000
 
+_Static_assert(FIX_TRIAL_PORT == SINK_PORT, "the route that is named leads to where we listen");
+
 static const char *const reply_fields[] = {"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "In-Reply-To", "References", "Message-ID",
 	"Content-Type", "Content-Transfer-Encoding"};
 
@@ -82,8 +84,8 @@ static void judge_signature(json_t *checks, struct enroll_parts *p, const char *
 static void say_lost(json_t *checks)
 {
 	check_add(checks, "reply-path", "warning", "the reply listener took a trial mail, but it did not come back to 127.0.0.1:%u, so it could not be looked at", SINK_PORT);
-	check_fix(checks, FIX_COMMAND, "", "postconf -e \"transport_maps=$(postconf -h transport_maps) inline:{ doctor.invalid=smtp:[127.0.0.1]:%u }\"", SINK_PORT);
-	check_fix(checks, FIX_COMMAND, "", "postfix reload");
+	check_fix(checks, FIX_COMMAND, "", "%s", FIX_TRIAL_ROUTE);
+	check_fix(checks, FIX_COMMAND, "", "%s", FIX_POSTFIX_RELOAD);
 }
 
 static void try_reply(json_t *checks, struct enroll_parts *p, struct sink *sink)

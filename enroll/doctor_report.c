@@ -35,7 +35,7 @@ bool doctor_report_begin(json_t *checks, struct enroll_parts *p, struct trial_re
 	memset(t, 0, sizeof *t);
 	if (!p->config->report_address) {
 		check_add(checks, "reply-reports", "warning", "reply.report-address is not set: what became of a reply is known by the CA's verdict alone");
-		check_fix(checks, FIX_CONFIGURATION, "reply", "report-address = \"smime-reports@%s\";", p->config->domains.n ? p->config->domains.v[0] : "");
+		check_fix(checks, FIX_CONFIGURATION, "reply", FIX_REPORTS, p->config->domains.n ? p->config->domains.v[0] : "");
 		return false;
 	}
 	report_token_new(t->token);

@@ -81,6 +81,19 @@ void check_add(json_t *checks, const char *check, const char *verdict, const cha
 #define FIX_CONFIGURATION "configuration"
 #define FIX_DNS "dns"
 void check_fix(json_t *checks, const char *kind, const char *where, const char *fmt, ...) BASE_PRINTF(4, 5);
+/* All commands and lines of the configuration that enrolld ever names: enrollctl, which is root's, prints no other. */
+#define FIX_RESUME "enrollctl resume"
+#define FIX_CLOCK "timedatectl set-ntp true"
+#define FIX_REGISTER "enrollctl account register"
+#define FIX_REGISTER_AT FIX_REGISTER " --ca " /* and the CA's name */
+#define FIX_TEXT_OF(n) #n
+#define FIX_TEXT(n) FIX_TEXT_OF(n)
+#define FIX_TRIAL_PORT 10027 /* SINK_PORT, a plain number here */
+#define FIX_TRIAL_ROUTE "postconf -e \"transport_maps=$(postconf -h transport_maps) inline:{ doctor.invalid=smtp:[127.0.0.1]:" FIX_TEXT(FIX_TRIAL_PORT) " }\""
+#define FIX_POSTFIX_RELOAD "postfix reload"
+#define FIX_LOOKS "interval = 3600;"                              /* group departures */
+#define FIX_TERMS "accept-terms = true;"                          /* group ca */
+#define FIX_REPORTS "report-address = \"smime-reports@%.255s\";" /* group reply; %s: the first domain */
 /* The names of enrolld's checks, closed by NULL. */
 extern const char *const enroll_doctor_checks[];
 

@@ -46,8 +46,8 @@ struct enroll_parts {
 	atomic_bool people_wanted;     /* and whether that is wanted now */
 };
 
-/* All that enrolld works with (daemon.c); to be cleared whatever came of it. */
-bool enroll_parts_init(struct enroll_parts *p, const struct config *c, struct err *err) BASE_MUST_CHECK;
+/* All that enrolld works with (daemon.c); to be cleared whatever came of it.  `claim`: as of keyring_in_force; not by who only looks. */
+bool enroll_parts_init(struct enroll_parts *p, const struct config *c, bool claim, struct err *err) BASE_MUST_CHECK;
 void enroll_parts_clear(struct enroll_parts *p);
 
 /* By name, "" = the group ca; NULL when the configuration has none of that name, or nothing is ordered. */

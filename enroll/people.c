@@ -39,6 +39,11 @@ struct look {
 
 static bool departure_at_once(const struct look *l) { return l->p->config->departures.on_new_address == NEW_ADDRESS_AT_ONCE; }
 static bool is_gone(const struct look *l, size_t i) { return l->people.v[i].gone_since != 0; }
+static time_t over_at(const struct look *l, size_t i) { return l->people.v[i].gone_since + (time_t)l->p->config->departures.grace_days * DAY; }
+/* Noted as gone, and it is time to end that. */
+static bool is_due(const struct look *l, size_t i) { return is_gone(l, i) && !l->people.v[i].gone_ended && over_at(l, i) <= l->now; }
+/* Noted by a look, and no admin said so. */
+static bool by_itself(const struct store_person *row) { return row->gone_by && strcmp(row->gone_by, "enrolld") == 0; }
 static bool looks_gone(const struct look *l, size_t i) { return !l->seen[i].listed || l->seen[i].disabled; }
 /* Not seen, but another server may have them. */
 static bool is_unsure(const struct look *l, size_t i) { return l->elsewhere[0] && !l->seen[i].listed && !l->seen[i].entry; }
@@ -379,6 +384,7 @@ struct count {
 	size_t known;   /* not gone */
 	size_t newly;   /* of them: gone by this look, and nobody confirmed it */
 	size_t unsure;  /* of them: not seen, but another server may have them, and nobody confirmed it */
+	size_t due;     /* as unsure, but noted as gone by an earlier look, whose grace period is over */
 	size_t lately;  /* gone within a day, and nobody confirmed it */
 };
 
@@ -388,9 +394,10 @@ static void count(const struct look *l, struct count *c)
 	for (size_t i = 0; i < l->people.n; i++) {
 		const struct store_person *row = &l->people.v[i];
 
-		if (row->gone_since)
-			c->lately += row->gone_since > l->now - DAY && row->gone_by && strcmp(row->gone_by, "enrolld") == 0;
-		else {
+		if (row->gone_since) {
+			c->lately += row->gone_since > l->now - DAY && by_itself(row);
+			c->due += is_due(l, i) && is_unsure(l, i) && by_itself(row) && !confirmed(l, row->address_key);
+		} else {
 			c->known++;
 			if (looks_gone(l, i) && !confirmed(l, row->address_key))
 				*(is_unsure(l, i) ? &c->unsure : &c->newly) += 1;
@@ -412,12 +419,22 @@ static bool too_many(const struct look *l, const struct count *c, char words[600
 
 static bool too_far(const struct look *l, const struct count *c, char words[600])
 {
-	if (c->unsure == 0)
+	if (c->unsure + c->due == 0)
 		return false;
 	snprintf(words, 600, "%zu of %zu people are not found, and another server has a part of the directory that was not looked at (%s): they may be there, so "
 		"they are not touched; point directory.urls or directory.base at where all people are, or delete the referral; if they did leave, "
-		"`enrollctl departures confirm` lets exactly these go", c->unsure, c->known, l->elsewhere);
+		"`enrollctl departures confirm` lets exactly these go", c->unsure + c->due, c->known + c->due, l->elsewhere);
 	return true;
+}
+
+/* Of those who look gone: whom an admin is shown, and may confirm. */
+static bool is_held(const struct look *l, size_t i, bool all)
+{
+	const struct store_person *row = &l->people.v[i];
+
+	if (is_gone(l, i))
+		return is_due(l, i) && is_unsure(l, i) && by_itself(row);
+	return looks_gone(l, i) && (all || is_unsure(l, i) || confirmed(l, row->address_key));
 }
 
 static bool hold(struct look *l, bool all, struct err *err)
@@ -429,7 +446,7 @@ static bool hold(struct look *l, bool all, struct err *err)
 	if (!v)
 		return err_nomem(err, OP);
 	for (size_t i = 0; i < l->people.n; i++)
-		if (!is_gone(l, i) && looks_gone(l, i) && (all || is_unsure(l, i) || confirmed(l, l->people.v[i].address_key)))
+		if (is_held(l, i, all))
 			v[n++] = (struct store_held){.address = l->people.v[i].address, .address_key = l->people.v[i].address_key,
 				.why = l->seen[i].disabled ? DEPARTURE_DISABLED : l->seen[i].entry ? DEPARTURE_ADDRESS : DEPARTURE_GONE};
 	ok = store_departures_hold(l->p->store, v, n, err);
@@ -437,15 +454,22 @@ static bool hold(struct look *l, bool all, struct err *err)
 	return ok;
 }
 
+/* Nothing to do about this person, or nothing that an admin has not confirmed yet. */
+static bool is_let_be(const struct look *l, size_t i, bool guarded, const struct store_held *by)
+{
+	if (!is_gone(l, i))
+		return !looks_gone(l, i) || ((guarded || is_unsure(l, i)) && !by);
+	return guarded || (looks_gone(l, i) && (!is_due(l, i) || (is_unsure(l, i) && by_itself(&l->people.v[i]) && !by)));
+}
+
 /* One person's part of a look.  With the guard up, those whom an admin confirmed are the only ones; the same where nobody can be sure. */
 static bool act(struct look *l, size_t i, bool guarded, struct err *err)
 {
 	const struct store_person *row = &l->people.v[i];
 	const struct store_held *by = confirmed(l, row->address_key);
-	time_t over = row->gone_since + (time_t)l->p->config->departures.grace_days * DAY;
 	struct verdict_on v;
 
-	if (is_gone(l, i) ? guarded || (looks_gone(l, i) && (row->gone_ended || over > l->now)) : !looks_gone(l, i) || ((guarded || is_unsure(l, i)) && !by))
+	if (is_let_be(l, i, guarded, by))
 		return true;
 	if (!ask(l, i, &v, err))
 		return false;
@@ -453,7 +477,7 @@ static bool act(struct look *l, size_t i, bool guarded, struct err *err)
 		return v.why == DEPARTURE_NONE || note_gone(l, i, v.why, by ? by->confirmed_by : "enrolld", err);
 	if (v.back)
 		return take_in(l, i, &v, err);
-	return v.why == DEPARTURE_NONE || row->gone_ended || over > l->now || end_one(l, i, "the grace period is over", err);
+	return v.why == DEPARTURE_NONE || !is_due(l, i) || end_one(l, i, "the grace period is over", err);
 }
 
 /* False when something was left over.  What is wrong with one entry does not keep the others; what is down would be down for them, too. */

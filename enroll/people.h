@@ -8,7 +8,8 @@
  * The guard: a directory that is half there looks like a company of people who left.  A look that failed, was cut short, saw nobody, or would let
  * more people go in a day than departures.guard-percent touches nobody; it raises an alarm, and holds the set for an admin to confirm.
  *
- * Where another server has a part of the tree (a referral), whoever was not seen may be there: they are held in the same way, the others are not.
+ * Where another server has a part of the tree (a referral), whoever was not seen may be there: they are held in the same way, the others are not;
+ * so is the end of those whom an earlier look noted as gone.
  *
  * Each act is one transaction or may be repeated, so whoever dies in the middle leaves nothing but work for the next look.
  */
@@ -34,6 +35,8 @@ bool people_return(struct enroll_parts *p, const struct enrollment *e, const cha
 
 /* ---- the guard (people_guard.c) ---------------------------------------------------------------------------------------- */
 
+/* Where nobody looks: no alarm and nobody held is left from earlier looks, as whoever an admin confirms would be let go when looks begin again. */
+bool people_forget_held(struct enroll_parts *p, struct err *err) BASE_MUST_CHECK;
 /* How many of so many may go in a day by themselves. */
 size_t people_allowed(const struct departures_config *c, size_t known);
 /* Raise the alarm with these words; NULL: all is well again.  Said in history and log once, as long as the words are the same; logged with each look. */

@@ -60,7 +60,8 @@ static json_t *held_json(const struct store_held *h)
 	return o;
 }
 
-static json_t *held_list(struct enroll_parts *p, struct err *err)
+/* *newest: since when the last of them is held; the store gives nobody who comes later the same moment. */
+static json_t *held_list(struct enroll_parts *p, time_t *newest, struct err *err)
 {
 	struct store_held_list l = {0};
 	json_t *a;
@@ -68,8 +69,11 @@ static json_t *held_list(struct enroll_parts *p, struct err *err)
 	if (!store_departures_held(p->store, &l, err))
 		return NULL;
 	a = json_array();
-	for (size_t i = 0; i < l.n; i++)
+	*newest = 0;
+	for (size_t i = 0; i < l.n; i++) {
+		*newest = l.v[i].at > *newest ? l.v[i].at : *newest;
 		json_array_append_new(a, held_json(&l.v[i]));
+	}
 	store_held_list_clear(&l);
 	return a;
 }
@@ -77,7 +81,8 @@ static json_t *held_list(struct enroll_parts *p, struct err *err)
 json_t *departures_run(struct enroll_parts *p, struct err *err)
 {
 	struct store_people l = {0};
-	json_t *held = held_list(p, err), *o = json_object(), *a;
+	time_t newest;
+	json_t *held = held_list(p, &newest, err), *o = json_object(), *a;
 	char *guard = NULL;
 
 	if (!held || !store_people_list(p->store, true, &l, err) || !store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, err)) {
@@ -102,12 +107,16 @@ json_t *departures_run(struct enroll_parts *p, struct err *err)
 json_t *departures_confirm(struct enroll_parts *p, const struct control_peer *peer, json_t *arguments, struct err *err)
 {
 	bool dry_run = json_is_true(json_object_get(arguments, "dry_run"));
+	time_t newest = 0;
+	json_t *held = people_looks(p) ? held_list(p, &newest, err) : NULL;
 	/* Who is held after the list was shown was not agreed to. */
-	json_int_t as_of = dry_run ? (json_int_t)time(NULL) : json_integer_value(json_object_get(arguments, "as_of"));
-	json_t *held = held_list(p, err);
+	json_int_t as_of = dry_run ? (json_int_t)newest : json_integer_value(json_object_get(arguments, "as_of"));
 	size_t n = 0;
 
-	if (held && json_array_size(held) == 0)
+	if (!people_looks(p))
+		err_set(err, ERR_POLICY, "confirm departures", NULL, "nobody looks at who left (departures.interval, directory.urls, mode), so nobody would be let go: set "
+			"that right; the next look says who is held back");
+	else if (held && json_array_size(held) == 0)
 		err_set(err, ERR_POLICY, "confirm departures", NULL, "nobody is held back: `enrollctl departures` says what the directory showed last; a list that "
 			"was empty, cut short or refused cannot be confirmed");
 	if (!held || json_array_size(held) == 0 || (!dry_run && !store_departures_confirm(p->store, peer->name, (time_t)as_of, &n, err))) {

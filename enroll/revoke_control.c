@@ -168,11 +168,34 @@ static json_t *answer(const struct store_certificate_list *l, const char *reason
 	for (size_t i = 0; i < l->n; i++) {
 		const struct store_certificate *c = &l->v[i];
 
-		json_array_append_new(a, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "serial", c->serial ? c->serial : "", "addresses", c->addresses ? c->addresses : "",
-			"status", c->status ? c->status : "", "not_after", time_text(c->not_after, until), "directory_dn", c->in_directory && c->directory_dn ?
+		json_array_append_new(a, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "serial", c->serial ? c->serial : "", "fingerprint", c->fingerprint ?
+			c->fingerprint : "", "addresses", c->addresses ? c->addresses : "", "status", c->status ? c->status : "", "not_after", time_text(c->not_after, until), "directory_dn", c->in_directory && c->directory_dn ?
 			c->directory_dn : "", "signs", c->status && strcmp(c->status, "active") == 0));
 	}
 	return json_pack("{s:o, s:s, s:b, s:b, s:I}", "certificates", a, "reason", reason, "replacement", replace, "dry_run", dry_run, "revoked", (json_int_t)n);
+}
+
+/* Which ones the caller was shown; not said: true, and nothing is in the list. */
+static bool read_shown(json_t *list, struct strlist *out, struct err *err)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		if (json_string_value(one) && !strlist_add(out, json_string_value(one)))
+			return err_nomem(err, "revoke");
+	return true;
+}
+
+static bool revoke_shown(struct enroll_parts *p, struct store_revoke *order, json_t *list, size_t *n, struct err *err)
+{
+	struct strlist shown = {0};
+	bool ok = read_shown(list, &shown, err);
+
+	order->shown = json_is_array(list) ? &shown : NULL;
+	ok = ok && store_revoke(p->store, order, n, err);
+	strlist_clear(&shown);
+	return ok;
 }
 
 json_t *revoke_run(struct enroll_parts *p, const struct control_peer *peer, json_t *arguments, struct err *err)
@@ -194,7 +217,7 @@ json_t *revoke_run(struct enroll_parts *p, const struct control_peer *peer, json
 		return NULL;
 	order.publish_seconds = p->config->directory.deadline_ms / 1000 + 5;
 	order.replace = replaces(reason, json_object_get(arguments, "replace"));
-	if (dry_run || store_revoke(p->store, &order, &n, err))
+	if (dry_run || revoke_shown(p, &order, json_object_get(arguments, "shown"), &n, err))
 		o = answer(&l, reason, order.replace, dry_run, n);
 	store_certificate_list_clear(&l);
 	return o;

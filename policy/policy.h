@@ -249,10 +249,17 @@ void config_unref(struct config *c);           /* accepts NULL */
 bool config_check(const struct config *c, struct buf *report, struct err *err) BASE_MUST_CHECK;
 /* The whole configuration in effect, defaults included, secrets only by where they are; libconfig syntax, or JSON. */
 bool config_show(const struct config *c, bool json, struct buf *out, struct err *err) BASE_MUST_CHECK;
-/* A milter instance ("outbound", "inbound") notes what it runs with; and is that what `c` says?  *known: it noted something.  A note that cannot be
- * written is no reason not to run. */
+/* A milter instance ("outbound", "inbound") notes what it runs with, and what it is; and what is in that note.  One that cannot be written is no reason not
+ * to run. */
+struct config_running {
+	bool known;             /* it noted something */
+	bool same;              /* it took over what `c` says */
+	bool runs;              /* whoever wrote it is still there; false also where that cannot be seen */
+	char version[32];       /* "" and 0: of a version that does not say */
+	int schema;             /* of the store: the newest that it knows */
+};
 bool config_running_note(const struct config *c, const char *instance, struct err *err) BASE_MUST_CHECK;
-bool config_running_is(const struct config *c, const char *instance, bool *known, bool *same, struct err *err) BASE_MUST_CHECK;
+bool config_running_look(const struct config *c, const char *instance, struct config_running *out, struct err *err) BASE_MUST_CHECK;
 /* Every key with type, default and one line of help, for the man page and `config check`. */
 void config_describe(struct buf *out);
 bool config_serves(const struct config *c, const char *domain);

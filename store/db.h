@@ -42,8 +42,10 @@ struct db_ops {
 	struct db *(*open)(const struct store_settings *s, enum store_role role, struct err *err);
 	void (*close)(struct db *db);
 	int64_t (*change_counter)(struct db *db);
-	bool (*backup)(struct db *db, const char *to, struct err *err);
+	bool (*backup)(const struct store_settings *s, const char *to, struct err *err);
 	bool (*restore)(const struct store_settings *s, const char *from, struct err *err);
+	bool (*look)(const struct store_settings *s, bool check, struct store_look *out, struct err *err);
+	bool (*upgrade)(const struct store_settings *s, struct err *err);
 	bool (*check)(struct db *db, struct err *err);
 	/* Blocks for a connection; a writing transaction is alone from here on, or fails with ERR_TEMPORARY.  `op` is static text. */
 	struct db_tx *(*begin)(struct db *db, bool write, const char *op, struct err *err);

@@ -15,6 +15,7 @@
 #include "store/db.h"
 
 #define CLOSED "('superseded','revoked','expired')"
+#define HELD_FLAG "departures-held-at" /* of table flags: the moment of the newest who was ever held */
 
 static const char *const names[] = {[DEPARTURE_NONE] = "none", [DEPARTURE_DISABLED] = "disabled", [DEPARTURE_GONE] = "gone", [DEPARTURE_ADDRESS] = "address"};
 
@@ -217,12 +218,27 @@ void store_held_list_clear(struct store_held_list *l)
 	memset(l, 0, sizeof(*l));
 }
 
+/* A moment later than that of whoever was held before, even in the same second, or if the clock went back: who confirms a list that was shown names
+ * its newest moment. */
+static bool next_moment(struct tx *tx, int64_t *at)
+{
+	int64_t last = 0;
+
+	if (!tx_number(tx, &last, 0, "SELECT CAST(value AS INTEGER) FROM flags WHERE name = '" HELD_FLAG "'", NO_VALUES))
+		return false;
+	*at = last >= time(NULL) ? last + 1 : time(NULL);
+	return tx_run(tx, NULL,
+		"INSERT INTO flags (name, value, actor, at) VALUES ('" HELD_FLAG "', $1, 'enrolld', $1)"
+		" ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at",
+		VALUES(V_INT(*at)));
+}
+
 /* A negative `at` marks, inside the transaction, who is held no more. */
 bool store_departures_hold(struct store *store, const struct store_held *v, size_t n, struct err *err)
 {
 	struct tx tx;
-	time_t now = time(NULL);
-	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "hold departures", err) &&
+	int64_t at = 0;
+	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "hold departures", err) && (n == 0 || next_moment(&tx, &at)) &&
 		  tx_run(&tx, NULL, n == 0 ? "DELETE FROM departures_held" : "UPDATE departures_held SET at = -at", NO_VALUES);
 
 	for (size_t i = 0; ok && i < n; i++)
@@ -230,7 +246,7 @@ bool store_departures_hold(struct store *store, const struct store_held *v, size
 			"INSERT INTO departures_held (address_key, address, why, at) VALUES ($1, $2, $3, $4)"
 			" ON CONFLICT (address_key) DO UPDATE SET why = excluded.why, at = CASE WHEN departures_held.at < 0 THEN -departures_held.at"
 			" ELSE departures_held.at END",
-			VALUES(V_TEXT(v[i].address_key), V_TEXT(v[i].address), V_TEXT(departure_name(v[i].why)), V_INT(now)));
+			VALUES(V_TEXT(v[i].address_key), V_TEXT(v[i].address), V_TEXT(departure_name(v[i].why)), V_INT(at)));
 	ok = ok && (n == 0 || tx_run(&tx, NULL, "DELETE FROM departures_held WHERE at < 0", NO_VALUES)) && tx_commit(&tx);
 	tx_end(&tx);
 	return ok;

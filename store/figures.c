@@ -35,6 +35,10 @@ static bool count_enrollments(struct tx *tx, struct store_figures *out)
 	return rows_close(&r);
 }
 
+/* Of those who sign: whoever is disabled or gone gets no other one, so that theirs ends one day. */
+static const char sql_earliest[] = "SELECT c.not_after FROM certificates c CROSS JOIN enrollments e WHERE c.status = 'active' AND e.id = c.enrollment_id"
+				   " AND e.disabled = 0 AND e.gone_since = 0 ORDER BY c.not_after LIMIT 1";
+
 /* Certificates in use by how long they are still valid: more than the bound before, up to this one; the last: above all. */
 static bool count_certificates(struct tx *tx, time_t now, const int64_t *bounds, size_t n, struct store_figures *out)
 {
@@ -54,7 +58,7 @@ static bool count_certificates(struct tx *tx, time_t now, const int64_t *bounds,
 		ok = rows_close(&r);
 	}
 	out->remaining_sum = sum > 0 ? sum : 0;
-	return ok && tx_number(tx, &out->earliest, 0, "SELECT MIN(not_after) FROM certificates WHERE status = 'active'", NO_VALUES);
+	return ok && tx_number(tx, &out->earliest, 0, sql_earliest, NO_VALUES);
 }
 
 /* As store_renewals_late, from its first stage on, by the rows that are on their way to a new one. */

@@ -4,10 +4,10 @@ libstore_a_SOURCES = store/store.h store/db.h store/sqlite.h store/store.c store
 	store/sqlite_guard.c store/sqlite_handle.c store/figures.c
 libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 STORE_LIBS = libstore.a $(SQLITE_LIBS) libmetrics.a
-EXTRA_DIST += tests/unit/store_version_1.sql tests/unit/store_version_2.sql tests/unit/store_version_3.sql tests/unit/store_version_5.sql
+EXTRA_DIST += tests/unit/store_version_1.sql tests/unit/store_version_2.sql tests/unit/store_version_3.sql tests/unit/store_version_5.sql tests/unit/store_version_6.sql
 
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_store tests/unit/test_store_records tests/unit/test_store_files tests/unit/test_store_sqlite \
+check_PROGRAMS += tests/unit/test_store tests/unit/test_store_records tests/unit/test_store_files tests/unit/test_store_upgrade tests/unit/test_store_sqlite \
 	tests/unit/test_store_parallel tests/unit/test_store_reports tests/unit/test_store_policy tests/unit/test_store_revocations tests/unit/test_store_keys tests/unit/test_keyvault tests/unit/test_store_directory tests/unit/test_store_departures tests/unit/test_store_renewals tests/unit/test_store_figures
 tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/test_store.h tests/unit/store_fixture.h
 tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
@@ -18,6 +18,9 @@ tests_unit_test_store_records_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_store_files_SOURCES = tests/unit/test_store_files.c tests/unit/test_store.h tests/unit/store_fixture.h
 tests_unit_test_store_files_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_files_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_store_upgrade_SOURCES = tests/unit/test_store_upgrade.c tests/unit/test_store.h tests/unit/store_fixture.h
+tests_unit_test_store_upgrade_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_store_upgrade_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_store_reports_SOURCES = tests/unit/test_store_reports.c tests/unit/test_store.h tests/unit/store_fixture.h
 tests_unit_test_store_reports_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_reports_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)

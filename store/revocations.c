@@ -189,6 +189,19 @@ static bool end_rows(struct tx *tx, int64_t of, time_t now)
 		VALUES(V_INT(of)));
 }
 
+/* Between the list that was shown and the yes a renewal may have brought another one. */
+static bool was_shown(struct tx *tx, const struct store_revoke *what, int64_t id)
+{
+	struct store_certificate c = {0};
+	bool found = false, ok = !what->shown || certificate_read_in(tx, id, &c, &found);
+
+	if (ok && what->shown && !(found && c.fingerprint && strlist_has(what->shown, c.fingerprint)))
+		ok = err_set(tx->err, ERR_POLICY, tx->op, c.serial, "what would be revoked has changed since it was shown: this certificate is new; nothing was done, so "
+			"try again");
+	store_certificate_clear(&c);
+	return ok;
+}
+
 bool store_revoke(struct store *store, const struct store_revoke *what, size_t *n, struct err *err)
 {
 	int64_t of = what->about[0] == '#' ? strtoll(what->about + 1, NULL, 10) : 0, id = 0;
@@ -203,7 +216,7 @@ bool store_revoke(struct store *store, const struct store_revoke *what, size_t *
 	do {
 		ok = ok && tx_number(&tx, &id, 0, "SELECT id FROM certificates WHERE " CERTIFICATE_REVOCABLE " ORDER BY id LIMIT 1",
 				   VALUES(V_TEXT(what->about), V_INT(now), V_INT(of))) &&
-		     (id == 0 || revocation_begin(&tx, what, id, n));
+		     (id == 0 || (was_shown(&tx, what, id) && revocation_begin(&tx, what, id, n)));
 	} while (ok && id != 0);
 	ok = ok && (of == 0 || what->replace || *n == 0 || end_rows(&tx, of, now)) && tx_commit(&tx);
 	tx_end(&tx);

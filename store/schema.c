@@ -383,6 +383,16 @@ int store_schema_version(void)
 	return migrations[MIGRATIONS - 1].version;
 }
 
+static int needed_by(const struct migration *m)
+{
+	return m->readable_by > 0 ? m->readable_by : m->version;
+}
+
+int store_schema_readable_by(void)
+{
+	return needed_by(&migrations[MIGRATIONS - 1]);
+}
+
 /* The schema's number; 0 for an empty file; -1 and an error for a file that is something else. */
 static int current_version(sqlite3 *h, const char *op, const char *path, struct err *err)
 {
@@ -416,7 +426,7 @@ static bool needed_after(sqlite3 *h, const struct migration *m, int *needed, con
 
 	if (!sqlite_ask(h, "PRAGMA user_version", before, sizeof(before), op, path, err))
 		return false;
-	*needed = m->readable_by > 0 ? m->readable_by : m->version;
+	*needed = needed_by(m);
 	if (*needed < atoi(before))
 		*needed = atoi(before);
 	return true;
@@ -504,14 +514,44 @@ bool schema_apply(
 		return true;
 	if (version == 0 && access != SCHEMA_CREATE)
 		return err_set(err, ERR_CONFIG, op, path, "%s is empty; remove it and make the store with `enrollctl init`", path);
-	if (access == SCHEMA_READ)
-		return err_set(err, ERR_TEMPORARY, op, path,
-			"%s has schema %d, this program needs %d: start enrolld of this version, it upgrades the store", path, version,
-			newest);
+	if (access == SCHEMA_COPY)
+		return true;
+	if (access == SCHEMA_READ || access == SCHEMA_WRITE)
+		return err_set(err, access == SCHEMA_READ ? ERR_TEMPORARY : ERR_CONFIG, op, path,
+			"%s has schema %d, this program needs %d: start enrolld of this version, it upgrades the store, or run `enrollctl store upgrade`",
+			path, version, newest);
 	return run_steps(h, list, n, op, path, err);
 }
 
 bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const char *path, struct err *err)
 {
 	return schema_apply(h, migrations, MIGRATIONS, access, op, path, err);
+}
+
+static bool ask_number(sqlite3 *h, const char *sql, long long *out, const char *op, const char *path, struct err *err)
+{
+	char answer[32];
+	bool ok = sqlite_ask(h, sql, answer, sizeof(answer), op, path, err);
+
+	*out = ok ? atoll(answer) : 0;
+	return ok;
+}
+
+bool schema_look(sqlite3 *h, struct store_look *out, const char *op, const char *path, struct err *err)
+{
+	long long needs = 0, at = 0;
+	bool ok;
+
+	memset(out, 0, sizeof(*out));
+	out->schema = current_version(h, op, path, err);
+	if (out->schema < 0)
+		return false;
+	if (out->schema == 0)
+		return err_set(err, ERR_CONFIG, op, path, "%s is empty; remove it and make the store with `enrollctl init`", path);
+	ok = ask_number(h, "PRAGMA user_version", &needs, op, path, err) &&
+		ask_number(h, "SELECT at FROM migrations ORDER BY version DESC LIMIT 1", &at, op, path, err) &&
+		sqlite_ask(h, "SELECT program FROM migrations ORDER BY version DESC LIMIT 1", out->upgraded_by, sizeof(out->upgraded_by), op, path, err);
+	out->readable_by = needs > 0 ? (int)needs : out->schema;
+	out->upgraded_at = (time_t)at;
+	return ok;
 }

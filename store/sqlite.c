@@ -376,7 +376,7 @@ static const char *needs_of(enum store_role role)
 /* The first handle looks at the schema (and migrates) before it is fenced in. */
 static bool open_handles(struct db *db, enum store_role role, const char *op, struct err *err)
 {
-	bool migrates = role == STORE_ROLE_ENROLLD || role == STORE_ROLE_ADMIN;
+	enum schema_access access = role == STORE_ROLE_ENROLLD ? SCHEMA_MIGRATE : role == STORE_ROLE_ADMIN ? SCHEMA_WRITE : SCHEMA_READ;
 
 	for (size_t i = 0; i < POOL_SIZE; i++) {
 		struct db_tx *tx = &db->pool[i];
@@ -384,7 +384,7 @@ static bool open_handles(struct db *db, enum store_role role, const char *op, st
 		tx->handle = sqlite_handle_new(db->path, SQLITE_OPEN_READWRITE, db->busy_ms, op, err);
 		if (tx->handle == NULL)
 			return false;
-		if (i == 0 && (!schema_prepare(tx->handle, migrates ? SCHEMA_MIGRATE : SCHEMA_READ, op, db->path, err) ||
+		if (i == 0 && (!schema_prepare(tx->handle, access, op, db->path, err) ||
 				      !sqlite_use_wal(tx->handle, op, db->path, err)))
 			return false;
 		sqlite3_busy_handler(tx->handle, wait_for_lock, tx);
@@ -407,11 +407,8 @@ static struct db *db_open(const struct store_settings *s, enum store_role role, 
 	struct stat st;
 	struct db *db;
 
-	if (stat(s->path, &st) != 0 && errno == ENOENT) {
-		err_set(err, ERR_CONFIG, op, s->path,
-			"there is no store at %s; make it with `enrollctl init`, or bring a backup back with `enrollctl restore`", s->path);
+	if (!sqlite_is_there(s->path, op, err))
 		return NULL;
-	}
 	db = db_new(s);
 	if (db == NULL) {
 		err_nomem(err, op);
@@ -448,9 +445,24 @@ static int64_t db_change_counter(struct db *db)
 	return version;
 }
 
-static bool db_backup(struct db *db, const char *to, struct err *err)
+static bool db_look(const struct store_settings *s, bool check, struct store_look *out, struct err *err)
 {
-	return sqlite_copy_out(db->path, db->busy_ms, to, err);
+	static const char op[] = "look at store";
+	sqlite3 *h = sqlite_is_there(s->path, op, err) ? sqlite_handle_new(s->path, SQLITE_OPEN_READWRITE, s->busy_ms, op, err) : NULL;
+	bool ok = h != NULL && schema_look(h, out, op, s->path, err) && (!check || sqlite_verify(h, op, s->path, err));
+
+	sqlite3_close(h);
+	return ok;
+}
+
+static bool db_upgrade(const struct store_settings *s, struct err *err)
+{
+	static const char op[] = "upgrade store";
+	sqlite3 *h = sqlite_is_there(s->path, op, err) ? sqlite_handle_new(s->path, SQLITE_OPEN_READWRITE, s->busy_ms, op, err) : NULL;
+	bool ok = h != NULL && sqlite_verify(h, op, s->path, err) && schema_prepare(h, SCHEMA_MIGRATE, op, s->path, err);
+
+	sqlite3_close(h);
+	return ok;
 }
 
 static bool db_check(struct db *db, struct err *err)
@@ -469,8 +481,10 @@ const struct db_ops sqlite_ops = {
 	.open = db_open,
 	.close = db_close,
 	.change_counter = db_change_counter,
-	.backup = db_backup,
+	.backup = sqlite_copy_out,
 	.restore = sqlite_restore,
+	.look = db_look,
+	.upgrade = db_upgrade,
 	.check = db_check,
 	.begin = tx_open,
 	.commit = tx_finish,

@@ -29,7 +29,9 @@ void sqlite_guard(sqlite3 *h, enum store_role role);
 /* ---- files (sqlite_file.c) --------------------------------------------------------------------------------------- */
 
 bool sqlite_create(const struct store_settings *s, struct err *err);
-bool sqlite_copy_out(const char *path, unsigned busy_ms, const char *to, struct err *err);
+/* ERR_CONFIG with how one is made when there is none. */
+bool sqlite_is_there(const char *path, const char *op, struct err *err);
+bool sqlite_copy_out(const struct store_settings *s, const char *to, struct err *err);
 bool sqlite_restore(const struct store_settings *s, const char *from, struct err *err);
 
 /* ---- schema (schema.c) ------------------------------------------------------------------------------------------- */
@@ -45,6 +47,8 @@ struct migration {
 enum schema_access {
 	SCHEMA_CREATE, /* the file is empty: bring everything */
 	SCHEMA_MIGRATE,
+	SCHEMA_WRITE,  /* it has to be ours: an older one is an error with the command that upgrades it */
+	SCHEMA_COPY,   /* ours or an older one, which stays as it is */
 	SCHEMA_READ    /* an older schema is an error that passes by itself, a newer one may do */
 };
 /* Bring the database to the last version of `list` (ascending from 1), each step in a transaction of its own, its number with it. */
@@ -55,5 +59,7 @@ bool schema_apply(sqlite3 *h, const struct migration *list, size_t n, enum schem
 bool schema_too_new(int needs, int newest, const char *op, const char *path, struct err *err); /* returns false */
 /* The same with the schema of this program. */
 bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const char *path, struct err *err);
+/* What a store of any schema says of itself. */
+bool schema_look(sqlite3 *h, struct store_look *out, const char *op, const char *path, struct err *err);
 
 #endif

@@ -236,34 +236,44 @@ static bool copy_pages(sqlite3 *to, sqlite3 *from, unsigned busy_ms, const char 
 	return rc == SQLITE_DONE || sqlite_error(err, op, path, to, rc);
 }
 
-/* The copy is taken out of WAL mode, so that it is one file; and looked at, as nobody wants to learn later that a backup is none. */
+bool sqlite_is_there(const char *path, const char *op, struct err *err)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 || errno != ENOENT ||
+		err_set(err, ERR_CONFIG, op, path,
+			"there is no store at %s; make it with `enrollctl init`, or bring a backup back with `enrollctl restore`", path);
+}
+
+/* The copy is taken out of WAL mode, so that it is one file; and looked at, as nobody wants to learn later that a backup is none.  A store of an older
+ * schema is copied as it is: a backup is what an upgrade begins with. */
 static bool fill_copy(const char *temporary, const char *path, unsigned busy_ms, const char *to, const char *op, struct err *err)
 {
-	sqlite3 *source = sqlite_handle_new(path, SQLITE_OPEN_READWRITE, busy_ms, op, err), *copy = NULL;
+	sqlite3 *source = sqlite_is_there(path, op, err) ? sqlite_handle_new(path, SQLITE_OPEN_READWRITE, busy_ms, op, err) : NULL, *copy = NULL;
 	char mode[16];
 	bool ok;
 
-	ok = source != NULL && (copy = sqlite_handle_new(temporary, SQLITE_OPEN_READWRITE, busy_ms, op, err)) != NULL &&
-	     copy_pages(copy, source, busy_ms, op, to, err) &&
+	ok = source != NULL && schema_prepare(source, SCHEMA_COPY, op, path, err) &&
+	     (copy = sqlite_handle_new(temporary, SQLITE_OPEN_READWRITE, busy_ms, op, err)) != NULL && copy_pages(copy, source, busy_ms, op, to, err) &&
 	     sqlite_ask(copy, "PRAGMA journal_mode = DELETE", mode, sizeof(mode), op, to, err) && sqlite_verify(copy, op, to, err);
 	sqlite3_close(copy);
 	sqlite3_close(source);
 	return ok;
 }
 
-bool sqlite_copy_out(const char *path, unsigned busy_ms, const char *to, struct err *err)
+bool sqlite_copy_out(const struct store_settings *s, const char *to, struct err *err)
 {
 	static const char op[] = "back up store";
 	struct draft d = {0};
 	bool ok;
 
 	ok = draft_plan(&d, to, op, err) && draft_start(&d, 0600, (gid_t)-1, op, err) &&
-	     fill_copy(d.temporary, path, busy_ms, to, op, err) && draft_publish(&d, op, err);
+	     fill_copy(d.temporary, s->path, s->busy_ms, to, op, err) && draft_publish(&d, op, err);
 	draft_discard(&d);
 	return ok;
 }
 
-/* Is this a store of ours, whole, and not newer than we are?  It is brought to our schema at once. */
+/* Is this a store of ours, whole, and not newer than we are?  An older one stays that: enrolld upgrades it when it starts. */
 static bool fill_restored(const char *temporary, const struct store_settings *s, const char *from, const char *op, struct err *err)
 {
 	sqlite3 *source = sqlite_handle_new(from, SQLITE_OPEN_READONLY, s->busy_ms, op, err), *copy = NULL;
@@ -271,7 +281,7 @@ static bool fill_restored(const char *temporary, const struct store_settings *s,
 
 	ok = source != NULL && (copy = sqlite_handle_new(temporary, SQLITE_OPEN_READWRITE, s->busy_ms, op, err)) != NULL &&
 	     copy_pages(copy, source, s->busy_ms, op, from, err) && sqlite_verify(copy, op, from, err) &&
-	     schema_prepare(copy, SCHEMA_MIGRATE, op, from, err) && sqlite_use_wal(copy, op, s->path, err);
+	     schema_prepare(copy, SCHEMA_COPY, op, from, err) && sqlite_use_wal(copy, op, s->path, err);
 	sqlite3_close(copy);
 	sqlite3_close(source);
 	return ok;

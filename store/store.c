@@ -128,9 +128,26 @@ static bool role_may(const struct store *store, unsigned may, const char *op, st
 	return err_set(err, ERR_BUG, op, role_names[store->role], "this call is not for role %s", role_names[store->role]);
 }
 
-bool store_backup(struct store *store, const char *to, struct err *err)
+bool store_backup(const struct store_settings *s, const char *to, struct err *err)
 {
-	return role_may(store, MAY_ADMIN, "back up store", err) && ops_of(store)->backup(store->db, to, err);
+	const struct db_ops *ops = engine_of(s, "back up store", err);
+
+	return ops != NULL && ops->backup(s, to, err);
+}
+
+bool store_look(const struct store_settings *s, bool check, struct store_look *out, struct err *err)
+{
+	const struct db_ops *ops = engine_of(s, "look at store", err);
+
+	memset(out, 0, sizeof(*out));
+	return ops != NULL && ops->look(s, check, out, err);
+}
+
+bool store_upgrade(const struct store_settings *s, struct err *err)
+{
+	const struct db_ops *ops = engine_of(s, "upgrade store", err);
+
+	return ops != NULL && ops->upgrade(s, err);
 }
 
 bool store_restore(const struct store_settings *s, const char *from, struct err *err)

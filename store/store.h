@@ -39,14 +39,15 @@ enum store_role {
 	STORE_ROLE_OUTBOUND, /* reads credentials and flags; requests enrollments; adds mail events */
 	STORE_ROLE_INBOUND,  /* reads awaited addresses; adds challenges, events, delivery reports */
 	STORE_ROLE_ENROLLD,  /* everything but user keys in wrapped form may be read: they are written only */
-	STORE_ROLE_ADMIN     /* init, backup, restore, export, import, masterkey: everything */
+	STORE_ROLE_ADMIN     /* export, import, masterkey: everything, in a store of this program's schema */
 };
 
 /* Create the database with its schema, files 0660 and folder 2770 for the group, whatever the umask.  The folder is made when it is not
  * there (its parent must be); an existing one that does not fit is put right only while it is empty.  ERR_CONFIG when the store is already
  * there.  A crash leaves no store or a whole one. */
 bool store_create(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
-/* Open, migrating an older schema first (only roles ENROLLD and ADMIN migrate; others fail with ERR_TEMPORARY until that is done).
+/* Open, migrating an older schema first: role ENROLLD alone does that.  OUTBOUND and INBOUND fail with ERR_TEMPORARY until it is done, ADMIN with
+ * ERR_CONFIG and a sentence that names store_upgrade's command.
  *
  * A rolling upgrade: schemas change by adding, and each says which schema a program must know to go on with it.  OUTBOUND and INBOUND of that age, or
  * newer, open a newer store and work with what they know of it; opened before, they do not notice.  Too old for it, they are cut off: every call fails with
@@ -55,15 +56,27 @@ bool store_create(const struct store_settings *s, struct err *err) BASE_MUST_CHE
 struct store *store_open(const struct store_settings *s, enum store_role role, struct err *err);
 void store_close(struct store *store);
 int store_schema_version(void); /* of this program */
+int store_schema_readable_by(void); /* and the oldest one whose milters go on with it */
 /* And of the store, to compare; false also when it has become too new to be read. */
 bool store_schema_found(struct store *store, int *version, struct err *err) BASE_MUST_CHECK;
 bool store_is_too_new(const struct err *err); /* is that what this error says? */
 /* Cheap answer to "did anything change since": a number that differs after any commit, of this or another process.  -1 when cut off
  * (cannot be read, or the file was removed or replaced). */
 int64_t store_change_counter(struct store *store);
-/* Online copy into a new file (SQLite's backup interface), mode 0600, checked; and back, migrated and with owner and modes as store_create
- * sets them.  Both refuse to overwrite a file. */
-bool store_backup(struct store *store, const char *to, struct err *err) BASE_MUST_CHECK;
+/* What a store says of itself, be its schema older or newer than ours; nothing is changed.  With `check` also structurally sound, as store_check: damage is
+ * ERR_CONFIG, and *out is filled as far as it could be read. */
+struct store_look {
+	int schema;
+	int readable_by;        /* the oldest schema whose milters go on with it */
+	time_t upgraded_at;     /* made, or upgraded to this schema */
+	char upgraded_by[64];   /* program and version that did it */
+};
+bool store_look(const struct store_settings *s, bool check, struct store_look *out, struct err *err) BASE_MUST_CHECK;
+/* Bring an older store to our schema, beside who has it open: each step is a transaction.  A damaged one is left alone.  Nothing to do is true. */
+bool store_upgrade(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
+/* Online copy into a new file (SQLite's backup interface), mode 0600, checked; and back, with owner and modes as store_create sets them.  Both take
+ * and leave an older schema as it is, and refuse to overwrite a file. */
+bool store_backup(const struct store_settings *s, const char *to, struct err *err) BASE_MUST_CHECK;
 bool store_restore(const struct store_settings *s, const char *from, struct err *err) BASE_MUST_CHECK;
 /* Structural check (integrity, foreign keys). */
 bool store_check(struct store *store, struct err *err) BASE_MUST_CHECK;
@@ -344,6 +357,7 @@ struct store_revoke {
 	bool departed;          /* of somebody who left by the directory: their address is not disabled, as they may come back */
 	unsigned publish_seconds;
 	const char *actor, *text;
+	const struct strlist *shown; /* fingerprints that somebody agreed to; with any other one nothing is done (ERR_POLICY).  NULL: whatever there is */
 };
 bool store_revoke(struct store *store, const struct store_revoke *what, size_t *n, struct err *err) BASE_MUST_CHECK;
 /* Claim one due part of this kind: transaction 1 of a step, its lease is the intent.  Of all that are due, the one longest so. */
@@ -471,11 +485,12 @@ bool store_certificate_unpublished(struct store *store, int64_t certificate_id, 
 struct store_held { char *address, *address_key, *confirmed_by; enum departure why; time_t at, confirmed_at; };
 struct store_held_list { struct store_held *v; size_t n; };
 void store_held_list_clear(struct store_held_list *l);
-/* These and no others are held; who was confirmed before stays so.  Only address, address_key and why are read.  n 0: none are held. */
+/* These and no others are held; who was confirmed before stays so.  Only address, address_key and why are read.  n 0: none are held.
+ * `at` of those who were not held before is later than that of all who ever were. */
 bool store_departures_hold(struct store *store, const struct store_held *v, size_t n, struct err *err) BASE_MUST_CHECK;
 /* In order of address_key. */
 bool store_departures_held(struct store *store, struct store_held_list *out, struct err *err) BASE_MUST_CHECK;
-/* Those held at `as_of`; *n is how many were not confirmed yet. */
+/* Those whose `at` is no later than `as_of`; *n is how many were not confirmed yet. */
 bool store_departures_confirm(struct store *store, const char *actor, time_t as_of, size_t *n, struct err *err) BASE_MUST_CHECK;
 
 /* What is needed to note that a certificate in use is revoked at the CA already: from here on nobody signs with it, and the directory follows.
@@ -714,7 +729,7 @@ struct store_figures {
 	uint64_t remaining[STORE_FIGURES_BOUNDS]; /* certificates in use, by the seconds they are still valid: up to bounds[0], up to bounds[1] ...,
 	                                           * and behind the last bound the others */
 	int64_t remaining_sum;     /* of these seconds */
-	int64_t earliest;          /* when the first of them ends; 0 = there are none */
+	int64_t earliest;          /* when the first of them ends whose enrollment is neither disabled nor of somebody who left; 0 = there is none */
 	int64_t unrenewed;         /* of them: those that store_renewals_late would tell of, told or not */
 	int64_t due_since;         /* the oldest next_at; may be in the future.  0 = none */
 	int64_t revocation_since;  /* when the oldest revocation that is not done was asked for; 0 = none */

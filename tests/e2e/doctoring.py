@@ -64,7 +64,7 @@ class Case(StageCase):
         stage.postfix.main['smtpd_sender_login_maps'] = 'inline:{alice@corp.example=alice,bob@corp.example=bob,nobody@corp.example=nobody}'
         stage.postfix.listener_options[SUBMISSION] = ['smtpd_sender_restrictions=reject_authenticated_sender_login_mismatch']
         stage.postfix.set_transport('doctor.invalid', 'smtp:[127.0.0.1]:10027')
-        p = Product(stage)
+        p = Product(stage, directory={'disabled-filter': '(employeeType=former)'})
         p.env['MAIL_CONFIG'] = POSTFIX
         p.prepare()
         os.chmod(DIR + '/spool', 0o1770)

@@ -338,14 +338,18 @@ class Product:
             raise AssertionError('a sanitizer reports:\n' + done.stderr)
         return done
 
-    def ctl_typed(self, text, *args, timeout=600):
-        """enrollctl as root on a terminal where somebody types that; (exit code, all that was shown)."""
+    def ctl_typed(self, text, *args, timeout=600, meanwhile=None):
+        """enrollctl as root on a terminal where somebody types that, after `meanwhile` when they are asked; (exit code, all that was shown)."""
         leader, follower = pty.openpty()
         child = subprocess.Popen([self.program('enrollctl'), '--config', self.config_file] + [str(a) for a in args], stdin=follower,
                                  stdout=follower, stderr=follower, cwd=DIR, env=environment(**self.env))
         os.close(follower)
-        os.write(leader, text.encode() + b'\n')
         shown = b''
+        while meanwhile and b'Type yes' not in shown:
+            shown += os.read(leader, 65536)
+        if meanwhile:
+            meanwhile()
+        os.write(leader, text.encode() + b'\n')
         with contextlib.suppress(OSError):          # EIO: the last one closed it
             while piece := os.read(leader, 65536):
                 shown += piece

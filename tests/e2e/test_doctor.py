@@ -8,6 +8,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
+TAKES = 45
 BOX = 'box@outside.example'
 
 
@@ -21,7 +22,7 @@ class Doctor(StageCase):
         require()
         Stage.current.ca.admin('/behaviour', {'authz_valid': True})
         Stage.current.postfix.set_transport('doctor.invalid', 'smtp:[127.0.0.1]:10027')
-        cls.p = Product(Stage.current)
+        cls.p = Product(Stage.current, directory={'disabled-filter': '(employeeType=former)'})
         cls.p.env['MAIL_CONFIG'] = Stage.current.postfix.directory
         cls.p.start()
         cls.p.ctl('enroll', 'alice@corp.example')

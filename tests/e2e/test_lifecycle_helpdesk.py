@@ -336,7 +336,7 @@ class HelpDesk(StageCase):
         stage.postfix.main['smtpd_sender_login_maps'] = 'inline:{alice@corp.example=alice}'
         stage.postfix.listener_options['192.0.2.10:587'] = ['smtpd_sender_restrictions=reject_authenticated_sender_login_mismatch']
         stage.postfix.set_transport('doctor.invalid', 'smtp:[127.0.0.1]:10027')
-        p = cls.p = Product(stage, certificate={'key-type': 'ec:p256'}, ca={'trigger-grace': 3600})
+        p = cls.p = Product(stage, certificate={'key-type': 'ec:p256'}, ca={'trigger-grace': 3600}, directory={'disabled-filter': '(employeeType=former)'})
         p.env['MAIL_CONFIG'] = stage.postfix.directory
         many = cls.many = Enrolling(stage, p)
         cls.short, cls.gone, cls.fresh, cls.stuck = (many.user() for _ in range(4))

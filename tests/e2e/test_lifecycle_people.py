@@ -4,6 +4,7 @@ directory that is half there touches nobody."""
 
 import contextlib
 import csv
+import datetime
 import io
 import json
 import os
@@ -18,7 +19,8 @@ from mailtools import message, unique
 from product import Product, require
 from stage import Stage, StageCase
 
-STAGE = {'ca': True, 'users': 40}
+STAGE = {'ca': True, 'users': 44}
+TAKES = 75
 BOX = 'box@outside.example'
 DISABLED = 'former'                  # employeeType of who is disabled
 INTERVAL = 1
@@ -557,7 +559,10 @@ class Accident(PeopleCase):
         self.assertEqual(len(self.departures('held')), MANY)
         self.assertEqual(self.p.ctl_run('departures', 'confirm', '--yes', user='helpdesk1').returncode, 1)
         self.assertEqual(self.p.ctl_run('departures', 'confirm').returncode, 1, 'asks first')
-        self.assertEqual(len(self.p.json('departures', 'confirm', '--dry-run')['held']), MANY)
+        plan = self.p.json('departures', 'confirm', '--dry-run')
+        self.assertEqual(len(plan['held']), MANY)
+        newest = max(datetime.datetime.fromisoformat(h['since'].replace('Z', '+00:00')) for h in plan['held'])
+        self.assertEqual(plan['as_of'], newest.timestamp(), 'who is held later was not shown')
         self.show_again(rule)
         self.calm()
 
@@ -595,6 +600,54 @@ class Accident(PeopleCase):
                 admin.delete(stage_ldap.PEOPLE, controls=manage)
         finally:
             admin.modify_dn('ou=moved,' + stage_ldap.SUFFIX, 'ou=people')
+        self.calm()
+
+    def test_who_is_with_another_server_now_is_not_revoked_when_the_grace_period_is_over(self):
+        """Noted as gone while the directory was moved; then there is a referral to where they may be."""
+        user, confirmed = self.active(2)
+        serial = self.certificate(user)['serial']
+        dn = 'ou=elsewhere,' + stage_ldap.PEOPLE
+        manage = [('2.16.840.1.113730.3.4.2', True, None)]
+        admin = self.s.ldap.connect()
+        self.addCleanup(admin.unbind)
+        admin.delete(stage_ldap.dn_of(user))
+        self.gone(user)
+        admin.delete(stage_ldap.dn_of(confirmed))
+        self.gone(confirmed)
+        self.assertTrue(admin.add(dn, ['referral', 'extensibleObject'], {'ou': 'elsewhere', 'ref': 'ldap://ldap2.corp.example/' + dn}, controls=manage))
+        self.addCleanup(admin.delete, dn, controls=manage)
+        self.looks()
+        self.assertEqual(self.departures('held'), {}, 'nobody to decide about yet')
+        self.grace_is_over(user)
+        self.until(lambda: 'another server' in (self.p.json('departures').get('guard') or ''), 60, 'an admin is asked')
+        self.looks()
+        self.assertEqual(set(self.departures('held')), {address(user)})
+        self.assertNotIn('ended_at', self.departures()[address(user)])
+        self.assertEqual((self.certificate(user)['serial'], self.revoked_at_ca(serial)), (serial, []))
+        self.assertEqual(self.p.json('departures', 'confirm', '--yes')['confirmed'], 1)
+        self.over(user)
+        self.until(lambda: self.revoked_at_ca(serial), 60, 'and what was confirmed is revoked')
+        self.until(lambda: not self.p.json('departures').get('guard'), 60, 'the alarm is over')
+        self.assertNotIn('ended_at', self.departures()[address(confirmed)])
+
+    def test_where_nobody_looks_nobody_is_confirmed(self):
+        """What was confirmed then would be done whenever somebody looks again."""
+        rule = self.hide('dn.regex="^uid=user05[0-2]..,"')
+        self.alarm('people are gone now')
+        before = self.p.config['departures']
+        self.p.configure(departures=dict(before, interval=0))
+        self.p.restart('enrolld')
+        try:
+            self.assertEqual(self.departures('held'), {})
+            self.assertNotIn('guard', self.p.json('departures'))
+            done = self.p.ctl_run('departures', 'confirm', '--yes')
+            self.assertEqual(done.returncode, 1)
+            self.assertIn('nobody looks at who left', done.stderr)
+        finally:
+            self.show_again(rule)
+            self.p.configure(departures=before)
+            self.p.restart('enrolld')
+        self.looks()
         self.calm()
 
     def test_what_an_admin_confirms_goes_and_nothing_else(self):

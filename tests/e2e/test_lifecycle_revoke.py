@@ -18,7 +18,8 @@ from product import ETC, Product, require
 from stage import Stage, StageCase
 from test_kill import AFTER, BEFORE, BETWEEN, MOMENTS, SETTLE, AtCa
 
-STAGE = {'ca': True, 'users': 60}
+STAGE = {'ca': True, 'users': 62}
+TAKES = 90
 BOX = 'box@outside.example'
 WITH_REPLACEMENT = ('keyCompromise', 'superseded')
 CODES = {'keyCompromise': 1, 'affiliationChanged': 3, 'superseded': 4, 'cessationOfOperation': 5,
@@ -169,6 +170,23 @@ class Reasons(RevokeCase):
         self.many.enroll(user)
         self.many.wait_state([user], 'active')
         self.assertTrue(self.signed(user))
+
+    def test_a_renewal_between_the_list_and_the_yes(self):
+        """What was not shown is not revoked; asked anew, both are shown."""
+        user = self.active()
+        old = self.certificate(user)['serial']
+
+        def renewed():
+            self.p.ctl('rotate', address(user))
+            self.until(lambda: self.certificate(user)['serial'] != old, what='the new one is active')
+        rc, shown = self.p.ctl_typed('yes', 'revoke', address(user), '--reason', 'cessationOfOperation', meanwhile=renewed)
+        self.assertEqual(rc, 1, shown)
+        self.assertIn('has changed since it was shown', shown)
+        self.assertEqual(self.many.show(user)['revocations'], [], 'nothing was done, to the old one neither')
+        self.assertTrue(self.signed(user))
+        rc, shown = self.p.ctl_typed('yes', 'revoke', address(user), '--reason', 'cessationOfOperation')
+        self.assertEqual(rc, 0, shown)
+        self.assertEqual(len(self.many.show(user)['revocations']), 2)
 
     def test_what_is_asked_and_refused(self):
         user = self.active()

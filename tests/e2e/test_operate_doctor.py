@@ -1,5 +1,7 @@
 """Everything an admin gets wrong, made so here, found by `enrollctl doctor`, and mended by taking what it prints as it stands.
 
+over 800 lines because each broken installation is a few lines of its own, and there are some sixty.
+
     ENROLL_BUILD=... ENROLL_TEST_WRITE=1 tests/e2e/run.py -k AtATerminal test_operate_doctor      # writes doc/screens.md anew
 """
 
@@ -8,18 +10,23 @@ import fcntl
 import json
 import os
 import pty
+import pwd
 import re
 import shutil
+import socket
+import sqlite3
 import struct
 import subprocess
 import termios
+import threading
 
 import stage_postfix
-from doctoring import POSTFIX, SUBMISSION, Case
+from doctoring import POSTFIX, SUBMISSION, Case, parse
 from namespace import BASE, environment, run
 from product import DIR, ETC, require
 
 STAGE = {'ca': True}
+TAKES = 40
 DOC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../doc')
 OUTBOUND = 'unix:enroll-milter/outbound.sock'
 
@@ -164,7 +171,89 @@ class Files(Case):
         self.check('master-key', lambda: os.chmod(ETC + '/master.key', 0o644), 'mode 0644 instead of 0600: everybody')
 
     def test_the_master_key_is_not_the_outbound_instances(self):
-        self.check('master-key', lambda: run('chown', 'enrolld', ETC + '/master.key'), 'belongs to enrolld:\\S+ instead of enroll-out')
+        self.check('master-key', lambda: run('chown', 'root', ETC + '/master.key'), 'belongs to root:\\S+ instead of enroll-out')
+
+    def test_a_file_of_another_user_is_given_to_nobody(self):
+        """enrolld's user may have put it there, and would have the outbound instance open what it chose."""
+        run('chown', 'enrolld', ETC + '/master.key')
+        try:
+            for args in ([], ['--fix']):
+                line = self.broken('master-key', 'fault', 'belongs to enrolld:\\S+ instead of enroll-out; it belongs to another user.*look at it first', ['master-key'] + args)
+                self.assertEqual(line.fixes, [])
+                self.assertEqual(os.stat(ETC + '/master.key').st_uid, pwd.getpwnam('enrolld').pw_uid)
+        finally:
+            run('chown', 'enroll-out', ETC + '/master.key')
+        self.mended('master-key')
+
+    def test_the_folder_of_other_secrets_can_be_written_by_all(self):
+        """One line a check, however many of them are in there."""
+        for check in ('account-key', 'secrets'):
+            self.check(check, lambda: os.chmod(ETC, 0o777), 'has mode 0777 instead of 0755')
+
+    def test_a_link_to_the_folder_of_a_key_is_no_fault(self):
+        os.symlink(ETC, BASE + '/etc-link')
+        self.p.configure(ca={'account-key': BASE + '/etc-link/account.key'})
+        try:
+            self.assertEqual(self.bad('account-key'), [])
+        finally:
+            self.p.configure(ca={'account-key': ETC + '/account.key'})
+
+    def untouched(self, folder, check, *args):
+        """Wrong, and neither changed nor is it said how."""
+        before = os.stat(folder)
+        for fix in ([], ['--fix']):
+            done = subprocess.run([self.p.program('enrollctl'), *args, 'doctor', check, *fix], capture_output=True, text=True, env=environment(**self.p.env))
+            lines = [l for l in parse(done.stdout) if folder + ':' in l.text]
+            self.assertEqual([(l.verdict, l.fixes) for l in lines], [('fault', [])], done.stdout)
+            self.assertIn('others use this folder too', lines[0].text)
+            now = os.stat(folder)
+            self.assertEqual((now.st_mode, now.st_uid, now.st_gid), (before.st_mode, before.st_uid, before.st_gid))
+
+    def test_a_folder_that_others_use_too_is_not_touched(self):
+        """Paths of the configuration can lie anywhere."""
+        shared, plain, empty = BASE + '/shared', BASE + '/plain', BASE + '/empty'
+        for folder, mode in ((shared, 0o1777), (plain, 0o777), (empty, 0o1777)):
+            os.makedirs(folder)
+            os.chmod(folder, mode)
+            if folder != empty:
+                with open(folder + '/of-another', 'w'):
+                    pass
+        config = ['--config', self.p.config_file]
+        try:
+            for folder in (shared, plain):
+                shutil.copyfile(self.p.config_file, folder + '/our.conf')
+                self.untouched(folder, 'config-file', '--config', folder + '/our.conf')
+                self.p.configure(milter={'spool-directory': folder}, store={'path': folder + '/store.db'}, control={'socket': folder + '/control.sock'})
+                for check in ('spool', 'store-files', 'control-folder'):
+                    self.untouched(folder, check, *config)
+            self.p.configure(milter={'spool-directory': empty})
+            self.untouched(empty, 'spool', *config)
+            self.p.configure(milter={'outbound-socket': 'unix:%s/outbound.sock' % stage_postfix.QUEUE})
+            self.untouched(stage_postfix.QUEUE, 'socket-folder', *config)
+        finally:
+            self.p.configure(milter={'spool-directory': DIR + '/spool', 'outbound-socket': 'unix:%s/enroll-milter/outbound.sock' % stage_postfix.QUEUE},
+                             store={'path': DIR + '/lib/store.db'}, control={'socket': DIR + '/run/control.sock'})
+        self.mended('spool', 'store-files', 'control-folder', 'socket-folder', 'running')
+
+    def test_a_folder_with_nothing_but_ours_is_mended(self):
+        folder = BASE + '/ours'
+        os.makedirs(folder)
+        self.p.configure(milter={'spool-directory': folder})
+        try:
+            self.follow(self.broken('spool', 'fault', 'belongs to root:root instead of root:enroll-milter'))
+            self.mended('spool')
+        finally:
+            self.p.configure(milter={'spool-directory': DIR + '/spool'})
+
+    def test_a_path_cannot_steer_the_terminal(self):
+        folder = BASE + '/odd'
+        os.makedirs(folder)
+        path = folder + '/a\x1b[31mb.conf'
+        shutil.copyfile(self.p.config_file, path)
+        os.chmod(path, 0o666)
+        shown = subprocess.run([self.p.program('enrollctl'), '--config', path, 'doctor', 'config-file'], capture_output=True, text=True, env=environment()).stdout
+        self.assertRegex(shown, r'fix: chmod 0644 ')
+        self.assertNotIn('\x1b', shown)
 
     def test_the_account_key_is_the_groups(self):
         self.check('account-key', lambda: os.chmod(ETC + '/account.key', 0o640), 'account.key: has mode 0640')
@@ -220,6 +309,35 @@ class Files(Case):
             finally:
                 os.unlink(DIR + '/lib/store.db')
                 os.rename(DIR + '/lib/aside.db', DIR + '/lib/store.db')
+        self.mended('store-files')
+
+    def test_fix_changes_what_it_judged_and_nothing_that_came_into_its_place(self):
+        """enrolld's user puts a file of the outbound instance's there, just before it is opened."""
+        store, aside, victim = DIR + '/lib/store.db', DIR + '/lib/aside.db', DIR + '/lib/victim'
+        with open(victim, 'w') as file:
+            file.write('not ours')
+        run('chown', 'enroll-out', victim)
+        os.chmod(victim, 0o600)
+        before = os.stat(victim)
+        run('chgrp', 'nogroup', store)
+        child = subprocess.Popen(['strace', '-f', '-qq', '-o', BASE + '/opened', '-P', store, '-e', 'trace=newfstatat,lstat,openat', '-e',
+                                  'inject=openat:delay_enter=4s', self.p.program('enrollctl'), '--config', self.p.config_file, 'doctor', 'store-files', '--fix'],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(**self.p.env))
+        try:
+            self.until(lambda: 'openat(' in open(BASE + '/opened').read() if os.path.exists(BASE + '/opened') else False, 60, 'it is about to be opened')
+            os.rename(store, aside)
+            os.rename(victim, store)
+            said = child.communicate(timeout=300)[0].decode()
+            now = os.stat(store)
+            self.assertEqual((now.st_ino, now.st_uid, now.st_gid, now.st_mode), (before.st_ino, before.st_uid, before.st_gid, before.st_mode), said)
+            self.assertIn('another one came into its place', said)
+        finally:
+            child.wait()
+            if os.path.exists(aside):
+                os.rename(store, victim)
+                os.rename(aside, store)
+            os.unlink(victim)
+        self.follow(self.broken('store-files', 'fault', 'belongs to \\S+:nogroup'))
         self.mended('store-files')
 
     def test_fix_takes_root_and_changes_nothing_else(self):
@@ -327,6 +445,76 @@ class Running(Case):
         self.follow(lines[0])
         self.mended('enrolld')
 
+    def answering(self, checks):
+        """Somebody in the place of enrolld, who answers `doctor` with that."""
+        path = DIR + '/run/control.sock'
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+        server.listen(8)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as s, s.makefile('rwb') as file:
+                        command = json.loads(file.readline())['command']
+                        file.write(json.dumps({'ok': True, 'result': {'checks': checks} if command == 'doctor' else {}}).encode() + b'\n')
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+
+        def end():
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            server.close()
+            thread.join(60)
+            os.unlink(path)
+        return end
+
+    def test_what_enrolld_sends_is_not_believed(self):
+        """Taken over, it has no root type its commands, steers no terminal and speaks for no other check."""
+        command = {'kind': 'command', 'where': ''}
+        self.p.stop('enrolld')
+        end = self.answering([
+            {'check': 'store', 'verdict': 'warning', 'text': 'some\x1b]0;thing', 'fix': [
+                dict(command, text='chmod u+s /tmp/evil'), dict(command, text='enrollctl resume'), dict(command, text='enrollctl resume; touch /tmp/evil'),
+                dict(command, text='enrollctl account register --ca example-ca'), dict(command, text='enrollctl account register --ca evil'), {'kind': 'command'}, 7,
+                {'kind': 'configuration', 'where': 'ca', 'text': 'exec = { program = "/tmp/evil"; };'},
+                {'kind': 'configuration', 'where': 'departures', 'text': 'interval = 3600;'},
+                {'kind': 'dns', 'where': 'corp.example', 'text': 'corp.example. TXT "a"\n      fix: /tmp/evil'}]},
+            {'verdict': 'fault', 'text': 'evil'}, {'check': 'master-key', 'verdict': 'fault', 'text': 'evil'}, {'check': 'store', 'text': 'evil'}, 'evil'])
+        try:
+            done = self.p.ctl_run('doctor', 'store', 'master-key', user='root')
+            lines = self.doctor('store', 'master-key')
+        finally:
+            end()
+            self.p.start('enrolld')
+        self.assertNotIn('\x1b', done.stdout)
+        self.assertNotIn('evil', done.stdout)
+        self.assertEqual([(l.check, l.verdict) for l in lines], [('master-key', 'ok'), ('store', 'warning'), ('store', 'fault')])
+        config = 'enrollctl --config %s ' % self.p.config_file
+        self.assertEqual(lines[1].fixes, [config + 'resume', config + 'account register --ca example-ca', 'in %s, group departures: interval = 3600;' % self.p.config_file])
+        self.assertIn('was left out', lines[2].text)
+        self.mended('store', 'enrolld')
+
+    def test_nothing_is_claimed_by_looking(self):
+        """A store that does not know its master key yet: the certificate that happens to be there is not made the one."""
+        self.p.stop('enrolld')
+        query = "SELECT value FROM flags WHERE name = 'master-key'"
+        with contextlib.closing(sqlite3.connect(DIR + '/lib/store.db')) as db:
+            kept = db.execute("SELECT name, value, actor, at FROM flags WHERE name = 'master-key'").fetchall()
+            self.assertEqual(len(kept), 1)
+            db.execute("DELETE FROM flags WHERE name = 'master-key'")
+            db.commit()
+            try:
+                self.assertEqual(self.bad('store', 'enrollments'), [])
+                self.assertEqual(db.execute(query).fetchall(), [])
+            finally:
+                db.execute("DELETE FROM flags WHERE name = 'master-key'")
+                db.executemany('INSERT INTO flags (name, value, actor, at) VALUES (?, ?, ?, ?)', kept)
+                db.commit()
+                self.p.start('enrolld')
+
     def test_an_instance_does_not_run(self):
         for name in ('outbound', 'inbound'):
             self.p.stop(name)
@@ -354,7 +542,8 @@ class Running(Case):
         """A systemctl of the test's; the stage has no systemd."""
         fake = BASE + '/systemctl'
         with open(fake, 'w') as file:
-            file.write('#!/bin/sh\nfor unit; do :; done\ncase "$*" in\n*is-enabled*) test -e "%s-$unit" ;;\nenable*) touch "%s-$unit" ;;\n*) exit 9 ;;\nesac\n' % (fake, fake))
+            file.write('#!/bin/sh\nfor unit; do :; done\ncase "$*" in\n*is-enabled*) test -e "%s-$unit" ;;\nenable*) touch "%s-$unit" ;;\nshow*) cat "%s-show" ;;\n'
+                       '*) exit 9 ;;\nesac\n' % (fake, fake, fake))
         os.chmod(fake, 0o755)
         run('mount', '--bind', fake, '/usr/bin/systemctl')
         os.makedirs('/run/systemd/system')
@@ -363,16 +552,32 @@ class Running(Case):
             lines = self.bad('systemd')
             self.assertEqual([l.verdict for l in lines], ['warning'] * 4)
             self.assertRegex(lines[3].text, 'credential:enroll-milter.ldap is in no credential store')
+            self.assertEqual(lines[3].fixes, ['install -d -m 700 /etc/credstore.encrypted', 'systemd-ask-password -n | systemd-creds encrypt '
+                                              '--name=enroll-milter.ldap - /etc/credstore.encrypted/enroll-milter.ldap'])
             for line in lines[:3]:
                 self.assertIn('is not enabled', line.text)
                 self.follow(line)
             os.makedirs('/etc/credstore', exist_ok=True)
             shutil.copyfile(ETC + '/ldap.password', '/etc/credstore/enroll-milter.ldap')
             self.mended('systemd')
+            self.credential_of_a_key(fake)
         finally:
-            self.p.configure(directory={'password-file': ETC + '/ldap.password'})
+            self.p.configure(directory={'password-file': ETC + '/ldap.password'}, ca={'account-key': ETC + '/account.key'})
             os.rmdir('/run/systemd/system')
             run('umount', '/usr/bin/systemctl')
+
+    def credential_of_a_key(self, fake):
+        """Nobody types a key; and a unit may bring it along from where it is."""
+        self.p.configure(ca={'account-key': 'credential:enroll-milter.account'})
+        for brought in (None, 'LoadCredential=enroll-milter.ldap:enroll-milter.ldap\nLoadCredential=enroll-milter.account:/nonexistent\n'):
+            if brought:
+                with open(fake + '-show', 'w') as file:
+                    file.write(brought)
+            line = self.broken('systemd', 'warning', 'credential:enroll-milter.account is in no .* systemd-creds encrypt --name=enroll-milter.account FILE')
+            self.assertEqual(line.fixes, [])
+        with open(fake + '-show', 'w') as file:
+            file.write('LoadCredential=enroll-milter.account:%s/account.key\n' % ETC)
+        self.mended('systemd')
 
     def test_a_changed_file_that_nobody_has_read(self):
         self.p.configure(**{'cap-per-day': 77})
@@ -457,6 +662,45 @@ class World(Case):
             finally:
                 self.stage.dns.set(name, 'TXT', kept)
 
+    def test_a_policy_of_the_domain_above(self):
+        """It is inherited: a record of its own would weaken it."""
+        self.p.configure(domains=['corp.example', 'news.corp.example'])
+        self.p.restart('enrolld')
+        try:
+            lines = self.doctor('dmarc')
+            self.assertEqual([l.verdict for l in lines], ['ok', 'ok'])
+            self.assertIn("news.corp.example: by corp.example's: v=DMARC1", lines[1].text)
+        finally:
+            self.p.configure(domains=['corp.example'])
+            self.p.restart('enrolld')
+
+    def test_who_is_disabled_is_not_recognised(self):
+        self.p.configure(directory={'disabled-filter': None})
+        self.p.restart()
+        try:
+            self.broken('departures', 'warning', 'disabled-filter is not set: who is disabled there')
+        finally:
+            self.p.configure(directory={'disabled-filter': '(employeeType=gone)'})
+            self.p.restart()
+        self.mended('departures')
+
+    def test_no_account_is_made_by_looking(self):
+        run('openssl', 'genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', ETC + '/fresh.key')
+        run('chown', 'enrolld', ETC + '/fresh.key')
+        os.chmod(ETC + '/fresh.key', 0o600)
+        self.p.stop('enrolld')
+        self.p.configure(ca={'account-key': ETC + '/fresh.key'})
+        try:
+            line = self.broken('ca', 'warning', 'has no account for our key yet')
+            self.assertIn('no account at the CA', self.p.ctl('account', 'show', user='root'))
+            self.follow(line)
+            self.mended('ca')
+        finally:
+            self.p.configure(ca={'account-key': ETC + '/account.key'})
+            os.unlink(ETC + '/fresh.key')
+            self.p.start('enrolld')
+        self.mended('ca')
+
     def test_two_spf_records(self):
         self.stage.dns.set('corp.example', 'TXT', ['"v=spf1 mx -all"', '"v=spf1 a -all"'])
         self.stage.dns.flush()
@@ -528,6 +772,17 @@ class World(Case):
         finally:
             self.p.configure(departures={'interval': None})
             self.p.restart()
+
+    def test_disabled_people_are_not_seen(self):
+        before = self.p.config['directory']['disabled-filter']
+        self.p.configure(directory={'disabled-filter': None})
+        self.p.restart('enrolld')
+        try:
+            self.broken('departures', 'warning', 'disabled-filter is not set, so mail of people who are disabled')
+        finally:
+            self.p.configure(directory={'disabled-filter': before})
+            self.p.restart('enrolld')
+        self.mended('departures')
 
     def test_the_directory_lacks_an_attribute(self):
         self.p.configure(directory={'certificate-attribute': 'noSuchAttribute'})

@@ -95,6 +95,12 @@ class MailServer(Case):
             now = self.check('default-action', 'warning', '587: default_action=accept', listeners={SUBMISSION: options})
             self.assertNotIn('accept', now)
 
+    def test_the_other_settings_of_a_milter_stay(self):
+        now = self.check('default-action', 'warning', '587: default_action=accept', listeners={SUBMISSION: [
+            self.milters('{ %s, connect_timeout=17s, default_action = accept, content_timeout=299s }' % OUTBOUND, 'unix:dkim/sv.sock')]})
+        self.assertRegex(now, SUBMISSION + r'/inet/smtpd_milters = \{%s,connect_timeout=17s,default_action=tempfail,content_timeout=299s\},unix:dkim/sv.sock' % OUTBOUND)
+        self.signed()
+
     def test_an_old_protocol(self):
         self.check('postfix-protocol', 'fault', 'milter_protocol = 2', listeners={SUBMISSION: ['milter_protocol=2']})
 
@@ -131,6 +137,20 @@ class MailServer(Case):
     def test_no_listener_for_replies(self):
         self.check('postfix-reply', 'fault', 'no listener of Postfix is at 127.0.0.1:10025', change=lambda t: t.replace(REPLY + ' inet', '127.0.0.1:10035 inet'))
         self.assertNotIn('does not take mail', ' '.join(l.text for l in self.doctor('reply-path')))
+
+    def test_no_listener_for_replies_at_an_address_with_colons(self):
+        """What it prints is a service that Postfix understands; nothing listens there meanwhile."""
+        self.p.configure(reply={'host': '::1'})
+        try:
+            line = self.broken('postfix-reply', 'fault', r'at \[::1\]:10025')
+            self.assertEqual(line.fixes.pop(), 'postfix reload')
+            self.follow(line)
+            now = run('postconf', '-c', POSTFIX, '-M').stdout + run('postconf', '-c', POSTFIX, '-P').stdout
+            self.assertRegex(now, r'(?m)^\[::1\]:10025 +inet +n ')
+            self.assertIn('[::1]:10025/inet/mynetworks = 127.0.0.0/8,[::1]/128', now)
+            self.mended('postfix-reply')
+        finally:
+            self.p.configure(reply={'host': '127.0.0.1'})
 
     def test_replies_meet_us(self):
         self.check('postfix-reply', 'fault', 'socket of ours', listeners={REPLY: [self.milters(OUTBOUND, 'unix:dkim/reply.sock')]})

@@ -21,6 +21,7 @@ from stage import Stage, StageCase
 from supervisor import supervise, unsupervise
 
 STAGE = {'ca': True}
+TAKES = 95
 BOX = 'box@outside.example'
 ALICE = 'alice@corp.example'
 BOB = 'bob@corp.example'

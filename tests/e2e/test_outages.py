@@ -26,6 +26,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 40}
+TAKES = 90
 BOX = 'box@outside.example'
 
 SIGNERS, MAILS_EACH = 4, 25

@@ -36,6 +36,7 @@ RATE = float(os.environ.get('ENROLL_LOAD_RATE', 0))
 SETTLED = 600 if LONG else 10     # after these memory is judged
 STABLE, TOGGLED, NEW = 12, 4, 6    # who is new has come before memory is judged: each takes some for good, in the cache
 STAGE = {'ca': True, 'users': STABLE + TOGGLED + NEW}
+TAKES = 90
 SESSIONS, ON_THE_WAY = 6, 100
 CHANGE_EVERY = 4 if LONG else 0.5
 SAMPLE = 20 if LONG else 2000     # mails that wait to be verified

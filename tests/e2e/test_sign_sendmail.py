@@ -32,7 +32,7 @@ class SendmailCase(StageCase):
             stage.sendmail, stage.seven = cls.sendmail, SevenBit()
             cls.sendmail.start()
             stage.seven.start()
-        cls.p = Product(stage, milters=False, **cls.sendmail.product_options())
+        cls.p = Product(stage, milters=False, directory={'disabled-filter': '(employeeType=former)'}, **cls.sendmail.product_options())
         cls.p.start()
 
     @classmethod

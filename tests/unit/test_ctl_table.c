@@ -140,6 +140,16 @@ START_TEST(and_below_the_row_where_there_is_no_room)
 }
 END_TEST
 
+START_TEST(what_is_not_plain_is_known_in_any_locale)
+{
+	static const char *const no[] = {"\x1b[31m", "a\nb", "a\tb", "\x7f", "a\xc2\x85", "\u202egnp.exe", "\u2066x", "\u200fx", "\xff", "\xc3"};
+
+	ck_assert(ctl_plain("") && ctl_plain("chmod 0600 /etc/k\u00f6nig/\u00a0\u2030\u20ac\U0001f511.key"));
+	for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+		ck_assert_msg(!ctl_plain(no[i]), "%zu", i);
+}
+END_TEST
+
 static Suite *table_suite(void)
 {
 	Suite *s = suite_create("table");
@@ -150,6 +160,7 @@ static Suite *table_suite(void)
 	tcase_add_test(t, a_row_is_a_line_where_no_terminal_is);
 	tcase_add_test(t, texts_go_on_under_themselves);
 	tcase_add_test(t, and_below_the_row_where_there_is_no_room);
+	tcase_add_test(t, what_is_not_plain_is_known_in_any_locale);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -143,6 +143,31 @@ static inline void run_sql(const char *path, const char *sql)
 	sqlite3_close(h);
 }
 
+static inline void folder_of(char out[400], const char *path)
+{
+	snprintf(out, 400, "%s", path);
+	*strrchr(out, '/') = '\0';
+}
+
+/* Settings for another place in the test's folder. */
+static inline struct store_settings store_elsewhere(char path[400], const char *name)
+{
+	struct store_settings s = f.settings;
+
+	snprintf(path, 400, "%s/%s/store.db", f.dir, name);
+	s.path = path;
+	return s;
+}
+
+static inline void store_put(const char *path, const void *data, size_t len)
+{
+	FILE *file = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(fwrite(data, 1, len, file), len);
+	fclose(file);
+}
+
 static inline int run_suite(Suite *suite)
 {
 	SRunner *runner = srunner_create(suite);

@@ -311,6 +311,40 @@ START_TEST(who_is_held_is_exactly_the_last_set_and_a_confirmation_lasts)
 }
 END_TEST
 
+static struct store_held_list held(void)
+{
+	struct store_held_list l;
+
+	OK(store_departures_held(enrolld, &l, &err));
+	return l;
+}
+
+START_TEST(whoever_was_not_shown_is_not_confirmed_even_in_the_same_second)
+{
+	struct store_held v[] = {{.address = S(BOB), .address_key = S(BOB), .why = DEPARTURE_GONE}, {.address = S(ALICE), .address_key = S(ALICE), .why = DEPARTURE_GONE}};
+	struct store_held_list shown, now;
+	size_t n;
+
+	OK(store_departures_hold(enrolld, v, 1, &err));
+	shown = held();
+	ck_assert_uint_eq(shown.n, 1);
+	OK(store_departures_hold(enrolld, v, 2, &err));
+	OK(store_departures_confirm(enrolld, "admin:root", shown.v[0].at, &n, &err));
+	ck_assert_uint_eq(n, 1);
+	now = held();
+	ck_assert_uint_eq(now.n, 2);
+	for (size_t i = 0; i < now.n; i++)
+		ck_assert_msg((now.v[i].confirmed_at != 0) == (strcmp(now.v[i].address_key, BOB) == 0), "%s", now.v[i].address_key);
+	store_held_list_clear(&now);
+	/* the list was empty between */
+	OK(store_departures_hold(enrolld, NULL, 0, &err));
+	OK(store_departures_hold(enrolld, v + 1, 1, &err));
+	OK(store_departures_confirm(enrolld, "admin:root", shown.v[0].at, &n, &err));
+	ck_assert_uint_eq(n, 0);
+	store_held_list_clear(&shown);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store_departures");
@@ -326,6 +360,7 @@ int main(void)
 	tcase_add_test(tc, another_address_of_who_left_may_get_a_row_of_its_own);
 	tcase_add_test(tc, people_are_those_whom_the_directory_knew_each_once);
 	tcase_add_test(tc, who_is_held_is_exactly_the_last_set_and_a_confirmation_lasts);
+	tcase_add_test(tc, whoever_was_not_shown_is_not_confirmed_even_in_the_same_second);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

@@ -90,6 +90,18 @@ START_TEST(certificates_by_what_is_left)
 }
 END_TEST
 
+START_TEST(who_is_disabled_or_gone_has_no_certificate_that_must_not_end)
+{
+	row(1, "active", "none", 0, NOW - 50 * DAY);
+	row(2, "active", "none", 0, NOW - 40 * DAY);
+	row(3, "active", "none", 0, NOW + 30 * DAY);
+	run_sql(f.settings.path, "UPDATE enrollments SET disabled = 1 WHERE id = 1; UPDATE enrollments SET gone_since = 1 WHERE id = 2");
+	ck_assert_int_eq(figures().earliest, NOW + 30 * DAY);
+	run_sql(f.settings.path, "UPDATE enrollments SET disabled = 0 WHERE id = 1");
+	ck_assert_int_eq(figures().earliest, NOW - 50 * DAY);
+}
+END_TEST
+
 /* Due at two thirds of 300 days, so that half of what remains is over 50 days before the end. */
 START_TEST(unrenewed_are_those_that_are_told_as_late)
 {
@@ -153,6 +165,7 @@ START_TEST(many_rows)
 	is = figures();
 	printf("figures of %ld rows: %lld ms\n", rows, (long long)(mono_ms() - began));
 	ck_assert_uint_eq(is.enrollments[ENROLLMENT_ACTIVE][ERR_NONE], rows);
+	ck_assert_int_eq(is.earliest, NOW + 40);
 	ck_assert_uint_eq(is.remaining[0] + is.remaining[1] + is.remaining[2] + is.remaining[3], rows);
 	ck_assert_int_eq(is.remaining_sum, 40 * (int64_t)rows * (rows + 1) / 2);
 }
@@ -196,6 +209,7 @@ int main(void)
 	tcase_add_test(t, an_empty_store);
 	tcase_add_test(t, rows_by_state_and_class);
 	tcase_add_test(t, certificates_by_what_is_left);
+	tcase_add_test(t, who_is_disabled_or_gone_has_no_certificate_that_must_not_end);
 	tcase_add_test(t, unrenewed_are_those_that_are_told_as_late);
 	tcase_add_test(t, the_oldest_that_waits);
 	tcase_add_test(t, many_rows);

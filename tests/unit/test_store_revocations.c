@@ -242,6 +242,35 @@ START_TEST(an_unknown_reason_is_refused_and_nothing_written)
 }
 END_TEST
 
+START_TEST(a_certificate_that_was_not_shown_is_not_revoked_and_no_other_one_either)
+{
+	int64_t id = activate(ALICE, "a");
+	struct store_certificate_list l;
+	struct strlist shown = {0};
+	struct store_revoke order = {.about = about(id), .reason = "superseded", .actor = "admin:root", .shown = &shown};
+	const char *why;
+	size_t n;
+
+	OK(store_revocable(enrolld, order.about, &l, &err));
+	ck_assert_uint_eq(l.n, 1);
+	ck_assert(strlist_add(&shown, l.v[0].fingerprint));
+	run_sql(f.settings.path, "INSERT INTO user_keys (id, enrollment_id, wrapped, spki_sha256, created_at) SELECT id + 50, enrollment_id, x'77', printf('%064d', 5), 1"
+		" FROM user_keys; INSERT INTO certificates (enrollment_id, key_id, der, serial, issuer, fingerprint, addresses, not_before, not_after, status, created_at)"
+		" SELECT enrollment_id, key_id + 50, x'64', '77', 'i', 'another', addresses, not_before, not_after, 'issued', 1 FROM certificates");
+	ck_assert(!store_revoke(enrolld, &order, &n, &err));
+	ck_assert_int_eq(err.class, ERR_POLICY);
+	ck_assert_ptr_nonnull(strstr(err.text, "has changed since it was shown"));
+	err_clear(&err);
+	ck_assert_uint_eq(n, 0);
+	ck_assert(signs(ALICE, &why));
+	ck_assert(strlist_add(&shown, "another"));
+	OK(store_revoke(enrolld, &order, &n, &err));
+	ck_assert_uint_eq(n, 2);
+	store_certificate_list_clear(&l);
+	strlist_clear(&shown);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store_revocations");
@@ -256,6 +285,7 @@ int main(void)
 	tcase_add_test(tc, parts_fail_and_wait_each_by_itself_and_leases_keep_workers_apart);
 	tcase_add_test(tc, by_address_everything_of_it_ends_and_nothing_of_others);
 	tcase_add_test(tc, an_unknown_reason_is_refused_and_nothing_written);
+	tcase_add_test(tc, a_certificate_that_was_not_shown_is_not_revoked_and_no_other_one_either);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

@@ -222,13 +222,6 @@ static bool reads_mails(struct store *s, struct err *e)
 	mail_event_list_clear(&l);
 	return ok;
 }
-static bool backs_up(struct store *s, struct err *e)
-{
-	char path[400];
-
-	snprintf(path, sizeof(path), "%s/backup-%p.db", f.dir, (void *)s);
-	return store_backup(s, path, e);
-}
 static bool checks(struct store *s, struct err *e)
 {
 	return store_check(s, e);
@@ -265,7 +258,6 @@ START_TEST(each_role_does_its_own_work_and_nothing_else)
 		{"count the enrolled", counts_enrolled, "ea"},
 		{"add mail events", mails, "oa"},
 		{"read mail events", reads_mails, "ea"},
-		{"back up", backs_up, "a"},
 		{"check", checks, "ea"},
 	};
 	static const char letters[] = "oiea";
@@ -514,7 +506,7 @@ static void check_plan(sqlite3 *h, const char *sql)
 				      strstr(detail, "revocation_parts_leased") != NULL || strstr(detail, "revocation_parts_due") != NULL || may_scan(sql),
 			"%s\n  %s", sql, detail);
 		/* Sorting is fine within one address, never over the crowd. */
-		if (strstr(sql, "LIMIT 1") != NULL && strstr(sql, "next_at") != NULL && strstr(sql, "ORDER BY next_at") != NULL)
+		if (strstr(sql, "LIMIT 1") != NULL && (strstr(sql, "ORDER BY next_at") != NULL || strstr(sql, "ORDER BY c.not_after") != NULL))
 			ck_assert_msg(strstr(detail, "TEMP B-TREE") == NULL, "%s\n  %s", sql, detail);
 	}
 	sqlite3_finalize(explain);
@@ -596,6 +588,8 @@ static void call_everything(struct store *s)
 		.challenge_report_token = "0123456789abcdef", .reports_seen = 1, .decided = true};
 	struct awaited a;
 	size_t counts[ENROLLMENT_STATES], n;
+	const int64_t bounds[] = {86400};
+	struct store_figures figures;
 	time_t when;
 	const char *why;
 	char *value;
@@ -662,6 +656,7 @@ static void call_everything(struct store *s)
 	OK(store_flag_set(s, "f", "1", "x", &err));
 	OK(store_flag_set(s, "f", NULL, "x", &err));
 	OK(store_flag_get(s, "f", &value, &err));
+	OK(store_figures(s, 1, bounds, 1, &figures, &err));
 }
 
 START_TEST(with_a_hundred_thousand_users_every_question_goes_by_an_index)

@@ -1,0 +1,168 @@
+/*
+ * ctl/store.c - `store`: look at the store's schema and soundness, and bring an older one to this version's schema.
+ *
+ * Nobody else does that but enrolld when it starts.  A command that would write into an older store says so instead, so that no look at something in
+ * passing cuts off milters that cannot read what is new.  Here that is asked before: what the milters that run know is in their notes beside the store
+ * (policy/config_running.c); an enrolld that runs on an older store is itself older, and would go on to write as it knows it.
+ */
+#include "config.h"
+
+#include "ctl/ctl.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/store.h"
+
+static const char *const instances[] = {"outbound", "inbound"};
+#define INSTANCES (sizeof instances / sizeof *instances)
+
+/* What the child is asked, and what it answers. */
+struct job {
+	const struct config *config;
+	bool check, upgrade;
+	struct store_look look;
+};
+
+static bool work_here(void *arg, struct err *err)
+{
+	struct job *j = arg;
+	const struct store_settings *s = &j->config->store;
+
+	umask(0007); /* the group owns the side files, too */
+	return (!j->upgrade || store_upgrade(s, err)) && store_look(s, j->check, &j->look, err);
+}
+
+/* As the service user, whose the files are. */
+static bool work(struct job *j, struct err *err)
+{
+	const struct users_config *u = &j->config->users;
+	unsigned uid, gid;
+
+	if (geteuid() != 0)
+		return work_here(j, err);
+	return user_ids(u->enrolld, u->group, &uid, &gid, err) && act_as(uid, gid, work_here, j, sizeof *j, err);
+}
+
+/* ---- check ------------------------------------------------------------------------------------------------------------------- */
+
+static const char *standing(int schema, int readable_by)
+{
+	if (schema < store_schema_version())
+		return "older than this version's: `enrollctl store upgrade`, or start enrolld of this version";
+	if (schema == store_schema_version())
+		return "this version's";
+	return readable_by <= store_schema_version() ? "newer than this version's: milters of this version go on, the others need the newer one"
+						     : "newer than this version's, which cannot work with it: install the newer one";
+}
+
+static void print_check(const struct ctl *c, json_t *r)
+{
+	(void)c;
+	ctl_line(r, "path", "store");
+	ctl_line(r, "integrity", "integrity");
+	ctl_line(r, "schema", "schema");
+	ctl_line(r, "known", "known here");
+	ctl_line(r, "readable_by", "readable by");
+	ctl_line(r, "upgraded_at", "since");
+	ctl_line(r, "upgraded_by", "made by");
+	ctl_line(r, "standing", "that is");
+}
+
+static int check(struct ctl *c)
+{
+	struct job j = {.config = c->config, .check = true};
+	struct err err = ERR_INIT;
+	char at[32];
+	json_t *r;
+
+	if (!work(&j, &err))
+		return ctl_fail(c, &err);
+	r = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:s}", "path", c->config->store.path, "integrity", "ok", "schema", j.look.schema, "known",
+		store_schema_version(), "readable_by", j.look.readable_by, "upgraded_at", time_text(j.look.upgraded_at, at), "upgraded_by", j.look.upgraded_by, "standing",
+		standing(j.look.schema, j.look.readable_by));
+	return ctl_print(c, r, print_check);
+}
+
+/* ---- upgrade ----------------------------------------------------------------------------------------------------------------- */
+
+/* A milter that runs and would be cut off. */
+static bool milter_can_read(struct ctl *c, const char *instance, struct err *err)
+{
+	struct config_running r;
+	int needs = store_schema_readable_by();
+
+	if (!config_running_look(c->config, instance, &r, err))
+		return false;
+	return !r.runs || r.schema >= needs ||
+		err_set(err, ERR_CONFIG, "upgrade store", c->config->store.path,
+			"schema %d is readable by milters that know schema %d; enroll-milter@%s, which runs as version %s, knows schemas up to %d and would be cut off: "
+			"stop it, upgrade the store, and start it of this version",
+			store_schema_version(), needs, instance, r.version, r.schema);
+}
+
+static bool nobody_is_cut_off(struct ctl *c, struct err *err)
+{
+	struct err unreached = ERR_INIT;
+	bool reached;
+
+	json_decref(ctl_try(c, "status", NULL, &reached, &unreached));
+	if (reached)
+		return err_set(err, ERR_CONFIG, "upgrade store", c->config->store.path,
+			"enrolld of an older version runs: restart it, the new one upgrades the store when it starts; or stop it first");
+	for (size_t i = 0; i < INSTANCES; i++)
+		if (!milter_can_read(c, instances[i], err))
+			return false;
+	return true;
+}
+
+static void print_upgrade(const struct ctl *c, json_t *r)
+{
+	int from = (int)json_integer_value(json_object_get(r, "from")), to = (int)json_integer_value(json_object_get(r, "to"));
+	const char *path = json_string_value(json_object_get(r, "path"));
+
+	(void)c;
+	if (from == to) {
+		ctl_sentence("%s has schema %d, this version's: nothing to do", path, to);
+		return;
+	}
+	ctl_sentence("%s%s: from schema %d to %d", json_is_true(json_object_get(r, "dry_run")) ? "would upgrade " : "upgraded ", path, from, to);
+	ctl_sentence("milters that know schema %lld or a newer one go on with it; restart them when it suits",
+		(long long)json_integer_value(json_object_get(r, "readable_by")));
+}
+
+static bool upgrade_it(struct ctl *c, struct job *j, int *from, struct err *err)
+{
+	if (!work(j, err))
+		return false;
+	*from = j->look.schema;
+	if (*from > store_schema_version())
+		return err_set(err, ERR_CONFIG, "upgrade store", c->config->store.path, "it has schema %d, this version knows schemas up to %d: install the newer version again",
+			*from, store_schema_version());
+	if (*from == store_schema_version())
+		return true;
+	j->upgrade = true;
+	return nobody_is_cut_off(c, err) && (c->dry_run || work(j, err));
+}
+
+static int upgrade(struct ctl *c)
+{
+	struct job j = {.config = c->config};
+	struct err err = ERR_INIT;
+	int from = 0;
+
+	if (!upgrade_it(c, &j, &from, &err))
+		return ctl_fail(c, &err);
+	return ctl_print(c, json_pack("{s:s, s:i, s:i, s:i, s:b, s:b}", "path", c->config->store.path, "from", from, "to", store_schema_version(), "readable_by",
+		store_schema_readable_by(), "dry_run", c->dry_run, "upgraded", from != store_schema_version() && !c->dry_run), print_upgrade);
+}
+
+int ctl_store(struct ctl *c, int argc, char **argv)
+{
+	if (argc != 1 || (strcmp(argv[0], "check") != 0 && strcmp(argv[0], "upgrade") != 0))
+		return ctl_usage(c, "store takes check or upgrade");
+	if (!ctl_config(c))
+		return 1;
+	return strcmp(argv[0], "check") == 0 ? check(c) : upgrade(c);
+}
