@@ -256,11 +256,14 @@ struct daemon_options {
 	const char *pid_file; /* NULL = none */
 	const char *user;     /* NULL = as configured, if root starts us */
 };
-/* Go into the background, write the pid file, give up root's rights for those of `user` in `group`, and in the groups that list the user: at the
+/* Go into the background, open the pid file, give up root's rights for those of `user` in `group`, and in the groups that list the user: at the
  * start, before any thread.  What started us goes on when daemon_ready is called, or with our exit code when we end before.  False: nothing can
  * go on. */
 bool daemon_start(const struct daemon_options *o, const char *user, const char *group, struct err *err) BASE_MUST_CHECK;
+/* The pid file names us from here on, and not before: who cannot start leaves the one alone who runs. */
 void daemon_ready(bool keep_stderr);
+/* A path as typed, as it is to be remembered: the background has another working directory.  Symbolic links stay, they may change.  NULL = no memory. */
+char *daemon_path(const char *path);
 /* Take the pid file away, if it is still ours and its folder lets us. */
 void daemon_end(void);
 /* ---- memory with keys -------------------------------------------------------------------------------------------- */

@@ -22,8 +22,9 @@
 /* One a process; main sets it, before there are threads. */
 static struct {
 	int tell;             /* to the one who waits; -1 = nobody */
-	char pid_file[4096];
-} self = {.tell = -1};
+	int fd;               /* the pid file, until the pid is in it; -1 = none, or it is */
+	char pid_file[4096];  /* "" = none of ours */
+} self = {.tell = -1, .fd = -1};
 
 static const char op[] = "start service";
 
@@ -72,32 +73,38 @@ static bool become_user(const char *user, const char *group, struct err *err)
 	return pw.pw_uid == geteuid() || err_set(err, ERR_CONFIG, op, user, "only root can start this as user %s", user);
 }
 
-static int open_pid_file(const char *path, struct err *err)
+/* Whoever runs already may be named in it: nothing is changed until we are ready to take its place. */
+static bool open_pid_file(const char *path, struct err *err)
 {
-	int fd;
+	struct stat st;
 
 	if (strlen(path) >= sizeof self.pid_file || path[0] != '/')
-		return err_set(err, ERR_CONFIG, op, path, "a pid file is named by its whole path"), -1;
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0)
-		err_errno(err, errno, op, path);
-	else
-		fchmod(fd, 0644);
-	return fd;
+		return err_set(err, ERR_CONFIG, op, path, "a pid file is named by its whole path");
+	self.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	if (self.fd < 0 || fstat(self.fd, &st) != 0)
+		return err_errno(err, errno, op, path);
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid())
+		return err_set(err, ERR_CONFIG, op, path, "this is not a file of this user alone; remove it, or name another pid file");
+	if (fchmod(self.fd, 0644) != 0)
+		return err_errno(err, errno, op, path);
+	snprintf(self.pid_file, sizeof self.pid_file, "%s", path);
+	return true;
 }
 
-static bool write_pid(int fd, const char *path, struct err *err)
+static void write_pid(void)
 {
+	struct err err = ERR_INIT;
 	char text[24];
 	int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-	bool ok = ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)n, 0) == n;
 
-	if (!ok)
-		err_errno(err, errno, op, path);
-	close(fd);
-	if (ok)
-		snprintf(self.pid_file, sizeof self.pid_file, "%s", path);
-	return ok;
+	if (self.fd < 0)
+		return;
+	if (ftruncate(self.fd, 0) != 0 || pwrite(self.fd, text, (size_t)n, 0) != n) {
+		err_errno(&err, errno, op, self.pid_file);
+		log_error(LOG_LEVEL_ERROR, "pid_file_failed", &err, NULL);
+	}
+	close(self.fd);
+	self.fd = -1;
 }
 
 /* The parent: until the child is ready, or gone. */
@@ -141,13 +148,19 @@ static bool into_background(struct err *err)
 	return true;
 }
 
+char *daemon_path(const char *path)
+{
+	char here[4096], whole[8192];
+
+	if (path[0] == '/' || !getcwd(here, sizeof here))
+		return str_dup(path);
+	snprintf(whole, sizeof whole, "%s/%s", here, path);
+	return str_dup(whole);
+}
+
 bool daemon_start(const struct daemon_options *o, const char *user, const char *group, struct err *err)
 {
-	int fd = o->pid_file ? open_pid_file(o->pid_file, err) : -1;
-
-	if (o->pid_file && fd < 0)
-		return false;
-	if ((o->background && !into_background(err)) || (fd >= 0 && !write_pid(fd, o->pid_file, err)))
+	if ((o->pid_file && !open_pid_file(o->pid_file, err)) || (o->background && !into_background(err)))
 		return false;
 	if (o->user)
 		return become_user(o->user, group, err);
@@ -158,6 +171,7 @@ void daemon_ready(bool keep_stderr)
 {
 	int null;
 
+	write_pid();
 	if (self.tell < 0)
 		return;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);

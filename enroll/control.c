@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #define CLIENTS_MOST 32
+#define GUESTS_MOST 128 /* who wait to be looked at */
 #define IDLE_MS 10000
 
 struct client {
@@ -38,7 +40,11 @@ struct control {
 	struct enroll_parts *parts;
 	int listener;
 	int wake[2];              /* written at the end */
-	pthread_t thread;
+	pthread_t thread, greeter;
+	bool started;
+	int door[2];              /* descriptors of those who came, from one thread to the other */
+	atomic_int guests;        /* how many are in there */
+	atomic_llong turned;      /* mono_ms of the last one who came */
 	pthread_mutex_t lock;     /* up to `evicted` */
 	pthread_cond_t idle;
 	struct client *clients;   /* being served, newest first */
@@ -198,7 +204,7 @@ static void serve(struct control *c, struct client *client)
 	buf_wipe(&line); /* a user's password may be in it (directory check) */
 }
 
-/* Answered at once by the accepting thread, without reading: strangers get no thread and no time of ours. */
+/* Answered at once by the greeting thread, without reading: strangers get no thread of their own. */
 static void refuse(struct control *c, int fd, const struct control_peer *peer)
 {
 	struct err err = ERR_INIT;
@@ -304,13 +310,49 @@ static bool is_self(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid == getpid();
 }
 
+/* Asks the host's user database, which may hang where it is somewhere else. */
+static void greet(struct control *c, int fd)
+{
+	struct control_peer peer = {.role = CONTROL_NOBODY};
+
+	if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
+		refuse(c, fd, &peer);
+	else if (peer.role != CONTROL_NOBODY && start_client(c, fd, &peer))
+		return;
+	else if (peer.role != CONTROL_NOBODY)
+		turn_away(fd);
+	close(fd);
+}
+
+/* Until the door is closed.  Writes and reads of one descriptor are whole: they are smaller than PIPE_BUF. */
+static void *greeter_thread(void *arg)
+{
+	struct control *c = arg;
+	int fd;
+
+	while (read(c->door[0], &fd, sizeof fd) == (ssize_t)sizeof fd) {
+		atomic_fetch_sub(&c->guests, 1);
+		greet(c, fd);
+	}
+	return NULL;
+}
+
+static void let_in(struct control *c, int fd)
+{
+	if (atomic_fetch_add(&c->guests, 1) < GUESTS_MOST && write(c->door[1], &fd, sizeof fd) == (ssize_t)sizeof fd)
+		return;
+	atomic_fetch_sub(&c->guests, 1);
+	turn_away(fd);
+	close(fd);
+}
+
+/* Does nothing that could wait: it is by this thread that we are known to live, whoever else comes. */
 static void *accept_thread(void *arg)
 {
 	struct control *c = arg;
 
 	for (;;) {
 		struct pollfd p[2] = {{.fd = c->listener, .events = POLLIN}, {.fd = c->wake[0], .events = POLLIN}};
-		struct control_peer peer;
 		int fd;
 
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
@@ -320,16 +362,13 @@ static void *accept_thread(void *arg)
 		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
-		memset(&peer, 0, sizeof peer);
-		if (is_self(fd))
+		atomic_store(&c->turned, mono_ms());
+		if (is_self(fd)) {
 			write_all(fd, "{}\n", 3);
-		else if (peer_of(c, fd, &peer) && peer.role == CONTROL_NOBODY)
-			refuse(c, fd, &peer);
-		else if (peer.role != CONTROL_NOBODY && start_client(c, fd, &peer))
-			continue;
-		else if (peer.role != CONTROL_NOBODY)
-			turn_away(fd);
-		close(fd);
+			close(fd);
+		} else {
+			let_in(c, fd);
+		}
 	}
 }
 
@@ -353,8 +392,6 @@ static bool open_listener(struct control *c, struct err *err)
 	mode_t mask;
 	int rc;
 
-	if (!lock(c, err))
-		return false;
 	memcpy(addr.sun_path, c->path, sizeof addr.sun_path);
 	unlink(c->path);
 	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -384,58 +421,94 @@ bool control_answers(const struct control *c, int ms)
 	return ok;
 }
 
+int64_t control_turned(const struct control *c)
+{
+	return atomic_load(&c->turned);
+}
+
+static void close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 static void control_free(struct control *c)
 {
-	if (c->listener >= 0)
-		close(c->listener);
-	if (c->lock_file >= 0)
-		close(c->lock_file);
-	if (c->wake[0] >= 0)
-		close(c->wake[0]);
-	if (c->wake[1] >= 0)
-		close(c->wake[1]);
+	close_if_open(c->listener);
+	close_if_open(c->lock_file);
+	close_if_open(c->wake[0]);
+	close_if_open(c->wake[1]);
+	close_if_open(c->door[0]);
+	close_if_open(c->door[1]);
 	pthread_cond_destroy(&c->idle);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
-struct control *control_start(struct enroll_parts *parts, struct err *err)
+struct control *control_claim(const char *path, struct err *err)
 {
 	struct control *c = calloc(1, sizeof *c);
-	int rc;
 
 	if (!c) {
 		err_nomem(err, "open control socket");
 		return NULL;
 	}
-	c->parts = parts;
-	c->listener = c->lock_file = c->wake[0] = c->wake[1] = -1;
+	c->listener = c->lock_file = c->wake[0] = c->wake[1] = c->door[0] = c->door[1] = -1;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->idle, NULL);
-	snprintf(c->path, sizeof c->path, "%s", parts->config->control.socket);
-	if (pipe(c->wake) != 0) {
-		err_errno(err, errno, "open control socket", c->path);
-	} else if (open_listener(c, err)) {
-		rc = pthread_create(&c->thread, NULL, accept_thread, c);
-		if (rc == 0)
-			return c;
-		err_errno(err, rc, "open control socket", c->path);
-	}
+	snprintf(c->path, sizeof c->path, "%s", path);
+	if (lock(c, err))
+		return c;
 	control_free(c);
 	return NULL;
+}
+
+static void close_door(struct control *c)
+{
+	close(c->door[1]);
+	c->door[1] = -1;
+	pthread_join(c->greeter, NULL);
+}
+
+bool control_start(struct control *c, struct enroll_parts *parts, struct err *err)
+{
+	int rc;
+
+	c->parts = parts;
+	if (pipe2(c->wake, O_CLOEXEC) != 0 || pipe2(c->door, O_CLOEXEC) != 0)
+		return err_errno(err, errno, "open control socket", c->path);
+	if (!open_listener(c, err))
+		return false;
+	rc = pthread_create(&c->greeter, NULL, greeter_thread, c);
+	if (rc == 0) {
+		rc = pthread_create(&c->thread, NULL, accept_thread, c);
+		c->started = rc == 0;
+		if (rc != 0)
+			close_door(c);
+	}
+	return rc == 0 || err_errno(err, rc, "open control socket", c->path);
+}
+
+/* Everybody who came is answered. */
+static void end_threads(struct control *c)
+{
+	if (write(c->wake[1], "x", 1) != 1)
+		log_event(LOG_LEVEL_ERROR, "bug", "text", "the control thread cannot be woken", NULL);
+	pthread_join(c->thread, NULL);
+	close_door(c);
+	pthread_mutex_lock(&c->lock);
+	while (c->n_clients > 0)
+		pthread_cond_wait(&c->idle, &c->lock);
+	pthread_mutex_unlock(&c->lock);
 }
 
 void control_stop(struct control *c)
 {
 	if (!c)
 		return;
-	if (write(c->wake[1], "x", 1) != 1)
-		log_event(LOG_LEVEL_ERROR, "bug", "text", "the control thread cannot be woken", NULL);
-	pthread_join(c->thread, NULL);
-	pthread_mutex_lock(&c->lock);
-	while (c->n_clients > 0)
-		pthread_cond_wait(&c->idle, &c->lock);
-	pthread_mutex_unlock(&c->lock);
-	unlink(c->path);
+	if (c->started)
+		end_threads(c);
+	if (c->listener >= 0)
+		unlink(c->path);
 	control_free(c);
 }

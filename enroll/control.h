@@ -18,10 +18,14 @@ struct control_peer {
 	char name[96];
 };
 
+/* The right to be the enrolld of this socket; a second one gets an error.  To be had before anything is done to the store. */
+struct control *control_claim(const char *path, struct err *err);
 /* Listen and serve on threads of its own until control_stop. */
-struct control *control_start(struct enroll_parts *parts, struct err *err);
+bool control_start(struct control *c, struct enroll_parts *parts, struct err *err) BASE_MUST_CHECK;
 /* Does the socket answer its own process within that time? */
 bool control_answers(const struct control *c, int ms);
+/* When somebody was let in last (mono_ms): where others crowd before the door, that is a sign of life too. */
+int64_t control_turned(const struct control *c);
 void control_stop(struct control *c); /* accepts NULL; waits for requests under way */
 
 /* One command (commands.c): a new reference to the result, or NULL with err. */

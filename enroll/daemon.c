@@ -56,6 +56,7 @@ struct alive {
 	int64_t asked, told;    /* mono_ms: ourselves; the status to the supervisor */
 	bool dead;
 };
+#define RELOAD_WATCHDOG_MS 900000 /* steps under way finish, some of them by the patience of others */
 
 struct daemon {
 	struct enroll_parts parts;
@@ -469,7 +470,8 @@ static void tell_alive(struct daemon *d)
 
 	if (mono_ms() - a->asked < a->every_ms)
 		return;
-	answers = control_answers(d->control, (int)a->every_ms);
+	/* Everybody may knock there, and a crowd must not pass for our death. */
+	answers = control_answers(d->control, (int)a->every_ms) || mono_ms() - control_turned(d->control) <= 2 * (int64_t)a->every_ms;
 	a->asked = mono_ms();
 	if (!answers && !a->dead)
 		log_event(LOG_LEVEL_ERROR, "not_alive", "reason", "the control socket does not answer", "text",
@@ -488,6 +490,16 @@ static void alive_begin(struct daemon *d)
 	a->watchdog_ms = notify_watchdog_ms();
 	a->every_ms = a->watchdog_ms && a->watchdog_ms / 4 < ALIVE_MS ? a->watchdog_ms / 4 : ALIVE_MS;
 	tell_status(d, "READY=1\n");
+	if (a->watchdog_ms)
+		notify("WATCHDOG=1\nWATCHDOG_USEC=%llu", a->watchdog_ms * 1000ULL);
+}
+
+/* Nobody tells of life while threads end and others begin; alive_begin goes back to what was agreed. */
+static void tell_reloading(const struct daemon *d)
+{
+	if (d->alive.watchdog_ms)
+		notify("WATCHDOG=1\nWATCHDOG_USEC=%llu", RELOAD_WATCHDOG_MS * 1000ULL);
+	notify_reloading("reading the configuration again; steps under way finish");
 }
 
 /* Wait for a signal; meanwhile tell the workers when there may be something to do. */
@@ -572,9 +584,10 @@ static int run_once(struct config *config, const char *trouble, const sigset_t *
 
 	*again = false;
 	notify("EXTEND_TIMEOUT_USEC=%lld\nSTATUS=opening the store", MIGRATION_SECONDS * 1000000LL);
-	if (enroll_parts_init(&d.parts, config, true, err) && (d.parts.trouble = trouble, d.control = control_start(&d.parts, err)) && release_leases(&d.parts, err) && review_when_changed(&d.parts, err) &&
-		store_enrollments_spread(d.parts.store, err) &&
-		start_workers(&d, err)) {
+	/* The claim first: a second enrolld shall not upgrade the store of the one that runs. */
+	d.control = control_claim(config->control.socket, err);
+	if (d.control && enroll_parts_init(&d.parts, config, true, err) && (d.parts.trouble = trouble, control_start(d.control, &d.parts, err)) &&
+		release_leases(&d.parts, err) && review_when_changed(&d.parts, err) && store_enrollments_spread(d.parts.store, err) && start_workers(&d, err)) {
 		log_event(LOG_LEVEL_INFO, "started", "version", PACKAGE_VERSION, "mode", mode_word(config), "control", config->control.socket, NULL);
 		measure_attach(&d.parts);
 		alive_begin(&d);
@@ -582,7 +595,7 @@ static int run_once(struct config *config, const char *trouble, const sigset_t *
 		sig = watch(&d, set);
 		*again = sig == SIGHUP || sig == SIGUSR1;
 		if (*again)
-			notify_reloading("reading the configuration again; steps under way finish");
+			tell_reloading(&d);
 		else
 			notify("STOPPING=1\nSTATUS=stopping; steps under way finish");
 		rc = 0;
@@ -680,6 +693,9 @@ int enrolld_run(struct config *config)
 			step_back(&r, &err);
 			again = true;
 		} else if (rc == 0 && again) {
+			/* What runs works: nobody goes back behind it. */
+			config_unref(r.last);
+			r.last = NULL;
 			reload(&r);
 		}
 	}

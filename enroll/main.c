@@ -51,9 +51,13 @@ static enum sandbox_role role_of(const struct config *c)
 static int run(const char *path, const struct daemon_options *options)
 {
 	struct err err = ERR_INIT;
-	struct config *config = config_load(path, &err);
+	char *whole = daemon_path(path);
+	struct config *config = whole ? config_load(whole, &err) : NULL;
 	int rc;
 
+	if (!whole)
+		err_nomem(&err, "start");
+	free(whole); /* the configuration knows it */
 	if (!config || !daemon_start(options, config->users.enrolld, config->users.group, &err)) {
 		fprintf(stderr, "enrolld: %s\n", err.text);
 		config_unref(config);

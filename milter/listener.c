@@ -121,29 +121,38 @@ static bool socket_group(const char *path, const char *group, struct err *err)
 	return true;
 }
 
-/* Complete under a name of its own, then renamed: it takes the place of a predecessor's socket, or of what one left that was killed. */
+/* The name that a socket has first: nobody looks for it. */
+static bool draft_address(const struct listener *l, struct sockaddr_un *addr, struct err *err)
+{
+	char draft[sizeof addr->sun_path + 24];
+
+	snprintf(draft, sizeof draft, "%.107s.%ld", l->path, (long)getpid());
+	return unix_address(draft, addr, err);
+}
+
+/* Complete under a name of its own, then renamed: it takes the place of a predecessor's socket, or of what one left that was killed.  Until it has
+ * group and mode it belongs to this user alone and does not listen: the draft's name can be seen in the folder. */
 static bool make_unix(struct listener *l, const char *group, struct err *err)
 {
 	struct sockaddr_un addr;
-	char draft[sizeof addr.sun_path + 24];
 	int lock;
 	bool ok;
 
-	snprintf(draft, sizeof draft, "%.107s.%ld", l->path, (long)getpid());
-	if (!unix_address(draft, &addr, err))
+	if (!draft_address(l, &addr, err))
 		return false;
-	unlink(draft);
+	unlink(addr.sun_path);
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (l->fd < 0 || bind(l->fd, (struct sockaddr *)&addr, sizeof addr) != 0 || listen(l->fd, BACKLOG) != 0)
+	if (l->fd < 0 || fchmod(l->fd, 0600) != 0 || bind(l->fd, (struct sockaddr *)&addr, sizeof addr) != 0)
 		return cannot_open(l->where, err);
-	ok = socket_group(draft, group, err);
+	ok = socket_group(addr.sun_path, group, err) && (listen(l->fd, BACKLOG) == 0 || cannot_open(l->where, err));
 	lock = lock_folder(l->path);
-	ok = ok && (rename(draft, l->path) == 0 || cannot_open(l->where, err));
-	remember_name(l);
+	ok = ok && (rename(addr.sun_path, l->path) == 0 || cannot_open(l->where, err));
+	if (ok)
+		remember_name(l);
 	if (lock >= 0)
 		close(lock);
 	if (!ok)
-		unlink(draft);
+		unlink(addr.sun_path);
 	return ok;
 }
 
@@ -216,14 +225,17 @@ static int find_new(const bool before[FDS_MOST])
 static bool open_decoy(struct listener *l, struct err *err)
 {
 	static char place[160]; /* libmilter keeps the pointer */
+	struct sockaddr_un draft;
 	bool before[FDS_MOST];
 	mode_t mask;
 	bool ok;
 
 	for (int fd = 0; fd < FDS_MOST; fd++)
 		before[fd] = is_listening(fd);
+	if (l->path && !draft_address(l, &draft, err))
+		return false;
 	if (l->path)
-		snprintf(place, sizeof place, "unix:%.107s.%ld", l->path, (long)getpid());
+		snprintf(place, sizeof place, "unix:%s", draft.sun_path);
 	else
 		snprintf(place, sizeof place, "%s", strstr(l->where, "::1") ? "inet6:0@[::1]" : "inet:0@[127.0.0.1]");
 	if (smfi_setconn(place) != MI_SUCCESS)
@@ -232,15 +244,25 @@ static bool open_decoy(struct listener *l, struct err *err)
 	ok = smfi_opensocket(true) == MI_SUCCESS || cannot_open(l->where, err);
 	umask(mask);
 	if (l->path)
-		unlink(place + strlen("unix:"));
+		unlink(draft.sun_path);
 	l->milter = ok ? find_new(before) : -1;
 	return ok && (l->milter >= 0 || err_set(err, ERR_BUG, op, l->where, "libmilter's socket was not found"));
+}
+
+/* A port has no name that could be taken away: whoever looked for it would be let in.  There it is a pipe in which nothing ever comes. */
+static int make_parking(const struct listener *l)
+{
+	int ends[2]; /* the other one stays open */
+
+	if (!l->path)
+		return pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 ? ends[0] : -1;
+	return fcntl(l->milter, F_DUPFD_CLOEXEC, 0);
 }
 
 /* What libmilter has already is its own from here on to park at.  It must not block there: poll may have told it of the other one. */
 static bool put_under(struct listener *l, struct err *err)
 {
-	l->parked = fcntl(l->milter, F_DUPFD_CLOEXEC, 0);
+	l->parked = make_parking(l);
 	if (l->parked < 0 || fcntl(l->parked, F_SETFL, O_NONBLOCK) != 0 || dup3(l->fd, l->milter, O_CLOEXEC) < 0)
 		return err_errno(err, errno, op, l->where);
 	return true;
@@ -253,10 +275,16 @@ bool listener_open(struct listener *l, const char *where, const char *group, str
 		return err_nomem(err, op);
 	if (strncmp(l->where, "unix:", 5) == 0)
 		l->path = l->where + 5;
-	if (!take_kept(l, group) && !(l->path ? make_unix(l, group, err) : make_inet(l, err)))
+	/* The name last: a predecessor that serves under it shall not lose it to somebody who cannot start. */
+	if (!open_decoy(l, err))
 		return false;
-	if (!open_decoy(l, err) || !put_under(l, err))
+	if (take_kept(l, group)) {
+		if (!put_under(l, err))
+			return false;
+	} else if (!(l->path ? make_unix(l, group, err) : make_inet(l, err)) || !put_under(l, err)) {
+		listener_release(l);
 		return false;
+	}
 	have_kept(l);
 	return true;
 }
@@ -273,10 +301,24 @@ static int reach(const struct listener *l)
 		return -1;
 	fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, len) != 0 && errno != EINPROGRESS) {
+		int why = errno;
+
 		close(fd);
+		errno = why;
 		return -1;
 	}
 	return fd;
+}
+
+/* A successor has the name, and lives: the kernel refuses for the dead, and of a full queue it says that it is one. */
+static bool somebody_serves(const struct listener *l)
+{
+	int fd = reach(l);
+
+	if (fd < 0)
+		return errno == EAGAIN;
+	close(fd);
+	return true;
 }
 
 static bool wait_until(int fd, short what, int64_t deadline)
@@ -297,7 +339,7 @@ bool listener_answers(const struct listener *l, int ms)
 	bool ok;
 
 	if (!listener_is_ours(l))
-		return true;
+		return somebody_serves(l);
 	fd = reach(l);
 	if (fd < 0)
 		return false;

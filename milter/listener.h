@@ -28,7 +28,7 @@ bool listener_open(struct listener *l, const char *where, const char *group, str
 /* Does the name still lead to us?  A successor takes it. */
 bool listener_is_ours(const struct listener *l);
 /* Does a connection that is made now reach a worker?  The MTA's first words are said and an answer is waited for, for so long.  Also true when a
- * successor has the name: then there is nothing to answer here. */
+ * successor has the name and serves: then there is nothing to answer here.  Where it has gone, and the name with it, nobody can reach us. */
 bool listener_answers(const struct listener *l, int ms);
 void listener_park(struct listener *l);
 void listener_release(struct listener *l);

@@ -43,34 +43,41 @@ static int usage_error(const char *text)
 	return 2;
 }
 
+static int give_up(struct config *config, char *path, int rc)
+{
+	config_unref(config);
+	free(path);
+	return rc;
+}
+
 static int run(enum instance instance, const char *path, const struct daemon_options *options)
 {
 	struct err err = ERR_INIT;
-	struct config *config = config_load(path, &err);
+	char *whole = daemon_path(path); /* kept: a reload reads it */
+	struct config *config = whole ? config_load(whole, &err) : NULL;
 	struct service *service;
 	int rc;
 
+	if (!whole)
+		err_nomem(&err, "start");
 	if (!config || !daemon_start(options, instance == INSTANCE_INBOUND ? config->users.inbound : config->users.outbound, config->users.group, &err)) {
 		fprintf(stderr, "enroll-milter: %s\n", err.text);
-		config_unref(config);
-		return 1;
+		return give_up(config, whole, 1);
 	}
 	if (!log_open(instance == INSTANCE_INBOUND ? "enroll-milter-inbound" : "enroll-milter-outbound", config->log.target, config->log.facility,
 		    config->log.level)) {
-		config_unref(config);
-		return usage_error("log.facility is unknown");
+		return give_up(config, whole, usage_error("log.facility is unknown"));
 	}
 	service = sandbox_enter(instance == INSTANCE_INBOUND ? SANDBOX_INBOUND : SANDBOX_OUTBOUND, config->sandbox, &err) &&
 			  (instance == INSTANCE_INBOUND || credentials_secure_heap(config, &err)) ?
 			  service_new(instance, config, &err) : NULL;
 	if (!service) {
 		log_error(LOG_LEVEL_ERROR, "start_failed", &err, NULL);
-		config_unref(config);
-		return 1;
+		return give_up(config, whole, 1);
 	}
 	/* The service holds what it needs of it, and gives it up when it is reloaded. */
 	config_unref(config);
-	rc = service_run(service, path);
+	rc = service_run(service, whole);
 	fflush(NULL);
 #ifdef __SANITIZE_ADDRESS__
 	__lsan_do_leak_check(); /* _exit would leave it out */

@@ -383,7 +383,7 @@ static void end_sessions(struct running *r)
 	notify("STOPPING=1\nSTATUS=stopping; %d sessions may finish", open);
 	log_event(LOG_LEVEL_INFO, "stopping", "instance", instance_name(s), "sessions", LOG_NUM(open), NULL);
 	watch_stopping(s->watch);
-	if (l->kept || !l->path)
+	if (l->kept)
 		listener_park(l);
 	drain(r);
 	listener_release(l);
@@ -420,8 +420,8 @@ int service_run(struct service *s, const char *path)
 	}
 	note_running(s);
 	wait_for_signals(&running);
-	measure_stop();
 	end_sessions(&running);
+	measure_stop(); /* waits for who is being answered, and nobody waits for signals then: not before sessions have ended */
 	daemon_end();
 	return atomic_load(&running.ended) && running.rc != MI_SUCCESS ? 1 : 0;
 }

@@ -97,8 +97,9 @@ static int64_t oldest_callback(struct watch *w)
 
 const char *watch_judge(const struct liveness *l)
 {
-	if (l->oldest && l->now - l->oldest > WATCH_HUNG_MS)
-		return "a callback has been running for more than 300 s: something it waits for hangs";
+	/* An MTA that reads its answer no more holds up its own session: no reason to end those that go on. */
+	if (l->oldest && l->now - l->oldest > WATCH_HUNG_MS && l->now - l->progress > WATCH_HUNG_MS / 2)
+		return "a callback has been running for more than 300 s, and no other has ended for 150 s: something they wait for hangs";
 	/* Who stops is bounded by that; who is not watched has nobody to be told. */
 	if (l->stopping || !l->watchdog_ms || l->now - l->answered <= l->watchdog_ms / 2)
 		return NULL;
@@ -227,8 +228,7 @@ static const char *look(struct watch *w, unsigned watchdog_ms)
 static void first_answer(struct watch *w)
 {
 	for (int64_t began = mono_ms(); !listener_answers(&w->service->listener, FIRST_ANSWER_MS) && !atomic_load(&w->stopping);)
-		if (mono_ms() - began < FIRST_ANSWER_MS)
-			nanosleep(&(struct timespec){.tv_nsec = 10000000L}, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = mono_ms() - began < FIRST_ANSWER_MS ? 10000000L : 200000000L}, NULL);
 	w->answered = mono_ms();
 	if (atomic_load(&w->stopping))
 		return;

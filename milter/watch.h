@@ -3,7 +3,7 @@
  *
  * A thread connects to our own socket as an MTA does, again and again: the answer has come through libmilter's listener, its pool and one of its
  * workers.  Only then the supervisor is told that we live.  On a busy machine such an answer may take its time, so a callback that ended counts too, for
- * a while; and a callback that has run longer than any MTA waits has hung, whatever else goes on.
+ * a while; and a callback that has run longer than any MTA waits has hung, unless others go on: then it is its MTA that hangs.
  */
 #ifndef ENROLL_MILTER_WATCH_H
 #define ENROLL_MILTER_WATCH_H

@@ -100,7 +100,8 @@ bool store_ready(struct store *store, struct err *err)
 	ok = tx_begin(&tx, store, TX_READ, MAY_ALL, "look at the store", err) &&
 	     tx_number(&tx, &version, 0, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'", NO_VALUES);
 	tx_end(&tx);
-	if (ok && version != store_schema_version())
+	/* Of a newer one we know that we can go on with it: the transaction has begun. */
+	if (ok && version < store_schema_version())
 		return err_set(err, ERR_CONFIG, "look at the store", NULL, "the store has schema %lld, this program is made for %d", (long long)version,
 			store_schema_version());
 	return ok;

@@ -419,10 +419,26 @@ static int current_version(sqlite3 *h, const char *op, const char *path, struct 
 	return -1;
 }
 
+/* What milters have to know after this step; a step before may have asked for more. */
+static bool needed_after(sqlite3 *h, const struct migration *m, int *needed, const char *op, const char *path, struct err *err)
+{
+	char before[32];
+
+	if (!sqlite_ask(h, "PRAGMA user_version", before, sizeof(before), op, path, err))
+		return false;
+	*needed = needed_by(m);
+	if (*needed < atoi(before))
+		*needed = atoi(before);
+	return true;
+}
+
 static bool run_step(sqlite3 *h, const struct migration *m, const char *op, const char *path, struct err *err)
 {
 	char sql[512];
+	int needed;
 
+	if (!needed_after(h, m, &needed, op, path, err))
+		return false;
 	for (size_t i = 0; m->statements[i] != NULL; i++)
 		if (!sqlite_run(h, m->statements[i], op, path, err))
 			return false;
@@ -431,7 +447,7 @@ static bool run_step(sqlite3 *h, const struct migration *m, const char *op, cons
 		"PRAGMA user_version = %d;"
 		"INSERT INTO meta (name, value) VALUES ('schema_version', '%d') ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
 		"INSERT INTO migrations (version, at, program) VALUES (%d, %lld, '%s');",
-		SQLITE_APPLICATION_ID, needed_by(m), m->version, m->version, (long long)time(NULL), PACKAGE_STRING);
+		SQLITE_APPLICATION_ID, needed, m->version, m->version, (long long)time(NULL), PACKAGE_STRING);
 	return sqlite_run(h, sql, op, path, err);
 }
 

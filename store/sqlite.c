@@ -365,6 +365,14 @@ static struct db *db_new(const struct store_settings *s)
 	return db;
 }
 
+/* What a schema needs of the programs that go on with it: who would write all of it must know all of it, milters what it says itself. */
+static const char *needs_of(enum store_role role)
+{
+	if (role == STORE_ROLE_ENROLLD || role == STORE_ROLE_ADMIN)
+		return "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'";
+	return "PRAGMA user_version";
+}
+
 /* The first handle looks at the schema (and migrates) before it is fenced in. */
 static bool open_handles(struct db *db, enum store_role role, const char *op, struct err *err)
 {
@@ -381,7 +389,7 @@ static bool open_handles(struct db *db, enum store_role role, const char *op, st
 			return false;
 		sqlite3_busy_handler(tx->handle, wait_for_lock, tx);
 		sqlite_guard(tx->handle, role);
-		if (!prepare(tx->handle, "PRAGMA user_version", &tx->needs, op, db->path, err))
+		if (!prepare(tx->handle, needs_of(role), &tx->needs, op, db->path, err))
 			return false;
 	}
 	/* Asked on the path of every mail: "cut off" is a better answer than a late one. */
@@ -390,7 +398,7 @@ static bool open_handles(struct db *db, enum store_role role, const char *op, st
 		return false;
 	sqlite_guard(db->watch, role);
 	return prepare(db->watch, "PRAGMA data_version", &db->watch_statement, op, db->path, err) &&
-	       prepare(db->watch, "PRAGMA user_version", &db->watch_needs, op, db->path, err);
+	       prepare(db->watch, needs_of(role), &db->watch_needs, op, db->path, err);
 }
 
 static struct db *db_open(const struct store_settings *s, enum store_role role, struct err *err)

@@ -38,7 +38,7 @@ bool sqlite_restore(const struct store_settings *s, const char *from, struct err
 
 /* One step of the schema: statements closed by NULL that lead from version - 1 to version.
  * readable_by: the oldest schema whose milters can go on with this one, because all that came since is additive: new tables, and new columns with a
- * default.  0 = none but this.  It is kept as PRAGMA user_version, where it costs nothing to look at it in each transaction. */
+ * default.  0 = none but this.  The highest of these is kept as PRAGMA user_version, where it costs nothing to look at it in each transaction. */
 struct migration {
 	int version;
 	const char *const *statements;

@@ -50,6 +50,7 @@ class Supervised(service.Service):
         script = 'exec "$@"'
         if self.watchdog:
             env['WATCHDOG_USEC'] = str(int(self.watchdog * 1e6))
+            self.patience = self.watchdog
             script = 'export WATCHDOG_PID=$$; ' + script
         if self.keeps:
             env['FDSTORE'] = '4'
@@ -97,6 +98,8 @@ class Supervised(service.Service):
                 fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
         with self._lock:
             self.words.append((time.monotonic(), words))
+            if 'WATCHDOG_USEC' in words:
+                self.patience = int(words['WATCHDOG_USEC']) / 1e6
             if 'WATCHDOG' in words or 'READY' in words:
                 self._alive = time.monotonic()
             if words.get('FDSTORE') == '1' and self.keeps and words['FDNAME'] not in self.kept:
@@ -111,7 +114,7 @@ class Supervised(service.Service):
         with self._lock:
             if not self._wanted or not self.process:
                 return
-            if self.watchdog and self.running() and self.said('READY') and time.monotonic() - self._alive > self.watchdog:
+            if self.watchdog and self.running() and self.said('READY') and time.monotonic() - self._alive > self.patience:
                 self.reasons.append('watchdog')
                 service._signal_group(self.process.pid, signal.SIGKILL)
                 self.process.wait()

@@ -5,6 +5,7 @@ import grp
 import os
 import pwd
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +24,24 @@ STAGE = {'ca': True}
 TAKES = 95
 BOX = 'box@outside.example'
 ALICE = 'alice@corp.example'
+BOB = 'bob@corp.example'
 SESSIONS = 100
+CROWD = """
+import socket, sys
+kept = []
+while True:
+    s = socket.socket(socket.AF_UNIX)
+    s.setblocking(False)
+    try:
+        s.connect(sys.argv[1])
+        kept.append(s)
+    except OSError:
+        s.close()
+    if len(kept) > 500:
+        for s in kept:
+            s.close()
+        kept.clear()
+"""
 
 
 def setUpModule():
@@ -221,6 +239,21 @@ class Supervision(Operated):
         self.assertEqual(boss.reasons, ['watchdog'])
         self.assert_signed([self.mail()])
 
+    def test_a_milter_whose_name_went_with_somebody_else_is_started_again(self):
+        boss = self.supervise('outbound', watchdog=4)
+        mark = self.p.log_mark()
+        other = self.p._service('outbound')
+        other.start()
+        self.until(lambda: len(self.p.log(mark, 'outbound', event='started')) == 1, what='another one takes the name')
+        time.sleep(6)
+        self.assertEqual(boss.restarts, 0, 'a successor has the name')
+        self.assert_signed([self.mail()])
+        other.stop()
+        self.until(lambda: boss.restarts == 1, what='it is started again')
+        self.assertEqual(boss.reasons, ['watchdog'])
+        self.until(lambda: len(boss.said('READY')) == 2, what='it is ready')
+        self.assert_signed([self.mail()])
+
     def test_a_healthy_milter_under_heavy_load_is_left_alone(self):
         boss = self.supervise('outbound', watchdog=4)
         hogs = [subprocess.Popen(['/bin/sh', '-c', 'while :; do :; done']) for _ in range(3 * os.cpu_count())]
@@ -288,6 +321,62 @@ except ChildProcessError:
         self.holder.kill()
         self.holder.wait()
         self.holder.stdout.close()
+
+
+class Tcp(Operated):
+    """Where the MTA is Sendmail, or somebody likes ports better."""
+
+    HELLO = bytes((0, 0, 0, 13)) + b'O' + bytes((0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff))
+
+    def setUp(self):
+        self.port = 8897
+        self.before = self.p.config
+        self.p.stop('outbound')
+        self.addCleanup(self.p.start)
+        self.addCleanup(self.back)
+        self.p.configure(milter={'outbound-socket': 'inet:%d@127.0.0.1' % self.port, 'tcp-peers': ['127.0.0.1/32']})
+        self.milter = self.p._service('outbound')
+        mark = self.p.log_mark()
+        self.milter.start()
+        self.addCleanup(self.milter.stop)
+        self.p.wait_log(mark=mark, name='outbound', event='started')
+        time.sleep(1)       # what it began to ask itself is over
+
+    def back(self):
+        self.p.config = self.before
+        self.p.write_config()
+
+    def ports(self):
+        inodes = {os.readlink(f) for f in map(('/proc/%d/fd/' % self.milter.process.pid + '%s').__mod__,
+                                              os.listdir('/proc/%d/fd' % self.milter.process.pid))}
+        with open('/proc/net/tcp') as file:
+            lines = [line.split() for line in file.read().splitlines()[1:]]
+        return sorted(int(f[1].split(':')[1], 16) for f in lines if f[3] == '0A' and 'socket:[%s]' % f[9] in inodes)
+
+    def session(self, port):
+        s = socket.create_connection(('127.0.0.1', port), timeout=3)
+        self.addCleanup(s.close)
+        s.sendall(self.HELLO)
+        self.assertEqual(s.recv(5)[4:], b'O')
+        return s
+
+    def test_there_is_no_second_port(self):
+        self.session(self.port)
+        for port in self.ports():
+            if port != self.port:
+                with self.subTest(port), self.assertRaises(OSError):
+                    socket.create_connection(('127.0.0.1', port), timeout=3)
+
+    def test_while_sessions_end_others_may_still_begin(self):
+        open_one = self.session(self.port)
+        mark = self.p.log_mark()
+        self.milter.process.send_signal(signal.SIGTERM)
+        self.p.wait_log(mark=mark, name='outbound', event='stopping')
+        late = self.session(self.port)
+        self.assertIsNone(self.milter.process.poll())
+        open_one.close()
+        late.close()
+        self.assertEqual(self.milter.process.wait(60), 0)
 
 
 class Reload(Operated):
@@ -412,11 +501,33 @@ class Alone(Operated):
         finally:
             self.end(pid)
 
+    def test_a_relative_configuration_is_read_again_at_a_reload(self):
+        folder, name = os.path.split(self.p.config_file)
+        self.p.configure(log={'target': 'syslog'})
+        self.addCleanup(self.p.configure, log={'target': 'stderr'}, mode='sign')
+        started = subprocess.run([self.p.program('enroll-milter'), '--config', './' + name, '--instance', 'outbound', '--daemon', '--pid-file',
+                                  self.pid_file], capture_output=True, text=True, timeout=60, cwd=folder)
+        self.assertEqual(started.returncode, 0, started.stderr)
+        self.addCleanup(self.end, self.pid())
+        self.assert_signed([self.mail()])
+        self.p.configure(mode='enroll')
+        os.kill(self.pid(), signal.SIGUSR1)
+        self.until(lambda: not mailtools.is_signed(self.stage.outside.wait_subject(self.mail()).content), what='it was read')
+
     def test_what_cannot_start_says_so_to_whoever_started_it(self):
+        foreign, linked = DIR + '/run/foreign.pid', DIR + '/run/linked.pid'
+        for path in foreign, linked:
+            with open(path, 'w') as file:
+                file.write('precious')
+        os.chown(foreign, pwd.getpwnam('enrolld').pw_uid, -1)
+        os.link(linked, linked + '.other')
         self.p.configure(log={'target': 'stderr'})
         for args, code, words in (
                 (('--daemon', '--user', 'nobody-here'), 1, 'there is no user nobody-here'),
                 (('--daemon', '--pid-file', 'relative.pid'), 1, 'whole path'),
+                (('--daemon', '--pid-file', foreign), 1, 'not a file of this user alone'),
+                (('--daemon', '--pid-file', linked), 1, 'not a file of this user alone'),
+                (('--daemon', '--pid-file', DIR + '/run'), 1, 'Is a directory'),
                 (('--daemon', '--user', 'nobody', '--pid-file', self.pid_file), 1, 'event=start_failed')):
             with self.subTest(args):
                 done = self.run_milter(*args)
@@ -429,13 +540,16 @@ class Alone(Operated):
 
 
 class Enrolld(Operated):
+    def setUp(self):
+        self.mark = self.p.log_mark()
+
     def test_enrolld_tells_its_supervisor_and_is_started_again_when_frozen(self):
         boss = self.supervise('enrolld', watchdog=4)
         self.p.signal('enrolld', signal.SIGUSR1)
         self.until(lambda: boss.order() == ['READY', 'RELOADING', 'READY'], what='it has reloaded')
         self.p.signal('enrolld', signal.SIGHUP)
         self.until(lambda: boss.order() == ['READY'] + ['RELOADING', 'READY'] * 2, what='and again')
-        self.assertRegex(boss.status(), r'^mode sign; 1 active, 0 under way, 0 blocked or failed$')
+        self.assertRegex(boss.status(), r'^mode sign; 1 active, \d under way, 0 blocked or failed$')
         began = time.monotonic()
         time.sleep(5)
         self.assertLess(boss.gap(began, time.monotonic()), 4, 'signs of life come in time')
@@ -446,6 +560,68 @@ class Enrolld(Operated):
         began = time.monotonic()
         self.assertEqual(self.p.stop('enrolld'), {'enrolld': 0})
         self.until(lambda: boss.order(began) == ['STOPPING'], what='the last word is heard')
+
+    def test_a_long_reload_is_not_taken_for_death(self):
+        """A step waits for a CA that does not answer; it may finish, for longer than the watchdog allows."""
+        boss = self.supervise('enrolld', watchdog=4)
+        Stage.current.ca.admin('/behaviour', {'faults': {'newOrder': {'hang': 'forever', 'count': -1}}})
+        self.addCleanup(self.p.ctl_run, 'reset', BOB)
+        self.addCleanup(Stage.current.ca.admin, '/reset-behaviour', {'authz_valid': True})
+        self.p.ctl('enroll', BOB)
+        time.sleep(4)
+        self.p.signal('enrolld', signal.SIGUSR1)
+        self.until(lambda: boss.order() == ['READY', 'RELOADING', 'READY'], what='it has reloaded')
+        (began,), (_first, ended) = [[at for at, _w in boss.said(word)] for word in ('RELOADING', 'READY')]
+        self.assertEqual(boss.restarts, 0, boss.reasons)
+        self.assertGreater(ended - began, 4, 'the step was waited for')
+        self.until(lambda: boss.patience == 4, what='what was agreed holds again')
+
+    def test_a_crowd_at_the_control_socket_is_not_taken_for_its_death(self):
+        """Everybody may connect.  Four strangers do, as often as they can."""
+        boss = self.supervise('enrolld', watchdog=4)
+        crowd = [subprocess.Popen(['setpriv', '--reuid', 'nobody', '--regid', 'nogroup', '--clear-groups', '--', '/usr/bin/python3', '-I', '-c', CROWD,
+                                   self.p.config['control']['socket']])
+                 for _ in range(4)]
+        try:
+            time.sleep(15)
+            self.assertEqual([one.poll() for one in crowd], [None] * 4)
+        finally:
+            for one in crowd:
+                one.kill()
+                one.wait()
+        self.assertTrue(self.p.log(self.mark, 'enrolld', event='control_refused'), 'they got there')
+        self.assertEqual((boss.restarts, self.p.log(self.mark, 'enrolld', event='not_alive')), (0, []))
+        self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it serves')
+
+    def test_a_second_enrolld_does_not_touch_the_store(self):
+        config = self.p.config
+        self.addCleanup(self.p.write_config)
+        self.p.configure(store={'path': DIR + '/lib/none.db'})
+        refused = subprocess.run(service.as_user('enrolld', [self.p.program('enrolld'), '--config', self.p.config_file]),
+                                 capture_output=True, text=True, timeout=60)
+        self.p.config = config
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn('another enrolld is running', refused.stderr)
+
+    def test_a_failed_reload_does_not_bring_back_what_was_long_before(self):
+        before = self.p.config
+        self.addCleanup(self.p.start)
+        self.addCleanup(self.p.write_config)
+        second = DIR + '/etc/second.pem'
+        with open(before['ca']['anchor-file']) as source, open(second, 'w') as copy:
+            copy.write(source.read())
+        mark = self.p.log_mark()
+        self.p.configure(ca={'anchor-file': second})
+        self.p.signal('enrolld', signal.SIGUSR1)
+        self.p.wait_log(mark=mark, name='enrolld', event='reloaded')
+        self.until(lambda: self.p.ctl_run('status').returncode == 0, what='it runs with it')
+        os.unlink(second)
+        self.p.config_text('mode = "nonsense";')
+        process = self.p.daemons['enrolld'].process
+        self.p.signal('enrolld', signal.SIGUSR1)
+        self.p.config = before
+        self.assertEqual(process.wait(60), 1, 'better none than one of long ago')
+        self.assertEqual(self.p.log(mark, 'enrolld', event='reload_failed', text='the old configuration is in force again'), [])
 
     def test_an_enrolld_whose_control_socket_hangs_is_noticed(self):
         boss = self.supervise('enrolld', watchdog=4)
@@ -490,6 +666,8 @@ class Enrolld(Operated):
         self.assertEqual(self.p.ctl_run('status').returncode, 0, 'it is ready when the command is back')
         again = subprocess.run(command, capture_output=True, text=True, timeout=60)
         self.assertEqual(again.returncode, 1, 'one enrolld a store')
+        with open(pid_file) as file:
+            self.assertEqual(int(file.read()), pid, 'who was refused leaves the pid file alone')
         os.kill(pid, signal.SIGTERM)
         self.until(lambda: not os.path.exists('/proc/%d' % pid) or Alone.state(pid) == 'Z', what='it ends')
 

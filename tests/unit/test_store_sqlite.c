@@ -428,6 +428,27 @@ START_TEST(a_store_that_becomes_too_new_while_it_is_open_cuts_its_milters_off)
 }
 END_TEST
 
+START_TEST(who_writes_all_of_it_is_cut_off_by_any_newer_schema_while_it_is_open)
+{
+	struct store *s = store_open(&f.settings, (enum store_role)_i, &err);
+	bool milter = _i == STORE_ROLE_OUTBOUND || _i == STORE_ROLE_INBOUND;
+	char *value = NULL;
+
+	ck_assert_ptr_nonnull(s);
+	OK(store_flag_get(s, "paused", &value, &err));
+	run_sql(f.settings.path, "UPDATE meta SET value = value + 1 WHERE name = 'schema_version'");
+	ck_assert_int_eq(store_flag_get(s, "paused", &value, &err), milter);
+	ck_assert_int_eq(store_change_counter(s) != -1, milter);
+	if (!milter) {
+		ck_assert(store_is_too_new(&err));
+		err_clear(&err);
+		ck_assert(!store_flag_set(s, "paused", "1", "test", &err));
+		ck_assert(store_is_too_new(&err));
+	}
+	store_close(s);
+}
+END_TEST
+
 START_TEST(a_newer_schema_that_needs_newer_programs_is_refused_by_every_role)
 {
 	run_sql(f.settings.path, "UPDATE meta SET value = '999' WHERE name = 'schema_version'; PRAGMA user_version = 999");
@@ -687,6 +708,7 @@ int main(void)
 	tcase_add_test(tc, a_full_disk_passes_by_itself_and_costs_nothing_that_was_written);
 	tcase_add_loop_test(tc, each_role_does_its_own_work_and_nothing_else, 0, 4);
 	tcase_add_test(tc, the_fence_refuses_sql_outside_the_role);
+	tcase_add_loop_test(tc, who_writes_all_of_it_is_cut_off_by_any_newer_schema_while_it_is_open, 0, 4);
 	tcase_add_loop_test(tc, a_newer_schema_that_needs_newer_programs_is_refused_by_every_role, 0, 4);
 	tcase_add_loop_test(tc, a_newer_schema_that_milters_can_read_is_read_by_them_and_by_nobody_else, 0, 4);
 	tcase_add_test(tc, a_store_that_becomes_too_new_while_it_is_open_cuts_its_milters_off);

@@ -54,6 +54,22 @@ START_TEST(a_schema_is_brought_forward_step_by_step_and_a_failed_step_leaves_the
 }
 END_TEST
 
+START_TEST(what_milters_have_to_know_never_becomes_less)
+{
+	static const struct migration list[] = {{1, step_1, 0}, {2, step_2, 0}, {3, step_3, 1}};
+	char path[400];
+	sqlite3 *h;
+
+	snprintf(path, sizeof(path), "%s/n.db", f.dir);
+	store_put(path, "", 0);
+	h = sqlite_handle_new(path, SQLITE_OPEN_READWRITE, 1000, "test", &err);
+	ck_assert_ptr_nonnull(h);
+	OK(schema_apply(h, list, 3, SCHEMA_CREATE, "test", path, &err));
+	check_answer(h, "PRAGMA user_version", "2");
+	sqlite3_close(h);
+}
+END_TEST
+
 /* The file of a released version, brought to life again behind the store's back. */
 static void load_dump(const char *path, const char *name)
 {
@@ -456,6 +472,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_schema_is_brought_forward_step_by_step_and_a_failed_step_leaves_the_one_before);
+	tcase_add_test(tc, what_milters_have_to_know_never_becomes_less);
 	tcase_add_loop_test(tc, a_store_of_version_1_goes_on_with_all_its_rows, 0, 2);
 	tcase_add_test(tc, a_store_of_version_2_keeps_every_value_and_learns_what_rules_need);
 	tcase_add_test(tc, a_store_of_version_3_keeps_its_mail_events);
