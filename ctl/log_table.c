@@ -95,6 +95,8 @@ const struct log_row log_rows[] = {
 	{"stopping", "outbound inbound", "info", "instance sessions", "The program was told to end; so many SMTP sessions with it may finish first.", NULL},
 	{"stopped", "outbound inbound enrolld", "info", "instance sessions mails", "The program ends; so many sessions, and mails in them, had not finished.",
 		"Nothing; where `mails` is not 0, the MTA did with them as `milter_default_action` says."},
+	{"pid_file_failed", "outbound inbound enrolld", "error", "+error", "The process id could not be written into the file of `--pid-file`; everything else goes on.",
+		"Look at the disk that holds it, then restart the program."},
 	{"restart_needed", "outbound inbound enrolld", "warning", "key text", "The configuration was read again, and has another value of a key that a reload cannot change.",
 		"Restart the program named; until then the old value is in force."},
 	{"store_newer", "outbound inbound", "warning error", "schema known text +error",
