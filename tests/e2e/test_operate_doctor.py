@@ -678,9 +678,9 @@ class World(Case):
         self.p.configure(directory={'disabled-filter': None})
         self.p.restart()
         try:
-            self.broken('departures', 'warning', 'disabled-filter is not set: who is disabled there')
+            self.broken('departures', 'warning', 'disabled-filter is not set, so mail of people who are disabled there')
         finally:
-            self.p.configure(directory={'disabled-filter': '(employeeType=gone)'})
+            self.p.configure(directory={'disabled-filter': '(employeeType=former)'})
             self.p.restart()
         self.mended('departures')
 

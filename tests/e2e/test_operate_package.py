@@ -135,7 +135,7 @@ class Install(unittest.TestCase):
                                   and '"$@"' not in l and '${' not in l], [])
         unit = read(self.work + '/other.tree/opt/units/enroll-milter@.service')
         self.assertIn('ExecStart=/opt/em/bin/enroll-milter --instance %i\n', unit)
-        self.assertIn('ReadWritePaths=/srv/state/lib/enroll-milter /srv/state/spool/enroll-milter /srv/state/spool/postfix/enroll-milter '
+        self.assertIn('ReadWritePaths=/srv/state/lib/enroll-milter /srv/state/spool/enroll-milter -/srv/state/spool/postfix/enroll-milter '
                       '-/srv/run/enroll-milter/metrics\n', unit)
 
     def test_the_programs_look_where_they_were_configured(self):
