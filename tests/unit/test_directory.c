@@ -984,8 +984,10 @@ static LDAP *administrator(void)
 }
 
 /* Walked over are entries of a place of its own, which is made anew for each test: uid 0, 1 ... with address and one certificate each. */
-static void add_walked(LDAP *ld, int uid, const char *attribute, struct berval **values)
+/* On a connection of its own: slapd closes one that was idle while values were made. */
+static void add_walked(int uid, const char *attribute, struct berval **values)
 {
+	LDAP *ld = administrator();
 	char name[16], mail[64], dn[128];
 	char *classes[] = {(char[]){"inetOrgPerson"}, NULL}, *names[] = {name, NULL}, *mails[] = {mail, NULL};
 	LDAPMod class = {.mod_type = (char[]){"objectClass"}, .mod_values = classes}, u = {.mod_type = (char[]){"uid"}, .mod_values = names};
@@ -998,9 +1000,10 @@ static void add_walked(LDAP *ld, int uid, const char *attribute, struct berval *
 	snprintf(mail, sizeof(mail), "Walk.%d@Example.ORG", uid);
 	snprintf(dn, sizeof(dn), "uid=%d," WALK, uid);
 	ck_assert_int_eq(ldap_add_ext_s(ld, dn, mods, NULL, NULL), LDAP_SUCCESS);
+	ldap_unbind_ext(ld, NULL, NULL);
 }
 
-static void add_certificates(LDAP *ld, int uid, int n)
+static void add_certificates(int uid, int n)
 {
 	struct berval **values = calloc((size_t)n + 1, sizeof(*values)), *all = calloc((size_t)n, sizeof(*all));
 
@@ -1011,14 +1014,14 @@ static void add_certificates(LDAP *ld, int uid, int n)
 		all[i].bv_len = len;
 		values[i] = &all[i];
 	}
-	add_walked(ld, uid, "userCertificate;binary", values);
+	add_walked(uid, "userCertificate;binary", values);
 	for (int i = 0; i < n; i++)
 		OPENSSL_free(all[i].bv_val);
 	free(values);
 	free(all);
 }
 
-static LDAP *empty_walk(void)
+static void empty_walk(void)
 {
 	char *classes[] = {(char[]){"organizationalUnit"}, NULL}, *names[] = {(char[]){"walk"}, NULL};
 	LDAPMod class = {.mod_type = (char[]){"objectClass"}, .mod_values = classes}, ou = {.mod_type = (char[]){"ou"}, .mod_values = names};
@@ -1036,7 +1039,7 @@ static LDAP *empty_walk(void)
 	ldap_msgfree(result);
 	ldap_delete_ext_s(ld, WALK, NULL, NULL);
 	ck_assert_int_eq(ldap_add_ext_s(ld, WALK, mods, NULL, NULL), LDAP_SUCCESS);
-	return ld;
+	ldap_unbind_ext(ld, NULL, NULL);
 }
 
 static struct directory *open_walk(const char *account, const char *smime)
@@ -1107,15 +1110,14 @@ static unsigned walk(struct directory *d, unsigned page, struct walked *w, char 
 
 START_TEST(a_walk_sees_everybody_who_has_a_certificate_once)
 {
-	LDAP *ld = empty_walk();
 	struct directory *d = open_walk(NULL, NULL);
 	struct walked w;
 	char cut[700];
 
+	empty_walk();
 	for (int i = 0; i < 25; i++)
-		add_certificates(ld, i, 1);
-	add_walked(ld, 30, NULL, NULL);
-	ldap_unbind_ext(ld, NULL, NULL);
+		add_certificates(i, 1);
+	add_walked(30, NULL, NULL);
 	ck_assert_uint_ge(walk(d, 4, &w, cut), 7);
 	ck_assert_str_eq(cut, "");
 	ck_assert_uint_eq(w.n, 25);
@@ -1133,14 +1135,13 @@ START_TEST(a_walk_shows_values_that_are_no_certificates_and_bounds_their_number)
 	static char garbage[] = "no CMS at all", none[] = "\x30\x00", large[300000];
 	struct berval g = {.bv_val = garbage, .bv_len = sizeof(garbage)}, n = {.bv_val = none, .bv_len = 2};
 	struct berval l = {.bv_val = large, .bv_len = sizeof(large)}, *values[] = {&g, &n, &l, NULL};
-	LDAP *ld = empty_walk();
 	struct directory *d = open_walk(NULL, "userSMIMECertificate"), *without = open_walk(NULL, NULL);
 	struct walked w;
 	char cut[700];
 
-	add_walked(ld, 1, "userSMIMECertificate", values);
-	add_certificates(ld, 2, 1050);
-	ldap_unbind_ext(ld, NULL, NULL);
+	empty_walk();
+	add_walked(1, "userSMIMECertificate", values);
+	add_certificates(2, 1050);
 	walk(d, 10, &w, cut);
 	ck_assert_uint_eq(w.n, 2);
 	ck_assert_uint_eq(w.smime, 2);
@@ -1157,14 +1158,13 @@ END_TEST
 
 START_TEST(a_walk_cut_short_by_a_size_limit_says_so)
 {
-	LDAP *ld = empty_walk();
 	struct directory *d = open_walk("limited", NULL);
 	struct walked w;
 	char cut[700];
 
+	empty_walk();
 	for (int i = 0; i < 25; i++)
-		add_certificates(ld, i, 1);
-	ldap_unbind_ext(ld, NULL, NULL);
+		add_certificates(i, 1);
 	walk(d, 4, &w, cut);
 	ck_assert_uint_le(w.n, 10);
 	ck_assert_uint_ge(w.n, 8);
@@ -1175,16 +1175,15 @@ END_TEST
 
 START_TEST(a_walk_that_fails_is_over)
 {
-	LDAP *ld = empty_walk();
 	struct directory *d = open_walk(NULL, NULL);
 	struct directory_scan *s;
 	struct walked w = {.stop = true};
 	struct err err = ERR_INIT;
 	bool more;
 
+	empty_walk();
 	for (int i = 0; i < 3; i++)
-		add_certificates(ld, i, 1);
-	ldap_unbind_ext(ld, NULL, NULL);
+		add_certificates(i, 1);
 	/* by the caller's word */
 	s = directory_scan_new(d, 2, &err);
 	ck_assert(!directory_scan_page(s, see, &w, &more, &err));
