@@ -129,7 +129,16 @@ static bool gather_addresses(struct enroll_parts *p, const char *address, int64_
 	if (!store_address_taken(p->store, address, id, &taken, err))
 		return false;
 	v->covered_by = taken.enrollment_id;
-	return v->covered_by || add_all(p, id, v, err);
+	if (v->covered_by)
+		return true;
+	if (!add_all(p, id, v, err))
+		return false;
+	/* Once more: a row that was undecided at the first question may have taken this address in before its own was asked about. */
+	if (!v->covered_by && !store_address_taken(p->store, address, id, &taken, err))
+		return false;
+	if (!v->covered_by)
+		v->covered_by = taken.enrollment_id;
+	return true;
 }
 
 bool decide(struct enroll_parts *p, const char *address, int64_t id, struct verdict *out, struct buf *why, struct err *err)

@@ -67,9 +67,6 @@ fail() {
 
 jobs_here() { getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1; }
 
-# Tests wait for most of their time, for deadlines and servers: one more of them at a time than there are cores.
-tests_here() { say $(($(jobs_here) + 1)); }
-
 configured_in() {
 	dir=$1
 	shift
@@ -111,7 +108,7 @@ check_in() {
 	dir=$1
 	shift
 	find "$dir" \( -name '*.trs' -o -path '*/tests/*.log' \) -exec rm -f {} +
-	(cd "$dir" && make -j"$(tests_here)" check "$@") > "$dir/check.log" 2>&1
+	(cd "$dir" && make -j"$(jobs_here)" check "$@") > "$dir/check.log" 2>&1
 	code=$?
 	found=$(find "$dir" -name '*.trs' | sort | while read -r trs; do check_counts "$trs"; done)
 	count $(say "$found" | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
@@ -176,7 +173,7 @@ group_ca() {
 # modules_of GROUP : the modules of tests/e2e that belong to it
 modules_of() {
 	if build_in "$build"; then
-		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs "$(tests_here)" --group "$1"
+		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs "$(jobs_here)" --group "$1"
 	else
 		fail "the build"
 	fi
