@@ -23,6 +23,12 @@ check_PROGRAMS += tests/unit/test_renewal
 tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c enroll/renewal.c tests/unit/test_store.h tests/unit/store_fixture.h
 tests_unit_test_renewal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_renewal_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+# decide.c with a directory that the test plays
+check_PROGRAMS += tests/unit/test_decide
+tests_unit_test_decide_SOURCES = tests/unit/test_decide.c enroll/decide.c tests/unit/test_store.h tests/unit/store_fixture.h
+tests_unit_test_decide_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_decide_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=directory_find -Wl,--wrap=store_address_taken
+tests_unit_test_decide_LDADD = $(POLICY_LIBS) $(CHECK_LIBS)
 check_PROGRAMS += tests/unit/test_why
 tests_unit_test_why_SOURCES = tests/unit/test_why.c
 tests_unit_test_why_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
