@@ -8,95 +8,33 @@
 
 #include "milter/measure.h"
 
-#include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "metrics/metrics.h"
 
 #define PROBE_MS 2000
-#define ANSWER_SECONDS 2
+#define ANSWER_MS 2000
 #define TURN_MS 60000 /* the recorder turns twice a second, but may wait for a busy store */
 
 static struct {
 	struct service *service;
 	struct metrics_server *server;
-	char *where, *group, *milter;
+	char *where, *group;
 	int64_t probed_ms;            /* the metrics thread only */
 	bool answers;
-	char trouble[256];
 } measure;
 
 /* ---- as an MTA ---------------------------------------------------------------------------------------------------------- */
 
-/* A full queue of connections must not keep us waiting either. */
-static int connect_to(const void *addr, socklen_t len)
-{
-	struct timeval limit = {.tv_sec = ANSWER_SECONDS};
-	int fd = socket(((const struct sockaddr *)addr)->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 && connect(fd, addr, len) == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
-static int connect_inet(const char *where)
-{
-	const char *at = strchr(where, '@');
-	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-
-	a4.sin_port = a6.sin6_port = htons((uint16_t)strtol(strchr(where, ':') + 1, NULL, 10));
-	return at && strchr(at, ':') ? connect_to(&a6, sizeof a6) : connect_to(&a4, sizeof a4);
-}
-
-static int connect_unix(const char *path)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
-	return connect_to(&addr, sizeof addr);
-}
-
-/* SMFIC_OPTNEG with everything offered, and SMFIC_QUIT. */
-static bool negotiate(int fd)
-{
-	static const unsigned char hello[] = {0, 0, 0, 13, 'O', 0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff}, bye[] = {0, 0, 0, 1, 'Q'};
-	struct timeval limit = {.tv_sec = ANSWER_SECONDS};
-	unsigned char answer[5];
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	if (send(fd, hello, sizeof hello, MSG_NOSIGNAL) != (ssize_t)sizeof hello || recv(fd, answer, sizeof answer, MSG_WAITALL) != (ssize_t)sizeof answer)
-		return false;
-	if (send(fd, bye, sizeof bye, MSG_NOSIGNAL) < 0)
-		return false;
-	return answer[4] == 'O';
-}
-
 static bool milter_answers(struct buf *why)
 {
-	int64_t now = mono_ms();
-	int fd;
-
-	if (!measure.probed_ms || now - measure.probed_ms > PROBE_MS) {
-		fd = strncmp(measure.milter, "unix:", 5) == 0 ? connect_unix(measure.milter + 5) : connect_inet(measure.milter);
-		if (fd < 0)
-			snprintf(measure.trouble, sizeof measure.trouble, "the milter socket %.128s cannot be reached: %s", measure.milter, strerror(errno));
-		measure.answers = fd >= 0 && negotiate(fd);
-		if (fd >= 0 && !measure.answers)
-			snprintf(measure.trouble, sizeof measure.trouble, "no session answers at the milter socket %.128s", measure.milter);
-		if (fd >= 0)
-			close(fd);
+	if (!measure.probed_ms || mono_ms() - measure.probed_ms > PROBE_MS) {
+		measure.answers = listener_answers(&measure.service->listener, ANSWER_MS);
 		measure.probed_ms = mono_ms();
 	}
 	if (!measure.answers)
-		buf_printf(why, "%s\n", measure.trouble);
+		buf_printf(why, "the milter socket %.128s cannot be reached: no session answers there\n", measure.service->listener.where);
 	return measure.answers;
 }
 
@@ -164,8 +102,7 @@ void measure_start(struct service *s)
 	tell_mode(c);
 	measure.where = str_dup(configured(c));
 	measure.group = str_dup(c->metrics.group);
-	measure.milter = str_dup(inbound ? c->milter.inbound_socket : c->milter.outbound_socket);
-	if (!measure.where || !measure.milter)
+	if (!measure.where)
 		return;
 	measure.server = metrics_serve(measure.where, measure.group, inbound ? METRICS_INBOUND : METRICS_OUTBOUND, &source, &err);
 	if (measure.server)
