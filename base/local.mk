@@ -5,12 +5,12 @@ BASE_LIBS = libbase.a $(IDN2_LIBS) $(SYSTEMD_LIBS) $(OPENSSL_LIBS)
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_base
-tests_unit_test_base_SOURCES = tests/unit/test_base.c
+tests_unit_test_base_SOURCES = tests/unit/test_base.c tests/unit/log_catch.h
 tests_unit_test_base_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_base_LDADD = $(BASE_LIBS) $(CHECK_LIBS)
 
 check_PROGRAMS += tests/unit/test_log
-tests_unit_test_log_SOURCES = tests/unit/test_log.c
+tests_unit_test_log_SOURCES = tests/unit/test_log.c tests/unit/log_catch.h
 tests_unit_test_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_log_LDADD = $(BASE_LIBS) $(CHECK_LIBS)
 

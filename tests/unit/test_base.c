@@ -18,6 +18,7 @@
 #include <openssl/evp.h>
 
 #include "base/base.h"
+#include "tests/unit/log_catch.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
@@ -295,29 +296,6 @@ START_TEST(openssl_errors_are_drained)
 END_TEST
 
 /* ---- the log ------------------------------------------------------------------------------------------------------- */
-
-static int log_fd, old_stderr;
-
-static void log_catch(void)
-{
-	log_fd = memfd_create("log", 0);
-	fflush(stderr);
-	old_stderr = dup(STDERR_FILENO);
-	dup2(log_fd, STDERR_FILENO);
-}
-
-/* What was logged since log_catch. */
-static char *log_caught(void)
-{
-	off_t size = lseek(log_fd, 0, SEEK_END);
-	char *text = calloc(1, (size_t)size + 1);
-
-	ck_assert_int_eq(pread(log_fd, text, (size_t)size, 0), size);
-	dup2(old_stderr, STDERR_FILENO);
-	close(old_stderr);
-	close(log_fd);
-	return text;
-}
 
 static const struct {
 	const char *sentence, *value, *expect;

@@ -22,29 +22,7 @@
 
 #include "base/base.h"
 #include "base/internal.h"
-
-static int log_fd, old_stderr;
-
-static void log_catch(void)
-{
-	log_fd = memfd_create("log", 0);
-	fflush(stderr);
-	old_stderr = dup(STDERR_FILENO);
-	dup2(log_fd, STDERR_FILENO);
-}
-
-/* What was logged since log_catch. */
-static char *log_caught(void)
-{
-	off_t size = lseek(log_fd, 0, SEEK_END);
-	char *text = calloc(1, (size_t)size + 1);
-
-	ck_assert_int_eq(pread(log_fd, text, (size_t)size, 0), size);
-	dup2(old_stderr, STDERR_FILENO);
-	close(old_stderr);
-	close(log_fd);
-	return text;
-}
+#include "tests/unit/log_catch.h"
 
 /* ---- lines that strangers cause */
 
