@@ -25,6 +25,7 @@
 
 #define CLIENTS_MOST 32
 #define GUESTS_MOST 128 /* who wait to be looked at */
+#define FULL_MS 200
 #define IDLE_MS 10000
 
 struct client {
@@ -360,8 +361,12 @@ static void *accept_thread(void *arg)
 		if (p[1].revents)
 			return NULL;
 		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0)
+		if (fd < 0) {
+			/* Without a free descriptor the guest stays at the door: not a reason to ask for it all the time. */
+			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+				poll(&p[1], 1, FULL_MS);
 			continue;
+		}
 		atomic_store(&c->turned, mono_ms());
 		if (is_self(fd)) {
 			write_all(fd, "{}\n", 3);
