@@ -99,9 +99,9 @@ const struct log_row log_rows[] = {
 		"Look at the disk that holds it, then restart the program."},
 	{"restart_needed", "outbound inbound enrolld", "warning", "key text", "The configuration was read again, and has another value of a key that a reload cannot change.",
 		"Restart the program named; until then the old value is in force."},
-	{"store_newer", "outbound inbound", "warning error", "schema known text +error",
+	{"store_newer", "outbound inbound enrolld", "warning error", "schema known text +error",
 		"The store has the schema of a newer version.  As a warning: this program goes on with what it knows of it.  As an error: it cannot; credentials in "
-		"memory sign for `milter.stale-limit`, then `on-error` decides, and challenges pass like other mail.",
+		"memory sign for `milter.stale-limit`, then `on-error` decides, and challenges pass like other mail; enrolld ends.",
 		"Install the newer version here too, and restart the program named."},
 	{"not_alive", "outbound inbound enrolld", "error", "reason text", "The program found that it does not do its work; the supervisor is not told any more that it lives, and starts it anew.",
 		"See `reason`; if it happens again, report it with the log before this line."},

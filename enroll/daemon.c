@@ -502,27 +502,42 @@ static void tell_reloading(const struct daemon *d)
 	notify_reloading("reading the configuration again; steps under way finish");
 }
 
+/* How one run with one configuration came to its end. */
+enum run_end { RUN_ENDED, RUN_RELOAD, RUN_NO_MORE, RUN_NOT_BEGUN };
+
+/* A newer enrolld has upgraded it under us: nothing can be done here any more, and whoever starts us again may have the newer program. */
+static bool is_store_beyond_us(const struct err *err)
+{
+	if (!store_is_too_new(err))
+		return false;
+	log_error(LOG_LEVEL_ERROR, "store_newer", err, "text", "this enrolld ends; start the version that upgraded the store", NULL);
+	return true;
+}
+
 /* Wait for a signal; meanwhile tell the workers when there may be something to do. */
-static int watch(struct daemon *d, const sigset_t *set)
+static enum run_end watch(struct daemon *d, const sigset_t *set)
 {
 	int64_t counter = -2;
 
 	for (;;) {
 		struct timespec wait = {.tv_nsec = LOOK_MS * 1000000L};
+		struct err err = ERR_INIT;
 		time_t due = 0;
 		int64_t now;
 		int sig = sigtimedwait(set, NULL, &wait);
 
 		measure_turned();
 		if (sig > 0)
-			return sig;
+			return sig == SIGHUP || sig == SIGUSR1 ? RUN_RELOAD : RUN_ENDED;
 		if (errno != EAGAIN && errno != EINTR)
-			return SIGTERM;
+			return RUN_ENDED;
 		log_settle(false);
 		now = store_change_counter(d->parts.store);
-		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)) ||
+		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, &err) && due && due <= time(NULL)) ||
 			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
 			tick(d);
+		if (is_store_beyond_us(&err))
+			return RUN_NO_MORE;
 		counter = now;
 		tell_alive(d);
 	}
@@ -577,12 +592,11 @@ static bool review_when_changed(struct enroll_parts *p, struct err *err)
 	return ok;
 }
 
-static int run_once(struct config *config, const char *trouble, const sigset_t *set, bool *again, struct err *err)
+static enum run_end run_once(struct config *config, const char *trouble, const sigset_t *set, struct err *err)
 {
 	struct daemon d = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .tick = 1};
-	int sig, rc = 1;
+	enum run_end end = RUN_NOT_BEGUN;
 
-	*again = false;
 	notify("EXTEND_TIMEOUT_USEC=%lld\nSTATUS=opening the store", MIGRATION_SECONDS * 1000000LL);
 	/* The claim first: a second enrolld shall not upgrade the store of the one that runs. */
 	d.control = control_claim(config->control.socket, err);
@@ -592,13 +606,11 @@ static int run_once(struct config *config, const char *trouble, const sigset_t *
 		measure_attach(&d.parts);
 		alive_begin(&d);
 		daemon_ready(config->log.target == LOG_TARGET_STDERR);
-		sig = watch(&d, set);
-		*again = sig == SIGHUP || sig == SIGUSR1;
-		if (*again)
+		end = watch(&d, set);
+		if (end == RUN_RELOAD)
 			tell_reloading(&d);
 		else
 			notify("STOPPING=1\nSTATUS=stopping; steps under way finish");
-		rc = 0;
 	} else {
 		log_error(LOG_LEVEL_ERROR, "start_failed", err, NULL);
 	}
@@ -606,7 +618,7 @@ static int run_once(struct config *config, const char *trouble, const sigset_t *
 	end_workers(&d);
 	control_stop(d.control);
 	enroll_parts_clear(&d.parts);
-	return rc;
+	return end;
 }
 
 /* What is known of configurations: the one that runs, the one before it, and what is wrong with the file. */
@@ -673,9 +685,8 @@ static void step_back(struct reloads *r, const struct err *err)
 int enrolld_run(struct config *config)
 {
 	struct reloads r = {.now = config_ref(config)};
-	bool again = true;
+	enum run_end end = RUN_RELOAD;
 	sigset_t set;
-	int rc = 0;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
@@ -685,14 +696,14 @@ int enrolld_run(struct config *config)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	measure_open(config);
-	while (again) {
+	while (end == RUN_RELOAD) {
 		struct err err = ERR_INIT;
 
-		rc = run_once(r.now, r.trouble[0] ? r.trouble : NULL, &set, &again, &err);
-		if (rc != 0 && r.last) {
+		end = run_once(r.now, r.trouble[0] ? r.trouble : NULL, &set, &err);
+		if (end == RUN_NOT_BEGUN && r.last) {
 			step_back(&r, &err);
-			again = true;
-		} else if (rc == 0 && again) {
+			end = RUN_RELOAD;
+		} else if (end == RUN_RELOAD) {
 			/* What runs works: nobody goes back behind it. */
 			config_unref(r.last);
 			r.last = NULL;
@@ -704,5 +715,5 @@ int enrolld_run(struct config *config)
 	log_event(LOG_LEVEL_INFO, "stopped", NULL);
 	config_unref(r.last);
 	config_unref(r.now);
-	return rc;
+	return end == RUN_ENDED ? 0 : 1;
 }

@@ -708,6 +708,20 @@ class Schema(Operated):
         self.assertEqual(refused.returncode, 1)
         self.assertIn('install the newer program again', refused.stderr)
 
+    def test_an_enrolld_that_runs_ends_and_says_why(self):
+        """It knows not all of what it would write; started anew it may be the newer program."""
+        self.p.start('enrolld')
+        mark = self.p.log_mark()
+        self.sql("UPDATE meta SET value = value + 1 WHERE name = 'schema_version'")
+        process = self.p.daemons['enrolld'].process
+        self.until(lambda: process.poll() is not None, 60, 'it ends')
+        self.assertEqual(process.returncode, 1, 'a supervisor starts it anew')
+        told, = self.p.log(mark, 'enrolld', event='store_newer')
+        self.assertIn('start the version that upgraded the store', told['line'])
+        self.assertLess(len(self.p.log(mark, 'enrolld', event='store_failed')), 20)
+        self.p.stop('enrolld')
+        self.assert_signed([self.mail()])
+
     def test_a_store_that_cannot_be_read_is_left_alone_and_what_is_in_memory_signs_on(self):
         self.assert_signed([self.mail()])
         mark = self.p.log_mark()
