@@ -9,11 +9,14 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
+
+#define GROUP_MOST (16u << 20) /* octets of an entry with all its members */
 
 static bool read_whole(int fd, void *data, size_t len)
 {
@@ -33,6 +36,24 @@ static bool write_whole(int fd, const void *data, size_t len)
 	while (done < len && ((n = write(fd, (const char *)data + done, len - done)) > 0 || (n < 0 && errno == EINTR)))
 		done += n > 0 ? (size_t)n : 0;
 	return done == len;
+}
+
+bool group_find(const char *name, unsigned *gid)
+{
+	size_t size = 4096;
+	struct group gr, *found = NULL;
+	char *room = NULL;
+	int rc = ERANGE;
+
+	for (; rc == ERANGE && size <= GROUP_MOST; size *= 4) {
+		free(room);
+		room = malloc(size);
+		rc = room ? getgrnam_r(name, &gr, room, size, &found) : ENOMEM;
+	}
+	if (rc == 0 && found)
+		*gid = gr.gr_gid;
+	free(room);
+	return rc == 0 && found;
 }
 
 /* With the other groups of that user, if there is an entry for it. */

@@ -228,6 +228,8 @@ bool time_parse(const char *text, time_t *out) BASE_MUST_CHECK;
 uint64_t random_below(uint64_t limit);
 /* `bytes` random octets as base64url text appended to out. */
 void random_text(struct buf *out, size_t bytes);
+/* The id of a group, however many members it has; false: there is none of that name, or it cannot be asked. */
+bool group_find(const char *name, unsigned *gid);
 /* Do `act` in a child process as this user and group, and the user's other groups, when we are root; directly otherwise, or for root.  Result,
  * error and the first `len` octets of *arg come back from the child, and nothing else does.  For processes without threads. */
 bool act_as(unsigned uid, unsigned gid, bool (*act)(void *arg, struct err *err), void *arg, size_t len, struct err *err) BASE_MUST_CHECK;

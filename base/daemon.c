@@ -37,15 +37,10 @@ static bool find_user(const char *user, struct passwd *pw, char *room, size_t si
 	return err_set(err, ERR_CONFIG, op, user, "there is no user %s; make it (systemd-sysusers, or adduser --system), or name another one by --user", user);
 }
 
-static bool find_group(const char *name, gid_t *gid, struct err *err)
+static bool find_group(const char *name, unsigned *gid, struct err *err)
 {
-	struct group gr, *found = NULL;
-	char room[16384];
-
-	if (getgrnam_r(name, &gr, room, sizeof room, &found) != 0 || !found)
-		return err_set(err, ERR_CONFIG, op, name, "there is no group %s (users.group); make it (systemd-sysusers, or addgroup --system)", name);
-	*gid = gr.gr_gid;
-	return true;
+	return group_find(name, gid) ||
+		err_set(err, ERR_CONFIG, op, name, "there is no group %s (users.group); make it (systemd-sysusers, or addgroup --system)", name);
 }
 
 /* For good: real, effective and saved ids.  Proven by trying to come back. */
@@ -64,7 +59,7 @@ static bool become_user(const char *user, const char *group, struct err *err)
 {
 	struct passwd pw;
 	char room[16384];
-	gid_t gid = 0;
+	unsigned gid = 0;
 
 	if (!find_user(user, &pw, room, sizeof room, err))
 		return false;

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
@@ -56,23 +55,13 @@ struct control {
 
 /* ---- who is there ----------------------------------------------------------------------------------------------------------- */
 
-static bool gid_of(const char *group, gid_t *gid)
-{
-	struct group buf, *found = NULL;
-	char space[16384];
-
-	if (getgrnam_r(group, &buf, space, sizeof space, &found) != 0 || !found)
-		return false;
-	*gid = found->gr_gid;
-	return true;
-}
-
 static bool peer_in_group(int fd, const struct ucred *cred, const char *group)
 {
-	gid_t groups[1024], want;
+	gid_t groups[1024];
+	unsigned want;
 	socklen_t len = sizeof groups;
 
-	if (!gid_of(group, &want))
+	if (!group_find(group, &want))
 		return false;
 	if (cred->gid == want)
 		return true;

@@ -11,7 +11,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <grp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -242,12 +241,11 @@ static bool clear_path(const char *path, const struct sockaddr_un *addr, struct 
 
 static bool give_to_group(const char *path, const char *group, struct err *err)
 {
-	struct group buf, *found = NULL;
-	char space[16384];
+	unsigned gid = 0;
 
-	if (group && (getgrnam_r(group, &buf, space, sizeof space, &found) != 0 || !found))
+	if (group && !group_find(group, &gid))
 		return err_set(err, ERR_CONFIG, OP, path, "group %s (metrics.group) does not exist", group);
-	if (group && chown(path, (uid_t)-1, found->gr_gid) != 0)
+	if (group && chown(path, (uid_t)-1, gid) != 0)
 		return err_set(err, ERR_CONFIG, OP, path, "cannot give the socket to group %s: %s; put this program's user into that group", group, strerror(errno));
 	return chmod(path, 0660) == 0 || err_errno(err, errno, OP, path);
 }

@@ -11,7 +11,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <libgen.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -107,12 +106,11 @@ bool listener_is_ours(const struct listener *l)
 
 static bool socket_group(const char *path, const char *group, struct err *err)
 {
-	struct group buf, *found = NULL;
-	char space[4096];
+	unsigned gid;
 
-	if (getgrnam_r(group, &buf, space, sizeof space, &found) != 0 || !found)
+	if (!group_find(group, &gid))
 		return err_set(err, ERR_CONFIG, op, path, "group %s (milter.socket-group) does not exist", group);
-	if (chown(path, (uid_t)-1, found->gr_gid) != 0)
+	if (chown(path, (uid_t)-1, gid) != 0)
 		return err_set(err, ERR_CONFIG, op, path,
 			"cannot give the socket to group %s: %s; make the folder belong to that group with mode 2710 or put this user into the group",
 			group, strerror(errno));

@@ -10,7 +10,6 @@
 #include "policy/config_table.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -60,14 +59,9 @@ static long user_id(const char *name)
 
 static long group_id(const char *name)
 {
-	struct buf text = {.data = malloc(65536), .size = 65536};
-	struct group gr, *found = NULL;
-	long gid = ID_UNKNOWN;
+	unsigned gid;
 
-	if (text.data && getgrnam_r(name, &gr, text.data, text.size, &found) == 0 && found)
-		gid = (long)gr.gr_gid;
-	buf_clear(&text);
-	return gid;
+	return group_find(name, &gid) ? (long)gid : ID_UNKNOWN;
 }
 
 static const char *user_name(uid_t uid, char out[64])

@@ -15,7 +15,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,16 +29,12 @@
 /* No group named: the process's own. */
 static bool group_id(const char *name, gid_t *out, const char *op, struct err *err)
 {
-	char space[16384];
-	struct group entry, *found = NULL;
+	unsigned gid = getegid();
 
-	*out = getegid();
-	if (name == NULL || name[0] == '\0')
-		return true;
-	if (getgrnam_r(name, &entry, space, sizeof(space), &found) != 0 || found == NULL)
+	if (name != NULL && name[0] != '\0' && !group_find(name, &gid))
 		return err_set(err, ERR_CONFIG, op, name,
 			"there is no group %s; make it (systemd-sysusers or addgroup --system %s) or name another one", name, name);
-	*out = found->gr_gid;
+	*out = gid;
 	return true;
 }
 
