@@ -443,12 +443,11 @@ class HelpDesk(StageCase):
         now = datetime.datetime.now(datetime.timezone.utc)
 
         def moment(match):
-            then = datetime.datetime.strptime(match[0][:10], '%Y-%m-%d').replace(tzinfo=datetime.timezone.utc)
             if len(match[0]) > 10:
                 then = datetime.datetime.strptime(match[0], '%Y-%m-%dT%H:%M:%SZ').replace(tzinfo=datetime.timezone.utc)
-            days = round((then - now) / datetime.timedelta(days=1))
-            there = TODAY + datetime.timedelta(days=days)
-            return there.strftime('%Y-%m-%dT%H:%M:%SZ' if len(match[0]) > 10 else '%Y-%m-%d')
+                return (TODAY + datetime.timedelta(days=round((then - now) / datetime.timedelta(days=1)))).strftime('%Y-%m-%dT%H:%M:%SZ')
+            # A day has no hour: counted by days, or the page would differ between morning and evening.
+            return (TODAY + (datetime.date.fromisoformat(match[0]) - now.date())).strftime('%Y-%m-%d')
         text = re.sub(r'\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?(?![\d])', moment, text)
         for real in sorted(stand_ins, key=len, reverse=True):
             text = text.replace(real, stand_ins[real])
