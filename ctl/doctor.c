@@ -23,11 +23,11 @@
 #define NAME_WIDTH 17
 #define WIDTH_LEAST 60
 
-enum where { HERE, ROOT, ENROLLD };
+enum where { HERE, ROOT, MASTER, ENROLLD }; /* MASTER: root, or whom systemd hands the master key */
 static const struct check {
 	const char *name, *group;
 	enum where where;
-	void (*run)(struct doctor *d); /* HERE, ROOT */
+	void (*run)(struct doctor *d); /* not of ENROLLD */
 	const char *by;                /* ENROLLD: the check that answers for this one; NULL = itself */
 } table[] = {
 	{"enrolld", "Configuration", HERE, doctor_enrolld, NULL},
@@ -46,8 +46,8 @@ static const struct check {
 	{"socket-folder", "Files", ROOT, doctor_socket_folder, NULL},
 	{"disk", "Files", HERE, doctor_disk, NULL},
 	{"store", "Keys and certificates", ENROLLD, NULL, NULL},
-	{"master-match", "Keys and certificates", ROOT, doctor_master_match, NULL},
-	{"signature", "Keys and certificates", ROOT, doctor_signature, NULL},
+	{"master-match", "Keys and certificates", MASTER, doctor_master_match, NULL},
+	{"signature", "Keys and certificates", MASTER, doctor_signature, NULL},
 	{"enrollments", "Keys and certificates", ENROLLD, NULL, NULL},
 	{"outbound", "Mail", HERE, doctor_outbound, NULL},
 	{"inbound", "Mail", HERE, doctor_inbound, NULL},
@@ -162,6 +162,20 @@ bool doctor_is_credential(const char *where)
 	return where && strncmp(where, "credential:", 11) == 0;
 }
 
+bool doctor_credential_here(const char *where)
+{
+	const char *folder = getenv("CREDENTIALS_DIRECTORY");
+	struct buf path = BUF_INIT;
+	bool yes;
+
+	if (!doctor_is_credential(where) || !folder || !*folder)
+		return false;
+	buf_printf(&path, "%s/%s", folder, where + strlen("credential:"));
+	yes = access(buf_str(&path), R_OK) == 0;
+	buf_clear(&path);
+	return yes;
+}
+
 bool doctor_asks_enrolld(const char *check)
 {
 	for (size_t i = 0; i < N_CHECKS; i++)
@@ -267,7 +281,7 @@ static void run_one(struct doctor *d, const struct check *c)
 	d->check = c->name;
 	if (!d->config && c->run != doctor_configuration)
 		return;
-	if (c->where == ROOT && !d->root)
+	if (!d->root && (c->where == ROOT || (c->where == MASTER && !doctor_credential_here(d->config->master_key))))
 		strlist_add(&d->skipped, c->name);
 	else if (c->where == ENROLLD)
 		ask_enrolld(d, c);

@@ -39,6 +39,8 @@ bool doctor_has_systemd(void);
 void doctor_quote(struct buf *out, const char *text);
 /* Only looked at by systemd, not a file. */
 bool doctor_is_credential(const char *where);
+/* Did systemd hand this one to us, too? */
+bool doctor_credential_here(const char *where);
 
 /* How a file or folder has to be.  With --fix, and as root, what is not is put right; a folder with `make` is made. */
 struct doctor_file {

@@ -270,18 +270,24 @@ void doctor_account_key(struct doctor *d)
 {
 	const struct config *c = d->config;
 	struct strlist seen = {0};
-	bool good = true, any = false;
+	bool good = true, any = false, handed = false;
 
 	for (size_t i = 0; i < config_cas(c); i++) {
 		const struct ca_config *ca = config_ca_at(c, i);
 
 		if (!ca->directory_url || (c->mode == MODE_OBSERVE && access(ca->account_key, F_OK) != 0))
 			continue;
+		if (doctor_is_credential(ca->account_key)) {
+			handed = true;
+			doctor_say(d, "ok", "%s is handed to enrolld by systemd: there is no file to look at; whether the CA takes it is tried by `enrollctl doctor ca-details`",
+				ca->account_key);
+			continue;
+		}
 		any = true;
 		good = expect_secret_and_folder(d, ca->account_key, c->users.enrolld, "enrollctl init", &seen) && good;
 	}
 	strlist_clear(&seen);
-	if (good)
+	if (good && (any || !handed))
 		doctor_say(d, "ok", any ? "%s's alone" : "none is needed (%s)", c->users.enrolld);
 }
 
@@ -298,10 +304,17 @@ static bool expect_shared(struct doctor *d, const char *path, struct strlist *se
 	return doctor_expect(d, &f) & expect_folder_of(d, path, seen);
 }
 
+static void note_handed(struct buf *names, const char *where)
+{
+	if (doctor_is_credential(where))
+		buf_printf(names, "%s%s", names->len ? ", " : "", where);
+}
+
 void doctor_secrets(struct doctor *d)
 {
 	const struct config *c = d->config;
 	struct strlist seen = {0};
+	struct buf handed = BUF_INIT;
 	bool good = expect_shared(d, c->directory.password_file, &seen);
 
 	for (size_t i = 0; i < config_cas(c); i++)
@@ -309,8 +322,15 @@ void doctor_secrets(struct doctor *d)
 	for (size_t i = 0; i < c->n_submissions; i++)
 		good = expect_secret_and_folder(d, c->submissions[i].secret_file, c->users.outbound, NULL, &seen) && good;
 	strlist_clear(&seen);
+	note_handed(&handed, c->directory.password_file);
+	for (size_t i = 0; i < config_cas(c); i++)
+		note_handed(&handed, config_ca_at(c, i)->eab_key_file);
+	for (size_t i = 0; i < c->n_submissions; i++)
+		note_handed(&handed, c->submissions[i].secret_file);
 	if (good)
-		doctor_say(d, "ok", "passwords and other secrets are readable by who needs them alone");
+		doctor_say(d, "ok", "passwords and other secrets are readable by who needs them alone%s%s%s", handed.len ? "; not looked at, as systemd hands them over: " : "",
+			buf_str(&handed), handed.len ? ". They are tried by `enrollctl doctor directory ca-details`, which asks enrolld" : "");
+	buf_clear(&handed);
 }
 
 void doctor_store_files(struct doctor *d)

@@ -3,7 +3,7 @@
  *
  * Both take the master key, which is the outbound instance's alone: they are done in a child process that is its user, as a rotation is, and nothing but
  * a sentence comes back.  What is signed is a sentence of ours, and thrown away.  Where the master key is a systemd credential only the outbound
- * instance has it: then the last mail that it signed has to do.
+ * instance has it: then it is said what was not tried, and how systemd runs us as that user with the credential, which tries it.
  */
 #include "config.h"
 
@@ -52,7 +52,8 @@ static void try_it(struct doctor *d, struct trial *t, bool (*act)(void *arg, str
 		doctor_say(d, "fault", "%s%s%s", err.subject, *err.subject ? ": " : "", err.text);
 }
 
-static bool no_file(struct doctor *d)
+/* `what` was not tried, where it cannot be. */
+static bool no_file(struct doctor *d, const char *what)
 {
 	const struct config *c = d->config;
 
@@ -60,9 +61,11 @@ static bool no_file(struct doctor *d)
 		doctor_say(d, "ok", "no keys are used while mode is \"observe\"");
 		return true;
 	}
-	if (!doctor_is_credential(c->master_key))
+	if (!doctor_is_credential(c->master_key) || (!d->root && doctor_credential_here(c->master_key)))
 		return false;
-	doctor_say(d, "ok", "not tried: %s is the outbound instance's alone, which looks at it when it starts", c->master_key);
+	doctor_say(d, "ok", "not tried %s: systemd hands %s to the outbound instance alone. To try it: systemd-run --wait --pipe --property=User=%s --property=Group=%s "
+		"--property=LoadCredentialEncrypted=%s enrollctl doctor master-match signature", what, c->master_key, c->users.outbound, c->users.group,
+		c->master_key + strlen("credential:"));
 	return true;
 }
 
@@ -117,7 +120,7 @@ void doctor_master_match(struct doctor *d)
 {
 	struct trial t = {.config = d->config};
 
-	if (!no_file(d))
+	if (!no_file(d, "whether key, certificate and store belong together"))
 		try_it(d, &t, match_here);
 }
 
@@ -215,6 +218,6 @@ void doctor_signature(struct doctor *d)
 {
 	struct trial t = {.config = d->config};
 
-	if (!no_file(d))
+	if (!no_file(d, "whether mail can be signed"))
 		try_it(d, &t, sign_here);
 }

@@ -1,8 +1,8 @@
 /*
  * enroll/doctor_reply.c - is the CA going to believe our reply?  Tried with a real mail.
  *
- * It is handed to the reply listener, addressed to a domain of ours alone (doctor.invalid) that the sample configuration routes back to a loopback
- * port, where a one-shot receiver (sink.c) looks at the DKIM-Signature that was put on it (RFC 8823 section 3.2 names the fields it has to cover).
+ * One of each domain is handed to the reply listener, addressed to a domain of ours alone (doctor.invalid) that the sample configuration routes back to a loopback
+ * port, where a receiver of ours (sink.c) looks at the DKIM-Signature that was put on it (RFC 8823 section 3.2 names the fields it has to cover).
  */
 #include "config.h"
 
@@ -17,6 +17,7 @@
 #include "enroll/sink.h"
 
 #define WAIT_MS 15000
+#define DOMAINS_MOST 20u
 
 _Static_assert(FIX_TRIAL_PORT == SINK_PORT, "the route that is named leads to where we listen");
 
@@ -81,41 +82,89 @@ static void judge_signature(json_t *checks, struct enroll_parts *p, const char *
 	doctor_dkim_key(checks, p, selector, domain);
 }
 
-static void say_lost(json_t *checks)
+/* ---- one trial a domain --------------------------------------------------------------------------------------------------------------- */
+
+struct trial {
+	const char *domain;
+	struct buf id;
+	bool sent;
+};
+
+static const char to[] = "reply@doctor.invalid";
+
+/* A listener that cannot be reached is so for every domain: then false, and no other one is tried. */
+static bool send_trial(json_t *checks, const struct config *c, struct trial *t, const struct trial_report *report)
 {
-	check_add(checks, "reply-path", "warning", "the reply listener took a trial mail, but it did not come back to 127.0.0.1:%u, so it could not be looked at", SINK_PORT);
+	struct challenge trial = {.from = (char *)to, .message_id = (char *)"<trial@doctor.invalid>", .token_part1 = (char *)"ZG9jdG9yLXRyaWFsLXRva2Vu"};
+	struct buf mail = BUF_INIT;
+	struct err err = ERR_INIT;
+	char from[300];
+
+	snprintf(from, sizeof from, "postmaster@%.255s", t->domain);
+	challenge_message_id(&t->id, from);
+	t->sent = challenge_reply(&mail, from, &trial, buf_str(&t->id), "trial", time(NULL), &err) &&
+		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, report ? report->from : from, trial.from, report ? "doctor" : NULL, &mail, &err) ==
+			REPLY_ACCEPTED;
+	if (!t->sent)
+		check_add(checks, "reply-path", "fault", "the reply listener %s:%u does not take mail from %s: %s", c->reply_host, c->reply_port, t->domain, err.text);
+	buf_clear(&mail);
+	return t->sent || strncmp(err.type, "smtp-", 5) == 0;
+}
+
+static void say_lost(json_t *checks, const char *domain, bool first)
+{
+	check_add(checks, "reply-path", "warning", "the reply listener took a trial mail from %s, but it did not come back to 127.0.0.1:%u, so it could not be looked at",
+		domain, SINK_PORT);
+	if (!first)
+		return; /* what mends the first mends them all */
 	check_fix(checks, FIX_COMMAND, "", "%s", FIX_TRIAL_ROUTE);
 	check_fix(checks, FIX_COMMAND, "", "%s", FIX_POSTFIX_RELOAD);
 }
 
-static void try_reply(json_t *checks, struct enroll_parts *p, struct sink *sink)
+static void judge(json_t *checks, struct enroll_parts *p, const struct trial *trials, const struct sink_mail *mails, size_t n)
+{
+	bool lost = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!trials[i].sent)
+			continue;
+		if (!mails[i].came) {
+			say_lost(checks, trials[i].domain, !lost);
+			lost = true;
+		} else if (mails[i].signature.len == 0) {
+			check_add(checks, "reply-path", "fault", "replies from %s leave without a DKIM signature: CAs refuse them; is OpenDKIM the milter of the reply listener, "
+				"and is this domain in its SigningTable?", trials[i].domain);
+		} else {
+			judge_signature(checks, p, buf_str(&mails[i].signature), trials[i].domain);
+		}
+	}
+}
+
+/* One mail a domain, all of them before the first is waited for.  Only the first asks for a delivery report: their way is the same for all. */
+static void try_domains(json_t *checks, struct enroll_parts *p, struct sink *sink)
 {
 	const struct config *c = p->config;
-	struct challenge trial = {.from = (char *)"reply@doctor.invalid", .message_id = (char *)"<trial@doctor.invalid>",
-		.token_part1 = (char *)"ZG9jdG9yLXRyaWFsLXRva2Vu"};
-	struct buf mail = BUF_INIT, id = BUF_INIT, signature = BUF_INIT;
+	struct trial trials[DOMAINS_MOST] = {0};
+	struct sink_mail mails[DOMAINS_MOST] = {0};
 	struct trial_report report;
-	struct err err = ERR_INIT;
-	char from[300];
-	bool asks = doctor_report_begin(checks, p, &report), sent = false;
+	bool asks = doctor_report_begin(checks, p, &report), goes_on = true;
+	size_t n = 0;
 
-	snprintf(from, sizeof from, "postmaster@%.255s", c->domains.v[0]);
-	challenge_message_id(&id, from);
-	if (!challenge_reply(&mail, from, &trial, buf_str(&id), "trial", time(NULL), &err) ||
-		challenge_send(c->reply_host, c->reply_port, c->reply_timeout, asks ? report.from : from, trial.from, asks ? "doctor" : NULL, &mail,
-			&err) != REPLY_ACCEPTED)
-		check_add(checks, "reply-path", "fault", "the reply listener %s:%u does not take mail: %s", c->reply_host, c->reply_port, err.text);
-	else if (!(sent = sink_wait(sink, buf_str(&id), WAIT_MS, &signature)))
-		say_lost(checks);
-	else if (signature.len == 0)
-		check_add(checks, "reply-path", "fault", "replies leave without a DKIM signature: CAs refuse them; is OpenDKIM the milter of the reply listener?");
-	else
-		judge_signature(checks, p, buf_str(&signature), c->domains.v[0]);
+	for (; goes_on && n < c->domains.n && n < DOMAINS_MOST; n++) {
+		trials[n].domain = c->domains.v[n];
+		goes_on = send_trial(checks, c, &trials[n], asks && n == 0 ? &report : NULL);
+		mails[n].message_id = trials[n].sent ? buf_str(&trials[n].id) : NULL;
+	}
+	sink_wait(sink, mails, n, WAIT_MS);
+	judge(checks, p, trials, mails, n);
+	if (goes_on && n < c->domains.n)
+		check_add(checks, "reply-path", "ok", "%zu more domains were not tried, from %s on: %u are the most", c->domains.n - n, c->domains.v[n], DOMAINS_MOST);
 	if (asks)
-		doctor_report_end(checks, p, &report, sent);
-	buf_clear(&mail);
-	buf_clear(&id);
-	buf_clear(&signature);
+		doctor_report_end(checks, p, &report, trials[0].sent && mails[0].came);
+	for (size_t i = 0; i < n; i++) {
+		buf_clear(&trials[i].id);
+		buf_clear(&mails[i].signature);
+	}
 }
 
 void doctor_reply_path(json_t *checks, struct enroll_parts *p)
@@ -130,6 +179,6 @@ void doctor_reply_path(json_t *checks, struct enroll_parts *p)
 		check_add(checks, "reply-path", "warning", "cannot be tried: %s", err.text);
 		return;
 	}
-	try_reply(checks, p, sink);
+	try_domains(checks, p, sink);
 	sink_close(sink);
 }

@@ -1,6 +1,6 @@
 /*
  * enroll/sink.c - as much of an SMTP server (RFC 5321) as Postfix needs to hand over one trial mail on loopback: one client at a time, every command is
- * accepted, the message is capped and never stored.
+ * accepted, the session is capped and no message stored.
  */
 #include "config.h"
 
@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MESSAGE_MOST 65536
+#define SESSION_MOST 524288 /* Postfix may hand over several mails in one */
 
 struct sink {
 	int listener;
@@ -98,12 +98,21 @@ static const char *answer_to(const char *line)
 	return "250 ok\r\n";
 }
 
-/* Header of one message: remembers the first DKIM-Signature (unfolded) and whether Message-ID is the one we wait for. */
+/* Header of one message: remembers the first DKIM-Signature (unfolded) and which of the mails it is. */
 struct header_reader {
-	struct buf *signature;
-	const char *message_id;
-	bool in_signature, seen_signature, ours, body;
+	struct sink_mail *mails, *ours;
+	size_t n;
+	struct buf signature;
+	bool in_signature, seen_signature, body;
 };
+
+static struct sink_mail *find_mail(const struct header_reader *r, const char *value)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->mails[i].message_id && !r->mails[i].came && strstr(value, r->mails[i].message_id))
+			return &r->mails[i];
+	return NULL;
+}
 
 static void read_header_line(struct header_reader *r, const char *line)
 {
@@ -113,31 +122,43 @@ static void read_header_line(struct header_reader *r, const char *line)
 		r->body = true;
 	} else if (*line == ' ' || *line == '\t') {
 		if (r->in_signature)
-			buf_puts(r->signature, line);
+			buf_puts(&r->signature, line);
 	} else {
 		r->in_signature = !r->seen_signature && strncasecmp(line, "DKIM-Signature:", 15) == 0;
 		r->seen_signature |= r->in_signature;
 		if (r->in_signature)
-			buf_puts(r->signature, line + 15);
+			buf_puts(&r->signature, line + 15);
 		if (strncasecmp(line, "Message-ID:", 11) == 0)
-			r->ours = strstr(line + 11, r->message_id) != NULL;
+			r->ours = find_mail(r, line + 11);
 	}
 }
 
-static bool serve(const struct sink *s, int fd, const char *message_id, struct buf *signature)
+/* The message is over: it is one of ours, or nobody's; the next one of this session begins. */
+static void end_message(struct header_reader *r)
 {
-	struct header_reader r = {.signature = signature, .message_id = message_id};
-	struct buf in = {.max = MESSAGE_MOST};
-	bool data = false, done = false;
+	if (r->ours) {
+		r->ours->came = true;
+		buf_append(&r->ours->signature, buf_str(&r->signature), r->signature.len);
+	}
+	buf_reset(&r->signature);
+	r->ours = NULL;
+	r->in_signature = r->seen_signature = r->body = false;
+}
+
+static void serve(const struct sink *s, int fd, struct sink_mail *mails, size_t n)
+{
+	struct header_reader r = {.mails = mails, .n = n, .signature = BUF_INIT};
+	struct buf in = {.max = SESSION_MOST};
+	bool data = false;
 	size_t at = 0;
 	char *line;
 
 	if (!say(fd, "220 doctor.invalid\r\n"))
-		return false;
+		return;
 	while (next_line(s, fd, &in, &at, &line)) {
 		if (data && strcmp(line, ".") == 0) {
 			data = false;
-			done = r.ours;
+			end_message(&r);
 			if (!say(fd, "250 taken\r\n"))
 				break;
 		} else if (data) {
@@ -148,24 +169,27 @@ static bool serve(const struct sink *s, int fd, const char *message_id, struct b
 				break;
 		}
 	}
+	buf_clear(&r.signature);
 	buf_clear(&in);
-	if (!done)
-		buf_reset(signature);
-	return done;
 }
 
-bool sink_wait(struct sink *s, const char *message_id, unsigned wait_ms, struct buf *signature)
+static bool all_came(const struct sink_mail *mails, size_t n)
 {
-	bool done = false;
+	for (size_t i = 0; i < n; i++)
+		if (mails[i].message_id && !mails[i].came)
+			return false;
+	return true;
+}
 
+void sink_wait(struct sink *s, struct sink_mail *mails, size_t n, unsigned wait_ms)
+{
 	s->until = mono_ms() + wait_ms;
-	while (!done && wait_readable(s, s->listener)) {
+	while (!all_came(mails, n) && wait_readable(s, s->listener)) {
 		int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 
 		if (fd < 0)
 			continue;
-		done = serve(s, fd, message_id, signature);
+		serve(s, fd, mails, n);
 		close(fd);
 	}
-	return done;
 }

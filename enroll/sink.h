@@ -1,5 +1,5 @@
 /*
- * enroll/sink.h - a one-shot mail receiver on loopback for `doctor`: takes the trial reply and keeps its DKIM-Signature.  Private to enroll/.
+ * enroll/sink.h - a mail receiver on loopback for `doctor`: takes the trial replies and keeps their DKIM-Signatures.  Private to enroll/.
  */
 #ifndef ENROLL_ENROLL_SINK_H
 #define ENROLL_ENROLL_SINK_H
@@ -10,9 +10,13 @@
 
 struct sink;
 struct sink *sink_open(struct err *err);   /* NULL: the port is taken */
-/* Serve SMTP sessions until a message with this Message-ID came or the time is over.  `signature` gets the unfolded value of its first
- * DKIM-Signature, or stays empty. */
-bool sink_wait(struct sink *s, const char *message_id, unsigned wait_ms, struct buf *signature);
+struct sink_mail {
+	const char *message_id; /* NULL: is not waited for */
+	struct buf signature;   /* the unfolded value of its first DKIM-Signature, or empty; the caller clears it */
+	bool came;
+};
+/* Serve SMTP sessions until all messages with these Message-IDs came or the time is over. */
+void sink_wait(struct sink *s, struct sink_mail *mails, size_t n, unsigned wait_ms);
 void sink_close(struct sink *s);
 
 #endif

@@ -579,6 +579,30 @@ class Running(Case):
             file.write('LoadCredential=enroll-milter.account:%s/account.key\n' % ETC)
         self.mended('systemd')
 
+    def test_a_master_key_that_systemd_hands_over(self):
+        """Said plainly what was not tried; and the printed way to try it, as far as a stage without systemd can go it."""
+        folder = DIR + '/credentials'
+        os.mkdir(folder, 0o755)
+        shutil.copyfile(ETC + '/master.key', folder + '/enroll-milter.master')
+        shutil.chown(folder + '/enroll-milter.master', 'enroll-out')
+        os.chmod(folder + '/enroll-milter.master', 0o400)
+        before = self.p.config['master']['key']
+        self.p.configure(master={'key': 'credential:enroll-milter.master'})
+        self.addCleanup(self.p.configure, master={'key': before})
+        wanted = (('master-match', 'whether key, certificate and store belong together'), ('signature', 'whether mail can be signed'))
+        for check, words in wanted:
+            line, = self.doctor(check)
+            self.assertEqual(line.verdict, 'ok')
+            self.assertIn('not tried %s: systemd hands credential:enroll-milter.master to the outbound instance alone' % words, line.text)
+            self.assertIn('systemd-run --wait --pipe --property=User=enroll-out --property=Group=enroll-milter '
+                          '--property=LoadCredentialEncrypted=enroll-milter.master enrollctl doctor master-match signature', line.text)
+        self.p.env['CREDENTIALS_DIRECTORY'] = folder
+        self.addCleanup(self.p.env.pop, 'CREDENTIALS_DIRECTORY')
+        lines = self.doctor('master-match', 'signature', user='enroll-out')
+        self.assertEqual([(l.verdict, l.check) for l in lines], [('ok', 'master-match'), ('ok', 'signature')])
+        self.assertIn('belong together', lines[0].text)
+        self.assertIn('a sentence was signed for alice@corp.example', lines[1].text)
+
     def test_a_changed_file_that_nobody_has_read(self):
         self.p.configure(**{'cap-per-day': 77})
         lines = self.bad('running')

@@ -168,6 +168,23 @@ class MailServer(Case):
     def test_reports_come_in_heaps(self):
         self.check('postfix-reports', 'fault', 'one by one', main={'reports_destination_recipient_limit': '50'})
 
+    def test_every_domain_is_tried(self):
+        """Each with a line of its own: OpenDKIM of the stage signs for corp.example alone."""
+        domains = ['corp.example', 'other.example'] + ['d%d.example' % n for n in range(25)]
+        self.p.configure(domains=domains)
+        self.p.restart('enrolld')
+        try:
+            lines = [l for l in self.doctor('reply-path', code=1) if l.check == 'reply-path']
+            self.assertEqual([l.verdict for l in lines], ['ok'] + ['fault'] * 19 + ['ok'])
+            self.assertIn('DKIM-signed by corp.example', lines[0].text)
+            for line, domain in zip(lines[1:20], domains[1:20]):
+                self.assertIn('replies from %s leave without a DKIM signature' % domain, line.text)
+            self.assertIn('7 more domains were not tried, from d18.example on', lines[20].text)
+        finally:
+            self.p.configure(domains=domains[:1])
+            self.p.restart('enrolld')
+        self.assertEqual(self.bad('reply-path'), [])
+
     def test_the_trial_reply_does_not_come_back(self):
         kept = self.stage.postfix.transport.pop('doctor.invalid')
         self.stage.postfix.reload()
