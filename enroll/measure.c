@@ -31,6 +31,24 @@ static struct {
 
 /* ---- numbers -------------------------------------------------------------------------------------------------------------- */
 
+static enum metrics_waiting waiting_of(enum enrollment_state s)
+{
+	return s == ENROLLMENT_WAITING ? METRICS_WAITING : s == ENROLLMENT_BLOCKED ? METRICS_BLOCKED : s == ENROLLMENT_FAILED ? METRICS_FAILED_ROW : METRICS_UNDER_WAY;
+}
+
+static void tell_oldest(const struct store_figures *f, time_t now)
+{
+	int64_t oldest[METRICS_WAITINGS] = {0};
+
+	for (unsigned s = 0; s < ENROLLMENT_STATES; s++) {
+		int64_t *most = &oldest[waiting_of((enum enrollment_state)s)], age = f->without_since[s] ? now - f->without_since[s] : 0;
+
+		*most = age > *most ? age : *most;
+	}
+	for (unsigned i = 0; i < METRICS_WAITINGS; i++)
+		metrics_set(METRIC_OLDEST_WAITING, i, 0, oldest[i]);
+}
+
 static void tell_figures(const struct store_figures *f, time_t now, bool works)
 {
 	const int64_t since[METRICS_QUEUES] = {[METRICS_QUEUE_ENROLLMENTS] = works ? f->due_since : 0, [METRICS_QUEUE_REVOCATIONS] = f->revocation_since,
@@ -44,6 +62,7 @@ static void tell_figures(const struct store_figures *f, time_t now, bool works)
 	if (f->earliest)
 		metrics_set(METRIC_EARLIEST_EXPIRY, 0, 0, f->earliest - now);
 	metrics_set(METRIC_UNRENEWED, 0, 0, f->unrenewed);
+	tell_oldest(f, now);
 	for (unsigned i = 0; i < METRICS_QUEUES; i++)
 		metrics_set(METRIC_QUEUE_OLDEST, i, 0, since[i] && since[i] < now ? now - since[i] : 0);
 }
@@ -51,8 +70,8 @@ static void tell_figures(const struct store_figures *f, time_t now, bool works)
 /* What is not known is not shown. */
 static void tell_nothing(void)
 {
-	static const enum metric of_the_store[] = {METRIC_ENROLLMENTS, METRIC_CERTIFICATE_REMAINING, METRIC_EARLIEST_EXPIRY, METRIC_UNRENEWED, METRIC_QUEUE_OLDEST,
-		METRIC_DIRECTORY_GUARD, METRIC_PAUSED};
+	static const enum metric of_the_store[] = {METRIC_ENROLLMENTS, METRIC_CERTIFICATE_REMAINING, METRIC_EARLIEST_EXPIRY, METRIC_UNRENEWED,
+		METRIC_OLDEST_WAITING, METRIC_QUEUE_OLDEST, METRIC_DIRECTORY_GUARD, METRIC_PAUSED};
 
 	for (size_t i = 0; i < sizeof of_the_store / sizeof *of_the_store; i++)
 		metrics_unset(of_the_store[i]);

@@ -61,15 +61,41 @@ static bool count_certificates(struct tx *tx, time_t now, const int64_t *bounds,
 	return ok && tx_number(tx, &out->earliest, 0, sql_earliest, NO_VALUES);
 }
 
+#define IN_FLIGHT                                                                                                                         \
+	"'requested','eligible','caa-checked','ordering','ordered','challenge-awaited','answered','validated','finalized','issued',"            \
+	"'checked','waiting','blocked','failed','renewing'"
+
 /* As store_renewals_late, from its first stage on, by the rows that are on their way to a new one. */
 static const char sql_unrenewed[] =
 	"SELECT COUNT(*) FROM (SELECT c.not_after AS ends,"
 	" MAX(c.created_at, CASE WHEN COALESCE(r.renew_at, 0) > 0 THEN r.renew_at ELSE c.not_before + (c.not_after - c.not_before) * 2 / 3 END) AS due"
 	" FROM enrollments e CROSS JOIN certificates c LEFT JOIN renewals r ON r.certificate_id = c.id"
-	" WHERE e.state IN ('requested','eligible','caa-checked','ordering','ordered','challenge-awaited','answered','validated','finalized','issued',"
-	"'checked','waiting','blocked','failed','renewing') AND e.disabled = 0 AND e.gone_since = 0"
+	" WHERE e.state IN (" IN_FLIGHT ") AND e.disabled = 0 AND e.gone_since = 0"
 	" AND c.enrollment_id = e.id AND c.status = 'active')"
 	" WHERE due < ends AND (ends - $1) * 2 <= ends - due";
+
+/* Without a certificate in use since it was asked for, or since the last one ended.  Whoever a cap or a rule keeps waiting is meant to wait. */
+static const char sql_without[] =
+	"SELECT e.state, MIN(COALESCE((SELECT MAX(COALESCE(r.requested_at, c.not_after)) FROM certificates c LEFT JOIN revocations r ON r.certificate_id = c.id"
+	" WHERE c.enrollment_id = e.id), e.requested_at)) FROM enrollments e WHERE e.state IN (" IN_FLIGHT ") AND e.disabled = 0 AND e.gone_since = 0"
+	" AND COALESCE(e.why_type, '') NOT IN ('held','excluded')"
+	" AND NOT EXISTS (SELECT 1 FROM certificates a WHERE a.enrollment_id = e.id AND a.status = 'active') GROUP BY e.state";
+
+static bool find_oldest(struct tx *tx, struct store_figures *out)
+{
+	struct rows r;
+
+	if (rows_open(&r, tx, sql_without, NO_VALUES))
+		while (rows_next(&r)) {
+			enum enrollment_state state;
+
+			if (enrollment_state_parse(rows_peek(&r, 0), &state))
+				out->without_since[state] = rows_int(&r, 1);
+			else
+				rows_bad(&r, "state of an enrollment");
+		}
+	return rows_close(&r);
+}
 
 static const char sql_reports[] = "SELECT MIN(r.received_at) FROM enrollments e CROSS JOIN reports r"
 				  " WHERE e.state IN ('challenge-awaited','answered') AND r.enrollment_id = e.id AND r.seen = 0";
@@ -81,7 +107,7 @@ bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_
 
 	memset(out, 0, sizeof(*out));
 	ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count for monitoring", err) && count_enrollments(&tx, out) &&
-	     count_certificates(&tx, now, bounds, n, out) && tx_number(&tx, &out->unrenewed, 0, sql_unrenewed, VALUES(V_INT(now))) &&
+	     count_certificates(&tx, now, bounds, n, out) && tx_number(&tx, &out->unrenewed, 0, sql_unrenewed, VALUES(V_INT(now))) && find_oldest(&tx, out) &&
 	     tx_number(&tx, &out->due_since, 0, "SELECT MIN(next_at) FROM enrollments WHERE next_at > 0 AND disabled = 0 AND gone_since = 0", NO_VALUES) &&
 	     tx_number(&tx, &out->revocation_since, 0, "SELECT MIN(requested_at) FROM revocations WHERE done_at = 0", NO_VALUES) &&
 	     tx_number(&tx, &out->report_since, 0, sql_reports, NO_VALUES);

@@ -731,6 +731,8 @@ struct store_figures {
 	int64_t remaining_sum;     /* of these seconds */
 	int64_t earliest;          /* when the first of them ends whose enrollment is neither disabled nor of somebody who left; 0 = there is none */
 	int64_t unrenewed;         /* of them: those that store_renewals_late would tell of, told or not */
+	int64_t without_since[ENROLLMENT_STATES]; /* since when the one is without a certificate in use who is so for longest; 0 = nobody.  Of rows on their
+	                                           * way only, and not of who is disabled, gone, held back by a cap or excluded by a rule */
 	int64_t due_since;         /* the oldest next_at; may be in the future.  0 = none */
 	int64_t revocation_since;  /* when the oldest revocation that is not done was asked for; 0 = none */
 	int64_t report_since;      /* when the oldest delivery report came that no step has looked at; 0 = none */

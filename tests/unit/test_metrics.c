@@ -158,6 +158,7 @@ START_TEST(labels_are_in_the_order_of_the_enums)
 	ck_assert_str_eq(metrics_rows[METRIC_CA_REQUESTS].labels[2].values[METRICS_CA_FAILED], "status=\"failed\"");
 	ck_assert_str_eq(metrics_rows[METRIC_CREDENTIAL_LOOKUPS].labels[0].values[METRICS_LOOKUP_FAILED], "result=\"failed\"");
 	ck_assert_str_eq(metrics_rows[METRIC_REPLIES].labels[0].values[METRICS_REPLY_IN_DOUBT], "outcome=\"in-doubt\"");
+	ck_assert_str_eq(metrics_rows[METRIC_OLDEST_WAITING].labels[0].values[METRICS_FAILED_ROW], "state=\"failed\"");
 	ck_assert_str_eq(metrics_rows[METRIC_QUEUE_OLDEST].labels[0].values[METRICS_QUEUE_REPORTS], "queue=\"reports\"");
 }
 END_TEST

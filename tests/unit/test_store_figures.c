@@ -146,6 +146,46 @@ START_TEST(the_oldest_that_waits)
 }
 END_TEST
 
+/* run_sql on columns that row() does not know. */
+static void set(int id, const char *what)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof sql, "UPDATE enrollments SET %s WHERE id = %d", what, id);
+	run_sql(f.settings.path, sql);
+}
+
+START_TEST(who_is_without_a_certificate_for_longest)
+{
+	row(1, "waiting", "temporary", 0, 0);
+	set(1, "requested_at = 500");
+	row(2, "waiting", "temporary", 0, 0);
+	set(2, "requested_at = 400");
+	row(3, "waiting", "temporary", 0, 0); /* as the cap-per-day says */
+	set(3, "requested_at = 10, why_type = 'held'");
+	row(4, "blocked", "policy", 0, 0); /* as a rule says */
+	set(4, "requested_at = 10, why_type = 'excluded'");
+	row(5, "blocked", "config", 0, 0);
+	set(5, "requested_at = 10, disabled = 1");
+	row(6, "blocked", "config", 0, 0);
+	set(6, "requested_at = 10, gone_since = 20");
+	row(7, "waiting", "ca", 0, NOW + DAY); /* one is in use: this is a renewal */
+	set(7, "requested_at = 10");
+	row(8, "active", "none", 0, 0);
+	row(9, "challenge-awaited", "none", 0, 0);
+	set(9, "requested_at = 300");
+	row(10, "blocked", "ca", 0, NOW - DAY);
+	row(11, "failed", "bug", 0, NOW + 300LL * DAY);
+	run_sql(f.settings.path, "UPDATE certificates SET status = 'expired' WHERE id = 10; UPDATE certificates SET status = 'revoked' WHERE id = 11;"
+		"INSERT INTO revocations (certificate_id, ca, reason, requested_at, done_at) VALUES (11, 'c', 'keyCompromise', 1234, 0)");
+	ck_assert_int_eq(figures().without_since[ENROLLMENT_WAITING], 400);
+	ck_assert_int_eq(figures().without_since[ENROLLMENT_CHALLENGE_AWAITED], 300);
+	ck_assert_int_eq(figures().without_since[ENROLLMENT_BLOCKED], NOW - DAY);
+	ck_assert_int_eq(figures().without_since[ENROLLMENT_FAILED], 1234);
+	ck_assert_int_eq(figures().without_since[ENROLLMENT_ACTIVE], 0);
+}
+END_TEST
+
 START_TEST(many_rows)
 {
 	const char *wanted = getenv("ENROLL_TEST_ROWS");
@@ -212,6 +252,7 @@ int main(void)
 	tcase_add_test(t, who_is_disabled_or_gone_has_no_certificate_that_must_not_end);
 	tcase_add_test(t, unrenewed_are_those_that_are_told_as_late);
 	tcase_add_test(t, the_oldest_that_waits);
+	tcase_add_test(t, who_is_without_a_certificate_for_longest);
 	tcase_add_test(t, many_rows);
 	tcase_add_test(t, ready_with_the_store_and_its_schema);
 	suite_add_tcase(s, t);
