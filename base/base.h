@@ -266,7 +266,7 @@ bool daemon_start(const struct daemon_options *o, const char *user, const char *
 void daemon_ready(bool keep_stderr);
 /* A path as typed, as it is to be remembered: the background has another working directory.  Symbolic links stay, they may change.  NULL = no memory. */
 char *daemon_path(const char *path);
-/* Take the pid file away, if it is still ours and its folder lets us. */
+/* Take the pid file away, if it is still ours, or was made by us and is empty as we were never ready, and its folder lets us. */
 void daemon_end(void);
 /* ---- memory with keys -------------------------------------------------------------------------------------------- */
 

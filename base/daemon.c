@@ -23,6 +23,7 @@
 static struct {
 	int tell;             /* to the one who waits; -1 = nobody */
 	int fd;               /* the pid file, until the pid is in it; -1 = none, or it is */
+	bool made;            /* it was not there before */
 	char pid_file[4096];  /* "" = none of ours */
 } self = {.tell = -1, .fd = -1};
 
@@ -75,7 +76,10 @@ static bool open_pid_file(const char *path, struct err *err)
 
 	if (strlen(path) >= sizeof self.pid_file || path[0] != '/')
 		return err_set(err, ERR_CONFIG, op, path, "a pid file is named by its whole path");
-	self.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	self.fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+	self.made = self.fd >= 0;
+	if (self.fd < 0 && errno == EEXIST)
+		self.fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
 	if (self.fd < 0 || fstat(self.fd, &st) != 0)
 		return err_errno(err, errno, op, path);
 	if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid())
@@ -84,6 +88,20 @@ static bool open_pid_file(const char *path, struct err *err)
 		return err_errno(err, errno, op, path);
 	snprintf(self.pid_file, sizeof self.pid_file, "%s", path);
 	return true;
+}
+
+/* One that we made and wrote nothing into says nothing, and init scripts would stumble over it.  Another start may have made use of it meanwhile. */
+static void drop_empty_pid_file(void)
+{
+	struct stat here, named;
+
+	if (self.fd < 0)
+		return;
+	if (self.made && fstat(self.fd, &here) == 0 && here.st_size == 0 && lstat(self.pid_file, &named) == 0 && named.st_dev == here.st_dev &&
+		named.st_ino == here.st_ino)
+		unlink(self.pid_file);
+	close(self.fd);
+	self.fd = -1;
 }
 
 static void write_pid(void)
@@ -115,6 +133,7 @@ static _Noreturn void wait_for_child(int fd, pid_t pid)
 		_exit(0);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	drop_empty_pid_file(); /* the child may no longer be allowed to */
 	_exit(WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : 1);
 }
 
@@ -155,11 +174,12 @@ char *daemon_path(const char *path)
 
 bool daemon_start(const struct daemon_options *o, const char *user, const char *group, struct err *err)
 {
-	if ((o->pid_file && !open_pid_file(o->pid_file, err)) || (o->background && !into_background(err)))
-		return false;
-	if (o->user)
-		return become_user(o->user, group, err);
-	return geteuid() != 0 || become_user(user, group, err);
+	bool ok = (!o->pid_file || open_pid_file(o->pid_file, err)) && (!o->background || into_background(err)) &&
+		(o->user ? become_user(o->user, group, err) : geteuid() != 0 || become_user(user, group, err));
+
+	if (!ok)
+		drop_empty_pid_file();
+	return ok;
 }
 
 void daemon_ready(bool keep_stderr)
@@ -189,6 +209,7 @@ void daemon_end(void)
 	char text[24] = "";
 	int fd;
 
+	drop_empty_pid_file();
 	if (!self.pid_file[0])
 		return;
 	fd = open(self.pid_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

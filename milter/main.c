@@ -45,6 +45,7 @@ static int usage_error(const char *text)
 
 static int give_up(struct config *config, char *path, int rc)
 {
+	daemon_end();
 	config_unref(config);
 	free(path);
 	return rc;

@@ -398,6 +398,7 @@ static void end_sessions(struct running *r)
 static int run_failed(const struct err *err)
 {
 	log_error(LOG_LEVEL_ERROR, "start_failed", err, NULL);
+	daemon_end();
 	return 1;
 }
 

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -455,6 +456,8 @@ class Alone(Operated):
 
     def setUp(self):
         self.pid_file = DIR + '/run/outbound.pid'
+        if os.path.exists(self.pid_file):
+            os.unlink(self.pid_file)        # root's folder: a daemon cannot take it away
         self.p.stop('outbound')
         self.addCleanup(self.p.start)
 
@@ -514,6 +517,26 @@ class Alone(Operated):
         os.kill(self.pid(), signal.SIGUSR1)
         self.until(lambda: not mailtools.is_signed(self.stage.outside.wait_subject(self.mail()).content), what='it was read')
 
+    def no_pid_file_is_left(self):
+        """In the background, where root's folder lets only the parent take it away, and in the foreground, in a folder of the service's own."""
+        open_to_all = tempfile.mkdtemp(dir=DIR + '/run')
+        os.chmod(open_to_all, 0o777)
+        rootly = tempfile.mkdtemp(dir=DIR + '/run')
+        os.chmod(rootly, 0o755)
+        broken = self.p.config['milter']['outbound-socket']
+        self.p.configure(milter={'outbound-socket': 'unix:/nowhere/outbound.sock'})
+        self.addCleanup(self.p.configure, milter={'outbound-socket': broken})
+        for args, folder in ((('--daemon',), rootly), (('--daemon',), open_to_all), ((), open_to_all)):
+            done = self.run_milter(*args, '--pid-file', folder + '/x.pid')
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(os.listdir(folder), [], args)
+            with open(folder + '/x.pid', 'w') as file:      # somebody's who was there before is left alone
+                file.write('4711\n')
+            self.assertNotEqual(self.run_milter(*args, '--pid-file', folder + '/x.pid').returncode, 0)
+            with open(folder + '/x.pid') as file:
+                self.assertEqual(file.read(), '4711\n')
+            os.unlink(folder + '/x.pid')
+
     def test_what_cannot_start_says_so_to_whoever_started_it(self):
         foreign, linked = DIR + '/run/foreign.pid', DIR + '/run/linked.pid'
         for path in foreign, linked:
@@ -533,6 +556,11 @@ class Alone(Operated):
                 done = self.run_milter(*args)
                 self.assertEqual(done.returncode, code, done.stderr)
                 self.assertIn(words, done.stderr)
+                self.assertFalse(os.path.exists(self.pid_file), 'no empty pid file is left behind')
+        for path in foreign, linked:
+            with open(path) as file:
+                self.assertEqual(file.read(), 'precious')
+        self.no_pid_file_is_left()
         done = subprocess.run(service.as_user('enroll-in', [self.p.program('enroll-milter'), '--config', self.p.config_file, '--instance',
                                                             'inbound', '--user', 'enroll-out']), capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
