@@ -46,32 +46,28 @@ int ctl_retry(struct ctl *c, int argc, char **argv)
 	return on_address(c, argc, argv, "retry", "changed", "goes on now", "nothing to retry in its state, see `enrollctl show`");
 }
 
-/* What disable would end. */
-static int plan_disable(struct ctl *c, const char *address)
-{
-	json_t *r = ctl_ask(c, "show", json_pack("{s:s}", "address", address)), *e = json_object_get(r, "enrollment"), *o;
-	const char *state = json_string_value(json_object_get(e, "state"));
-	bool disabled = json_is_true(json_object_get(e, "disabled"));
+/* ---- disable -------------------------------------------------------------------------------------------------------------------- */
 
-	if (!r)
-		return 1;
-	o = json_pack("{s:s, s:s, s:b, s:b}", "address", address, "state", state ? state : "", "disabled", disabled, "dry_run", 1);
-	if (!ctl_print_json(c, o))
-		ctl_sentence("%s: %s%s", address, state ? state : "", disabled ? ", disabled already" : "; its mail would be left unsigned, and it would get no new certificate");
-	json_decref(o);
-	json_decref(r);
-	return 0;
+static void print_disable(json_t *r, const char *address)
+{
+	ctl_sentence("%s: %s%s", address, json_string_value(json_object_get(r, "state")), json_is_true(json_object_get(r, "disabled")) ? ", disabled already"
+		: "; its mail would be left unsigned, and it would get no new certificate");
+}
+
+static void tell_disable(json_t *r, const char *address)
+{
+	ctl_sentence("%s: %s", address, json_is_true(json_object_get(r, "changed")) ? "disabled: no signing, no new certificate" : "was disabled already");
 }
 
 int ctl_disable(struct ctl *c, int argc, char **argv)
 {
-	struct err err = ERR_INIT;
+	struct ctl_deed deed = {.command = "disable", .verb = "disable", .question = "Mail of this address will be left unsigned until `enrollctl enable`.",
+		.print = print_disable, .tell = tell_disable};
 
-	if (argc == 1 && c->dry_run)
-		return plan_disable(c, argv[0]);
-	if (argc == 1 && !ctl_confirm(c, "disable", argv[0], "Mail of this address will be left unsigned until `enrollctl enable`.", &err))
-		return ctl_fail(c, &err);
-	return on_address(c, argc, argv, "disable", "changed", "disabled: no signing, no new certificate", "was disabled already");
+	if (argc != 1)
+		return ctl_usage(c, "expected one address");
+	deed.subject = argv[0];
+	return ctl_do(c, &deed, about(c, argv[0]));
 }
 
 int ctl_enable(struct ctl *c, int argc, char **argv)

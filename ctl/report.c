@@ -1,8 +1,9 @@
 /*
  * ctl/report.c - `enrollctl report legacy`: a page of the directory, what is to be done about its people, the next page.
  *
- * Lines are printed as they come, so that a large directory needs no memory here; with --json they are gathered, as there is one answer.  Asking
- * for replacements goes along with it, page by page: cut short, it is called again, and goes on with those that have none yet.
+ * Lines are printed as they come, so that a large directory needs no memory here; with --json they are gathered, as there is one answer.  The report
+ * is the plan of --enroll: whoever has to say yes has seen it, and the yes is about the addresses in it.  Cut short, it is called again, and goes on
+ * with those that have none yet.
  */
 #include "config.h"
 
@@ -45,25 +46,25 @@ static long long counted(json_t *counts, const char *key)
 /* ---- a line a certificate and address -------------------------------------------------------------------------------------- */
 
 static const struct {
-	const char *plan, *would, *did;
+	const char *plan, *words;
 } words[] = {
-	{"enroll", "would be enrolled", "enrollment requested"},
-	{"replaced", "replaced", "replaced"},
-	{"renewal", "renewal will replace it", "renewal will replace it"},
-	{"covered", "has a good one beside it", "has a good one beside it"},
-	{"under-way", "under way", "under way"},
-	{"stuck", "stuck", "stuck"},
-	{"refused", "not enrolled", "not enrolled"},
-	{"unknown", "cannot be told now", "cannot be told now"},
+	{"enroll", "would be enrolled"},
+	{"replaced", "replaced"},
+	{"renewal", "renewal will replace it"},
+	{"covered", "has a good one beside it"},
+	{"under-way", "under way"},
+	{"stuck", "stuck"},
+	{"refused", "not enrolled"},
+	{"unknown", "cannot be told now"},
 };
 
-static void plan_words(const struct legacy_report *r, json_t *plan, struct buf *line)
+static void plan_words(json_t *plan, struct buf *line)
 {
 	const char *name = text(plan, "plan"), *word = name;
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (strcmp(words[i].plan, name) == 0)
-			word = r->c->enroll ? words[i].did : words[i].would;
+			word = words[i].words;
 	buf_printf(line, "%s%s%s", word, *text(plan, "text") ? ": " : "", text(plan, "text"));
 }
 
@@ -115,7 +116,7 @@ static void print_line(struct legacy_report *r, const char *address, json_t *cer
 		ctl_table_titles(&t);
 	snprintf(ends, sizeof ends, "%s", text(certificate, "not_after"));
 	snprintf(serial, sizeof serial, "%.8s%s", text(certificate, "serial"), strlen(text(certificate, "serial")) > 8 ? "..." : "");
-	plan_words(r, plan, &what);
+	plan_words(plan, &what);
 	ctl_table_add(&t, address);
 	ctl_table_add(&t, ends);
 	ctl_table_add(&t, reasons);
@@ -165,22 +166,24 @@ static json_t *new_addresses(struct legacy_report *r, json_t *users)
 	return list;
 }
 
-static void take_plans(struct legacy_report *r, json_t *answer)
+static void take_plans(struct legacy_report *r, json_t *answer, bool enroll)
 {
 	json_t *o;
 	size_t i;
 
 	json_array_foreach(json_object_get(answer, "plans"), i, o) {
-		bool queued = json_is_true(json_object_get(o, "queued"));
-
+		count(r->plans, "queued", json_is_true(json_object_get(o, "queued")));
+		if (enroll) { /* what was told of already is brought up to date where it stands */
+			json_object_update(json_object_get(r->seen, text(o, "address")), o);
+			continue;
+		}
 		count(r->plans, text(o, "plan"), 1);
-		count(r->plans, "queued", queued);
 		json_object_set(r->seen, text(o, "address"), o);
 	}
 }
 
 /* enrolld answers about as many as it can in a few seconds. */
-static bool ask_plans(struct legacy_report *r, json_t *addresses)
+static bool ask_plans(struct legacy_report *r, json_t *addresses, bool enroll)
 {
 	size_t done = 0, all = json_array_size(addresses);
 	bool ok = true;
@@ -192,9 +195,9 @@ static bool ask_plans(struct legacy_report *r, json_t *addresses)
 		for (size_t i = done; i < all && i < done + ADDRESSES_MOST; i++)
 			json_array_append(some, json_array_get(addresses, i));
 		clear_progress(r);
-		answer = ctl_ask(r->c, "report-legacy", json_pack("{s:o, s:b}", "addresses", some, "enroll", r->c->enroll));
+		answer = ctl_ask(r->c, "report-legacy", json_pack("{s:o, s:b}", "addresses", some, "enroll", enroll));
 		got = json_array_size(json_object_get(answer, "plans"));
-		take_plans(r, answer);
+		take_plans(r, answer, enroll);
 		json_decref(answer);
 		done += got;
 		ok = got > 0;
@@ -269,7 +272,7 @@ static bool tell_page(struct legacy_report *r, json_t *page, bool of_store)
 			count(r->counts, key, json_integer_value(n));
 	show_progress(r);
 	addresses = new_addresses(r, users);
-	ok = ask_plans(r, addresses);
+	ok = ask_plans(r, addresses, false);
 	json_decref(addresses);
 	clear_progress(r);
 	json_array_foreach(users, i, user)
@@ -350,11 +353,7 @@ static void print_sums(const struct legacy_report *r)
 	if (!r->lines)
 		return;
 	puts("\nAddresses:");
-	if (r->c->enroll) {
-		printf("  %6lld  enrollments requested now; they go on as cap-per-day and cap-total allow\n", counted(p, "queued"));
-	} else {
-		printf("  %6lld  have no enrollment with us yet: --enroll would request one\n", counted(p, "enroll"));
-	}
+	printf("  %6lld  have no enrollment with us yet: --enroll would request one\n", counted(p, "enroll"));
 	sum("replaced by an active certificate of ours; the old one may go from the directory", counted(p, "replaced"));
 	sum("have a certificate of ours that is renewed by itself", counted(p, "renewal"));
 	sum("have an enrollment under way", counted(p, "under-way"));
@@ -364,50 +363,100 @@ static void print_sums(const struct legacy_report *r)
 	sum("cannot be told now", counted(p, "unknown"));
 }
 
-static int finish(struct legacy_report *r, bool ok)
+static void print_report(const struct legacy_report *r)
 {
-	const char *incomplete = json_string_value(json_object_get(r->counts, "incomplete"));
-
-	clear_progress(r);
-	if (ok && r->c->json) {
-		json_t *o = json_pack("{s:O, s:O, s:O, s:O, s:b}", "users", r->users, "counts", r->counts, "reasons", r->reasons, "plans", r->plans, "enroll",
-			r->c->enroll);
-
-		ctl_print_json(r->c, o);
-		json_decref(o);
-	} else if (ok && r->c->csv) {
+	if (r->c->csv) {
 		if (!r->lines)
 			ctl_csv_titles(csv_columns);
-	} else if (ok) {
-		print_sums(r);
-		if (json_is_true(json_object_get(r->counts, "no_directory")))
-			puts("no directory is configured: only certificates in the store were looked at");
-	} else if (r->c->enroll && counted(r->plans, "queued")) {
+		return;
+	}
+	print_sums(r);
+	if (json_object_get(r->counts, "no_directory"))
+		puts("no directory is configured: only certificates in the store were looked at");
+}
+
+static void print_answer(const struct legacy_report *r)
+{
+	json_t *o = json_pack("{s:O, s:O, s:O, s:O, s:b}", "users", r->users, "counts", r->counts, "reasons", r->reasons, "plans", r->plans, "enroll",
+		r->c->enroll && !r->c->dry_run);
+
+	ctl_print_json(r->c, o);
+	json_decref(o);
+}
+
+/* ---- asking for the replacements --------------------------------------------------------------------------------------------------- */
+
+static json_t *to_enroll(const struct legacy_report *r)
+{
+	json_t *list = json_array(), *plan;
+	const char *address;
+
+	json_object_foreach(r->seen, address, plan)
+		if (strcmp(text(plan, "plan"), "enroll") == 0)
+			json_array_append_new(list, json_string(address));
+	return list;
+}
+
+static bool enroll_them(struct legacy_report *r, json_t *addresses)
+{
+	bool ok = ask_plans(r, addresses, true);
+
+	clear_progress(r);
+	if (ok && !r->c->json && !r->c->csv)
+		printf("%lld enrollments requested now; they go on as cap-per-day and cap-total allow\n", counted(r->plans, "queued"));
+	else if (!ok && counted(r->plans, "queued"))
 		fprintf(stderr, "%s: not finished; %lld enrollments were requested so far, call it again for the others\n", r->c->program,
 			counted(r->plans, "queued"));
+	return ok;
+}
+
+static int enroll(struct legacy_report *r)
+{
+	json_t *addresses = to_enroll(r);
+	struct err err = ERR_INIT;
+	char question[CTL_QUESTION];
+	int rc = 0;
+
+	snprintf(question, sizeof question, "Certificates will be ordered for these %zu addresses.", json_array_size(addresses));
+	if (!ctl_confirm(r->c, "enroll", NULL, question, &err))
+		rc = ctl_fail(r->c, &err);
+	else if (!enroll_them(r, addresses))
+		rc = 1;
+	json_decref(addresses);
+	return rc;
+}
+
+/* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
+
+static int report(struct legacy_report *r)
+{
+	const char *incomplete;
+	int rc = 0;
+
+	if (!walk_directory(r) || !walk_store(r)) {
+		clear_progress(r);
+		return 1;
 	}
-	if (ok && incomplete)
+	clear_progress(r);
+	incomplete = json_string_value(json_object_get(r->counts, "incomplete"));
+	if (!r->c->json)
+		print_report(r);
+	if (incomplete)
 		fprintf(stderr, "%s: %s\n", r->c->program, incomplete);
-	json_decref(r->counts);
-	json_decref(r->reasons);
-	json_decref(r->plans);
-	json_decref(r->seen);
-	json_decref(r->ours);
-	json_decref(r->users);
-	return ok && !incomplete ? 0 : 1;
+	if (r->c->enroll && !r->c->dry_run)
+		rc = enroll(r);
+	if (rc == 0 && r->c->json)
+		print_answer(r);
+	return incomplete ? 1 : rc;
 }
 
 int ctl_report(struct ctl *c, int argc, char **argv)
 {
 	struct legacy_report r = {.c = c};
-	struct err err = ERR_INIT;
-	bool ok;
+	int rc;
 
 	if (argc != 1 || strcmp(argv[0], "legacy") != 0)
 		return ctl_usage(c, "report takes legacy");
-	if (c->enroll && !c->dry_run && !ctl_confirm(c, "enroll", NULL, "Certificates will be ordered for everybody in this report who may have one.", &err))
-		return ctl_fail(c, &err);
-	c->enroll = c->enroll && !c->dry_run;
 	r.counts = json_object();
 	r.reasons = json_object();
 	r.plans = json_object();
@@ -415,6 +464,12 @@ int ctl_report(struct ctl *c, int argc, char **argv)
 	r.ours = json_object();
 	r.users = json_array();
 	r.progress = isatty(STDERR_FILENO) && !c->json;
-	ok = walk_directory(&r) && walk_store(&r);
-	return finish(&r, ok);
+	rc = report(&r);
+	json_decref(r.counts);
+	json_decref(r.reasons);
+	json_decref(r.plans);
+	json_decref(r.seen);
+	json_decref(r.ours);
+	json_decref(r.users);
+	return rc;
 }

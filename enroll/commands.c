@@ -683,7 +683,16 @@ static json_t *do_retry(const struct call *c, struct err *err)
 
 static json_t *do_disable(const struct call *c, struct err *err)
 {
-	return admin_act(c, ENROLLMENT_ADMIN_DISABLE, err);
+	struct enrollment e = {0};
+	json_t *o = NULL;
+
+	if (!json_is_true(json_object_get(c->arguments, "dry_run")))
+		return admin_act(c, ENROLLMENT_ADMIN_DISABLE, err);
+	if (find(c, &e, err))
+		o = json_pack("{s:s, s:s, s:b, s:b, s:b}", "address", e.addresses.n ? e.addresses.v[0] : "", "state", enrollment_state_name(e.state), "disabled",
+			e.disabled, "changed", !e.disabled, "dry_run", 1);
+	enrollment_clear(&e);
+	return o;
 }
 
 static json_t *do_directory_check(const struct call *c, struct err *err)
