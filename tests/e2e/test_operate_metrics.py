@@ -1,6 +1,8 @@
 """What monitoring is told: the figures agree with what happened on the stage, health and readiness go bad for the right
 reason, promtool accepts everything, and nobody who can reach a metrics socket can hinder mail."""
 
+import contextlib
+import ctypes
 import json
 import os
 import re
@@ -26,6 +28,7 @@ TAKES = 95
 BOX = 'box@outside.example'
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SOCKETS = {n: DIR + '/metrics/%s.sock' % n for n in ('enrolld', 'outbound', 'inbound')}
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
 ALERTS = TOP + '/examples/prometheus/alerts.yml'
 SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$')
 
@@ -52,6 +55,23 @@ def ask(where, path='/metrics', raw=None, seconds=30):
             answer += piece
     head, _, body = answer.partition(b'\r\n\r\n')
     return int(head.split()[1]) if head else None, body.decode()
+
+
+@contextlib.contextmanager
+def thread_stopped(tid):
+    """As a debugger does it: this thread alone stands still, the others of its process go on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ptrace(what):
+        if libc.ptrace(ctypes.c_long(what), ctypes.c_long(tid), None, None) != 0:
+            raise OSError(ctypes.get_errno(), 'ptrace')
+    ptrace(PTRACE_SEIZE)
+    try:
+        ptrace(PTRACE_INTERRUPT)
+        os.waitpid(tid, WALL)
+        yield
+    finally:
+        ptrace(PTRACE_DETACH)
 
 
 def parse(text):
@@ -194,25 +214,29 @@ class Figures(MetricsCase):
                     theirs[state] = theirs.get(state, 0) + int(value)
             left = numbers['enroll_milter_certificate_earliest_expiry_seconds', ()]
             return theirs == ours and numbers['enroll_milter_certificate_remaining_seconds_count', ()] == n and \
-                abs(time.time() + left - first) < 30 and numbers['enroll_milter_certificates_unrenewed', ()] == 0
+                abs(time.time() + left - first) < 30 and numbers['enroll_milter_certificates_unrenewed', ()] == 0 and \
+                numbers['enroll_milter_oldest_waiting_seconds', (('state', 'failed'),)] == 0
         self.until(agree, 60, 'store and metrics say the same')
 
     def test_counting_reads_indexes_and_no_rows(self):
         """However many rows there are: the figures come from indexes that hold all that is asked, or from rows in flight."""
         with open(TOP + '/store/figures.c', encoding='utf-8') as file:
-            text = re.sub(r'"\s*"', '', file.read())
+            text = re.sub(r'"\s*"', '', file.read().replace('\\\n', '\n'))
+        text = text.replace('" IN_FLIGHT "', re.search(r'#define IN_FLIGHT\s+"([^"]*)"', text)[1])
         asked = re.findall(r'"(SELECT [^"]*)"', text)
-        self.assertGreaterEqual(len(asked), 7)
+        self.assertGreaterEqual(len(asked), 8)
         with sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True) as db:
             for sql in asked:
                 plan = [row[3] for row in db.execute('EXPLAIN QUERY PLAN ' + sql, {'1': 0, '2': 0})]
                 for step in plan:
                     if re.match(r'SCAN', step) and '(subquery' not in step:
                         self.assertRegex(step, r'USING COVERING INDEX', sql)
+                if "IN ('requested'" in sql:   # by the rows on their way
+                    self.assertRegex(' '.join(plan), r'SEARCH e USING (COVERING )?INDEX enrollments_\w+ \(state=\?\)')
                 if 'LIMIT 1' in sql:        # the first row that fits, in the order of the index
                     self.assertIn('SEARCH c USING INDEX certificates_expiry', plan[0])
                     self.assertNotIn('TEMP B-TREE', ' '.join(plan))
-                elif 'FROM certificates' in sql:
+                elif 'FROM certificates' in sql and 'enrollments' not in sql:
                     self.assertIn('COVERING INDEX certificates_expiry', ' '.join(plan))
 
     def test_a_ca_that_fails_is_seen(self):
@@ -225,6 +249,9 @@ class Figures(MetricsCase):
         self.until(lambda: self.number('enrolld', name, status='5xx') > before, 60, 'a 5xx is counted')
         self.assertLess(abs(self.number('enrolld', 'enroll_milter_ca_last_failure_timestamp_seconds') - time.time()), 300)
         self.fresh('enroll_milter_enrollments', 1, 'it waits, for a temporary reason', state='waiting', **{'class': 'temporary'})
+        with sqlite3.connect(self.p.config['store']['path'], timeout=30) as db:
+            db.execute('UPDATE enrollments SET requested_at = requested_at - 500000 WHERE id = ?', (self.many.show(user)['enrollment']['id'],))
+        self.until(lambda: self.number('enrolld', 'enroll_milter_oldest_waiting_seconds', state='waiting') > 400000, 60, 'for how long is told')
 
     def test_a_foreign_challenge_is_counted(self):
         user = self.passing()
@@ -337,6 +364,16 @@ class Health(MetricsCase):
                     ask(SOCKETS[name], '/healthz', seconds=2)
             finally:
                 self.p.daemons[name].thaw()
+        self.good()
+
+    def test_a_scheduler_that_stands_still(self):
+        """Everything else answers; the first thread of enrolld, which is the scheduler, does not turn."""
+        with thread_stopped(self.p.daemons['enrolld'].process.pid):
+            self.until(lambda: self.state('enrolld', '/healthz')[0] == 503, 120, 'it is not well')
+            self.assertRegex(self.state('enrolld', '/healthz')[1], r'\Athe scheduler has not turned for \d+ seconds; restart enrolld\n\Z')
+            self.assertEqual(self.state('enrolld', '/readyz')[0], 200, 'enrollctl is served')
+            self.assertEqual(self.state('outbound', '/healthz')[0], 200)
+            self.p.ctl('status')
         self.good()
 
     @staticmethod
