@@ -6,7 +6,9 @@
 Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle and operate likewise, group e2e all others; without one: all.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage;
-TAKES = 60: about how many seconds it takes (a line "# module: N s" tells), so that of several at a time the longest begin first.
+TAKES = 60: about how many seconds it takes, so that of several at a time the longest begin first;
+BUSY = 20: how many of them a processor has to do with it (a line "# module: N s, of them N s of work" tells both).  A module that
+waits most of its time is run beside others, as many as N jobs have room for; without BUSY it counts as one that never waits.
 ENROLL_TEST_KEEP=folder keeps what failing modules left behind.
 """
 
@@ -157,7 +159,7 @@ def run_inside(name, patterns):
     result.end(name)
     if result.counts['failed']:
         keep(name)
-    print(FINAL + json.dumps(result.counts), flush=True)
+    print(FINAL + json.dumps(dict(result.counts, work=work_done())), flush=True)
     sys.stdout.flush()
     os._exit(1 if result.counts['failed'] else 0)
 
@@ -172,6 +174,59 @@ def keep(name):
                     target + '/stage.tar', '.'], capture_output=True)
     subprocess.run(['cp', '-r', namespace.BASE + '/log', target], capture_output=True)
     print('# kept: ' + target, flush=True)
+
+
+def work_done():
+    """Seconds of processor of everything that ran in this namespace, whose first process takes in what others leave behind."""
+    ticks = 0
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open('/proc/%s/stat' % pid, encoding='utf-8', errors='replace') as file:
+                ticks += sum(int(n) for n in file.read().rpartition(')')[2].split()[11:15])
+        except OSError:
+            pass
+    return ticks / os.sysconf('SC_CLK_TCK')
+
+
+class Room:
+    """What is to be run, and how much of that has room beside what runs: work for as many processors as there are jobs."""
+
+    MOST = 3        # modules at a time for each job
+
+    def __init__(self, modules, jobs):
+        """`modules`: (name, seconds it takes, seconds of work or None)."""
+        self.jobs = jobs
+        self.waiting = sorted(modules, key=lambda m: -m[1]) if jobs > 1 else list(modules)
+        self.running = []
+        self.changed = threading.Condition()
+
+    @staticmethod
+    def share(module):
+        _name, takes, works = module
+        return min(1, works / takes) if works is not None and takes else 1
+
+    def fits(self, module):
+        if self.jobs == 1 or not self.running:
+            return not self.running
+        return len(self.running) < self.MOST * self.jobs and sum(map(self.share, self.running)) + self.share(module) <= self.jobs
+
+    def take(self):
+        """The next one, as soon as it has room; None: there is nothing left."""
+        with self.changed:
+            while self.waiting:
+                module = next(filter(self.fits, self.waiting), None)
+                if module:
+                    self.waiting.remove(module)
+                    self.running.append(module)
+                    return module
+                self.changed.wait()
+            self.changed.notify_all()
+            return None
+
+    def give(self, module):
+        with self.changed:
+            self.running.remove(module)
+            self.changed.notify_all()
 
 
 def run_module(name, patterns, together):
@@ -199,7 +254,7 @@ def run_module(name, patterns, together):
         with together:
             print('%-70s FAILED (ended before its tests did, code %s)'
                   % (name, child.returncode), flush=True)
-        counts = {'passed': 0, 'failed': 1, 'skipped': 0}
+        counts = {'passed': 0, 'failed': 1, 'skipped': 0, 'work': 0}
     return counts
 
 
@@ -218,11 +273,11 @@ def main():
     names = [os.path.basename(m).removesuffix('.py') for m in args.modules] or modules(args.group)
     sums = {'passed': 0, 'failed': 0, 'skipped': 0}
     reason = None if args.list else namespace.why_not()
-    work, seconds = [], {}
+    work = []
     for name in names:
         try:
             module, suite = load(name, args.k)
-            tests, seconds[name] = list(flat(suite)), getattr(module, 'TAKES', 0)
+            tests = list(flat(suite))
         except Exception as trouble:
             print('%-70s FAILED (cannot be loaded: %r)' % (name, trouble))
             sums['failed'] += 1
@@ -235,29 +290,24 @@ def main():
                 print('%-70s skipped  0.0 s, because %s' % (test.id(), reason))
             sums['skipped'] += len(tests)
         elif tests:
-            work.append(name)
+            work.append((name, getattr(module, 'TAKES', 0), getattr(module, 'BUSY', None)))
     if args.list:
         return 0
-    work = work * args.repeat
-    if args.jobs > 1:
-        work.sort(key=lambda name: -seconds[name])
+    room = Room(work * args.repeat, max(1, args.jobs))
     lock, together = threading.Lock(), threading.Lock()
 
     def worker():
-        while True:
-            with lock:
-                if not work:
-                    return
-                name = work.pop(0)
+        while module := room.take():
             began = time.monotonic()
-            counts = run_module(name, args.k, together)
+            counts = run_module(module[0], args.k, together)
             with together:
-                print('# %s: %.0f s' % (name, time.monotonic() - began), flush=True)
+                print('# %s: %.0f s, of them %.0f s of work' % (module[0], time.monotonic() - began, counts['work']), flush=True)
             with lock:
-                for key, value in counts.items():
-                    sums[key] += value
+                for key in sums:
+                    sums[key] += counts[key]
+            room.give(module)
 
-    threads = [threading.Thread(target=worker) for _n in range(max(1, args.jobs))]
+    threads = [threading.Thread(target=worker) for _n in range(room.jobs * Room.MOST)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -28,7 +28,7 @@ from stage import Stage, StageCase
 LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
 # A mail server that comes again for longer than the faults last.
 STAGE = {'ca': True, 'users': 200, 'ca_config': {'smtp_tries': 1000}}
-TAKES = 150
+TAKES, BUSY = 150, 43
 
 TIMEOUT = 2               # ca.timeout-seconds
 LATE = 2 * TIMEOUT        # when a CA acts that acts after we are gone

@@ -6,7 +6,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 40}
-TAKES = 110
+TAKES, BUSY = 110, 7
 
 
 def setUpModule():

@@ -26,6 +26,7 @@ import namespace
 from service import tail, until
 
 STAGE = None
+TAKES, BUSY = 6, 3
 
 DRIVE = os.path.join(os.environ.get('ENROLL_BUILD', ''), 'tests', 'unit', 'drive_ca')
 ORDERS, THREADS = 50, 8

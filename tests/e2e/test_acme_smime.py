@@ -15,7 +15,7 @@ from product import ETC, Product, require
 from stage import CA, GATEWAY, Stage, StageCase
 
 STAGE = {'ca': True, 'users': 80}
-TAKES = 25
+TAKES, BUSY = 25, 12
 ANCHORS = ETC + '/challenge-anchors.pem'
 
 REFUSED, UNREAD, FOREIGN, NOT_OURS = 'not-authentic', 'not-a-challenge', 'foreign', 'not-ours'

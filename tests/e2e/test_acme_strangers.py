@@ -20,7 +20,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__f
 import selftest_client  # noqa: E402
 
 STAGE = {'ca': True, 'users': 20}
-TAKES = 35
+TAKES, BUSY = 35, 8
 FROM = 'acme@ca.example'
 CAP = 2                   # ca.replies-per-hour where that is small
 

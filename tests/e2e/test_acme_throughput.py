@@ -30,7 +30,7 @@ from stage import Stage, StageCase
 NUMBER = int(os.environ.get('ENROLL_TEST_ORDERS', 500))
 BY_MAIL = 40              # of them
 STAGE = {'ca': True, 'users': NUMBER, 'ca_config': {'smtp_tries': 1000}}
-TAKES = 60
+TAKES, BUSY = 60, 30
 
 RESIDENT_MIB, THREADS = 64, 32
 RETRY_AFTER = 20          # of a processing order: within it the others get there

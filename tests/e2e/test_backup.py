@@ -13,7 +13,7 @@ from product import DIR, ETC, Failed, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES = 20
+TAKES, BUSY = 20, 7
 BOX = 'box@outside.example'
 STORE = DIR + '/lib/store.db'
 KEYS = {'master.key': 'enroll-out', 'account.key': 'enrolld'}

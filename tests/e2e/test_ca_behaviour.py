@@ -15,7 +15,7 @@ MAC = 'c2VjcmV0' * 11      # 66 octets: HS512 wants 64
 EAB = {'kid-256': {'key': MAC, 'alg': 'HS256'}, 'kid-384': {'key': MAC, 'alg': 'HS384'},
        'kid-512': {'key': MAC, 'alg': 'HS512'}}
 STAGE = {'ca': True, 'users': 70, 'ca_config': {'eab_required': True, 'eab': EAB}}
-TAKES = 140
+TAKES, BUSY = 140, 30
 
 ENROLLS, WAITS_FOR_MAIL = 'active', 'challenge-awaited'     # state at the end
 TRIES_AGAIN, NEEDS_ADMIN = 'waiting', 'blocked'

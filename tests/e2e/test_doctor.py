@@ -8,7 +8,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES = 45
+TAKES, BUSY = 45, 8
 BOX = 'box@outside.example'
 
 

@@ -17,7 +17,7 @@ from stage import CA, GATEWAY, Stage, StageCase
 from stage_dns import txt
 
 STAGE = {'ca': True, 'users': 80}
-TAKES = 40
+TAKES, BUSY = 40, 8
 FROM = 'acme@ca.example'
 
 # What the inbound instance says: its verdict and the reason it gives.

@@ -24,6 +24,7 @@ MANY = 10000
 CERTIFIED = 3000                     # of them have a certificate
 BRANCH = 100                         # people of a part of the tree: fewer than the guard lets go in a day
 STAGE = {'ca': True, 'users': 3}
+TAKES, BUSY = 60, 25
 BOX = 'box@outside.example'
 DISABLED = 'former'
 MANAGE = [('2.16.840.1.113730.3.4.2', True, None)]      # manageDsaIT: the referral itself is meant (RFC 3296)

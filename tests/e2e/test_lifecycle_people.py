@@ -20,7 +20,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 44}
-TAKES = 75
+TAKES, BUSY = 100, 24
 BOX = 'box@outside.example'
 DISABLED = 'former'                  # employeeType of who is disabled
 INTERVAL = 1

@@ -12,7 +12,7 @@ from stage import Stage, StageCase
 from test_revocation import PORT, Lists
 
 STAGE = {'ca': True, 'users': 30, 'ca_config': {'http_url': 'http://127.0.0.1:%d' % PORT}}
-TAKES = 65
+TAKES, BUSY = 65, 5
 BOX = 'box@outside.example'
 LIFE = 1200         # its window is asked for after 10 to 15 seconds
 WATCH = 2

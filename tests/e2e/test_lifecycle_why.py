@@ -15,7 +15,7 @@ from product import DIR, Failed, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 16}
-TAKES = 40
+TAKES, BUSY = 40, 7
 BOX, PARTNER, FILM = 'box@outside.example', 'joe@partner.example', 'film@lists.example'
 WISH = 'X-Please-Do-Not-Sign'
 

@@ -26,7 +26,7 @@ from namespace import BASE, environment, run
 from product import DIR, ETC, require
 
 STAGE = {'ca': True}
-TAKES = 40
+TAKES, BUSY = 45, 15
 DOC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../doc')
 OUTBOUND = 'unix:enroll-milter/outbound.sock'
 

@@ -13,6 +13,7 @@ from product import Product, require
 from stage import GATEWAY, STRANGER, Stage, StageCase
 
 STAGE = {'ca': True, 'users': 5}
+TAKES, BUSY = 20, 8
 BOX = 'box@outside.example'
 JOURNAL = '/run/systemd/journal/socket'
 BURST, FLOOD = 60, 200      # base/log_limit.c lets so many pass at once

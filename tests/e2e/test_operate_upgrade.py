@@ -17,6 +17,7 @@ from product import DIR, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
+TAKES, BUSY = 20, 8
 BOX = 'box@outside.example'
 ALICE = 'alice@corp.example'
 STORE = DIR + '/lib/store.db'

@@ -17,7 +17,7 @@ import service
 import stage_dns
 
 STAGE = {'ca': True, 'users': 8}
-TAKES = 120
+TAKES, BUSY = 110, 7
 INNER = '127.0.0.5'
 PERSPECTIVES = ['system', 'recursion', INNER + '@53']
 HERE = os.path.dirname(os.path.abspath(__file__))

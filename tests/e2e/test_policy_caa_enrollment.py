@@ -8,7 +8,7 @@ from product import require
 from test_policy_caa import CaaCase
 
 STAGE = {'ca': True, 'users': 8}
-TAKES = 130
+TAKES, BUSY = 130, 7
 
 
 def setUpModule():

@@ -15,7 +15,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES = 80
+TAKES, BUSY = 100, 15
 BOX = 'box@outside.example'
 SAMPLE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'examples', 'ca', 'exec-openssl')
 INTERNAL = BASE + '/internal'

@@ -12,6 +12,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 30}
+TAKES, BUSY = 20, 5
 BOX, PARTNER, OTHER_PARTNER = 'box@outside.example', 'joe@partner.example', 'ann@Partner.Example'
 BOARD = 'cn=board,' + stage_ldap.GROUPS
 BRANCH = 'branch.example'

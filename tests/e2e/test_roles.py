@@ -10,6 +10,7 @@ from product import DIR, ETC, Failed, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
+TAKES, BUSY = 4, 3
 ALICE = 'alice@corp.example'
 
 

@@ -11,6 +11,7 @@ from product import ETC, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 6}
+TAKES, BUSY = 20, 8
 BOX = 'box@outside.example'
 PEOPLE = ['user%05d@corp.example' % n for n in range(STAGE['users'])]
 

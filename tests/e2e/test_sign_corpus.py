@@ -7,6 +7,7 @@ from product import require
 from survival import ENCODED, OPAQUE, SAME, UNTOUCHED, Mail, Survival
 
 STAGE = {'ca': True}
+TAKES, BUSY = 33, 25
 
 # kind: how many are signed as they came, signed after re-encoding, left untouched
 CLASSES = {

@@ -15,7 +15,7 @@ from namespace import BASE, CA, GATEWAY, OUTSIDE, STRANGER, run
 from stage import StageCase
 
 STAGE = {'users': 3}
-TAKES = 25
+TAKES, BUSY = 25, 8
 
 
 class Names(StageCase):
