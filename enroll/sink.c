@@ -20,7 +20,8 @@
 
 struct sink {
 	int listener;
-	int64_t until;
+	unsigned wait_ms;
+	int64_t until, end;    /* the next one has to come, and the last one */
 };
 
 struct sink *sink_open(struct err *err)
@@ -48,6 +49,13 @@ void sink_close(struct sink *s)
 	if (s && s->listener >= 0)
 		close(s->listener);
 	free(s);
+}
+
+static void wait_anew(struct sink *s)
+{
+	int64_t until = mono_ms() + s->wait_ms;
+
+	s->until = until < s->end ? until : s->end;
 }
 
 static bool wait_readable(const struct sink *s, int fd)
@@ -134,9 +142,10 @@ static void read_header_line(struct header_reader *r, const char *line)
 }
 
 /* The message is over: it is one of ours, or nobody's; the next one of this session begins. */
-static void end_message(struct header_reader *r)
+static void end_message(struct sink *s, struct header_reader *r)
 {
 	if (r->ours) {
+		wait_anew(s);
 		r->ours->came = true;
 		buf_append(&r->ours->signature, buf_str(&r->signature), r->signature.len);
 	}
@@ -145,7 +154,7 @@ static void end_message(struct header_reader *r)
 	r->in_signature = r->seen_signature = r->body = false;
 }
 
-static void serve(const struct sink *s, int fd, struct sink_mail *mails, size_t n)
+static void serve(struct sink *s, int fd, struct sink_mail *mails, size_t n)
 {
 	struct header_reader r = {.mails = mails, .n = n, .signature = BUF_INIT};
 	struct buf in = {.max = SESSION_MOST};
@@ -158,7 +167,7 @@ static void serve(const struct sink *s, int fd, struct sink_mail *mails, size_t 
 	while (next_line(s, fd, &in, &at, &line)) {
 		if (data && strcmp(line, ".") == 0) {
 			data = false;
-			end_message(&r);
+			end_message(s, &r);
 			if (!say(fd, "250 taken\r\n"))
 				break;
 		} else if (data) {
@@ -183,7 +192,9 @@ static bool all_came(const struct sink_mail *mails, size_t n)
 
 void sink_wait(struct sink *s, struct sink_mail *mails, size_t n, unsigned wait_ms)
 {
-	s->until = mono_ms() + wait_ms;
+	s->wait_ms = wait_ms;
+	s->end = mono_ms() + 4 * (int64_t)wait_ms;
+	wait_anew(s);
 	while (!all_came(mails, n) && wait_readable(s, s->listener)) {
 		int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 

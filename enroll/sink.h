@@ -15,7 +15,7 @@ struct sink_mail {
 	struct buf signature;   /* the unfolded value of its first DKIM-Signature, or empty; the caller clears it */
 	bool came;
 };
-/* Serve SMTP sessions until all messages with these Message-IDs came or the time is over. */
+/* Serve SMTP sessions until all messages with these Message-IDs came, or no more of them for so long, or four times as long is over. */
 void sink_wait(struct sink *s, struct sink_mail *mails, size_t n, unsigned wait_ms);
 void sink_close(struct sink *s);
 

@@ -104,7 +104,7 @@ class Logs(StageCase):
         self.assertIn('The closing line of each mail.', self.explained(entry['MESSAGE']))
         self.assertEqual(self.p.log(mark, 'outbound'), [], 'once is enough')
         self.p.stop('outbound')
-        self.assertTrue(journal.find(EVENT='stopped', INSTANCE='outbound'))
+        self.until(lambda: journal.find(EVENT='stopped', INSTANCE='outbound'), what='its last word is there, too')
         self.p.start('outbound')
 
     def test_without_a_journal_it_is_stderr(self):

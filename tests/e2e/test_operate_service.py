@@ -738,13 +738,14 @@ class Schema(Operated):
 
     def test_an_enrolld_that_runs_ends_and_says_why(self):
         """It knows not all of what it would write; started anew it may be the newer program."""
-        self.p.start('enrolld')
         mark = self.p.log_mark()
+        self.p.start('enrolld')
+        self.p.wait_log(mark=mark, name='enrolld', event='started')
         self.sql("UPDATE meta SET value = value + 1 WHERE name = 'schema_version'")
         process = self.p.daemons['enrolld'].process
         self.until(lambda: process.poll() is not None, 60, 'it ends')
         self.assertEqual(process.returncode, 1, 'a supervisor starts it anew')
-        told, = self.p.log(mark, 'enrolld', event='store_newer')
+        told, = self.p.wait_log(mark=mark, name='enrolld', event='store_newer')
         self.assertIn('start the version that upgraded the store', told['line'])
         self.assertLess(len(self.p.log(mark, 'enrolld', event='store_failed')), 20)
         self.p.stop('enrolld')
