@@ -14,10 +14,12 @@ build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
 all_groups='structure unit ca e2e acme policy sign lifecycle operate sanitizers'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
-# unit tests with threads, which are all that is run with the thread sanitizer otherwise.
+# unit tests that are all that is run with sanitizers otherwise: of what reads octets that others made (the fuzzers' corpora are), and of threads.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput
 	test_sign_forms test_sign_load test_lifecycle_revoke test_lifecycle_directory'
-threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_acme test_exec test_sign test_mime test_inbound test_smime test_jws test_config test_caa'
+reading_tests='test_base test_address test_acme test_http test_jws test_challenge test_inbound test_report test_mime test_mime_header test_smime test_spool test_sign
+	test_dns test_caa test_certcheck test_revocation test_exec_answers test_directory test_config test_keyvault test_store'
+threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_exec test_sign test_listener'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
 long=0 groups='' passed=0 failed=0 skipped=0
@@ -43,7 +45,7 @@ list() {
 		            --long: a year of 200 people, mass replacement of hundreds
 		operate     the same for what an admin has to do with it: packages, service, sandbox, metrics, doctor; root
 		            --long: the packages in a fresh system
-		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
+		sanitizers  what of unit reads others' octets with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
 	END
@@ -103,12 +105,15 @@ check_counts() {
 	esac
 }
 
-# check_in DIR make-argument... : make check there, counted by Check cases; a test program that ends otherwise counts as one
+# check_in DIR make-argument... : make check there, counted by Check cases; a test program that ends otherwise counts as one.
+# With check_PROGRAMS=... these alone are run, and no more is built than they need.
 check_in() {
-	dir=$1
+	dir=$1 target=check
 	shift
+	case $* in *check_PROGRAMS=*) target=check-TESTS ;; esac
 	find "$dir" \( -name '*.trs' -o -path '*/tests/*.log' \) -exec rm -f {} +
-	(cd "$dir" && make -j"$(jobs_here)" check "$@") > "$dir/check.log" 2>&1
+	# Many of them wait for most of their time, with patience: twice as many as processors.
+	(cd "$dir" && make -j"$(jobs_here)" $target "$@" TESTS= && make -j"$((2 * $(jobs_here)))" check-TESTS "$@") > "$dir/check.log" 2>&1
 	code=$?
 	found=$(find "$dir" -name '*.trs' | sort | while read -r trs; do check_counts "$trs"; done)
 	count $(say "$found" | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
@@ -210,16 +215,21 @@ group_sign() (
 	long_modules_of sign
 )
 
-# sanitized NAME SANITIZERS make-argument...
+# sanitized NAME SANITIZERS [program...] : all of make check, or these
 sanitized() {
-	name=$1 kind=$2
+	name=$1 kind=$2 step=build_in
 	shift 2
 	say "-- $name"
+	[ $# = 0 ] || step=configured_in
+	mkdir -p "$build-$name"
 	# Reports need lines, no variables; and what GCC warns of depends on -O: the other build is the one without warnings.
-	if build_in "$build-$name" --enable-sanitizers="$kind" --disable-werror CFLAGS='-O1 -g1'; then
-		check_in "$build-$name" "$@"
-	else
+	if ! $step "$build-$name" --enable-sanitizers="$kind" --disable-werror CFLAGS='-O1 -g1' > "$build-$name/made.log" 2>&1; then
+		tail -n 30 "$build-$name/made.log"
 		fail "the build with $name sanitizers"
+	elif [ $# = 0 ]; then
+		check_in "$build-$name"
+	else
+		check_in "$build-$name" check_PROGRAMS="$*" TESTS="$*"
 	fi
 }
 
@@ -228,21 +238,26 @@ unit_tests() {
 	for name; do printf 'tests/unit/%s ' "$name"; done
 }
 
+fuzzers() {
+	(cd tests/fuzz && ls fuzz_*.c) | sed -n '/^fuzz_main\.c$/d; s,^\(.*\)\.c$,tests/fuzz/\1,p'
+}
+
 # libunbound, GLib and OpenLDAP are not instrumented: G_SLICE keeps GLib from reusing memory behind the sanitizer's back.
 group_sanitizers() (
 	export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 	export TSAN_OPTIONS="suppressions=$top/tests/tsan.supp:second_deadlock_stack=1" G_SLICE=always-malloc CK_TIMEOUT_MULTIPLIER=20
 	passed=0 failed=0 skipped=0
 	{
-		sanitized address address,undefined
 		if [ $long = 1 ]; then
+			sanitized address address,undefined
 			sanitized thread thread
 			e2e_sanitized address
 			e2e_sanitized thread
 			under_valgrind
 			built_by_clang
 		else
-			sanitized thread thread check_PROGRAMS="$(unit_tests $threaded_tests)" TESTS="$(unit_tests $threaded_tests)"
+			sanitized address address,undefined $(unit_tests $reading_tests) $(fuzzers)
+			sanitized thread thread $(unit_tests $threaded_tests)
 		fi
 	} >&3
 	say "$passed $failed $skipped"
