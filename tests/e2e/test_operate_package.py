@@ -19,7 +19,7 @@ import namespace
 import product
 
 STAGE = None
-TAKES, BUSY = 60, 40
+TAKES, BUSY = 60, 60
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 UNITS = ('enrolld.service', 'enroll-milter@outbound.service', 'enroll-milter@inbound.service')
 EXPOSURE = 2.0
