@@ -19,7 +19,7 @@ sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_
 	test_sign_forms test_sign_load test_lifecycle_revoke test_lifecycle_directory'
 reading_tests='test_base test_address test_acme test_http test_jws test_challenge test_inbound test_report test_mime test_mime_header test_smime test_spool test_sign
 	test_dns test_caa test_certcheck test_revocation test_exec_answers test_directory test_config test_keyvault test_store'
-threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_exec test_sign test_listener'
+threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_exec test_sign'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
 long=0 groups='' passed=0 failed=0 skipped=0
