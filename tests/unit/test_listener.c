@@ -170,6 +170,7 @@ START_TEST(a_socket_is_nobody_elses_before_it_has_group_and_mode)
 	assert_made_well();
 	assert_closed_to_others();
 	listener_release(&l);
+	free(l.where);
 }
 END_TEST
 
@@ -190,6 +191,7 @@ START_TEST(nor_while_it_takes_the_place_of_another)
 	assert_made_well();
 	assert_closed_to_others();
 	listener_release(&l);
+	free(l.where);
 	close(old);
 }
 END_TEST
@@ -205,6 +207,7 @@ START_TEST(without_its_group_there_is_no_socket)
 	ck_assert(!listener_open(&l, where, "no-such-group", &err));
 	ck_assert_int_eq(err.class, ERR_CONFIG);
 	ck_assert_uint_eq(bad, 0);
+	free(l.where);
 	ck_assert_int_ne(access(path, F_OK), 0);
 	ck_assert_int_eq(rmdir(folder), 0);
 }
