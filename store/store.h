@@ -25,10 +25,11 @@
 struct store;
 
 struct store_settings {
-	char *type;             /* "sqlite" (default) */
+	char *type;             /* "sqlite" (default) or "postgresql" */
 	char *path;             /* database file; default /var/lib/enroll-milter/store.db */
 	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
-	unsigned busy_ms;       /* how long a write waits for another writer; default 5000 */
+	char *connection;       /* PostgreSQL: libpq's connection string or URI; %r becomes outbound, inbound, enrolld, admin, owner; default NULL */
+	unsigned busy_ms;       /* how long a write waits for another writer, and a mail for an answer of the database; default 5000 */
 };
 void store_settings_init(struct store_settings *s);
 void store_settings_clear(struct store_settings *s);
