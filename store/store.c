@@ -34,6 +34,7 @@ void store_settings_init(struct store_settings *s)
 {
 	s->type = strdup("sqlite");
 	s->path = strdup(STATEDIR "/store.db");
+	s->connection = NULL;
 	s->group = strdup("enroll-milter");
 	s->busy_ms = 5000;
 }
@@ -42,6 +43,7 @@ void store_settings_clear(struct store_settings *s)
 {
 	free(s->type);
 	free(s->path);
+	free(s->connection);
 	free(s->group);
 	memset(s, 0, sizeof(*s));
 }

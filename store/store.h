@@ -27,6 +27,7 @@ struct store;
 struct store_settings {
 	char *type;             /* "sqlite" (default) */
 	char *path;             /* database file; default /var/lib/enroll-milter/store.db */
+	char *connection;       /* PostgreSQL: libpq's connection string; %r becomes the role; default NULL */
 	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
 	unsigned busy_ms;       /* how long a write waits for another writer; default 5000 */
 };
