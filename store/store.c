@@ -39,6 +39,7 @@ void store_settings_init(struct store_settings *s)
 {
 	s->type = strdup("sqlite");
 	s->path = strdup(STATEDIR "/store.db");
+	s->connection = NULL;
 	s->group = strdup("enroll-milter");
 	s->busy_ms = 5000;
 }
