@@ -66,7 +66,7 @@ static void check_store(json_t *checks, struct enroll_parts *p)
 	struct err err = ERR_INIT;
 
 	if (store_check(p->store, &err))
-		check_add(checks, "store", "ok", "%s is sound, schema version %d", p->config->store.path, store_schema_version());
+		check_add(checks, "store", "ok", "%s is sound, schema version %d", store_where(&p->config->store), store_schema_version());
 	else
 		check_add(checks, "store", "fault", "%s", err.text);
 }

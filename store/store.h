@@ -17,6 +17,8 @@
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
 
+#include <string.h>
+
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
@@ -33,6 +35,18 @@ struct store_settings {
 };
 void store_settings_init(struct store_settings *s);
 void store_settings_clear(struct store_settings *s);
+/* SQLite: the store is the file s->path. */
+static inline bool store_is_file(const struct store_settings *s)
+{
+	return s->type == NULL || strcmp(s->type, "sqlite") == 0;
+}
+/* For people: the file, or the connection string; lives as long as the settings. */
+static inline const char *store_where(const struct store_settings *s)
+{
+	const char *where = store_is_file(s) ? s->path : s->connection;
+
+	return where != NULL ? where : "the store";
+}
 
 /* Who opens decides what may be done; a call outside a role fails with ERR_BUG before it reaches the data (SQLite's authorizer
  * denies it as well, so that a subverted inbound process stays in its limits as far as the file allows). */

@@ -36,6 +36,16 @@ static inline void teardown(void)
 	store_fixture_end(&f);
 }
 
+/* Somebody else's change is told within two seconds (store_change_counter). */
+static inline int64_t counter_after(struct store *store, int64_t before)
+{
+	int64_t now = store_change_counter(store);
+
+	for (int i = 0; i < 200 && now == before; i++, now = store_change_counter(store))
+		usleep(10000);
+	return now;
+}
+
 #define OK(call) ck_assert_msg((call), "%s: %s: %s", err.op, err.subject, err.text)
 
 static inline int64_t request(const char *address)
