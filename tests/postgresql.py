@@ -32,7 +32,7 @@ BIN = '/usr/lib/postgresql/15/bin'
 ROLES = ('outbound', 'inbound', 'enrolld', 'admin', 'owner', 'helpdesk')
 SUPER, REPLICA = 'enroll_super', 'enroll_replica'
 PORT = 5999
-FAST = {'fsync': 'off', 'full_page_writes': 'off', 'synchronous_commit': 'off'}
+FAST = {'fsync': 'off', 'full_page_writes': 'off'}     # it outlives kill -9 all the same, but not the machine
 
 
 class Trouble(Exception):
@@ -58,7 +58,8 @@ def account():
 
 
 def environment():
-    env = {k: v for k, v in os.environ.items() if not k.startswith('PG')}
+    """Without HOME: libpq looks there for certificates, and fails where it may not look."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith('PG') and k != 'HOME'}
     return dict(env, LC_ALL='C.UTF-8', PATH=BIN + ':' + os.environ.get('PATH', '/usr/bin:/bin'))
 
 
@@ -120,7 +121,8 @@ def password_of(role):
 
 class Cluster:
     """One server.  folder: a new one in memory where that is offered.  listen, names: TCP with TLS on these addresses, for these
-    names.  fsync: it must outlive the machine; else it is fast.  accounts: {account: roles} for the Unix socket (default: who
+    names.  fsync: it
+    outlives the machine, too; else it is fast.  accounts: {account: roles} for the Unix socket (default: who
     started it is everybody).  group: whose members may come to the socket.  prefix: a command to run the server by
     (ip netns exec ...).  settings: of postgresql.conf.  tied: the server ends with the thread that started it."""
 
@@ -321,9 +323,9 @@ class Cluster:
     def _where(self):
         return ['-h', self.sockets, '-p', str(self.port), '-U', SUPER]
 
-    def psql(self, sql, database='postgres', check=True):
+    def psql(self, sql, database='postgres', check=True, quiet=True):
         """Any SQL as superuser; what psql prints, without headings."""
-        done = run(BIN + '/psql', *self._where(), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', database, input=sql, check=check, cwd='/')
+        done = run(BIN + '/psql', *self._where(), '-XAtq' if quiet else '-XAt', '-v', 'ON_ERROR_STOP=1', '-d', database, input=sql, check=check, cwd='/')
         return done.stdout.rstrip('\n')
 
     def rows(self, sql, database='postgres', path=''):

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """Runs tests/e2e/test_*.py, each module on a stage of its own.
 
-    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--group G | module ...]
+    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--store postgresql] [--group G | module ...]
 
-Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle and operate likewise, group e2e all others; without one: all.
+Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle, operate and scale likewise, group e2e all others; without one: all.
+--store (or $ENROLL_TEST_STORE): where the product's store is in every module.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage;
+SQLITE = "why": it is about SQLite's file, and left out on another store;
 TAKES = 60: about how many seconds it takes (a line "# module: N s" tells), so that of several at a time the longest begin first.
 ENROLL_TEST_KEEP=folder keeps what failing modules left behind.
 """
@@ -25,9 +27,10 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 import namespace  # noqa: E402
+import stage_postgresql  # noqa: E402
 
 FINAL = '##'
-OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate')
+OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate', 'scale')
 
 
 class Lines(unittest.TestResult):
@@ -128,6 +131,11 @@ def load(name, patterns):
     return module, loader.loadTestsFromModule(module)
 
 
+def left_out(module, store):
+    """Why the module says nothing of that store; None: it does."""
+    return 'it is about SQLite: ' + module.SQLITE if store != 'sqlite' and hasattr(module, 'SQLITE') else None
+
+
 def flat(suite):
     for test in suite:
         if isinstance(test, unittest.TestSuite):
@@ -210,14 +218,16 @@ def main():
     parser.add_argument('--repeat', type=int, default=1)
     parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('--group', choices=['e2e', *OWN_GROUPS])
+    parser.add_argument('--store', choices=['sqlite', 'postgresql'], default=os.environ.get('ENROLL_TEST_STORE') or 'sqlite')
     parser.add_argument('--inside', help=argparse.SUPPRESS)
     parser.add_argument('modules', nargs='*')
     args = parser.parse_args()
+    os.environ['ENROLL_TEST_STORE'] = args.store
     if args.inside:
         return run_inside(args.inside, args.k)
     names = [os.path.basename(m).removesuffix('.py') for m in args.modules] or modules(args.group)
     sums = {'passed': 0, 'failed': 0, 'skipped': 0}
-    reason = None if args.list else namespace.why_not()
+    reason = None if args.list else namespace.why_not() or (args.store == 'postgresql' and stage_postgresql.postgresql.why_not())
     work, seconds = [], {}
     for name in names:
         try:
@@ -230,9 +240,9 @@ def main():
         if args.list:
             for test in tests:
                 print(test.id())
-        elif reason:
+        elif reason or left_out(module, args.store):
             for test in tests:
-                print('%-70s skipped  0.0 s, because %s' % (test.id(), reason))
+                print('%-70s skipped  0.0 s, because %s' % (test.id(), reason or left_out(module, args.store)))
             sums['skipped'] += len(tests)
         elif tests:
             work.append(name)

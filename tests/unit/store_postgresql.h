@@ -125,7 +125,8 @@ static const char postgresql_after[] =
 	"DO $$ DECLARE c record; BEGIN"
 	" FOR c IN SELECT table_name AS t, column_name AS n FROM information_schema.columns WHERE table_schema = 'enroll'"
 	"  AND pg_get_serial_sequence(quote_ident(table_schema) || '.' || quote_ident(table_name), column_name) IS NOT NULL LOOP"
-	"  EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, %L), (SELECT max(%I) FROM enroll.%I))', 'enroll.' || c.t, c.n, c.n, c.t);"
+	"  EXECUTE format('SELECT setval(s, m) FROM (SELECT pg_get_serial_sequence(%L, %L) AS s, max(%I) AS m FROM enroll.%I) AS q"
+	" WHERE m > coalesce(pg_sequence_last_value(s::regclass), 0)', 'enroll.' || c.t, c.n, c.n, c.t);"
 	" END LOOP; END $$";
 
 static inline int64_t postgresql_poke(const char *database, const char *sql, bool change)
