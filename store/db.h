@@ -56,6 +56,7 @@ struct db_ops {
 	bool (*look)(const struct store_settings *s, bool check, struct store_look *out, struct err *err);
 	bool (*upgrade)(const struct store_settings *s, struct err *err);
 	bool (*check)(struct db *db, struct err *err);
+	bool (*advice)(struct db *db, struct strlist *out, struct err *err); /* NULL: there is never any */
 	/* Blocks for a connection, or fails with ERR_TEMPORARY.  `op` is static text. */
 	struct db_tx *(*begin)(struct db *db, enum tx_access access, const char *op, struct err *err);
 	bool (*commit)(struct db_tx *tx, struct err *err);

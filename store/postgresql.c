@@ -520,6 +520,19 @@ static bool db_check(struct db *db, struct err *err)
 	return ok;
 }
 
+static bool db_advice(struct db *db, struct strlist *out, struct err *err)
+{
+	static const char op[] = "look at the database";
+	struct db_tx *tx = tx_open(db, TX_READ, op, err);
+	bool ok;
+
+	if (tx == NULL)
+		return false;
+	ok = pg_advice(tx->conn, answer_until(tx), out, op, err);
+	tx_release(tx);
+	return ok;
+}
+
 const struct db_ops postgresql_ops = {
 	.name = "postgresql",
 	.create = pg_create,
@@ -531,6 +544,7 @@ const struct db_ops postgresql_ops = {
 	.look = pg_look,
 	.upgrade = pg_upgrade,
 	.check = db_check,
+	.advice = db_advice,
 	.begin = tx_open,
 	.commit = tx_finish,
 	.end = tx_release,

@@ -74,6 +74,8 @@ bool pg_look(const struct store_settings *s, bool check, struct store_look *out,
 bool pg_schema_fits(PGconn *conn, int who, int64_t deadline, const char *op, struct err *err);
 /* Tables, constraints and indexes are all there and valid. */
 bool pg_verify(PGconn *conn, int64_t deadline, const char *op, struct err *err);
+/* What an admin should know of this server and of how we are connected. */
+bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *op, struct err *err);
 /* "schema_version" or "readable_by": which number in table meta must not be newer than this program for this role. */
 const char *pg_needs(int who);
 

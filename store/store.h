@@ -95,6 +95,8 @@ bool store_backup(const struct store_settings *s, const char *to, struct err *er
 bool store_restore(const struct store_settings *s, const char *from, struct err *err) BASE_MUST_CHECK;
 /* Structural check (integrity, foreign keys). */
 bool store_check(struct store *store, struct err *err) BASE_MUST_CHECK;
+/* What an admin should know of how the database is set up (PostgreSQL), a sentence each with what to do, appended to *out; none when all is well. */
+bool store_advice(struct store *store, struct strlist *out, struct err *err) BASE_MUST_CHECK;
 
 /* ---- enrollments ------------------------------------------------------------------------------------------------- */
 
