@@ -19,6 +19,9 @@
 #define PG_LOCK_WRITE "5640111"
 #define PG_LOCK_SCHEMA "5640112"
 
+/* How our connections are named: this, who, and the newest schema that the program knows. */
+#define PG_NAME "enroll-milter "
+
 /* Who connects; the first four are enum store_role. */
 #define PG_OWNER (STORE_ROLE_ADMIN + 1)
 #define PG_HELPDESK (PG_OWNER + 1)

@@ -182,6 +182,22 @@ static bool grant_roles(PGconn *conn, const struct store_settings *s, const char
 
 /* ---- made and upgraded -------------------------------------------------------------------------------------------- */
 
+/* Who is connected, of any host, and would be cut off by the schema that we bring.  An enrolld of an older version would write as it knows it. */
+static bool nobody_is_cut_off(PGconn *conn, const char *op, struct err *err)
+{
+	char sql[600], answer[100];
+
+	snprintf(sql, sizeof(sql),
+		"SELECT application_name || ' at ' || COALESCE(host(client_addr), 'this host') FROM pg_stat_activity WHERE datname = current_database()"
+		" AND application_name ~ '^" PG_NAME "(outbound|inbound|enrolld) [0-9]+$' AND CAST(substring(application_name from '[0-9]+$') AS INTEGER) <"
+		" CASE WHEN application_name LIKE '%%enrolld%%' THEN %d ELSE %d END LIMIT 1",
+		store_schema_version(), store_schema_readable_by());
+	return pg_ask(conn, sql, answer, sizeof(answer), NO_HURRY, op, err) &&
+	       (answer[0] == '\0' || err_set(err, ERR_CONFIG, op, "postgresql",
+					     "%s (the number is the newest schema it knows) is connected and would be cut off by schema %d: stop it, upgrade the store, and start it"
+					     " of this version", answer, store_schema_version()));
+}
+
 static bool prepare(PGconn *conn, const struct store_settings *s, bool create, const char *op, struct err *err)
 {
 	int version;
@@ -195,6 +211,8 @@ static bool prepare(PGconn *conn, const struct store_settings *s, bool create, c
 	if (version > store_schema_version())
 		return err_set(err, ERR_CONFIG, op, "postgresql", "the store has schema %d, this program knows schemas up to %d; install the newer program again",
 			version, store_schema_version());
+	if (!create && version < store_schema_version() && !nobody_is_cut_off(conn, op, err))
+		return false;
 	if (create && !pg_do(conn, "CREATE SCHEMA IF NOT EXISTS " PG_SCHEMA, NO_HURRY, op, err))
 		return false;
 	return run_steps(conn, op, err) && grant_roles(conn, s, op, err) && pg_do(conn, "COMMIT", NO_HURRY, op, err);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,19 @@ static bool copy_settings(struct store_settings *to, const struct store_settings
 	return to->connection != NULL;
 }
 
+/* Signals are for the threads of the program. */
+static bool start_thread(struct pg_watch *w)
+{
+	sigset_t all, before;
+	bool ok;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ok = pthread_create(&w->thread, NULL, listen_thread, w) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return ok;
+}
+
 struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct err *err)
 {
 	struct pg_watch *w = calloc(1, sizeof(*w));
@@ -154,7 +168,7 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct 
 		pg_watch_stop(w);
 		return NULL;
 	}
-	w->started = pthread_create(&w->thread, NULL, listen_thread, w) == 0;
+	w->started = start_thread(w);
 	if (w->started)
 		return w;
 	err_nomem(err, "watch the database");
