@@ -86,7 +86,8 @@ const char *pg_needs(int who);
 
 /* A thread with a connection of its own that listens, and looks once a second whether the server still answers. */
 struct pg_watch;
-struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct err *err);
+/* `cut` is called, with `arg`, by that thread each time the database is found to be away. */
+struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*cut)(void *arg), void *arg, struct err *err);
 void pg_watch_stop(struct pg_watch *w);
 int64_t pg_watch_counter(struct pg_watch *w); /* -1 when cut off */
 void pg_watch_changed(struct pg_watch *w);    /* by ourselves */

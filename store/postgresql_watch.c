@@ -26,6 +26,8 @@
 struct pg_watch {
 	struct store_settings settings; /* of ours */
 	int who;
+	void (*cut)(void *arg);
+	void *arg;
 	int wake;			/* eventfd: end */
 	pthread_t thread;
 	bool started;
@@ -38,10 +40,13 @@ struct pg_watch {
 
 static void cut_off(struct pg_watch *w, const struct err *why)
 {
-	atomic_store(&w->connected, false);
+	bool was = atomic_exchange(&w->connected, false);
+
 	pthread_mutex_lock(&w->lock);
 	w->why = *why;
 	pthread_mutex_unlock(&w->lock);
+	if (was)
+		w->cut(w->arg);
 	PQfinish(w->conn);
 	w->conn = NULL;
 }
@@ -145,7 +150,7 @@ static bool start_thread(struct pg_watch *w)
 	return ok;
 }
 
-struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct err *err)
+struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*cut)(void *arg), void *arg, struct err *err)
 {
 	struct pg_watch *w = calloc(1, sizeof(*w));
 	struct err why = ERR_INIT;
@@ -158,6 +163,8 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct 
 		return NULL;
 	}
 	w->who = who;
+	w->cut = cut;
+	w->arg = arg;
 	pthread_mutex_init(&w->lock, NULL);
 	atomic_init(&w->counter, 1);
 	/* The first time here, so that whoever opened it is connected. */
