@@ -342,7 +342,7 @@ void doctor_store_files(struct doctor *d)
 		.forbidden = 07, .folder = true, .make = true};
 	bool good = copy && doctor_expect(d, &folder);
 
-	for (size_t i = 0; good && i < sizeof ends / sizeof *ends; i++) {
+	for (size_t i = 0; good && store_is_file(&c->store) && i < sizeof ends / sizeof *ends; i++) {
 		struct buf path = BUF_INIT;
 		struct doctor_file f = {.group = c->users.group, .mode = 0660, .needed = 0660, .forbidden = 0117, .optional = i > 0, .missing = "enrollctl init"};
 
@@ -352,7 +352,7 @@ void doctor_store_files(struct doctor *d)
 		buf_clear(&path);
 	}
 	if (good)
-		doctor_say(d, "ok", "%s is group %s's alone", c->store.path, c->users.group);
+		doctor_say(d, "ok", "%s is group %s's alone", store_is_file(&c->store) ? c->store.path : folder.path, c->users.group);
 	free(copy);
 }
 

@@ -183,6 +183,13 @@ static bool create_store(void *arg, struct err *err)
 	return store_create(&cfg->store, err);
 }
 
+static bool store_is_there(const struct store_settings *s)
+{
+	struct store_look look;
+
+	return store_is_file(s) ? exists(s->path) : store_look(s, false, &look, NULL);
+}
+
 static bool init_store(struct ctl *c, struct config *cfg, struct err *err)
 {
 	char *copy = str_dup(cfg->store.path);
@@ -195,13 +202,14 @@ static bool init_store(struct ctl *c, struct config *cfg, struct err *err)
 	free(copy);
 	if (!ok)
 		return false;
-	if (exists(cfg->store.path)) {
-		ctl_say(c, "store: %s stays as it is", cfg->store.path);
+	if (store_is_there(&cfg->store)) {
+		ctl_say(c, "store: %s stays as it is", store_where(&cfg->store));
 		return true;
 	}
-	ok = as_user(cfg->users.enrolld, cfg->users.group, create_store, cfg, err);
+	/* In a database it is made by who owns its tables; a file by who works with it. */
+	ok = store_is_file(&cfg->store) ? as_user(cfg->users.enrolld, cfg->users.group, create_store, cfg, err) : create_store(cfg, err);
 	if (ok)
-		ctl_say(c, "store: made %s", cfg->store.path);
+		ctl_say(c, "store: made %s", store_where(&cfg->store));
 	return ok;
 }
 
@@ -488,8 +496,10 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 	/* The service user copies next to the store, where it may write; from there root takes it into the folder. */
 	buf_printf(&beside, "%s.backup-%ld", cfg->store.path, (long)getpid());
 	copy = (struct store_copy){cfg, buf_str(&beside)};
-	ok = as_user(cfg->users.enrolld, cfg->users.group, backup_store, &copy, &err) && path_in(&to, argv[0], "store.db", &err) &&
-		copy_file(buf_str(&beside), to.data, 0600, -1, -1, &err) && backup_files(c, cfg, argv[0], &err);
+	ok = !store_is_file(&cfg->store) ||
+	     (as_user(cfg->users.enrolld, cfg->users.group, backup_store, &copy, &err) && path_in(&to, argv[0], "store.db", &err) &&
+		     copy_file(buf_str(&beside), to.data, 0600, -1, -1, &err));
+	ok = ok && backup_files(c, cfg, argv[0], &err);
 	unlink(buf_str(&beside));
 	rotation_unlock(lock);
 	buf_clear(&beside);
@@ -499,6 +509,8 @@ int ctl_backup(struct ctl *c, int argc, char **argv)
 		return ctl_not_done(c, &err);
 	}
 	ctl_say(c, "backup written to %s", argv[0]);
+	if (!store_is_file(&cfg->store))
+		ctl_say(c, "The store is in PostgreSQL and is backed up with its means, as: pg_dump --format=custom --schema=enroll");
 	ctl_say(c, "%s", c->with_keys ? "It holds the master key: whoever has this folder can sign as every user. Keep it locked away."
 				  : "It holds no private key in clear. Without copies of the master key and the account key its user keys cannot be opened and its open "
 				    "orders not continued: keep both elsewhere.");
@@ -549,16 +561,16 @@ static bool restore_into(struct ctl *c, const char *folder, struct err *err)
 	struct store_copy copy = {.config = cfg};
 	char *path = str_dup(cfg->store.path);
 	long uid = -1, gid = -1;
-	bool ok = path && path_in(&from, folder, "store.db", err);
+	bool file = store_is_file(&cfg->store), ok = path && path_in(&from, folder, "store.db", err);
 
-	if (ok && exists(cfg->store.path))
+	if (ok && file && exists(cfg->store.path))
 		ok = err_set(err, ERR_CONFIG, "restore", cfg->store.path, "a store is there already; move it away first if it is to be replaced");
 	ok = ok && make_folder(dirname(path), cfg->users.enrolld, cfg->users.group, 02770, err) &&
 		make_folder(cfg->milter.spool_directory, "root", cfg->users.group, 01770, err);
 	buf_printf(&beside, "%s.restore-%ld", cfg->store.path, (long)getpid());
 	copy.file = buf_str(&beside);
-	ok = ok && service_ids(cfg->users.enrolld, cfg->users.group, &uid, &gid, err) && copy_file(from.data, copy.file, 0600, uid, gid, err) &&
-		as_user(cfg->users.enrolld, cfg->users.group, restore_store, &copy, err);
+	ok = ok && (!file || (service_ids(cfg->users.enrolld, cfg->users.group, &uid, &gid, err) && copy_file(from.data, copy.file, 0600, uid, gid, err) &&
+				as_user(cfg->users.enrolld, cfg->users.group, restore_store, &copy, err)));
 	unlink(copy.file);
 	buf_clear(&from);
 	buf_clear(&beside);
@@ -612,7 +624,10 @@ int ctl_restore(struct ctl *c, int argc, char **argv)
 		return 1;
 	if (!restore_into(c, argv[0], &err))
 		return ctl_not_done(c, &err);
-	ctl_say(c, "restored %s", c->config->store.path);
+	if (store_is_file(&c->config->store))
+		ctl_say(c, "restored %s", c->config->store.path);
+	else
+		ctl_say(c, "The store is in PostgreSQL and is brought back with its means, as: pg_restore --clean --if-exists; then `enrollctl store check`");
 	say_missing(c);
 	return ctl_done(c);
 }

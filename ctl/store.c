@@ -34,13 +34,13 @@ static bool work_here(void *arg, struct err *err)
 	return (!j->upgrade || store_upgrade(s, err)) && store_look(s, j->check, &j->look, err);
 }
 
-/* As the service user, whose the files are. */
+/* As the service user, whose the files are; a database knows by itself who may. */
 static bool work(struct job *j, struct err *err)
 {
 	const struct users_config *u = &j->config->users;
 	unsigned uid, gid;
 
-	if (geteuid() != 0)
+	if (geteuid() != 0 || !store_is_file(&j->config->store))
 		return work_here(j, err);
 	return user_ids(u->enrolld, u->group, &uid, &gid, err) && act_as(uid, gid, work_here, j, sizeof *j, err);
 }
@@ -79,7 +79,7 @@ static int check(struct ctl *c)
 
 	if (!work(&j, &err))
 		return ctl_fail(c, &err);
-	r = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:s}", "path", c->config->store.path, "integrity", "ok", "schema", j.look.schema, "known",
+	r = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:s}", "path", store_where(&c->config->store), "integrity", "ok", "schema", j.look.schema, "known",
 		store_schema_version(), "readable_by", j.look.readable_by, "upgraded_at", time_text(j.look.upgraded_at, at), "upgraded_by", j.look.upgraded_by, "standing",
 		standing(j.look.schema, j.look.readable_by));
 	return ctl_print(c, r, print_check);
@@ -96,7 +96,7 @@ static bool milter_can_read(struct ctl *c, const char *instance, struct err *err
 	if (!config_running_look(c->config, instance, &r, err))
 		return false;
 	return !r.runs || r.schema >= needs ||
-		err_set(err, ERR_CONFIG, "upgrade store", c->config->store.path,
+		err_set(err, ERR_CONFIG, "upgrade store", store_where(&c->config->store),
 			"schema %d is readable by milters that know schema %d; enroll-milter@%s, which runs as version %s, knows schemas up to %d and would be cut off: "
 			"stop it, upgrade the store, and start it of this version",
 			store_schema_version(), needs, instance, r.version, r.schema);
@@ -109,7 +109,7 @@ static bool nobody_is_cut_off(struct ctl *c, struct err *err)
 
 	json_decref(ctl_try(c, "status", NULL, &reached, &unreached));
 	if (reached)
-		return err_set(err, ERR_CONFIG, "upgrade store", c->config->store.path,
+		return err_set(err, ERR_CONFIG, "upgrade store", store_where(&c->config->store),
 			"enrolld of an older version runs: restart it, the new one upgrades the store when it starts; or stop it first");
 	for (size_t i = 0; i < INSTANCES; i++)
 		if (!milter_can_read(c, instances[i], err))
@@ -138,7 +138,7 @@ static bool upgrade_it(struct ctl *c, struct job *j, int *from, struct err *err)
 		return false;
 	*from = j->look.schema;
 	if (*from > store_schema_version())
-		return err_set(err, ERR_CONFIG, "upgrade store", c->config->store.path, "it has schema %d, this version knows schemas up to %d: install the newer version again",
+		return err_set(err, ERR_CONFIG, "upgrade store", store_where(&c->config->store), "it has schema %d, this version knows schemas up to %d: install the newer version again",
 			*from, store_schema_version());
 	if (*from == store_schema_version())
 		return true;
@@ -154,7 +154,7 @@ static int upgrade(struct ctl *c)
 
 	if (!upgrade_it(c, &j, &from, &err))
 		return ctl_fail(c, &err);
-	return ctl_print(c, json_pack("{s:s, s:i, s:i, s:i, s:b, s:b}", "path", c->config->store.path, "from", from, "to", store_schema_version(), "readable_by",
+	return ctl_print(c, json_pack("{s:s, s:i, s:i, s:i, s:b, s:b}", "path", store_where(&c->config->store), "from", from, "to", store_schema_version(), "readable_by",
 		store_schema_readable_by(), "dry_run", c->dry_run, "upgraded", from != store_schema_version() && !c->dry_run), print_upgrade);
 }
 

@@ -481,7 +481,7 @@ bool config_check(const struct config *c, struct buf *report, struct err *err)
 	check_master(&k);
 	check_directory_room(&k);
 	check_readable(&k, "dns.trust-anchor-file", c->dns.trust_anchor_file, LINE_ERROR);
-	check_parent(&k, "store.path", c->store.path, LINE_ERROR, "`enrollctl init` makes the store", k.gid_group);
+	check_parent(&k, "store.path", c->store.path, LINE_ERROR, store_is_file(&c->store) ? "`enrollctl init` makes the store" : "`enrollctl init` makes it", k.gid_group);
 	check_spool(&k);
 	check_sockets(&k);
 	if (report->failed)

@@ -647,6 +647,37 @@ static bool rules_dns(struct config_source *src)
 	return true;
 }
 
+/* A password would stand where everybody on this host may read it, and in messages.  In a URI it is between the first ':' and the '@' of its authority. */
+static bool has_password(const char *connection)
+{
+	const char *authority = strstr(connection, "://"), *at, *colon;
+
+	/* sslpassword is one, too. */
+	if (strstr(connection, "password="))
+		return true;
+	if (!authority)
+		return false;
+	authority += 3;
+	at = memchr(authority, '@', strcspn(authority, "/?"));
+	colon = at ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
+	return colon && colon + 1 < at;
+}
+
+static bool rules_store(struct config_source *src)
+{
+	struct config *c = src->config;
+	const char *connection = c->store.connection;
+	bool database = !store_is_file(&c->store);
+
+	if (database && (!connection || !connection[0]))
+		return BAD("store.connection", "store.type \"postgresql\" needs it, as \"postgresql://enroll_%%r@db.example/enroll?sslmode=verify-full\"");
+	if (!database && connection && connection[0])
+		return BAD("store.connection", "it is for store.type \"postgresql\" alone");
+	if (database && has_password(connection))
+		return BAD("store.connection", "no password here, where all of this host may read it: use passfile=FILE, or a client certificate (sslcert, sslkey)");
+	return true;
+}
+
 bool config_rules(struct config_source *src)
 {
 	struct config *c = src->config;
@@ -655,5 +686,5 @@ bool config_rules(struct config_source *src)
 	if (!c->store.group)
 		return err_nomem(src->err, "load configuration");
 	return rules_domains(src) && rules_pilot(src) && rules_submissions(src) && rules_cas(src) && rules_challenge(src)
-		&& rules_certificates(src) && rules_rules(src) && rules_mail_rules(src) && rules_directory(src) && rules_milter(src) && rules_metrics(src) && rules_dns(src);
+		&& rules_certificates(src) && rules_rules(src) && rules_mail_rules(src) && rules_directory(src) && rules_milter(src) && rules_metrics(src) && rules_dns(src) && rules_store(src);
 }

@@ -338,9 +338,10 @@ const struct config_key config_keys[] = {
 	{"dns.deadline-ms", CONFIG_NUMBER, AT(dns.deadline_ms), NULL, "5000", 50, 60000, .help = "of one question"},
 
 	{"store", CONFIG_GROUP, .help = "what the programs share"},
-	{"store.type", CONFIG_WORD, AT(store.type), WORDS({"sqlite", 0}), "sqlite", .help = "kind of store"},
-	{"store.path", CONFIG_TEXT, AT(store.path), NULL, STATEDIR "/store.db", .shape = shape_path, .help = "database file"},
-	{"store.busy-ms", CONFIG_NUMBER, AT(store.busy_ms), NULL, "5000", 0, 60000, .help = "how long a write waits for another writer"},
+	{"store.type", CONFIG_WORD, AT(store.type), WORDS({"sqlite", 0}, {"postgresql", 1}), "sqlite", .help = "kind of store: a file, for one gateway, or a database that several share"},
+	{"store.path", CONFIG_TEXT, AT(store.path), NULL, STATEDIR "/store.db", .shape = shape_path, .help = "database file; its folder is also used when the store is elsewhere"},
+	{"store.connection", CONFIG_TEXT, AT(store.connection), .help = "how PostgreSQL is reached, as libpq reads it; %r is who connects: outbound, inbound, enrolld, admin, owner"},
+	{"store.busy-ms", CONFIG_NUMBER, AT(store.busy_ms), NULL, "5000", 0, 60000, .help = "how long a write waits for another writer, and a mail for the database"},
 
 	{"master", CONFIG_GROUP, .help = "what user keys are wrapped for"},
 	{"master.certificate", CONFIG_TEXT, AT(master_certificate), NULL, SYSCONFDIR "/enroll-milter/master.pem", .shape = shape_place,

@@ -170,8 +170,9 @@ static bool count_rows(struct tx *tx, struct store_campaign *out)
 	struct rows r;
 
 	if (rows_open(&r, tx,
-		    "SELECT SUM(w.state = 'pending'), SUM(w.state = 'begun'), SUM(w.state = 'done'), SUM(w.state = 'skipped'),"
-		    " SUM(w.state = 'begun' AND e.state IN ('blocked','failed')), MIN(CASE WHEN w.begun_at > 0 THEN w.begun_at END), MAX(w.begun_at), MAX(w.done_at)"
+		    "SELECT SUM(CASE WHEN w.state = 'pending' THEN 1 ELSE 0 END), SUM(CASE WHEN w.state = 'begun' THEN 1 ELSE 0 END),"
+		    " SUM(CASE WHEN w.state = 'done' THEN 1 ELSE 0 END), SUM(CASE WHEN w.state = 'skipped' THEN 1 ELSE 0 END),"
+		    " SUM(CASE WHEN w.state = 'begun' AND e.state IN ('blocked','failed') THEN 1 ELSE 0 END), MIN(CASE WHEN w.begun_at > 0 THEN w.begun_at END), MAX(w.begun_at), MAX(w.done_at)"
 		    " FROM campaign_rows w JOIN certificates c ON c.id = w.certificate_id JOIN enrollments e ON e.id = c.enrollment_id WHERE w.campaign_id = $1",
 		    VALUES(V_INT(out->id))) &&
 		rows_next(&r)) {
@@ -237,7 +238,7 @@ bool store_order_seconds(struct store *store, const char *ca, unsigned *seconds,
 	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "look at orders", err) &&
 		  tx_number(&tx, &n, 0,
 			  "SELECT CAST(ROUND(AVG(d)) AS INTEGER) FROM (SELECT closed_at - opened_at AS d FROM orders WHERE ca = $1 AND outcome = 'finalized'"
-			  " ORDER BY id DESC LIMIT 50)",
+			  " ORDER BY id DESC LIMIT 50) o",
 			  VALUES(V_TEXT(ca)));
 
 	tx_end(&tx);
@@ -391,8 +392,8 @@ static bool anything(struct store *store, const struct store_campaign *c, bool *
 	int64_t n = 0;
 	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "follow replacement", err) &&
 		  tx_number(&tx, &n, 0,
-			  "SELECT (SELECT COUNT(*) FROM (" REPLACED ")) + (SELECT COUNT(*) FROM (" GONE ")) + (NOT EXISTS (SELECT 1 FROM campaign_rows w"
-			  " WHERE w.campaign_id = $1 AND w.state IN ('pending','begun')))",
+			  "SELECT (SELECT COUNT(*) FROM (" REPLACED ") r) + (SELECT COUNT(*) FROM (" GONE ") g) + (SELECT CASE WHEN EXISTS (SELECT 1 FROM campaign_rows w"
+			  " WHERE w.campaign_id = $1 AND w.state IN ('pending','begun')) THEN 0 ELSE 1 END)",
 			  VALUES(V_INT(c->id)));
 
 	tx_end(&tx);

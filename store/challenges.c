@@ -111,11 +111,13 @@ bool store_challenge_add(struct store *store, const struct challenge *c, bool *c
 	*created = false;
 	if (!check_challenge(c, op, err))
 		return false;
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_INBOUND | MAY_ADMIN, op, err) &&
+	/* The same mail may come to two gateways at once. */
+	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_INBOUND | MAY_ADMIN, op, err) &&
+	     tx_number(&tx, &id, 0, "SELECT id FROM enrollments WHERE id = $1 " ROW_LOCK, VALUES(V_INT(c->enrollment_id))) &&
 	     tx_number(&tx, &id, 0,
 		     "INSERT INTO challenges (enrollment_id, token_part1, message_id, sender, reply_to, authentication, disposition, date, "
 		     "received_at,"
-		     " state, why, recipient) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13 WHERE NOT ($12 AND EXISTS"
+		     " state, why, recipient) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13 WHERE NOT ($12 = 1 AND EXISTS"
 		     " (SELECT 1 FROM challenges WHERE enrollment_id = $1 AND token_part1 = $2)) ON CONFLICT DO NOTHING RETURNING id",
 		     VALUES(V_INT(c->enrollment_id), V_TEXT(c->token_part1), V_TEXT(c->message_id == NULL ? "" : c->message_id),
 			     V_TEXT(c->from == NULL ? "" : c->from), V_TEXT(c->reply_to), V_TEXT(c->authentication), V_TEXT(c->disposition),

@@ -3,7 +3,8 @@
  *
  * Above this line SQL text is written once, in the part of the language that SQLite and PostgreSQL share: parameters are $1, $2 ...,
  * new ids come back by RETURNING, collisions by ON CONFLICT, truth is 0 or 1, times are integers.  Below it an engine brings its own
- * connections, locking, schema text and files (struct db_ops).
+ * connections, locking, schema text and files (struct db_ops).  Two functions more than the language has are in both: spread(n), a random number from
+ * 0 to n - 1, and instr(text, part), the position of a part in a text, 0 for none.
  *
  * A call of store.h is one transaction: tx_begin, statements, tx_commit, tx_end.  tx_end belongs on every way out, also after a failed
  * tx_begin; what was not committed is rolled back.  Errors go to the err given to tx_begin, filled where they arise.
@@ -32,6 +33,14 @@ struct db_value {
 
 /* ---- an engine --------------------------------------------------------------------------------------------------- */
 
+/* Reading sees one moment.  TX_WRITE: no other writer before it ends.  TX_WRITE_ROW, for what is done often: beside others of its kind, so what it decides
+ * by it reads with ROW_LOCK, or leaves to a constraint; SQLite makes no difference. */
+enum tx_access { TX_READ, TX_WRITE, TX_WRITE_ROW };
+/* At the end of a SELECT from one table: nobody else writes these rows before our transaction ends; or: rows that somebody else has are not there.
+ * Comments to SQLite. */
+#define ROW_LOCK "/*lock*/"
+#define ROW_LOCK_OR_SKIP "/*skip*/"
+
 struct db;      /* begins with struct db_base */
 struct db_tx;   /* a connection with a transaction open */
 struct db_rows; /* a statement being read */
@@ -47,8 +56,9 @@ struct db_ops {
 	bool (*look)(const struct store_settings *s, bool check, struct store_look *out, struct err *err);
 	bool (*upgrade)(const struct store_settings *s, struct err *err);
 	bool (*check)(struct db *db, struct err *err);
-	/* Blocks for a connection; a writing transaction is alone from here on, or fails with ERR_TEMPORARY.  `op` is static text. */
-	struct db_tx *(*begin)(struct db *db, bool write, const char *op, struct err *err);
+	bool (*advice)(struct db *db, struct strlist *out, struct err *err); /* NULL: there is never any */
+	/* Blocks for a connection, or fails with ERR_TEMPORARY.  `op` is static text. */
+	struct db_tx *(*begin)(struct db *db, enum tx_access access, const char *op, struct err *err);
 	bool (*commit)(struct db_tx *tx, struct err *err);
 	void (*end)(struct db_tx *tx);
 	struct db_rows *(*query)(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, struct err *err);
@@ -62,6 +72,9 @@ struct db_ops {
 struct db_base { const struct db_ops *ops; };
 
 extern const struct db_ops sqlite_ops;
+#ifdef HAVE_POSTGRESQL
+extern const struct db_ops postgresql_ops;
+#endif
 
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
 
@@ -74,7 +87,6 @@ enum {
 	MAY_ALL = MAY_OUTBOUND | MAY_INBOUND | MAY_ENROLLD | MAY_ADMIN
 };
 
-enum tx_access { TX_READ, TX_WRITE };
 
 struct tx {
 	const struct db_ops *ops;
@@ -122,6 +134,10 @@ struct row_list {
 #define ROW_LIST(type, reader) {.size = sizeof(type), .read = (reader)}
 bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db_value *v, size_t n);
 
+/* ERR_CONFIG of this type: the store is newer than this program, and not readable by it.  Returns false (schema.c). */
+#define SCHEMA_TOO_NEW "STORE_NEWER"
+bool schema_too_new(int needs, int newest, const char *op, const char *subject, struct err *err);
+
 /* An event of an enrollment inside a transaction; its address and state are taken from the row.  enrollment_id 0: about the
  * installation. */
 bool event_insert(struct tx *tx, int64_t enrollment_id, time_t at, const char *name, const char *actor, enum err_class class,
@@ -141,6 +157,9 @@ bool enrollment_addresses_write(struct tx *tx, int64_t id, const struct strlist 
 
 /* Was this key wrapped for the master key that is in force?  ERR_TEMPORARY otherwise (keys.c). */
 bool key_master_in_force(struct tx *tx, const struct store_key *key);
+/* When a certificate c, with its row r of renewals or none, is to be renewed: by the CA's window or at two thirds of its life, and never before it came. */
+#define RENEWAL_ASKED "CASE WHEN COALESCE(r.renew_at, 0) > 0 THEN r.renew_at ELSE c.not_before + (c.not_after - c.not_before) * 2 / 3 END"
+#define RENEWAL_DUE "CASE WHEN c.created_at > " RENEWAL_ASKED " THEN c.created_at ELSE " RENEWAL_ASKED " END"
 /* Which CA a certificate c of enrollment e came from: the row may have another one by now. */
 #define CERTIFICATE_CA                                                                                                                     \
 	"COALESCE((SELECT o.ca FROM orders o WHERE o.enrollment_id = c.enrollment_id AND o.outcome = 'finalized'"                          \

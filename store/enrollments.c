@@ -212,6 +212,9 @@ bool store_enrollment_companion_request(struct store *store, const struct enroll
 
 static const char sql_due[] = "SELECT id FROM enrollments WHERE " DUE
 			      " AND next_at <= $1 AND (lease_owner IS NULL OR lease_until <= $1) ORDER BY next_at, id LIMIT 1";
+/* What another worker is claiming at this moment is not waited for. */
+static const char sql_next[] = "SELECT id FROM enrollments WHERE " DUE
+			       " AND next_at <= $1 AND (lease_owner IS NULL OR lease_until <= $1) ORDER BY next_at, id LIMIT 1 " ROW_LOCK_OR_SKIP;
 
 static const char sql_claim[] = "UPDATE enrollments SET lease_owner = $2, lease_until = $3, wake = 0, version = version + 1 WHERE id = $1 "
 				"RETURNING " ENROLLMENT_COLUMNS;
@@ -241,7 +244,7 @@ bool store_enrollment_claim(
 		return false;
 	if (!due)
 		return true;
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, op, err) && tx_number(&tx, &id, 0, sql_due, VALUES(V_INT(now)));
+	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_ENROLLD | MAY_ADMIN, op, err) && tx_number(&tx, &id, 0, sql_next, VALUES(V_INT(now)));
 	if (ok && id != 0) {
 		ok = read_one(&tx, out, found, sql_claim, VALUES(V_INT(id), V_TEXT(owner), V_INT(now + (time_t)lease_seconds)));
 		if (ok && *found && !tx_commit(&tx)) {

@@ -34,7 +34,7 @@ bool store_event_add(struct store *store, int64_t enrollment_id, const char *nam
 	const char *text, struct err *err)
 {
 	struct tx tx;
-	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ALL, "add event", err) &&
+	bool ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_ALL, "add event", err) &&
 		  event_insert(&tx, enrollment_id, time(NULL), name, actor, class, text) && tx_commit(&tx);
 
 	tx_end(&tx);
@@ -135,7 +135,7 @@ bool store_mail_events_add(struct store *store, const struct mail_event *v, size
 
 	if (n == 0)
 		return true;
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_OUTBOUND | MAY_ADMIN, "add mail events", err);
+	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_OUTBOUND | MAY_ADMIN, "add mail events", err);
 	for (size_t i = 0; ok && i < n; i++)
 		ok = insert_mail_event(&tx, &v[i]);
 	ok = ok &&

@@ -68,10 +68,10 @@ static bool count_certificates(struct tx *tx, time_t now, const int64_t *bounds,
 /* As store_renewals_late, from its first stage on, by the rows that are on their way to a new one. */
 static const char sql_unrenewed[] =
 	"SELECT COUNT(*) FROM (SELECT c.not_after AS ends,"
-	" MAX(c.created_at, CASE WHEN COALESCE(r.renew_at, 0) > 0 THEN r.renew_at ELSE c.not_before + (c.not_after - c.not_before) * 2 / 3 END) AS due"
+	" " RENEWAL_DUE " AS due"
 	" FROM enrollments e CROSS JOIN certificates c LEFT JOIN renewals r ON r.certificate_id = c.id"
 	" WHERE e.state IN (" IN_FLIGHT ") AND e.disabled = 0 AND e.gone_since = 0"
-	" AND c.enrollment_id = e.id AND c.status = 'active')"
+	" AND c.enrollment_id = e.id AND c.status = 'active') l"
 	" WHERE due < ends AND (ends - $1) * 2 <= ends - due";
 
 /* Without a certificate in use since it was asked for, or since the last one ended.  Whoever a cap or a rule keeps waiting is meant to wait. */

@@ -112,9 +112,9 @@ static void read_late(struct rows *r, void *element)
 static const char sql_late[] =
 	"SELECT id, enrollment_id, address, serial, why, state, due, not_after, late FROM ("
 	"SELECT c.id, c.enrollment_id, e.address, c.serial, e.why, e.state, c.not_after, COALESCE(r.late, 0) AS late,"
-	" MAX(c.created_at, CASE WHEN COALESCE(r.renew_at, 0) > 0 THEN r.renew_at ELSE c.not_before + (c.not_after - c.not_before) * 2 / 3 END) AS due"
+	" " RENEWAL_DUE " AS due"
 	" FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id LEFT JOIN renewals r ON r.certificate_id = c.id"
-	" WHERE c.status = 'active' AND e.disabled = 0 AND e.gone_since = 0 AND e.state NOT IN ('active','published','superseded','revoking','revoked','expired'))"
+	" WHERE c.status = 'active' AND e.disabled = 0 AND e.gone_since = 0 AND e.state NOT IN ('active','published','superseded','revoking','revoked','expired')) l"
 	" WHERE due < not_after AND CASE WHEN not_after <= $1 THEN 4 WHEN (not_after - $1) * 10 <= not_after - due THEN 3"
 	" WHEN (not_after - $1) * 4 <= not_after - due THEN 2 WHEN (not_after - $1) * 2 <= not_after - due THEN 1 ELSE 0 END > late"
 	" ORDER BY not_after LIMIT $2";
@@ -169,7 +169,7 @@ bool store_watch_plan(struct store *store, const char *ca, time_t now, unsigned 
 		return ok;
 	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "plan looks at revocation", err) &&
 	     tx_run(&tx, NULL,
-		     "INSERT INTO renewals (certificate_id, watch_at) SELECT c.id, $2 + 1 + abs(random() % $3)" JOINED "WHERE " IN_USE " AND " CERTIFICATE_CA
+		     "INSERT INTO renewals (certificate_id, watch_at) SELECT c.id, $2 + 1 + spread($3)" JOINED "WHERE " IN_USE " AND " CERTIFICATE_CA
 		     " = $1 ON CONFLICT (certificate_id) DO UPDATE SET watch_at = excluded.watch_at"
 		     " WHERE renewals.watch_at = 0 OR renewals.watch_at > $2 + $3 * 2",
 		     VALUES(V_TEXT(ca), V_INT(now), V_INT(period))) &&

@@ -350,10 +350,10 @@ bool store_revocation_claim(struct store *store, enum revocation_part part, cons
 
 	memset(out, 0, sizeof(*out));
 	*found = false;
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "claim revocation", err) &&
+	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_ENROLLD | MAY_ADMIN, "claim revocation", err) &&
 	     tx_number(&tx, &id, 0,
 		     "UPDATE revocation_parts SET lease_owner = $3, lease_until = $4 WHERE id = (SELECT p.id FROM revocation_parts p WHERE p.part = $1"
-		     " AND p.done_at = 0 AND p.next_at <= $2 AND (p.lease_owner IS NULL OR p.lease_until <= $2) ORDER BY p.next_at, p.id LIMIT 1)"
+		     " AND p.done_at = 0 AND p.next_at <= $2 AND (p.lease_owner IS NULL OR p.lease_until <= $2) ORDER BY p.next_at, p.id LIMIT 1 " ROW_LOCK_OR_SKIP ")"
 		     " RETURNING revocation_id",
 		     VALUES(V_TEXT(revocation_part_name(part)), V_INT(now), V_TEXT(owner), V_INT(now + (time_t)lease_seconds))) &&
 	     (id == 0 || claimed(&tx, id, owner, out, found));

@@ -152,8 +152,9 @@ static void tx_release(struct db_tx *tx)
 	give_back(tx);
 }
 
-static struct db_tx *tx_open(struct db *db, bool write, const char *op, struct err *err)
+static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *op, struct err *err)
 {
+	bool write = access != TX_READ;
 	int64_t deadline = mono_ms() + db->busy_ms;
 	struct db_tx *tx = take_handle(db, write, deadline);
 	int rc;

@@ -54,9 +54,6 @@ enum schema_access {
 /* Bring the database to the last version of `list` (ascending from 1), each step in a transaction of its own, its number with it. */
 bool schema_apply(sqlite3 *h, const struct migration *list, size_t n, enum schema_access access, const char *op, const char *path,
 	struct err *err);
-/* ERR_CONFIG of this type: the store is newer than this program, and not readable by it. */
-#define SCHEMA_TOO_NEW "STORE_NEWER"
-bool schema_too_new(int needs, int newest, const char *op, const char *path, struct err *err); /* returns false */
 /* The same with the schema of this program. */
 bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const char *path, struct err *err);
 /* What a store of any schema says of itself. */

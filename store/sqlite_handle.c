@@ -102,6 +102,13 @@ static const char handle_settings[] = "PRAGMA synchronous = FULL;"
 				      "PRAGMA cache_size = -512;"
 				      "PRAGMA journal_size_limit = 67108864;";
 
+static void spread(sqlite3_context *context, int argc, sqlite3_value **argv)
+{
+	int64_t n = sqlite3_value_int64(argv[0]);
+
+	sqlite3_result_int64(context, n > 0 && n <= UINT32_MAX ? (int64_t)random_below((uint32_t)n) : 0);
+}
+
 sqlite3 *sqlite_handle_new(const char *path, int flags, unsigned busy_ms, const char *op, struct err *err)
 {
 	sqlite3 *h = NULL;
@@ -113,6 +120,11 @@ sqlite3 *sqlite_handle_new(const char *path, int flags, unsigned busy_ms, const 
 	}
 	sqlite3_busy_timeout(h, busy_ms > INT32_MAX ? INT32_MAX : (int)busy_ms);
 	sqlite3_db_config(h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	rc = sqlite3_create_function(h, "spread", 1, SQLITE_UTF8, NULL, spread, NULL, NULL);
+	if (rc != SQLITE_OK) {
+		sqlite_error(err, op, path, h, rc);
+		goto failed;
+	}
 	if (!sqlite_run(h, handle_settings, op, path, err))
 		goto failed;
 	/* Without the right to write, SQLite opens for reading and says nothing. */

@@ -38,7 +38,7 @@ static bool read_held(struct tx *tx, const struct enrollment *row, struct held *
 	struct rows r;
 
 	memset(out, 0, sizeof(*out));
-	if (rows_open(&r, tx, "SELECT version, lease_owner, wake, state, state_since, next_at, planned_at FROM enrollments WHERE id = $1",
+	if (rows_open(&r, tx, "SELECT version, lease_owner, wake, state, state_since, next_at, planned_at FROM enrollments WHERE id = $1 " ROW_LOCK,
 		    VALUES(V_INT(row->id))) &&
 		rows_next(&r)) {
 		out->mine = rows_int(&r, 0) == row->version && row->lease_owner != NULL && !rows_null(&r, 1) &&
@@ -286,7 +286,7 @@ bool store_step_commit(struct store *store, struct store_step *step, bool *stale
 	bool ok;
 
 	*stale = false;
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "commit step", err) && read_held(&tx, step->row, &held);
+	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_ENROLLD | MAY_ADMIN, "commit step", err) && read_held(&tx, step->row, &held);
 	if (ok && held.mine) {
 		plan_outcome(step, &held, &o);
 		ok = write_key(&tx, step, &o) && write_certificate(&tx, step, &o) && write_row(&tx, step, &o) &&

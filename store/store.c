@@ -26,7 +26,12 @@ static const char *const role_names[] = {
 };
 
 /* Every engine this build knows. */
-static const struct db_ops *const engines[] = {&sqlite_ops};
+static const struct db_ops *const engines[] = {
+	&sqlite_ops,
+#ifdef HAVE_POSTGRESQL
+	&postgresql_ops,
+#endif
+};
 
 /* ---- settings ---------------------------------------------------------------------------------------------------- */
 
@@ -34,6 +39,7 @@ void store_settings_init(struct store_settings *s)
 {
 	s->type = strdup("sqlite");
 	s->path = strdup(STATEDIR "/store.db");
+	s->connection = NULL;
 	s->group = strdup("enroll-milter");
 	s->busy_ms = 5000;
 }
@@ -42,22 +48,36 @@ void store_settings_clear(struct store_settings *s)
 {
 	free(s->type);
 	free(s->path);
+	free(s->connection);
 	free(s->group);
 	memset(s, 0, sizeof(*s));
+}
+
+/* Each kind of store has one setting that it cannot do without. */
+static bool is_named(const struct store_settings *s, const struct db_ops *ops, const char *op, struct err *err)
+{
+	bool file = ops == &sqlite_ops;
+	const char *value = file ? s->path : s->connection;
+
+	if (value != NULL && value[0] != '\0')
+		return true;
+	if (file)
+		return err_set(err, ERR_CONFIG, op, "store.path", "store.path is empty; name the database file");
+	return err_set(err, ERR_CONFIG, op, "store.connection",
+		"store.connection is empty; say how the database is reached, as \"postgresql://enroll_%%r@db.example/enroll?sslmode=verify-full\"");
 }
 
 static const struct db_ops *engine_of(const struct store_settings *s, const char *op, struct err *err)
 {
 	const char *type = s->type == NULL ? "sqlite" : s->type;
 
-	if (s->path == NULL || s->path[0] == '\0') {
-		err_set(err, ERR_CONFIG, op, "store.path", "store.path is empty; name the database file");
-		return NULL;
-	}
 	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
 		if (strcmp(engines[i]->name, type) == 0)
-			return engines[i];
-	err_set(err, ERR_CONFIG, op, type, "store.type = \"%s\" is not known; use \"sqlite\"", type);
+			return is_named(s, engines[i], op, err) ? engines[i] : NULL;
+	if (strcmp(type, "postgresql") == 0)
+		err_set(err, ERR_CONFIG, op, type, "this program was built without PostgreSQL (configure --with-postgresql); use store.type = \"sqlite\"");
+	else
+		err_set(err, ERR_CONFIG, op, type, "store.type = \"%s\" is not known; use \"sqlite\" or \"postgresql\"", type);
 	return NULL;
 }
 
@@ -162,6 +182,11 @@ bool store_check(struct store *store, struct err *err)
 	return role_may(store, MAY_ENROLLD | MAY_ADMIN, "check store", err) && ops_of(store)->check(store->db, err);
 }
 
+bool store_advice(struct store *store, struct strlist *out, struct err *err)
+{
+	return ops_of(store)->advice == NULL || ops_of(store)->advice(store->db, out, err);
+}
+
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
 
 bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigned may, const char *op, struct err *err)
@@ -174,7 +199,7 @@ bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigne
 		return false;
 	tx->access = access;
 	tx->began = metrics_now();
-	tx->impl = tx->ops->begin(store->db, access == TX_WRITE, op, tx->err);
+	tx->impl = tx->ops->begin(store->db, access, op, tx->err);
 	if (tx->impl == NULL)
 		metrics_count(METRIC_STORE_FAILURES, 0, 0, 0);
 	return tx->impl != NULL;
@@ -193,7 +218,7 @@ void tx_end(struct tx *tx)
 {
 	if (tx->impl != NULL) {
 		tx->ops->end(tx->impl);
-		metrics_observe(METRIC_STORE_SECONDS, tx->access == TX_WRITE, metrics_now() - tx->began);
+		metrics_observe(METRIC_STORE_SECONDS, tx->access != TX_READ, metrics_now() - tx->began);
 	}
 	tx->impl = NULL;
 }

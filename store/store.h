@@ -17,6 +17,8 @@
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
 
+#include <string.h>
+
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
@@ -25,13 +27,26 @@
 struct store;
 
 struct store_settings {
-	char *type;             /* "sqlite" (default) */
+	char *type;             /* "sqlite" (default) or "postgresql" */
 	char *path;             /* database file; default /var/lib/enroll-milter/store.db */
 	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
-	unsigned busy_ms;       /* how long a write waits for another writer; default 5000 */
+	char *connection;       /* PostgreSQL: libpq's connection string or URI; %r becomes outbound, inbound, enrolld, admin, owner; default NULL */
+	unsigned busy_ms;       /* how long a write waits for another writer, and a mail for an answer of the database; default 5000 */
 };
 void store_settings_init(struct store_settings *s);
 void store_settings_clear(struct store_settings *s);
+/* SQLite: the store is the file s->path. */
+static inline bool store_is_file(const struct store_settings *s)
+{
+	return s->type == NULL || strcmp(s->type, "sqlite") == 0;
+}
+/* For people: the file, or the connection string; lives as long as the settings. */
+static inline const char *store_where(const struct store_settings *s)
+{
+	const char *where = store_is_file(s) ? s->path : s->connection;
+
+	return where != NULL ? where : "the store";
+}
 
 /* Who opens decides what may be done; a call outside a role fails with ERR_BUG before it reaches the data (SQLite's authorizer
  * denies it as well, so that a subverted inbound process stays in its limits as far as the file allows). */
@@ -80,6 +95,8 @@ bool store_backup(const struct store_settings *s, const char *to, struct err *er
 bool store_restore(const struct store_settings *s, const char *from, struct err *err) BASE_MUST_CHECK;
 /* Structural check (integrity, foreign keys). */
 bool store_check(struct store *store, struct err *err) BASE_MUST_CHECK;
+/* What an admin should know of how the database is set up (PostgreSQL), a sentence each with what to do, appended to *out; none when all is well. */
+bool store_advice(struct store *store, struct strlist *out, struct err *err) BASE_MUST_CHECK;
 
 /* ---- enrollments ------------------------------------------------------------------------------------------------- */
 
@@ -739,56 +756,6 @@ struct store_figures {
 };
 bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_t n, struct store_figures *out, struct err *err) BASE_MUST_CHECK;
 
-/* ---- keyvault: user keys wrapped for the master certificate ------------------------------------------------------ */
-
-/* CMS AuthEnvelopedData (RFC 5083), AES-256-GCM, EC key agreement with SHA-256 KDF (RFC 5753).  Wrapping needs the master
- * certificate only.  What is wrapped is a PKCS#8 PrivateKeyInfo in DER. */
-bool keyvault_wrap(struct buf *out, EVP_PKEY *key, X509 *master_certificate, struct err *err) BASE_MUST_CHECK;
-/* NULL on failure: ERR_CONFIG when the master key is not the one it was wrapped for, ERR_BUG when the content is damaged.  The recipient is
- * the subject key identifier: a certificate issued again for the same master key opens what was wrapped before. */
-EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certificate, EVP_PKEY *master_key, struct err *err);
-/* Is this master key the one that opens it?  No private key is needed to tell. */
-bool keyvault_is_for(const void *wrapped, size_t len, X509 *master_certificate);
-/* A new master key (EC P-256) and its self-signed certificate, as PEM. */
-bool keyvault_master_new(struct buf *key_pem, struct buf *certificate_pem, struct err *err) BASE_MUST_CHECK;
-/* Load either; `where` as for secret_read (the certificate may be readable by all). */
-X509 *keyvault_master_certificate(const char *where, struct err *err);
-EVP_PKEY *keyvault_master_key(const char *where, struct err *err);
-/* false when the store's user keys are wrapped for another master key than this certificate's (ERR_CONFIG says what to do).  With `claim` a store
- * that knows of none yet is bound to this one; only roles that may set flags can do that. */
-bool keyvault_master_is_of(struct store *store, X509 *master_certificate, const char *where, bool claim, struct err *err) BASE_MUST_CHECK;
-/* A key as PKCS#8 octets, OPENSSL_clear_free them, and back; false or NULL when it is none, or without memory. */
-bool keyvault_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len) BASE_MUST_CHECK;
-EVP_PKEY *keyvault_from_pkcs8(const unsigned char *plain, size_t len);
-/* keyring.c: the master keys that are there; beside the one of the configuration, during a rotation, the one in KEY.next and CERTIFICATE.next. */
-#define KEYRING_NEXT ".next"
-#define KEYRING_MOST 2
-struct keyring_pair {
-	X509 *certificate;
-	EVP_PKEY *key;        /* NULL from keyring_park on */
-	size_t at, len;       /* then: in the page */
-};
-struct keyring { struct keyring_pair v[KEYRING_MOST]; size_t n; unsigned char *page; };
-bool keyring_load(struct keyring *out, const char *certificate, const char *key, struct err *err) BASE_MUST_CHECK;
-void keyring_clear(struct keyring *r);
-/* For whoever keeps it for long: the keys into one page, which is in no core dump and, if the system lets us (*locked), never swapped out.  They are
- * then made anew for each use. */
-bool keyring_park(struct keyring *r, bool *locked, struct err *err) BASE_MUST_CHECK;
-/* A reference to the key of a pair of this ring, parked or not; NULL without memory. */
-EVP_PKEY *keyring_key(const struct keyring *r, const struct keyring_pair *pair);
-/* The one that opens this; NULL = none here. */
-const struct keyring_pair *keyring_for(const struct keyring *r, const void *wrapped, size_t len);
-/* keyvault_master_is_of for one of them. */
-bool keyring_is_of(struct store *store, const struct keyring *r, const char *where, struct err *err) BASE_MUST_CHECK;
-/* The certificate that user keys are wrapped for now; asked for each key, as it may change meanwhile.  `claim` as above. */
-X509 *keyring_in_force(struct store *store, const char *certificate, bool claim, struct err *err);
-/* From the return on no key that was wrapped for another one comes in (store_key.master). */
-bool keyring_put_in_force(struct store *store, X509 *certificate, const char *actor, struct err *err) BASE_MUST_CHECK;
-/* From whichever it is wrapped for to `to`, whose key is there to try it.  *damaged: nobody can open it, wherever its master key is; ERR_CONFIG
- * without it: that one is not here. */
-bool keyring_rewrap(const struct keyring *r, const struct keyring_pair *to, const void *wrapped, size_t len, struct buf *out, bool *damaged,
-	struct err *err) BASE_MUST_CHECK;
-/* SHA-256 of a public key's SubjectPublicKeyInfo as hex. */
-bool keyvault_spki(EVP_PKEY *key, char out[65], struct err *err) BASE_MUST_CHECK;
+#include "store/keyvault.h"
 
 #endif

@@ -44,6 +44,19 @@ policy_undo() {
 	if [ -e $POLICY.enroll-milter-kept ]; then mv $POLICY.enroll-milter-kept $POLICY; fi
 }
 
+# Installing PostgreSQL would make a cluster beside starting it.
+CLUSTERS=/etc/postgresql-common/createcluster.d
+
+clusters_off() {
+	mkdir -p "$1$CLUSTERS"
+	printf '%s\ncreate_main_cluster = false\n' "$POLICY_MARK" > "$1$CLUSTERS/enroll-milter.conf"
+}
+
+clusters_undo() {
+	rm -f $CLUSTERS/enroll-milter.conf
+	rmdir $CLUSTERS 2>/dev/null || :
+}
+
 # A package enables its service for the next boot even where it may not start it now.
 disable_services() {
 	command -v systemctl >/dev/null || return 0
@@ -52,6 +65,7 @@ disable_services() {
 		samba) systemctl --quiet disable smbd.service nmbd.service samba-ad-dc.service ;;
 		postfix | opendkim | slapd | nsd) systemctl --quiet disable "$name.service" ;;
 		unbound) systemctl --quiet disable unbound.service unbound-resolvconf.service ;;
+		postgresql-15) systemctl --quiet disable postgresql.service ;;
 		dovecot-core) systemctl --quiet disable dovecot.service dovecot.socket ;;
 		esac 2>/dev/null || :
 	done
@@ -101,9 +115,10 @@ install_packages() {
 
 install_quietly() (
 	log=$(mktemp)
-	trap 'policy_undo; rm -f "$log"' EXIT
+	trap 'policy_undo; clusters_undo; rm -f "$log"' EXIT
 	trap 'exit 130' INT TERM HUP
 	policy_put
+	case " $* " in *' postgresql-15 '*) clusters_off '' ;; esac
 	apt_install "$@" > "$log" 2>&1
 	code=$?
 	disable_services "$@"
@@ -194,6 +209,7 @@ fill_root() {
 	cp /etc/resolv.conf "$1/etc/resolv.conf"
 	printf '#!/bin/sh\nexit 101\n' > "$1/usr/sbin/policy-rc.d"
 	chmod 755 "$1/usr/sbin/policy-rc.d"
+	clusters_off "$1"
 	printf 'APT::Install-Recommends "false";\nAPT::Sandbox::User "root";\nAPT::Keep-Downloaded-Packages "true";\nBinary::apt::APT::Keep-Downloaded-Packages "true";\n' \
 		> "$1/etc/apt/apt.conf.d/test"
 	export DEBIAN_FRONTEND=noninteractive

@@ -1,8 +1,9 @@
 #!/bin/sh
 # All tests, or some groups of them, on a Debian 12:
 #
-#	tests/run.sh [--long] [--list] [--force] [group ...]
+#	tests/run.sh [--long] [--list] [--force] [--store postgresql] [group ...]
 #
+# --store: what the groups unit, e2e, acme and lifecycle (or those named) have to say of a store there.
 # As root it installs what is missing (tests/packages.txt) and runs everything; as somebody else what needs no root.  It builds in build/
 # (or $ENROLL_BUILD) and ends with "N passed, N failed, N skipped"; the exit code says whether anything failed.
 set -u
@@ -12,7 +13,7 @@ top=$PWD
 
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
-all_groups='structure unit ca e2e acme policy sign lifecycle operate sanitizers'
+all_groups='structure unit ca e2e acme policy sign lifecycle operate scale sanitizers'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
 # unit tests that are all that is run with sanitizers otherwise: of what reads octets that others made (the fuzzers' corpora are), and of threads.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput
@@ -20,9 +21,12 @@ sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_
 reading_tests='test_base test_address test_acme test_http test_jws test_challenge test_inbound test_report test_mime test_mime_header test_smime test_spool test_sign
 	test_dns test_caa test_certcheck test_revocation test_exec_answers test_directory test_config test_keyvault test_store'
 threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_exec test_sign'
+# What the default run has on PostgreSQL, too.
+postgresql_tests='test_store test_store_records test_store_parallel test_store_revocations test_fate'
+postgresql_modules='test_main_job test_acme_account test_lifecycle_renewal'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
-long=0 groups='' passed=0 failed=0 skipped=0
+long=0 store=sqlite under='' groups='' passed=0 failed=0 skipped=0
 
 usage() {
 	sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
@@ -45,6 +49,8 @@ list() {
 		            --long: a year of 200 people, mass replacement of hundreds
 		operate     the same for what an admin has to do with it: packages, service, sandbox, metrics, doctor; root
 		            --long: the packages in a fresh system
+		scale       several gateways on one PostgreSQL, and a sample of unit, e2e, acme and lifecycle with their stores there; root
+		            --long: all of these
 		sanitizers  what of unit reads others' octets with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -91,17 +97,18 @@ build_in() {
 	return 1
 }
 
-# check_counts FILE.trs : "PASSED FAILED SKIPPED FILE", from what Check wrote into FILE.log
+# check_counts FILE.trs : "PASSED FAILED SKIPPED FILE", from what Check wrote into FILE.log; what is left out on a store is skipped
 check_counts() {
 	name=${1%.trs}
 	result=$(sed -n 's/^:test-result: \([A-Z]*\).*/\1/p' "$1")
+	left=$(grep -c '^left out on ' "$name.log")
 	set -- $(sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\)$/\1 \2 \3/p' "$name.log" | tail -n 1)
 	case $result,$# in
 	SKIP,*) say "0 0 1 $name" ;;
 	PASS,0) say "1 0 0 $name" ;;
 	*,0) say "0 1 0 $name" ;;
-	PASS,3) say "$(($1 - $2 - $3)) $(($2 + $3)) 0 $name" ;;
-	*) say "$(($1 - $2 - $3)) $(($2 + $3 > 0 ? $2 + $3 : 1)) 0 $name" ;; # leaks are found after the last case
+	PASS,3) say "$(($1 - $2 - $3)) $(($2 + $3)) $left $name" ;;
+	*) say "$(($1 - $2 - $3)) $(($2 + $3 > 0 ? $2 + $3 : 1)) $left $name" ;; # leaks are found after the last case
 	esac
 }
 
@@ -113,7 +120,7 @@ check_in() {
 	case $* in *check_PROGRAMS=*) target=check-TESTS ;; esac
 	find "$dir" \( -name '*.trs' -o -path '*/tests/*.log' \) -exec rm -f {} +
 	# Many of them wait for most of their time, with patience: twice as many as processors.
-	(cd "$dir" && make -j"$(jobs_here)" $target "$@" TESTS= && make -j"$((2 * $(jobs_here)))" check-TESTS "$@") > "$dir/check.log" 2>&1
+	(cd "$dir" && make -j"$(jobs_here)" $target "$@" TESTS= && $under make -j"$((2 * $(jobs_here)))" check-TESTS "$@") > "$dir/check.log" 2>&1
 	code=$?
 	found=$(find "$dir" -name '*.trs' | sort | while read -r trs; do check_counts "$trs"; done)
 	count $(say "$found" | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
@@ -149,11 +156,38 @@ group_structure() {
 	run_counted $python tests/structure.py
 }
 
-group_unit() {
-	if build_in "$build"; then
-		ENROLL_TEST_LONG=$([ $long = 0 ] || echo 1) CK_TIMEOUT_MULTIPLIER=10 check_in "$build"
+postgresql_here() {
+	if ! grep -q '^#define HAVE_POSTGRESQL 1' "$build/config.h"; then
+		skip "this is built without libpq"
+	elif [ ! -x /usr/lib/postgresql/15/bin/postgres ]; then
+		skip "postgresql-15 is not installed"
 	else
+		return 0
+	fi
+	return 1
+}
+
+# unit_on_postgresql NAME... : on a cluster of their own
+unit_on_postgresql() {
+	if postgresql_here; then
+		under="$python -B $top/tests/postgresql.py run --"
+		ENROLL_TEST_LONG=$([ $long = 0 ] || echo 1) CK_TIMEOUT_MULTIPLIER=10 check_in "$build" TESTS="$(unit_tests "$@")"
+		under=''
+	fi
+}
+
+# Those that have a store.
+tests_with_store() {
+	grep -lE '"tests/unit/(store_fixture|test_store)\.h"' tests/unit/test_*.c | sed 's,.*/,,; s/\.c$//'
+}
+
+group_unit() {
+	if ! build_in "$build"; then
 		fail "the build"
+	elif [ $store = postgresql ]; then
+		unit_on_postgresql $(tests_with_store)
+	else
+		ENROLL_TEST_LONG=$([ $long = 0 ] || echo 1) CK_TIMEOUT_MULTIPLIER=10 check_in "$build"
 	fi
 }
 
@@ -175,10 +209,11 @@ group_ca() {
 	rm -f "$log"
 }
 
-# modules_of GROUP : the modules of tests/e2e that belong to it
+# modules_of GROUP [option or module...] : the modules of tests/e2e that belong to it, or these
 modules_of() {
 	if build_in "$build"; then
-		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs "$(jobs_here)" --group "$1"
+		[ $# -gt 1 ] || set -- --store $store --group "$1"
+		run_counted env ENROLL_BUILD="$build" $python -B tests/e2e/run.py --jobs "$(jobs_here)" "$@"
 	else
 		fail "the build"
 	fi
@@ -192,7 +227,7 @@ group_e2e() {
 long_modules_of() (
 	passed=0 failed=0 skipped=0
 	[ $long = 0 ] || export ENROLL_TEST_LONG=1
-	modules_of "$1" >&3
+	modules_of "$@" >&3
 	say "$passed $failed $skipped"
 )
 
@@ -206,6 +241,23 @@ group_operate() (
 		export ENROLL_ROOT
 	fi
 	long_modules_of operate
+)
+
+group_scale() (
+	passed=0 failed=0 skipped=0
+	if ! build_in "$build" >&3; then
+		fail "the build" >&3
+	elif ! postgresql_here >&3; then
+		:
+	elif [ $long = 1 ]; then
+		unit_on_postgresql $(tests_with_store) >&3
+		for group in scale e2e acme lifecycle; do count $(long_modules_of --store postgresql --group $group); done
+	else
+		unit_on_postgresql $postgresql_tests >&3
+		count $(long_modules_of --store postgresql $postgresql_modules)
+		count $(long_modules_of --store postgresql --group scale)
+	fi
+	say "$passed $failed $skipped"
 )
 
 group_sign() (
@@ -299,22 +351,29 @@ e2e_sanitized() {
 
 # ---- main
 
-for argument; do
+while [ $# -gt 0 ]; do
+	argument=$1
+	shift
 	case $argument in
 	--long) long=1 ;;
 	--list) list ;;
 	--force) ENROLL_FORCE=1 ;;
+	--store)
+		store=${1:-}
+		case $store in sqlite | postgresql) shift ;; *) complain "tests/run.sh: --store sqlite or postgresql"; usage 2 >&2 ;; esac ;;
 	--help | -h) usage 0 ;;
-	structure | unit | ca | e2e | acme | policy | sign | lifecycle | operate | sanitizers) groups="$groups $argument" ;;
+	structure | unit | ca | e2e | acme | policy | sign | lifecycle | operate | scale | sanitizers) groups="$groups $argument" ;;
 	*) complain "tests/run.sh: no group or option '$argument'"; usage 2 >&2 ;;
 	esac
 done
+[ $store = sqlite ] || : "${groups:=unit e2e acme lifecycle}"
 : "${groups:=$all_groups}"
 
 sections=''
-case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '* | *' sanitizers '*) sections='build' ;; esac
-case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '*) sections="$sections test" ;; esac
-case " $groups " in *' lifecycle '*) sections="$sections lifecycle" ;; esac
+case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '* | *' scale '* | *' sanitizers '*) sections='build' ;; esac
+case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '* | *' scale '*) sections="$sections test" ;; esac
+[ $store = sqlite ] || sections="$sections test"
+case " $groups " in *' lifecycle '* | *' scale '*) sections="$sections lifecycle" ;; esac
 case " $groups " in *' operate '*) sections="$sections operate" ;; esac
 case "$long $groups " in 1*' sanitizers '* | 1*' sign '*) sections="$sections test long" ;; esac
 if [ -n "$sections" ] && ! install_packages $sections; then
@@ -327,7 +386,7 @@ for group in $groups; do
 	say "== $group =="
 	began=$(date +%s)
 	case $group in
-	acme | policy | sign | lifecycle | operate | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
+	acme | policy | sign | lifecycle | operate | scale | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
 	*) group_$group ;;
 	esac
 	say "($group: $(($(date +%s) - began)) s)"

@@ -23,7 +23,9 @@ import unittest
 
 import service
 import stage_postfix
+import stage_postgresql
 from namespace import BASE, RELAY, environment, run
+from stage_postgresql import postgresql
 
 DIR = BASE + '/product'
 ETC = DIR + '/etc'
@@ -56,6 +58,11 @@ def sanitized():
         return False
     with open(path) as file:
         return '#define BUILT_WITH_SANITIZERS 1' in file.read()
+
+
+def sqlite_only(why):
+    """What is about SQLite's file: a decorator for tests and classes."""
+    return unittest.skipIf(stage_postgresql.wanted(), 'it is about SQLite: ' + why)
 
 
 def libconfig(value, depth=0):
@@ -170,7 +177,7 @@ class Product:
             },
             'dns': {'servers': ['%s@53' % stage.dns.resolver],
                     'trust-anchor-file': stage.dns.anchor, 'dnssec': True},
-            'store': {'type': 'sqlite', 'path': DIR + '/lib/store.db'},
+            'store': self.standard_store(),
             'master': {'certificate': ETC + '/master.pem', 'key': ETC + '/master.key'},
             'reply': {'host': '127.0.0.1', 'port': 10025, 'report-address': stage_postfix.REPORT_ADDRESS},
             'milter': {
@@ -186,6 +193,11 @@ class Product:
             # valgrind knows no filters, and makes calls of its own
             'sandbox': 'off' if 'valgrind' in os.environ.get('ENROLL_TEST_WRAPPER', '') else 'on',
         }
+
+    def standard_store(self):
+        if self.stage.postgresql:
+            return {'type': 'postgresql', 'connection': self.stage.postgresql.connection()}
+        return {'type': 'sqlite', 'path': DIR + '/lib/store.db'}
 
     def write_config(self):
         with open(self.config_file, 'w') as file:
@@ -208,6 +220,8 @@ class Product:
             return
         self._prepared = True
         shutil.rmtree(DIR, ignore_errors=True)      # an earlier product of this stage
+        if self.database:
+            self.database.fresh()
         os.makedirs(ETC)
         for name, mode in (('lib', 0o2770), ('spool', 0o2770), ('run', 0o2755)):
             os.makedirs('%s/%s' % (DIR, name))
@@ -262,7 +276,7 @@ class Product:
     def start(self, *names):
         """init if need be, then the daemons (default: all three), ready when it returns."""
         self.prepare()
-        if not os.path.exists(self.config['store'].get('path', '/')):
+        if not self.store_there():
             self.init()
         for name in names or USERS:
             self.daemons.setdefault(name, self._service(name)).env.update(self.env)
@@ -397,9 +411,55 @@ class Product:
                                  self.ctl_run('show', address, '--json').stdout,
                                  self.daemons['enrolld'].tail(40)))
 
+    # -- the store, behind the programs' back ------------------------------
+
+    @property
+    def database(self):
+        """Where the store is in PostgreSQL; None: it is a file."""
+        return self.stage.postgresql if self.config['store'].get('type') == 'postgresql' else None
+
+    def store_there(self):
+        return self.database.there() if self.database else os.path.exists(self.config['store'].get('path', '/'))
+
+    def _file(self, readonly=False):
+        return contextlib.closing(sqlite3.connect('file:%s%s' % (self.config['store']['path'], '?mode=ro' if readonly else ''), uri=True, timeout=120))
+
+    def sql(self, text, *values):
+        """The rows that a SELECT finds, or any change (several, apart by `;`, where there are no values); each ? is one of the values."""
+        if self.database:
+            return self.database.sql(text, values)
+        with self._file(text.lstrip().upper().startswith('SELECT')) as db, db:
+            if not values and ';' in text:
+                db.executescript(text)
+                return []
+            return db.execute(text, values).fetchall()
+
+    def sql_changed(self, text):
+        """Several statements in a moment when nobody else writes; how many rows the last one changed."""
+        if self.database:
+            return self.database.changed(text)
+        with self._file() as db:
+            db.execute('BEGIN IMMEDIATE')
+            for statement in filter(str.strip, text.split(';')):
+                changed = db.execute(statement).rowcount
+            db.commit()
+        return changed
+
+    def sql_many(self, changes):
+        """Many changes at once, each (text, values): all of them or none."""
+        if self.database:
+            return self.database.run(*(postgresql.filled(t, v) for t, v in changes))
+        with self._file() as db, db:
+            for text, values in changes:
+                db.execute(text, values)
+
     @contextlib.contextmanager
     def store_locked(self):
         """Nobody else can write as long as this lasts."""
+        if self.database:
+            with self.database.locked():
+                yield
+            return
         db = sqlite3.connect(self.config['store']['path'], isolation_level=None, timeout=60)
         db.execute('BEGIN IMMEDIATE')
         try:
@@ -407,6 +467,27 @@ class Product:
         finally:
             db.execute('ROLLBACK')
             db.close()
+
+    @contextlib.contextmanager
+    def store_away(self):
+        """The server is gone, or the file with its folder."""
+        if self.database:
+            with self.database.away():
+                yield
+            return
+        folder = os.path.dirname(self.config['store']['path'])
+        os.rename(folder, folder + '.away')
+        try:
+            yield
+        finally:
+            os.rename(folder + '.away', folder)
+
+    def fresh_store(self):
+        """None: as on a new host that has the same keys.  Nothing may run."""
+        if self.database:
+            return self.database.fresh()
+        for name in os.listdir(DIR + '/lib'):
+            os.unlink(DIR + '/lib/' + name)
 
     # -- logs ------------------------------------------------------------
 

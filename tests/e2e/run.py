@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """Runs tests/e2e/test_*.py, each module on a stage of its own.
 
-    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--group G | module ...]
+    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--store postgresql] [--group G | module ...]
 
-Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle and operate likewise, group e2e all others; without one: all.
+Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle, operate and scale likewise, group e2e all others; without one: all.
+--store (or $ENROLL_TEST_STORE): where the product's store is in every module.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage;
+SQLITE = "why": it is about SQLite's file, and left out on another store;
 TAKES = 60: about how many seconds it takes, so that of several at a time the longest begin first;
 BUSY = 20: how many of them a processor has to do with it (a line "# module: N s, of them N s of work" tells both).  A module that
 waits most of its time is run beside others, as many as N jobs have room for; without BUSY it counts as one that never waits.
@@ -27,9 +29,10 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 import namespace  # noqa: E402
+import stage_postgresql  # noqa: E402
 
 FINAL = '##'
-OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate')
+OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate', 'scale')
 
 
 class Lines(unittest.TestResult):
@@ -128,6 +131,11 @@ def load(name, patterns):
         loader.testNamePatterns = [p if '*' in p else '*%s*' % p for p in patterns]
     module = __import__(name)
     return module, loader.loadTestsFromModule(module)
+
+
+def left_out(module, store):
+    """Why the module says nothing of that store; None: it does."""
+    return 'it is about SQLite: ' + module.SQLITE if store != 'sqlite' and hasattr(module, 'SQLITE') else None
 
 
 def flat(suite):
@@ -265,14 +273,16 @@ def main():
     parser.add_argument('--repeat', type=int, default=1)
     parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('--group', choices=['e2e', *OWN_GROUPS])
+    parser.add_argument('--store', choices=['sqlite', 'postgresql'], default=os.environ.get('ENROLL_TEST_STORE') or 'sqlite')
     parser.add_argument('--inside', help=argparse.SUPPRESS)
     parser.add_argument('modules', nargs='*')
     args = parser.parse_args()
+    os.environ['ENROLL_TEST_STORE'] = args.store
     if args.inside:
         return run_inside(args.inside, args.k)
     names = [os.path.basename(m).removesuffix('.py') for m in args.modules] or modules(args.group)
     sums = {'passed': 0, 'failed': 0, 'skipped': 0}
-    reason = None if args.list else namespace.why_not()
+    reason = None if args.list else namespace.why_not() or (args.store == 'postgresql' and stage_postgresql.postgresql.why_not())
     work = []
     for name in names:
         try:
@@ -285,9 +295,9 @@ def main():
         if args.list:
             for test in tests:
                 print(test.id())
-        elif reason:
+        elif reason or left_out(module, args.store):
             for test in tests:
-                print('%-70s skipped  0.0 s, because %s' % (test.id(), reason))
+                print('%-70s skipped  0.0 s, because %s' % (test.id(), reason or left_out(module, args.store)))
             sums['skipped'] += len(tests)
         elif tests:
             work.append((name, getattr(module, 'TAKES', 0), getattr(module, 'BUSY', None)))

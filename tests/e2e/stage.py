@@ -20,6 +20,7 @@ import stage_dns
 import stage_ldap
 import stage_mail
 import stage_postfix
+import stage_postgresql
 import mailtools
 from faults import Faults
 from namespace import BASE, CA, GATEWAY, OUTSIDE, RELAY, STRANGER
@@ -29,16 +30,19 @@ from tls import Tls
 class Stage:
     """Options: users (so many more people), product_milters (Postfix asks the product's
     filters), ca (start the test CA: True, False, or None for "if it is there"),
-    ca_config (changes to its configuration)."""
+    ca_config (changes to its configuration), postgresql (options of its cluster, or True: the
+    product's store is there; None: where the whole run's are)."""
 
     current = None
 
-    def __init__(self, users=0, product_milters=False, ca=None, ca_config=None):
+    def __init__(self, users=0, product_milters=False, ca=None, ca_config=None, postgresql=None):
         self.base = BASE
         self.users = users
         self.tls = self.ldap = self.ca = None
         self.want_ca = ca
         self.ca_config = ca_config or {}
+        self.want_postgresql = stage_postgresql.wanted() if postgresql is None else postgresql
+        self.postgresql = None
         self.product_milters = product_milters
         self.seconds = {}
         self.product = None
@@ -65,6 +69,9 @@ class Stage:
         self.outside = stage_mail.Outside()
         self.faults = Faults(self)
         self.ca = stage_ca.Ca(self.dkim, self.dns, self.ca_config)
+        if self.want_postgresql is not False:
+            self.postgresql = stage_postgresql.Postgresql(**(self.want_postgresql if isinstance(self.want_postgresql, dict) else {}))
+            self._step('postgresql', self.postgresql.start)
         self._step('dkim keys', self.dkim.make_keys)
         if self.want_ca is None:
             self.want_ca = self.ca.available()
@@ -80,6 +87,8 @@ class Stage:
             self._step('ready ' + type(part).__name__, part.wait_ready)
         if self.want_ca:
             self._step('ready Ca', self.ca.wait_ready)
+        if self.postgresql:
+            self._step('ready Postgresql', self.postgresql.wait_ready)
         self.startup = time.monotonic() - began
         Stage.current = self
 

@@ -5,7 +5,6 @@ import os
 import pty
 import pwd
 import shutil
-import sqlite3
 import subprocess
 import time
 
@@ -304,14 +303,12 @@ class Running(Case):
         self.assert_says(self.check(0, user='helpdesk1'), 'email', 'ok', 'active by orders with identifiers of type email')
 
     def test_limits_in_force_are_told(self):
-        with sqlite3.connect(self.p.config['store']['path'], timeout=60) as store:
-            store.execute('INSERT INTO limits (ca, scope, text, at, until) VALUES (?, ?, ?, ?, ?)',
-                          ('example-ca', '', 'too many orders', int(time.time()), int(time.time()) + 3600))
+        self.p.sql('INSERT INTO limits (ca, scope, text, at, until) VALUES (?, ?, ?, ?, ?)',
+                   'example-ca', '', 'too many orders', int(time.time()), int(time.time()) + 3600)
         try:
             self.assert_says(self.check(0, user='helpdesk1'), 'limits', 'warning', 'the whole account until .*Z: too many orders')
         finally:
-            with sqlite3.connect(self.p.config['store']['path'], timeout=60) as store:
-                store.execute('DELETE FROM limits')
+            self.p.sql('DELETE FROM limits')
 
     def test_the_key_is_rotated_while_twenty_enrollments_are_in_flight(self):
         self.ca.admin('/reset-behaviour', {'authz_valid': True, 'finalize_processing': 3})

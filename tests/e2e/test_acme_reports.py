@@ -6,7 +6,6 @@ import mailtools
 import service
 import stage_postfix
 from enrolling import Enrolling, address
-from namespace import run
 from product import Product, require
 from stage import Stage, StageCase
 
@@ -101,12 +100,7 @@ class Reports(StageCase):
     def change_row(self, sql):
         """Behind the programs' back, in a moment when no worker holds the row: our way to make time pass."""
         number = self.many.show(self.user)['enrollment']['id']
-        text = 'PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE; %s; SELECT changes(); COMMIT' % (sql % {'id': number})
-
-        def changed():
-            done = run(*service.as_user('enrolld', ['sqlite3', self.p.config['store']['path'], text]))
-            return done.stdout.split()[-1:] == ['1']
-        service.until(changed, 60, 'the row is free')
+        service.until(lambda: self.p.sql_changed(sql % {'id': number}) == 1, 60, 'the row is free')
 
     def pass_quarter_of_an_hour(self):
         self.change_row('UPDATE reports SET received_at = received_at - 900 WHERE enrollment_id = %(id)d AND EXISTS '
@@ -281,14 +275,10 @@ class Reports(StageCase):
     def test_cut_off_from_the_store_a_report_comes_again(self):
         self.enroll(smtp_faults={'rcpt': {'code': 451, 'text': '4.7.1 come again', 'count': -1}})
         self.wait_envelope_early()
-        store = self.p.config['store']['path']
-        run('mv', store, store + '.away')
-        try:
+        with self.p.store_away():
             self.many.behave()
             self.stage.postfix.flush()
             self.stage.postfix.wait_log(r'status=deferred .*451 4\.3\.0')
-        finally:
-            run('mv', store + '.away', store)
         self.stage.postfix.flush()
         self.many.wait_state([self.user], 'active', seconds=DELAY // 2)
 

@@ -12,6 +12,7 @@ from namespace import environment, run
 from product import DIR, ETC, Failed, Product, require
 from stage import Stage, StageCase
 
+SQLITE = 'enrollctl backup and restore copy its file; a database is backed up by pg_dump'
 STAGE = {'ca': True}
 TAKES, BUSY = 20, 7
 BOX = 'box@outside.example'

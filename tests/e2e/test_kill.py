@@ -8,10 +8,8 @@ challenge mail answered twice. The two milter instances are killed with a mail i
 """
 
 import collections
-import contextlib
 import json
 import os
-import sqlite3
 import subprocess
 import threading
 import time
@@ -152,13 +150,8 @@ class KillCase(StageCase):
 
     # -- the store, looked at and locked -------------------------------------
 
-    def ask_store(self, sql, *values):
-        path = self.p.config['store']['path']
-        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % path, uri=True)) as db:
-            return db.execute(sql, values).fetchall()
-
     def state_is(self, user, *states):
-        found = self.ask_store('SELECT state FROM enrollments WHERE address = ?', address(user))
+        found = self.p.sql('SELECT state FROM enrollments WHERE address = ?', address(user))
         return bool(found) and found[0][0] in states
 
     def restart(self, name):
@@ -309,7 +302,7 @@ class Inbound(KillCase):
         self.assertEqual(self.s.mailbox(user), [])
 
     def tokens(self, user):
-        return self.ask_store('SELECT c.id FROM challenges c JOIN enrollments e ON'
+        return self.p.sql('SELECT c.id FROM challenges c JOIN enrollments e ON'
                               ' e.id = c.enrollment_id WHERE e.address = ?', address(user))
 
     def test_while_the_dkim_key_is_asked_for(self):

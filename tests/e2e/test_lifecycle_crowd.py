@@ -2,13 +2,11 @@
 
 The people are real entries; their rows are put into the store by its own hand, with certificates that no CA has heard of."""
 
-import contextlib
 import datetime
 import hashlib
 import os
 import re
 import shutil
-import sqlite3
 import threading
 import time
 
@@ -69,23 +67,27 @@ class Makes:
 class Rows:
     """Into the store, as the product has them."""
 
-    def __init__(self, db):
-        self.db, self.n = db, 0
+    FIRST = 1000
+
+    def __init__(self):
+        self.changes, self.rows, self.n = [], self.FIRST, 0
 
     def enrollment(self, uid, entry_id, state):
-        return self.db.execute(
-            "INSERT INTO enrollments (address, address_key, addresses, profile, usage, state, resume, state_since, next_at, requested_at, entry)"
-            " VALUES (?1, ?1, ?1, 'mailbox-strict', 'sign', ?2, ?2, 1, ?3, 1, ?4)",
-            (address(uid), state, 4000000000 if state == 'active' else 0, entry_id)).lastrowid
+        self.rows += 1
+        self.changes.append((
+            "INSERT INTO enrollments (id, address, address_key, addresses, profile, usage, state, resume, state_since, next_at, requested_at, entry)"
+            " VALUES (?, ?, ?, ?, 'mailbox-strict', 'sign', ?, ?, 1, ?, 1, ?)",
+            (self.rows, *[address(uid)] * 3, state, state, 4000000000 if state == 'active' else 0, entry_id)))
+        return self.rows
 
     def certificate(self, row, uid, der, status):
         self.n += 1
         digest = hashlib.sha256(der).hexdigest()
-        key = self.db.execute("INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) VALUES (?, x'00', ?, 1)",
-                              (row, digest)).lastrowid
-        self.db.execute("INSERT INTO certificates (enrollment_id, key_id, der, serial, issuer, fingerprint, addresses, not_before, not_after, status,"
-                        " created_at) VALUES (?, ?, ?, ?, 'CN=CA of a crowd', ?, ?, 1, 4000000000, ?, 1)",
-                        (row, key, der, '%X' % (4096 + self.n), digest, address(uid), status))
+        self.changes.append(("INSERT INTO user_keys (id, enrollment_id, wrapped, spki_sha256, created_at) VALUES (?, ?, ?, ?, 1)",
+                             (self.FIRST + self.n, row, b'\0', digest)))
+        self.changes.append(("INSERT INTO certificates (enrollment_id, key_id, der, serial, issuer, fingerprint, addresses, not_before, not_after, status,"
+                             " created_at) VALUES (?, ?, ?, ?, 'CN=CA of a crowd', ?, ?, 1, 4000000000, ?, 1)",
+                             (row, self.FIRST + self.n, der, '%X' % (4096 + self.n), digest, address(uid), status)))
 
 
 class CrowdCase(StageCase):
@@ -134,23 +136,17 @@ class CrowdCase(StageCase):
         assert len(found) == MANY
         make = Makes()
         CrowdCase.active, CrowdCase.over = {}, {}
-        with cls.store() as db:
-            rows = Rows(db)
-            for n, uid in enumerate(uids()):
-                uuid = 'uuid:' + found[uid]['entryUUID'][0].decode()
-                if n < CERTIFIED and n % 10 == 9:
-                    cls.over[uid] = make(uid)
-                    rows.certificate(rows.enrollment(uid, None, 'superseded'), uid, cls.over[uid], 'superseded')
-                row = rows.enrollment(uid, uuid, 'active')
-                if n < CERTIFIED:
-                    cls.active[uid] = make(uid)
-                    rows.certificate(row, uid, cls.active[uid], 'active')
-
-    @classmethod
-    @contextlib.contextmanager
-    def store(cls):
-        with contextlib.closing(sqlite3.connect(cls.p.config['store']['path'], timeout=120)) as db, db:
-            yield db
+        rows = Rows()
+        for n, uid in enumerate(uids()):
+            uuid = 'uuid:' + found[uid]['entryUUID'][0].decode()
+            if n < CERTIFIED and n % 10 == 9:
+                cls.over[uid] = make(uid)
+                rows.certificate(rows.enrollment(uid, None, 'superseded'), uid, cls.over[uid], 'superseded')
+            row = rows.enrollment(uid, uuid, 'active')
+            if n < CERTIFIED:
+                cls.active[uid] = make(uid)
+                rows.certificate(row, uid, cls.active[uid], 'active')
+        cls.p.sql_many(rows.changes)
 
     @classmethod
     def signed(cls):
@@ -159,8 +155,7 @@ class CrowdCase(StageCase):
         return mailtools.is_signed(cls.s.outside.wait_subject(subject).content)
 
     def gone(self):
-        with self.store() as db:
-            return {a.split('@')[0]: by for a, by in db.execute('SELECT address, gone_by FROM enrollments WHERE gone_since > 0')}
+        return {a.split('@')[0]: by for a, by in self.p.sql('SELECT address, gone_by FROM enrollments WHERE gone_since > 0')}
 
     def departures(self):
         return self.p.json('departures')

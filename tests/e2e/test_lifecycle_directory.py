@@ -1,9 +1,7 @@
 """What is in the directory before and after: exactly our values come and go, whatever is killed, moved, refused or missing
 meanwhile; what others put there stays, or comes back."""
 
-import contextlib
 import json
-import sqlite3
 import subprocess
 import time
 
@@ -60,12 +58,11 @@ class DirectoryCase(RevokeCase):
 
     def ders(self, user):
         """{status: [DER]} of what the store has."""
-        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True)) as db:
-            found = {}
-            for status, der in db.execute('SELECT c.status, c.der FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id'
-                                          ' WHERE e.address = ? ORDER BY c.id', (address(user),)):
-                found.setdefault(status, []).append(bytes(der))
-            return found
+        found = {}
+        for status, der in self.p.sql('SELECT c.status, c.der FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id'
+                                      ' WHERE e.address = ? ORDER BY c.id', address(user)):
+            found.setdefault(status, []).append(bytes(der))
+        return found
 
     def rotate(self, user, wait=True):
         old = self.certificate(user)['serial']

@@ -107,8 +107,7 @@ class KeysCase(StageCase):
     def fresh_store(self):
         """All that was, without the store: as on another host that has the same master key."""
         self.p.stop()
-        for name in os.listdir(DIR + '/lib'):
-            os.unlink(DIR + '/lib/' + name)
+        self.p.fresh_store()
         self.p.init()
         self.p.start()
 

@@ -1,7 +1,5 @@
 """Renewal by the CA's window (RFC 9773), and certificates that are revoked while in use."""
 
-import contextlib
-import sqlite3
 import time
 
 import mailtools
@@ -46,19 +44,15 @@ class RenewalCase(StageCase):
     def statuses(self, user):
         return [c['status'] for c in self.many.show(user)['certificates']]
 
-    def ask(self, sql, *values):
-        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True)) as db:
-            return db.execute(sql, values).fetchall()
-
     def chosen(self, users):
         """{user: the moment chosen for its renewal}, of those that have one."""
-        rows = self.ask('SELECT e.address, r.renew_at FROM renewals r JOIN certificates c ON c.id = r.certificate_id'
+        rows = self.p.sql('SELECT e.address, r.renew_at FROM renewals r JOIN certificates c ON c.id = r.certificate_id'
                         ' JOIN enrollments e ON e.id = c.enrollment_id WHERE r.renew_at > 0')
         return {a.split('@')[0]: at for a, at in rows if a.split('@')[0] in users}
 
     def asked(self, user):
         """When the CA is to be asked for the window of each of the user's certificates: at first soon, then as the CA says."""
-        rows = self.ask('SELECT COALESCE(r.ask_at, 0) FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id LEFT JOIN renewals r'
+        rows = self.p.sql('SELECT COALESCE(r.ask_at, 0) FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id LEFT JOIN renewals r'
                         ' ON r.certificate_id = c.id WHERE e.address = ? ORDER BY c.id', address(user))
         return [at for at, in rows]
 

@@ -1,9 +1,7 @@
 """Rotate and revoke: at once nobody signs with it, and CA, directory and store agree in the end,
 whatever is down or killed meanwhile."""
 
-import contextlib
 import os
-import sqlite3
 import ssl
 import threading
 import time
@@ -125,10 +123,8 @@ class Rotate(RevokeCase):
         self.assertEqual(len(keys), 2)
 
     def ask_keys(self, user):
-        path = self.p.config['store']['path']
-        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % path, uri=True)) as db:
-            return db.execute('SELECT DISTINCT k.spki_sha256 FROM user_keys k JOIN enrollments e'
-                              ' ON e.id = k.enrollment_id WHERE e.address = ?', (address(user),)).fetchall()
+        return self.p.sql('SELECT DISTINCT k.spki_sha256 FROM user_keys k JOIN enrollments e'
+                          ' ON e.id = k.enrollment_id WHERE e.address = ?', address(user))
 
 
 class Reasons(RevokeCase):
@@ -321,9 +317,7 @@ class Killed(RevokeCase):
     """kill -9 of enrolld before, in and after each call outside."""
 
     def open_parts(self):
-        path = self.p.config['store']['path']
-        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % path, uri=True)) as db:
-            return [r[0] for r in db.execute('SELECT part FROM revocation_parts WHERE done_at = 0')]
+        return [r[0] for r in self.p.sql('SELECT part FROM revocation_parts WHERE done_at = 0')]
 
     def kill(self, moment, wait, let_answer):
         wait()

@@ -1,9 +1,7 @@
 """The same in an Active Directory (Samba's domain controller): userCertificate without ;binary, names of every kind, what is disabled,
 moved, twice there, or not to be written."""
 
-import contextlib
 import json
-import sqlite3
 import time
 import unittest
 
@@ -77,9 +75,8 @@ class SambaCase(StageCase):
         self.p.restart('enrolld')
 
     def ders(self, user, status):
-        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True)) as db:
-            return [bytes(d) for d, in db.execute('SELECT c.der FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id'
-                                                  ' WHERE e.address = ? AND c.status = ? ORDER BY c.id', (address(user), status))]
+        return [bytes(d) for d, in self.p.sql('SELECT c.der FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id'
+                                              ' WHERE e.address = ? AND c.status = ? ORDER BY c.id', address(user), status)]
 
     def rotate(self, user):
         n = len(self.ders(user, 'superseded'))

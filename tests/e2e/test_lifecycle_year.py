@@ -10,12 +10,10 @@ people; otherwise two months of twenty, with shorter certificates.
 """
 
 import collections
-import contextlib
 import glob
 import os
 import random
 import shlex
-import sqlite3
 import time
 import unittest
 
@@ -107,22 +105,18 @@ class Year(StageCase):
 
     # -- what the store says -----------------------------------------------------------------------------------------------------
 
-    def ask(self, sql, *values):
-        with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True, timeout=60)) as db:
-            return db.execute(sql, values).fetchall()
-
     def quiet(self):
         """Until enrolld has done all that is due."""
         def nothing():
             now = int(self.clock.now())
-            return not self.ask('SELECT 1 FROM enrollments WHERE disabled = 0 AND gone_since = 0 AND ((next_at > 0 AND next_at <= ?) OR lease_until > 0) LIMIT 1', now) and \
-                not self.ask('SELECT 1 FROM revocation_parts WHERE done_at = 0 AND (next_at <= ? OR lease_owner IS NOT NULL) LIMIT 1', now)
+            return not self.p.sql('SELECT 1 FROM enrollments WHERE disabled = 0 AND gone_since = 0 AND ((next_at > 0 AND next_at <= ?) OR lease_until > 0) LIMIT 1', now) and \
+                not self.p.sql('SELECT 1 FROM revocation_parts WHERE done_at = 0 AND (next_at <= ? OR lease_owner IS NOT NULL) LIMIT 1', now)
         service.until(nothing, 600, 'day %.1f: enrolld has nothing left to do' % self.day, say=lambda: self.p.daemons['enrolld'].tail(30))
 
     def in_force(self):
         """{address: serial numbers} of active certificates that have not ended."""
         found = collections.defaultdict(set)
-        for who, serial in self.ask("SELECT e.address, c.serial FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id"
+        for who, serial in self.p.sql("SELECT e.address, c.serial FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id"
                                     " WHERE c.status = 'active' AND c.not_before <= ?1 AND c.not_after >= ?1", int(self.clock.now())):
             found[who].add(int(serial, 16))
         return found
@@ -182,7 +176,7 @@ class Year(StageCase):
 
     def departed(self, who):
         self.clock.advance(3600)
-        self.until(lambda: self.ask('SELECT 1 FROM enrollments WHERE address = ? AND gone_since > 0', who), 120, 'day %.1f: %s has left' % (self.day, who))
+        self.until(lambda: self.p.sql('SELECT 1 FROM enrollments WHERE address = ? AND gone_since > 0', who), 120, 'day %.1f: %s has left' % (self.day, who))
 
     def rename(self):
         if int(self.day) not in RENAMED or self.ca_is_away():
@@ -251,7 +245,7 @@ class Year(StageCase):
         self.assertEqual(len(self.had), AT_FIRST)
         while self.day < DAYS:
             self.step()
-        renewals = self.ask("SELECT COUNT(*) FROM certificates WHERE status = 'superseded'")[0][0]
+        renewals = self.p.sql("SELECT COUNT(*) FROM certificates WHERE status = 'superseded'")[0][0]
         print('# %d days, %d people, %d certificates replaced, mails: %s; %d minutes without a certificate, of %d people, all while the CA was down'
               % (DAYS, len(self.staff), renewals, dict(self.mails), sum(self.unsigned.values()), len(self.unsigned)), flush=True)
         self.assertEqual(set(self.staff) - self.had, set())
@@ -259,7 +253,7 @@ class Year(StageCase):
         for user in self.left:
             self.assertEqual(self.published(user), set(), 'nothing of %s is published any more' % user)
             self.assertIsNone(self.send(user))
-            keys = self.ask('SELECT COUNT(*) FROM user_keys k JOIN enrollments e ON e.id = k.enrollment_id WHERE e.address = ?', self.addr(user))[0][0]
+            keys = self.p.sql('SELECT COUNT(*) FROM user_keys k JOIN enrollments e ON e.id = k.enrollment_id WHERE e.address = ?', self.addr(user))[0][0]
             self.assertGreater(keys, 0, 'the keys of %s are kept' % user)
         self.assertTrue(self.old & self.revoked())
         self.assertTrue(self.unsigned, 'the CA was away for long enough that certificates ended')
@@ -269,7 +263,7 @@ class Year(StageCase):
     def told(self):
         """The event log has it all: each certificate that was ever active came of events, and each replaced one was renewed."""
         for user in self.random.sample(self.staff, 5):
-            names = collections.Counter(e[0] for e in self.ask(
+            names = collections.Counter(e[0] for e in self.p.sql(
                 'SELECT v.name FROM events v JOIN enrollments e ON e.id = v.enrollment_id WHERE e.address = ?', self.addr(user)))
-            certificates = self.ask('SELECT COUNT(*) FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id WHERE e.address = ?', self.addr(user))[0][0]
+            certificates = self.p.sql('SELECT COUNT(*) FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id WHERE e.address = ?', self.addr(user))[0][0]
             self.assertEqual(names['published'], certificates, '%s: %r' % (user, names))

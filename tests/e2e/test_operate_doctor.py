@@ -25,6 +25,7 @@ from doctoring import POSTFIX, SUBMISSION, Case, parse
 from namespace import BASE, environment, run
 from product import DIR, ETC, require
 
+SQLITE = 'what an admin gets wrong with files and their rights'
 STAGE = {'ca': True}
 TAKES, BUSY = 45, 15
 DOC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../doc')

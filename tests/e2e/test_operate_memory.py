@@ -5,7 +5,6 @@ dump shows, and nowhere else."""
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import threading
 import unittest
@@ -153,12 +152,10 @@ class Memory(StageCase):
     @classmethod
     def user_keys(cls):
         found = {}
-        db = sqlite3.connect(cls.p.config['store']['path'])
-        for number, wrapped in db.execute('SELECT id, wrapped FROM user_keys').fetchall():
+        for number, wrapped in cls.p.sql('SELECT id, wrapped FROM user_keys'):
             plain = subprocess.run(['openssl', 'cms', '-decrypt', '-inform', 'DER', '-recip', ETC + '/master.pem', '-inkey', ETC + '/master.key'],
                                    input=wrapped, capture_output=True, check=True).stdout
             found.update(pieces('user key %d' % number, serialization.load_der_private_key(plain, None)))
-        db.close()
         return found
 
     def mail(self, user):

@@ -20,7 +20,7 @@ import service
 from enrolling import Enrolling, address
 from mailtools import message, unique
 from namespace import run
-from product import DIR, Product, require
+from product import DIR, Product, require, sqlite_only
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 20}
@@ -203,9 +203,8 @@ class Figures(MetricsCase):
         self.active()
 
         def agree():
-            with sqlite3.connect('file:%s?mode=ro' % self.p.config['store']['path'], uri=True) as db:
-                ours = dict(db.execute('SELECT state, COUNT(*) FROM enrollments GROUP BY state'))
-                n, first = db.execute("SELECT COUNT(*), MIN(not_after) FROM certificates WHERE status = 'active'").fetchone()
+            ours = dict(self.p.sql('SELECT state, COUNT(*) FROM enrollments GROUP BY state'))
+            n, first = self.p.sql("SELECT COUNT(*), MIN(not_after) FROM certificates WHERE status = 'active'")[0]
             theirs = {}
             numbers = self.numbers('enrolld')
             for (name, labels), value in numbers.items():
@@ -218,6 +217,7 @@ class Figures(MetricsCase):
                 numbers['enroll_milter_oldest_waiting_seconds', (('state', 'failed'),)] == 0
         self.until(agree, 60, 'store and metrics say the same')
 
+    @sqlite_only('its query plans')
     def test_counting_reads_indexes_and_no_rows(self):
         """However many rows there are: the figures come from indexes that hold all that is asked, or from rows in flight."""
         with open(TOP + '/store/figures.c', encoding='utf-8') as file:
@@ -280,17 +280,12 @@ class Figures(MetricsCase):
 
     def test_the_directory_guard(self):
         """As enroll/people_guard.c raises it; the directory of this stage is whole."""
-        path = self.p.config['store']['path']
-
-        def flag(sql):
-            with sqlite3.connect(path, timeout=30) as db:
-                db.execute(sql)
         self.fresh('enroll_milter_directory_guard', 0, 'the guard is quiet')
-        flag("INSERT INTO flags (name, value, at) VALUES ('directory-guard', 'too many', 1)")
+        self.p.sql("INSERT INTO flags (name, value, at) VALUES ('directory-guard', 'too many', 1)")
         try:
             self.fresh('enroll_milter_directory_guard', 1, 'the guard is heard')
         finally:
-            flag("DELETE FROM flags WHERE name = 'directory-guard'")
+            self.p.sql("DELETE FROM flags WHERE name = 'directory-guard'")
 
     def test_a_certificate_that_the_ca_revoked_by_itself(self):
         user = self.active()
@@ -326,6 +321,7 @@ class Health(MetricsCase):
             self.assertEqual(ask(where, raw=b'DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n')[0], 405)
             self.assertEqual(os.stat(where).st_mode & 0o7777, 0o660, name)
 
+    @sqlite_only('its file is gone')
     def test_not_ready_without_the_store(self):
         store = self.p.config['store']['path']
         self.good()

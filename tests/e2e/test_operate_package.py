@@ -18,6 +18,7 @@ import unittest
 import namespace
 import product
 
+SQLITE = 'the package begins with a file'
 STAGE = None
 TAKES, BUSY = 60, 60
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -17,7 +17,7 @@ import mailtools
 import service
 from mailtools import message, unique
 from namespace import GATEWAY
-from product import DIR, Product, require
+from product import DIR, Product, require, sqlite_only
 from stage import Stage, StageCase
 from supervisor import supervise, unsupervise
 
@@ -700,6 +700,7 @@ class Enrolld(Operated):
         self.until(lambda: not os.path.exists('/proc/%d' % pid) or Alone.state(pid) == 'Z', what='it ends')
 
 
+@sqlite_only('user_version of its file')
 class Schema(Operated):
     """enrolld of a newer version has upgraded the store; the milters are still of this one."""
 

@@ -16,6 +16,7 @@ from namespace import BASE, GATEWAY, environment
 from product import DIR, Product, require
 from stage import Stage, StageCase
 
+SQLITE = 'older stores are files, and enrolld brings them forward'
 STAGE = {'ca': True}
 TAKES, BUSY = 20, 8
 BOX = 'box@outside.example'

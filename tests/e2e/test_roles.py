@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import service
-from product import DIR, ETC, Failed, Product, require
+from product import DIR, ETC, Failed, Product, require, sqlite_only
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
@@ -124,6 +124,7 @@ class Roles(StageCase):
                     done = run_as(user, 'cat', path)
                     self.assertEqual(done.returncode == 0, user == owner)
 
+    @sqlite_only('its files')
     def test_store_is_the_services_alone(self):
         for name in ('store.db', 'store.db-wal', 'store.db-shm'):
             path = DIR + '/lib/' + name

@@ -1,5 +1,6 @@
 /*
  * tests/unit/store_fixture.h - a store of one's own for a unit test: a temporary folder, the database in it, handles by role.
+ * With $ENROLL_TEST_POSTGRESQL the database is in that PostgreSQL instead.
  *
  *	struct store_fixture f;
  *	store_fixture_start(&f);
@@ -20,16 +21,43 @@
 #include <unistd.h>
 
 #include "store/store.h"
+#include "tests/unit/store_postgresql.h"
 
 struct store_fixture {
 	char dir[256];			/* temporary, for the test's own files too */
-	struct store_settings settings; /* path = dir/store/store.db, the group of the process */
+	char database[64];		/* in PostgreSQL; else empty */
+	struct store_settings settings; /* path = dir/store/store.db, the group of the process; or connection = this database */
 };
+
+/* Told on a line of its own, which tests/lib.sh counts as skipped. */
+static inline bool store_left_out(const char *what, const char *why)
+{
+	if (store_on_postgresql())
+		printf("left out on PostgreSQL: %s: %s\n", what, why);
+	return store_on_postgresql();
+}
 
 static inline void store_fixture_fail(const char *what, const struct err *err)
 {
 	fprintf(stderr, "%s: %s [%s] %s: %s\n", what, err->op, err_class_name(err->class), err->subject, err->text);
 	abort();
+}
+
+static inline void store_fixture_database(struct store_fixture *f)
+{
+	f->database[0] = '\0';
+	if (!store_on_postgresql())
+		return;
+#ifdef HAVE_POSTGRESQL
+	postgresql_make(f->database);
+	free(f->settings.type);
+	free(f->settings.connection);
+	f->settings.type = strdup("postgresql");
+	f->settings.connection = postgresql_connection(f->database);
+#else
+	fprintf(stderr, "ENROLL_TEST_POSTGRESQL is set, but this is built without libpq\n");
+	abort();
+#endif
 }
 
 static inline void store_fixture_start(struct store_fixture *f)
@@ -47,6 +75,7 @@ static inline void store_fixture_start(struct store_fixture *f)
 	free(f->settings.group);
 	f->settings.path = strdup(path);
 	f->settings.group = strdup("");
+	store_fixture_database(f);
 	if (!store_create(&f->settings, &err))
 		store_fixture_fail("store_create", &err);
 }
@@ -86,6 +115,10 @@ static inline void store_fixture_remove(const char *dir)
 
 static inline void store_fixture_end(struct store_fixture *f)
 {
+#ifdef HAVE_POSTGRESQL
+	if (f->database[0] != '\0')
+		postgresql_drop(f->database);
+#endif
 	store_fixture_remove(f->dir);
 	store_settings_clear(&f->settings);
 }

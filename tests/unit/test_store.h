@@ -36,6 +36,16 @@ static inline void teardown(void)
 	store_fixture_end(&f);
 }
 
+/* Somebody else's change is told within two seconds (store_change_counter). */
+static inline int64_t counter_after(struct store *store, int64_t before)
+{
+	int64_t now = store_change_counter(store);
+
+	for (int i = 0; i < 200 && now == before; i++, now = store_change_counter(store))
+		usleep(10000);
+	return now;
+}
+
 #define OK(call) ck_assert_msg((call), "%s: %s: %s", err.op, err.subject, err.text)
 
 static inline int64_t request(const char *address)
@@ -132,16 +142,66 @@ static inline void move(int64_t id, enum enrollment_state state, struct store_ce
 	enrollment_clear(&row);
 }
 
-/* Behind the back of the store. */
+/* ---- behind the back of the store -------------------------------------------------------------------------------- */
+
+/* In a file of SQLite. */
 static inline void run_sql(const char *path, const char *sql)
 {
 	sqlite3 *h;
 	char *text = NULL;
 
 	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
+	sqlite3_busy_timeout(h, 5000);
 	ck_assert_msg(sqlite3_exec(h, sql, NULL, NULL, &text) == SQLITE_OK, "%s", text);
 	sqlite3_close(h);
 }
+
+/* On whichever engine, in SQL that both know: statements that change rows. */
+static inline void store_fixture_sql(const struct store_fixture *fixture, const char *sql)
+{
+#ifdef HAVE_POSTGRESQL
+	if (fixture->database[0] != '\0') {
+		postgresql_poke(fixture->database, sql, true);
+		return;
+	}
+#endif
+	run_sql(fixture->settings.path, sql);
+}
+
+/* And one that asks for a number. */
+static inline int64_t store_fixture_number(const struct store_fixture *fixture, const char *sql)
+{
+	sqlite3 *h;
+	sqlite3_stmt *s;
+	int64_t n;
+
+#ifdef HAVE_POSTGRESQL
+	if (fixture->database[0] != '\0')
+		return postgresql_poke(fixture->database, sql, false);
+#endif
+	ck_assert_int_eq(sqlite3_open(fixture->settings.path, &h), SQLITE_OK);
+	ck_assert_msg(sqlite3_prepare_v2(h, sql, -1, &s, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(h));
+	ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
+	n = sqlite3_column_int64(s, 0);
+	sqlite3_finalize(s);
+	sqlite3_close(h);
+	return n;
+}
+
+/* ---- what is about SQLite alone ----------------------------------------------------------------------------------- */
+
+#define add_sqlite_test(tc, test, why)                         \
+	do {                                                   \
+		if (!store_left_out((test)->name, (why)))      \
+			tcase_add_test((tc), test);            \
+	} while (0)
+#define add_sqlite_loop_test(tc, test, from, to, why)          \
+	do {                                                   \
+		if (!store_left_out((test)->name, (why)))      \
+			tcase_add_loop_test((tc), test, from, to); \
+	} while (0)
+
+/* ---- files -------------------------------------------------------------------------------------------------------- */
 
 static inline void folder_of(char out[400], const char *path)
 {

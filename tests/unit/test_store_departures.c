@@ -79,17 +79,7 @@ static void admin(int64_t id, enum enrollment_admin what)
 
 static int number(const char *sql)
 {
-	sqlite3 *h;
-	sqlite3_stmt *s;
-	int n;
-
-	ck_assert_int_eq(sqlite3_open(f.settings.path, &h), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_prepare_v2(h, sql, -1, &s, NULL), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
-	n = sqlite3_column_int(s, 0);
-	sqlite3_finalize(s);
-	sqlite3_close(h);
-	return n;
+	return (int)store_fixture_number(&f, sql);
 }
 
 START_TEST(who_left_signs_no_more_and_is_not_renewed_and_who_comes_back_does)

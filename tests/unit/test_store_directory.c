@@ -8,17 +8,6 @@
 #define ALICE "alice@corp.example"
 #define BOB "bob@corp.example"
 
-static void write_sql(const char *sql)
-{
-	sqlite3 *h;
-	char *why = NULL;
-
-	ck_assert_int_eq(sqlite3_open(f.settings.path, &h), SQLITE_OK);
-	sqlite3_busy_timeout(h, 5000);
-	ck_assert_msg(sqlite3_exec(h, sql, NULL, NULL, &why) == SQLITE_OK, "%s: %s", sql, why);
-	sqlite3_close(h);
-}
-
 /* An enrollment with an active certificate, and one before it; both in the directory. */
 static int64_t renewed(const char *address, const char *spki)
 {
@@ -28,8 +17,8 @@ static int64_t renewed(const char *address, const char *spki)
 	memset(hex, spki[0], 64);
 	hex[64] = '\0';
 	id = store_fixture_activate(enrolld, address, "wrapped", 7, hex, "der", 3, NULL, 0);
-	write_sql("UPDATE certificates SET in_directory = 1, directory_dn = 'cn=there'");
-	write_sql("INSERT INTO certificates (enrollment_id, key_id, der, serial, issuer, fingerprint, addresses, not_before, not_after, status, in_directory,"
+	store_fixture_sql(&f, "UPDATE certificates SET in_directory = 1, directory_dn = 'cn=there'");
+	store_fixture_sql(&f, "INSERT INTO certificates (enrollment_id, key_id, der, serial, issuer, fingerprint, addresses, not_before, not_after, status, in_directory,"
 		" directory_dn, created_at) SELECT enrollment_id, key_id, X'6f6c64', '00', issuer, '11', addresses, not_before, not_after, 'superseded', 1,"
 		" 'cn=there', created_at FROM certificates WHERE status = 'active' AND NOT EXISTS (SELECT 1 FROM certificates o WHERE o.enrollment_id ="
 		" certificates.enrollment_id AND o.status = 'superseded')");
@@ -82,11 +71,11 @@ START_TEST(what_was_superseded_leaves_when_its_successor_is_there)
 
 	renewed(ALICE, "a");
 	ck_assert_str_eq(due(now, NULL), "00");
-	write_sql("UPDATE certificates SET in_directory = 0 WHERE status = 'active'");
+	store_fixture_sql(&f, "UPDATE certificates SET in_directory = 0 WHERE status = 'active'");
 	ck_assert_ptr_null(due(now, &next));
 	ck_assert_int_eq(next, 0);
 	ck_assert_msg(due(now + 200000, NULL) != NULL, "past its end it goes whatever is there");
-	write_sql("UPDATE certificates SET status = 'superseded'");
+	store_fixture_sql(&f, "UPDATE certificates SET status = 'superseded'");
 	ck_assert_msg(due(now, NULL) != NULL, "with nothing active there is nothing to wait for");
 }
 END_TEST
@@ -96,14 +85,14 @@ START_TEST(others_stay_and_what_has_ended_goes)
 	time_t now = time(NULL);
 
 	renewed(ALICE, "a");
-	write_sql("UPDATE certificates SET in_directory = 0 WHERE status = 'superseded'");
+	store_fixture_sql(&f, "UPDATE certificates SET in_directory = 0 WHERE status = 'superseded'");
 	ck_assert_ptr_null(due(now, NULL));
 	ck_assert_str_eq(due(now + 200000, NULL), "01");
-	write_sql("UPDATE certificates SET status = 'revoked' WHERE serial = '01'");
-	write_sql("INSERT INTO revocations (id, certificate_id, ca, reason, requested_at) SELECT 1, id, 'ca', 'superseded', 1 FROM certificates WHERE serial = '01'");
-	write_sql("INSERT INTO revocation_parts (revocation_id, part, next_at) VALUES (1, 'ca', 1), (1, 'directory', 1)");
+	store_fixture_sql(&f, "UPDATE certificates SET status = 'revoked' WHERE serial = '01'");
+	store_fixture_sql(&f, "INSERT INTO revocations (id, certificate_id, ca, reason, requested_at) SELECT 1, id, 'ca', 'superseded', 1 FROM certificates WHERE serial = '01'");
+	store_fixture_sql(&f, "INSERT INTO revocation_parts (revocation_id, part, next_at) VALUES (1, 'ca', 1), (1, 'directory', 1)");
 	ck_assert_msg(due(now + 200000, NULL) == NULL, "a revocation does it by itself");
-	write_sql("UPDATE revocation_parts SET done_at = 1 WHERE part = 'directory'");
+	store_fixture_sql(&f, "UPDATE revocation_parts SET done_at = 1 WHERE part = 'directory'");
 	ck_assert_msg(due(now, NULL) != NULL, "but when it is over");
 }
 END_TEST
@@ -144,7 +133,7 @@ START_TEST(what_was_found_is_known_and_what_has_left_is_not_noted_twice)
 	size_t before;
 
 	renewed(ALICE, "a");
-	write_sql("UPDATE certificates SET in_directory = 0");
+	store_fixture_sql(&f, "UPDATE certificates SET in_directory = 0");
 	OK(store_events(enrolld, 1, 0, 100, &l, &err));
 	before = l.n;
 	event_list_clear(&l);

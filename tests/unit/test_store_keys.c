@@ -224,7 +224,7 @@ START_TEST(the_key_of_one_is_not_taken_in_for_another)
 	struct store_imported out;
 
 	import_it(INCOMING(ALICE, 'a'));
-	run_sql(f.settings.path, "UPDATE certificates SET fingerprint = 'other'");
+	store_fixture_sql(&f, "UPDATE certificates SET fingerprint = 'other'");
 	ck_assert(!try_import(&in, &out));
 	ck_assert_int_eq(err.class, ERR_POLICY);
 	ck_assert_uint_eq(certificates_of(BOB), 0);
@@ -479,7 +479,7 @@ START_TEST(a_key_that_changed_meanwhile_is_not_written_over)
 	ck_assert_uint_eq(l.n, 2);
 	for (size_t i = 0; i < 2; i++)
 		buf_puts(&l.v[i].anew, "anew");
-	run_sql(f.settings.path, "UPDATE user_keys SET wrapped = X'00' WHERE id = 2");
+	store_fixture_sql(&f, "UPDATE user_keys SET wrapped = X'00' WHERE id = 2");
 	OK(store_keys_rewrap(admin, &l, &err));
 	store_wrapped_list_clear(&l);
 	OK(store_keys_wrapped(admin, 0, 1, &l, &err));

@@ -390,10 +390,10 @@ int main(void)
 	tcase_add_test(tc, eight_threads_claim_every_row_exactly_once);
 	tcase_add_test(tc, more_threads_than_handles_get_along);
 	tcase_add_test(tc, no_wake_up_is_lost_in_a_flood_of_challenges);
-	tcase_add_test(tc, a_locked_store_makes_writers_give_up_in_time_and_lets_readers_read);
+	add_sqlite_test(tc, a_locked_store_makes_writers_give_up_in_time_and_lets_readers_read, "SQLite's lock of the whole file");
 	tcase_add_test(tc, two_processes_that_write_at_once_do_not_write_the_same);
 	tcase_add_test(tc, a_writer_killed_at_any_moment_leaves_whole_steps);
-	tcase_add_test(tc, a_creator_killed_at_any_moment_leaves_no_store_or_a_whole_one);
+	add_sqlite_test(tc, a_creator_killed_at_any_moment_leaves_no_store_or_a_whole_one, "a file is made beside it and renamed");
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

@@ -281,7 +281,7 @@ START_TEST(the_rule_stands_beside_the_credential_and_moves_the_counter)
 	store_credential_clear(&c);
 	counter = store_change_counter(outbound);
 	decide(id, "sales", NULL, NULL, 0);
-	ck_assert_int_ne(store_change_counter(outbound), counter);
+	ck_assert_int_ne(counter_after(outbound, counter), counter);
 	/* The companion's rule is not asked, whatever became of it. */
 	ck_assert(ask_companion(id));
 	decide(companion_of(id), "other", NULL, NULL, 0);
@@ -484,10 +484,10 @@ START_TEST(who_renews_is_enrolled_at_every_step_and_a_companion_never)
 		ck_assert(commit(&step));
 		enrollment_clear(&row);
 		/* The row must be claimed again below, also from where it rests. */
-		run_sql(f.settings.path, "UPDATE enrollments SET next_at = 1");
+		store_fixture_sql(&f, "UPDATE enrollments SET next_at = 1");
 		ck_assert_msg(enrolled() == 1, "%s", enrollment_state_name(steps[i]));
 		put(companion, steps[i], ENROLLMENT_ORDERING);
-		run_sql(f.settings.path, "UPDATE enrollments SET next_at = 1");
+		store_fixture_sql(&f, "UPDATE enrollments SET next_at = 1");
 		ck_assert_msg(enrolled() == 1, "companion %s", enrollment_state_name(steps[i]));
 	}
 	put(id, ENROLLMENT_REVOKED, NONE);
@@ -512,7 +512,7 @@ START_TEST(a_review_wakes_who_is_active_or_blocked_before_an_order)
 	put(stuck, ENROLLMENT_BLOCKED, ENROLLMENT_VALIDATED);
 	put(needs_admin, ENROLLMENT_BLOCKED, ENROLLMENT_REQUESTED);
 	put(waiting, ENROLLMENT_WAITING, ENROLLMENT_REQUESTED);
-	run_sql(f.settings.path, "UPDATE enrollments SET next_at = 5000000000, planned_at = 5000000000;"
+	store_fixture_sql(&f, "UPDATE enrollments SET next_at = 5000000000, planned_at = 5000000000;"
 				 "UPDATE enrollments SET lease_owner = 'w', lease_until = 5000000000 WHERE address = 'held@example.org';"
 				 "UPDATE enrollments SET next_at = 0 WHERE address = 'needs@example.org'");
 	row = get(active);
@@ -540,25 +540,17 @@ END_TEST
 
 START_TEST(a_review_of_many_takes_a_few_each_second)
 {
-	sqlite3_stmt *s;
-	sqlite3 *h;
 	time_t now;
 
-	run_sql(f.settings.path, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+	store_fixture_sql(&f, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
 		" INSERT INTO enrollments (address, address_key, addresses, profile, usage, state, resume, state_since, next_at, requested_at)"
-		" SELECT printf('u%d@example.org', i), printf('u%d@example.org', i), printf('u%d@example.org', i), 'p', 'sign', 'active', 'requested', 1,"
+		" SELECT 'u' || i || '@example.org', 'u' || i || '@example.org', 'u' || i || '@example.org', 'p', 'sign', 'active', 'requested', 1,"
 		" 5000000000, 1 FROM n");
 	OK(store_enrollments_review(enrolld, &err));
 	now = time(NULL);
-	ck_assert_int_eq(sqlite3_open(f.settings.path, &h), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_prepare_v2(h, "SELECT MAX(next_at), MAX(n), SUM(n) FROM (SELECT next_at, COUNT(*) AS n FROM enrollments GROUP BY next_at)", -1,
-		&s, NULL), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_step(s), SQLITE_ROW);
-	ck_assert_int_le(sqlite3_column_int64(s, 0), now + 60);
-	ck_assert_int_le(sqlite3_column_int(s, 1), 25);
-	ck_assert_int_eq(sqlite3_column_int(s, 2), 1000);
-	sqlite3_finalize(s);
-	sqlite3_close(h);
+	ck_assert_int_le(store_fixture_number(&f, "SELECT MAX(next_at) FROM enrollments"), now + 60);
+	ck_assert_int_le(store_fixture_number(&f, "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM enrollments GROUP BY next_at) AS second"), 25);
+	ck_assert_int_eq(store_fixture_number(&f, "SELECT COUNT(*) FROM enrollments"), 1000);
 }
 END_TEST
 
@@ -599,7 +591,7 @@ START_TEST(only_an_active_or_revoking_row_that_nobody_holds_renews)
 	int64_t id = activate("held@example.org");
 	bool changed = true;
 
-	run_sql(f.settings.path, "UPDATE enrollments SET lease_owner = 'w', lease_until = 5000000000");
+	store_fixture_sql(&f, "UPDATE enrollments SET lease_owner = 'w', lease_until = 5000000000");
 	OK(store_enrollment_admin(enrolld, id, ENROLLMENT_ADMIN_RENEW, "admin:root", NULL, &changed, &err));
 	ck_assert(!changed);
 	ck_assert_int_eq(state_of(id), ENROLLMENT_ACTIVE);

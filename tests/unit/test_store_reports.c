@@ -123,9 +123,9 @@ START_TEST(a_week_after_the_reply_its_token_is_no_longer_known)
 	struct report r = {.action = S("relayed"), .received_at = 1};
 	int64_t id = answered("alice@example.org", TOKEN);
 
-	run_sql(f.settings.path, "UPDATE challenges SET report_token_at = report_token_at - 7 * 86400 + 60");
+	store_fixture_sql(&f, "UPDATE challenges SET report_token_at = report_token_at - 7 * 86400 + 60");
 	ck_assert(add_report(TOKEN, &r));
-	run_sql(f.settings.path, "UPDATE challenges SET report_token_at = report_token_at - 60");
+	store_fixture_sql(&f, "UPDATE challenges SET report_token_at = report_token_at - 60");
 	ck_assert(!add_report(TOKEN, &r));
 	ck_assert_uint_eq(count_reports(id), 1);
 }

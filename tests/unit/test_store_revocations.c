@@ -254,7 +254,7 @@ START_TEST(a_certificate_that_was_not_shown_is_not_revoked_and_no_other_one_eith
 	OK(store_revocable(enrolld, order.about, &l, &err));
 	ck_assert_uint_eq(l.n, 1);
 	ck_assert(strlist_add(&shown, l.v[0].fingerprint));
-	run_sql(f.settings.path, "INSERT INTO user_keys (id, enrollment_id, wrapped, spki_sha256, created_at) SELECT id + 50, enrollment_id, x'77', printf('%064d', 5), 1"
+	store_fixture_sql(&f, "INSERT INTO user_keys (id, enrollment_id, wrapped, spki_sha256, created_at) SELECT id + 50, enrollment_id, x'77', '5555555555555555555555555555555555555555555555555555555555555555', 1"
 		" FROM user_keys; INSERT INTO certificates (enrollment_id, key_id, der, serial, issuer, fingerprint, addresses, not_before, not_after, status, created_at)"
 		" SELECT enrollment_id, key_id + 50, x'64', '77', 'i', 'another', addresses, not_before, not_after, 'issued', 1 FROM certificates");
 	ck_assert(!store_revoke(enrolld, &order, &n, &err));

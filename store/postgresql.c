@@ -1,0 +1,587 @@
+/*
+ * store/postgresql.c - the PostgreSQL engine: a pool of connections, transactions, statements that are prepared once a connection.
+ *
+ * A transaction owns its connection from begin to end.  Writers do not exclude each other by isolation, which would mean to try again in the middle of a
+ * call, but by an advisory lock of the transaction: TX_WRITE has it alone, TX_WRITE_ROW shares it and locks rows.  A reader sees one snapshot (repeatable
+ * read) and waits for nobody.
+ *
+ * A connection breaks now and then: the server is restarted, another one takes its place.  One that was idle is replaced before anything is done in it;
+ * in the middle of a transaction that is an error that passes, since nothing was committed.  Only of a COMMIT whose answer is lost nobody knows: then the
+ * server is asked by the transaction's id, over a new connection.
+ *
+ * Cut off (postgresql_watch.c), a call fails at once instead of trying to connect: a mail waits for it.
+ */
+#include "config.h"
+
+#include "store/postgresql.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define POOL_SIZE 4
+#define STATEMENTS_MAX 192 /* different SQL texts a connection keeps prepared; more than there are in store/ */
+#define COLUMNS_MAX 64
+
+enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL = 16 };
+
+struct db_rows {
+	struct db_tx *tx;
+	PGresult *result;
+	int row; /* -1 before the first */
+	unsigned char *octets[COLUMNS_MAX]; /* of this row */
+};
+
+struct db_tx {
+	struct db *db;
+	PGconn *conn; /* NULL = none yet, or lost */
+	int fd;	      /* its socket, for whoever has the pool's lock; -1 = none */
+	bool in_use, write, open;
+	const char *op;
+	int64_t deadline, affected;
+	char xid[32];
+	const char *statements[STATEMENTS_MAX];
+	size_t n_statements;
+};
+
+struct db {
+	struct db_base base;
+	struct store_settings settings; /* of ours */
+	int who;
+	struct pg_watch *watch; /* NULL for a command, which ends before anything changes */
+	pthread_mutex_t lock;	/* in_use of the pool */
+	pthread_cond_t freed;
+	struct db_tx pool[POOL_SIZE];
+};
+
+/* ---- the pool ---------------------------------------------------------------------------------------------------- */
+
+static struct db_tx *free_slot(struct db *db)
+{
+	struct db_tx *best = NULL;
+
+	/* One that is connected before one that is not. */
+	for (size_t i = 0; i < POOL_SIZE; i++)
+		if (!db->pool[i].in_use && (best == NULL || (best->conn == NULL && db->pool[i].conn != NULL)))
+			best = &db->pool[i];
+	return best;
+}
+
+static struct db_tx *take_slot(struct db *db, int64_t deadline)
+{
+	struct timespec until = {.tv_sec = (time_t)(deadline / 1000), .tv_nsec = (long)(deadline % 1000) * 1000000L};
+	struct db_tx *tx;
+	int rc = 0;
+
+	pthread_mutex_lock(&db->lock);
+	while ((tx = free_slot(db)) == NULL && rc == 0)
+		rc = pthread_cond_timedwait(&db->freed, &db->lock, &until);
+	if (tx != NULL)
+		tx->in_use = true;
+	pthread_mutex_unlock(&db->lock);
+	return tx;
+}
+
+static void give_back(struct db_tx *tx)
+{
+	struct db *db = tx->db;
+
+	pthread_mutex_lock(&db->lock);
+	tx->in_use = false;
+	pthread_cond_signal(&db->freed);
+	pthread_mutex_unlock(&db->lock);
+}
+
+static void note_socket(struct db_tx *tx, int fd)
+{
+	pthread_mutex_lock(&tx->db->lock);
+	tx->fd = fd;
+	pthread_mutex_unlock(&tx->db->lock);
+}
+
+static bool connect_slot(struct db_tx *tx, struct err *err)
+{
+	tx->conn = pg_connect(&tx->db->settings, tx->db->who, tx->op, err);
+	note_socket(tx, tx->conn != NULL ? PQsocket(tx->conn) : -1);
+	return tx->conn != NULL;
+}
+
+static void disconnect(struct db_tx *tx)
+{
+	note_socket(tx, -1);
+	PQfinish(tx->conn);
+	tx->conn = NULL;
+	tx->open = false;
+	tx->n_statements = 0;
+}
+
+/* The database is away: whoever waits for it waits no longer.  Called by the thread that watches. */
+static void break_off(void *arg)
+{
+	struct db *db = arg;
+
+	pthread_mutex_lock(&db->lock);
+	for (size_t i = 0; i < POOL_SIZE; i++)
+		if (db->pool[i].fd >= 0)
+			shutdown(db->pool[i].fd, SHUT_RDWR);
+	pthread_mutex_unlock(&db->lock);
+}
+
+/* For as long as the server itself may take, and a little for the way. */
+static int64_t answer_until(const struct db_tx *tx)
+{
+	unsigned ms = pg_statement_ms(&tx->db->settings, tx->db->who);
+
+	return mono_ms() + (ms > 0 ? (int64_t)ms + 1000 : INT32_MAX);
+}
+
+/* ---- transactions ------------------------------------------------------------------------------------------------ */
+
+static const char *opening(enum tx_access access, int who, char sql[400])
+{
+	const char *lock = access == TX_WRITE ? "SELECT pg_advisory_xact_lock(" PG_LOCK_WRITE ");" : "SELECT pg_advisory_xact_lock_shared(" PG_LOCK_WRITE ");";
+
+	if (access == TX_READ)
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT value FROM meta WHERE name = '%s'", pg_needs(who));
+	else
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(); SELECT value FROM meta WHERE name = '%s'", lock,
+			pg_needs(who));
+	return sql;
+}
+
+/* What the opening brought: the transaction's id, and which schema a program must know by now. */
+static bool read_opening(struct db_tx *tx, const struct pg_results *r, struct err *err)
+{
+	const PGresult *last = r->n > 0 ? r->v[r->n - 1] : NULL;
+	int needs = last != NULL && PQntuples(last) > 0 ? atoi(PQgetvalue(last, 0, 0)) : 0;
+
+	if (needs == 0)
+		return err_set(err, ERR_CONFIG, tx->op, "postgresql", "there is no store in this database; `enrollctl init` makes one");
+	if (needs > store_schema_version())
+		return schema_too_new(needs, store_schema_version(), tx->op, "the store in PostgreSQL", err);
+	if (tx->write)
+		snprintf(tx->xid, sizeof(tx->xid), "%s", PQgetvalue(r->v[r->n - 2], 0, 0));
+	return true;
+}
+
+static bool begin_once(struct db_tx *tx, enum tx_access access, bool *lost, struct err *err)
+{
+	char sql[400];
+	struct pg_results r = {.n = 0};
+	bool ok;
+
+	ok = pg_run(tx->conn, opening(access, tx->db->who, sql), answer_until(tx), &r, lost, tx->op, err);
+	tx->open = !*lost;
+	ok = ok && read_opening(tx, &r, err);
+	pg_results_clear(&r);
+	return ok;
+}
+
+static bool is_cut_off(struct db *db, struct err *err)
+{
+	if (db->watch == NULL || pg_watch_counter(db->watch) >= 0)
+		return false;
+	pg_watch_why(db->watch, err);
+	return true;
+}
+
+static void tx_release(struct db_tx *tx)
+{
+	if (tx->conn != NULL && tx->open && !pg_do(tx->conn, "ROLLBACK", mono_ms() + 1000, tx->op, NULL))
+		disconnect(tx);
+	tx->open = false;
+	give_back(tx);
+}
+
+static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *op, struct err *err)
+{
+	struct db_tx *tx;
+	bool fresh = false, lost = true, ok = false;
+
+	if (is_cut_off(db, err))
+		return NULL;
+	tx = take_slot(db, mono_ms() + db->settings.busy_ms);
+	if (tx == NULL) {
+		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
+		return NULL;
+	}
+	tx->op = op;
+	tx->write = access != TX_READ;
+	tx->xid[0] = '\0';
+	/* A connection that lay idle may have been dead for hours. */
+	while (!ok && lost && !fresh) {
+		fresh = tx->conn == NULL;
+		if (fresh && !connect_slot(tx, err))
+			break;
+		if (err != NULL)
+			err_clear(err);
+		ok = begin_once(tx, access, &lost, err);
+		if (!ok && lost)
+			disconnect(tx);
+	}
+	if (ok)
+		return tx;
+	tx_release(tx);
+	return NULL;
+}
+
+/* The connection broke while the COMMIT was under way: it is done, or it is not. */
+static bool find_out(struct db_tx *tx, struct err *err)
+{
+	int64_t until = mono_ms() + 2 * (int64_t)tx->db->settings.busy_ms;
+	char sql[100], status[32] = "";
+
+	snprintf(sql, sizeof(sql), "SELECT pg_xact_status('%s')", tx->xid);
+	while (mono_ms() < until && strcmp(status, "committed") != 0 && strcmp(status, "aborted") != 0) {
+		struct timespec nap = {.tv_nsec = 200000000L};
+
+		if (tx->conn == NULL)
+			connect_slot(tx, NULL);
+		if (tx->conn != NULL && !pg_ask(tx->conn, sql, status, sizeof(status), mono_ms() + 2000, tx->op, NULL))
+			disconnect(tx);
+		if (status[0] == '\0' || strcmp(status, "in progress") == 0)
+			nanosleep(&nap, NULL);
+	}
+	if (strcmp(status, "committed") == 0) {
+		if (err != NULL)
+			err_clear(err);
+		return true;
+	}
+	return err_set(err, ERR_TEMPORARY, tx->op, "postgresql",
+		status[0] == 'a' ? "the connection to the database was lost, and nothing was written"
+				 : "the connection to the database was lost at the end of a transaction, and it is not known whether it was written");
+}
+
+static bool tx_finish(struct db_tx *tx, struct err *err)
+{
+	struct pg_results r = {.n = 0};
+	bool lost = false, ok = tx->conn != NULL ? pg_run(tx->conn, "COMMIT", answer_until(tx), &r, &lost, tx->op, err)
+					    : err_set(err, ERR_TEMPORARY, tx->op, "postgresql", "the connection to the database was lost");
+	/* Of a transaction that failed before, COMMIT makes a ROLLBACK. */
+	bool undone = ok && r.n > 0 && strcmp(PQcmdStatus(r.v[0]), "ROLLBACK") == 0;
+
+	pg_results_clear(&r);
+	tx->open = false;
+	if (undone)
+		return err_set(err, ERR_BUG, tx->op, "postgresql", "a statement failed before, and nothing was written");
+	if (!ok && lost) {
+		disconnect(tx);
+		ok = tx->write && find_out(tx, err);
+	}
+	/* Others hear of it from the database; those of this process are to see it at once.  What the outbound instance writes for itself changes no
+	 * credential, and what does comes back as everybody else's. */
+	if (ok && tx->write && tx->db->watch != NULL && tx->db->who != STORE_ROLE_OUTBOUND)
+		pg_watch_changed(tx->db->watch);
+	return ok;
+}
+
+/* ---- statements -------------------------------------------------------------------------------------------------- */
+
+/* The marks of db.h in PostgreSQL's words. */
+static char *in_our_words(const char *sql)
+{
+	static const struct { const char *mark, *words; } marks[] = {
+		{ROW_LOCK, "FOR NO KEY UPDATE"}, {ROW_LOCK_OR_SKIP, "FOR NO KEY UPDATE SKIP LOCKED"}};
+	struct buf out = BUF_INIT;
+
+	while (*sql != '\0') {
+		size_t i = 0, n = sizeof(marks) / sizeof(marks[0]);
+
+		while (i < n && strncmp(sql, marks[i].mark, strlen(marks[i].mark)) != 0)
+			i++;
+		if (i == n) {
+			buf_putc(&out, *sql++);
+			continue;
+		}
+		buf_puts(&out, marks[i].words);
+		sql += strlen(marks[i].mark);
+	}
+	return buf_take(&out);
+}
+
+static Oid type_of(const struct db_value *v)
+{
+	return v->type == DB_TEXT ? OID_TEXT : v->type == DB_BLOB ? OID_BYTEA : OID_INT8;
+}
+
+/* The number of the statement; texts are literals, so the pointer mostly decides.  -1 on failure. */
+static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, bool *lost, struct err *err)
+{
+	Oid types[COLUMNS_MAX];
+	char name[24], *words;
+	struct pg_results r = {.n = 0};
+	bool ok;
+
+	*lost = false;
+	for (size_t i = 0; i < tx->n_statements; i++)
+		if (tx->statements[i] == sql || strcmp(tx->statements[i], sql) == 0)
+			return (int)i;
+	if (tx->n_statements == STATEMENTS_MAX || n > COLUMNS_MAX) {
+		err_set(err, ERR_BUG, tx->op, "statement", "more than %d different statements", STATEMENTS_MAX);
+		return -1;
+	}
+	for (size_t i = 0; i < n; i++)
+		types[i] = type_of(&v[i]);
+	words = in_our_words(sql);
+	if (words == NULL) {
+		err_nomem(err, tx->op);
+		return -1;
+	}
+	snprintf(name, sizeof(name), "s%zu", tx->n_statements);
+	*lost = PQsendPrepare(tx->conn, name, words, (int)n, types) == 0;
+	free(words);
+	ok = *lost ? pg_error(err, tx->op, tx->conn, NULL) : pg_collect(tx->conn, answer_until(tx), &r, lost, tx->op, err);
+	pg_results_clear(&r);
+	if (!ok)
+		return -1;
+	tx->statements[tx->n_statements] = sql;
+	return (int)tx->n_statements++;
+}
+
+static PGresult *execute(struct db_tx *tx, int number, const struct db_value *v, size_t n, bool *lost, struct err *err)
+{
+	const char *values[COLUMNS_MAX];
+	char digits[COLUMNS_MAX][24], name[24];
+	int lengths[COLUMNS_MAX] = {0}, formats[COLUMNS_MAX] = {0};
+	struct pg_results r = {.n = 0};
+	PGresult *result = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		values[i] = v[i].type == DB_TEXT || v[i].type == DB_BLOB ? v[i].p : v[i].type == DB_INT ? digits[i] : NULL;
+		if (v[i].type == DB_INT)
+			snprintf(digits[i], sizeof(digits[i]), "%lld", (long long)v[i].i);
+		if (v[i].type == DB_BLOB) {
+			lengths[i] = (int)v[i].n;
+			formats[i] = 1;
+		}
+	}
+	snprintf(name, sizeof(name), "s%d", number);
+	*lost = PQsendQueryPrepared(tx->conn, name, (int)n, values, lengths, formats, 0) == 0;
+	if (*lost)
+		pg_error(err, tx->op, tx->conn, NULL);
+	else if (pg_collect(tx->conn, answer_until(tx), &r, lost, tx->op, err) && r.n > 0)
+		result = r.v[--r.n];
+	pg_results_clear(&r);
+	return result;
+}
+
+static void rows_finish(struct db_rows *rows)
+{
+	for (size_t i = 0; i < COLUMNS_MAX; i++)
+		PQfreemem(rows->octets[i]);
+	PQclear(rows->result);
+	free(rows);
+}
+
+static struct db_rows *rows_start(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, struct err *err)
+{
+	struct db_rows *rows;
+	bool lost = false;
+	int number;
+
+	if (tx->conn == NULL) {
+		err_set(err, ERR_TEMPORARY, tx->op, "postgresql", "the connection to the database was lost");
+		return NULL;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (v[i].type == DB_BLOB && v[i].n > INT32_MAX) {
+			err_set(err, ERR_BUG, tx->op, "statement", "a value is too large");
+			return NULL;
+		}
+	rows = calloc(1, sizeof(*rows));
+	if (rows == NULL) {
+		err_nomem(err, tx->op);
+		return NULL;
+	}
+	*rows = (struct db_rows){.tx = tx, .row = -1};
+	number = prepared(tx, sql, v, n, &lost, err);
+	rows->result = number >= 0 ? execute(tx, number, v, n, &lost, err) : NULL;
+	if (rows->result != NULL) {
+		tx->affected = strtoll(PQcmdTuples(rows->result), NULL, 10);
+		return rows;
+	}
+	if (lost)
+		disconnect(tx);
+	rows_finish(rows);
+	return NULL;
+}
+
+static int rows_step(struct db_rows *rows, struct err *err)
+{
+	for (size_t i = 0; i < COLUMNS_MAX; i++) {
+		PQfreemem(rows->octets[i]);
+		rows->octets[i] = NULL;
+	}
+	if (rows->row + 1 >= PQntuples(rows->result))
+		return 0;
+	rows->row++;
+	return 1;
+}
+
+static int64_t rows_affected(struct db_tx *tx)
+{
+	return tx->affected;
+}
+
+static bool column_is_null(struct db_rows *rows, int column)
+{
+	return PQgetisnull(rows->result, rows->row, column) != 0;
+}
+
+static int64_t column_number(struct db_rows *rows, int column)
+{
+	const char *s = PQgetvalue(rows->result, rows->row, column);
+
+	return PQftype(rows->result, column) == OID_BOOL ? s[0] == 't' : strtoll(s, NULL, 10);
+}
+
+static const void *column_octets(struct db_rows *rows, int column, size_t *len)
+{
+	const char *s = PQgetvalue(rows->result, rows->row, column);
+
+	*len = 0;
+	if (column_is_null(rows, column))
+		return NULL;
+	if (PQftype(rows->result, column) != OID_BYTEA || column >= COLUMNS_MAX) {
+		*len = (size_t)PQgetlength(rows->result, rows->row, column);
+		return s;
+	}
+	PQfreemem(rows->octets[column]);
+	rows->octets[column] = PQunescapeBytea((const unsigned char *)s, len);
+	return rows->octets[column];
+}
+
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
+
+static void db_close(struct db *db)
+{
+	pg_watch_stop(db->watch);
+	for (size_t i = 0; i < POOL_SIZE; i++)
+		disconnect(&db->pool[i]);
+	pthread_cond_destroy(&db->freed);
+	pthread_mutex_destroy(&db->lock);
+	store_settings_clear(&db->settings);
+	free(db);
+}
+
+static struct db *db_new(const struct store_settings *s, int who)
+{
+	struct db *db = calloc(1, sizeof(*db));
+	pthread_condattr_t attr;
+
+	if (db == NULL)
+		return NULL;
+	db->base.ops = &postgresql_ops;
+	db->who = who;
+	db->settings.busy_ms = s->busy_ms;
+	db->settings.connection = strdup(s->connection);
+	pthread_mutex_init(&db->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&db->freed, &attr);
+	pthread_condattr_destroy(&attr);
+	for (size_t i = 0; i < POOL_SIZE; i++)
+		db->pool[i] = (struct db_tx){.db = db, .fd = -1};
+	if (db->settings.connection == NULL) {
+		db_close(db);
+		return NULL;
+	}
+	return db;
+}
+
+static struct db *db_open(const struct store_settings *s, enum store_role role, struct err *err)
+{
+	static const char op[] = "open store";
+	struct db *db = db_new(s, (int)role);
+	bool ok;
+
+	if (db == NULL) {
+		err_nomem(err, op);
+		return NULL;
+	}
+	db->pool[0].op = op;
+	ok = connect_slot(&db->pool[0], err) && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err);
+	if (ok && role != STORE_ROLE_ADMIN) {
+		db->watch = pg_watch_start(s, (int)role, break_off, db, err);
+		ok = db->watch != NULL;
+	}
+	if (ok)
+		return db;
+	db_close(db);
+	return NULL;
+}
+
+/* A command has nobody who watches for it: it asks itself. */
+static int64_t db_change_counter(struct db *db)
+{
+	struct db_tx *tx;
+
+	if (db->watch != NULL)
+		return pg_watch_counter(db->watch);
+	tx = tx_open(db, TX_READ, "look at store", NULL);
+	if (tx == NULL)
+		return -1;
+	tx_release(tx);
+	return (int64_t)time(NULL);
+}
+
+static bool db_backup(const struct store_settings *s, const char *to, struct err *err)
+{
+	return err_set(err, ERR_CONFIG, "back up store", "postgresql",
+		"a store in PostgreSQL is backed up with the database's own means, as `pg_dump --format=custom --schema=" PG_SCHEMA "`: its keys are wrapped in there too");
+}
+
+static bool db_restore(const struct store_settings *s, const char *from, struct err *err)
+{
+	return err_set(err, ERR_CONFIG, "restore store", "postgresql",
+		"a store in PostgreSQL is brought back with the database's own means, as `pg_restore --clean --if-exists`");
+}
+
+static bool db_check(struct db *db, struct err *err)
+{
+	static const char op[] = "check store";
+	PGconn *conn = pg_connect(&db->settings, db->who, op, err);
+	bool ok = conn != NULL && pg_verify(conn, answer_until(&db->pool[0]), op, err);
+
+	PQfinish(conn);
+	return ok;
+}
+
+static bool db_advice(struct db *db, struct strlist *out, struct err *err)
+{
+	static const char op[] = "look at the database";
+	struct db_tx *tx = tx_open(db, TX_READ, op, err);
+	bool ok;
+
+	if (tx == NULL)
+		return false;
+	ok = pg_advice(tx->conn, answer_until(tx), out, op, err);
+	tx_release(tx);
+	return ok;
+}
+
+const struct db_ops postgresql_ops = {
+	.name = "postgresql",
+	.create = pg_create,
+	.open = db_open,
+	.close = db_close,
+	.change_counter = db_change_counter,
+	.backup = db_backup,
+	.restore = db_restore,
+	.look = pg_look,
+	.upgrade = pg_upgrade,
+	.check = db_check,
+	.advice = db_advice,
+	.begin = tx_open,
+	.commit = tx_finish,
+	.end = tx_release,
+	.query = rows_start,
+	.next = rows_step,
+	.affected = rows_affected,
+	.finish = rows_finish,
+	.is_null = column_is_null,
+	.column_int = column_number,
+	.column_data = column_octets,
+};

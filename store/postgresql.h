@@ -1,0 +1,97 @@
+/*
+ * store/postgresql.h - what the PostgreSQL engine's files share.  Private to store/postgresql*.c and their tests.
+ *
+ * Every wait for the server ends at a deadline of our own clock (mono_ms), whatever the server or the network does; a connection that missed it is of no
+ * more use and is closed.
+ */
+#ifndef ENROLL_STORE_POSTGRESQL_H
+#define ENROLL_STORE_POSTGRESQL_H
+
+#include <libpq-fe.h>
+
+#include "store/db.h"
+
+/* The schema of the database in which our tables are, and where changes are told. */
+#define PG_SCHEMA "enroll"
+#define PG_CHANNEL_CREDENTIALS "enroll_credentials" /* what the look-up of a credential could answer has changed */
+#define PG_CHANNEL_WORK "enroll_work"		    /* and what enrolld has to do */
+/* Keys of advisory locks: writers share the first or have it alone; who makes or changes tables has the second. */
+#define PG_LOCK_WRITE "5640111"
+#define PG_LOCK_SCHEMA "5640112"
+
+/* How our connections are named: this, who, and the newest schema that the program knows. */
+#define PG_NAME "enroll-milter "
+
+/* Who connects; the first four are enum store_role. */
+#define PG_OWNER (STORE_ROLE_ADMIN + 1)
+#define PG_HELPDESK (PG_OWNER + 1)
+#define PG_WHO_NUMBER (PG_HELPDESK + 1)
+const char *pg_who_name(int who);
+
+/* ---- connections (postgresql_handle.c) --------------------------------------------------------------------------- */
+
+/* store.connection with %r replaced; freed by the caller; NULL without memory. */
+char *pg_conninfo(const struct store_settings *s, int who);
+/* The database role that this means; freed by the caller.  ERR_CONFIG when libpq cannot read the string. */
+char *pg_user(const struct store_settings *s, int who, struct err *err);
+/* How long the server works on a statement of this role, at most; 0 = as long as it takes. */
+unsigned pg_statement_ms(const struct store_settings *s, int who);
+
+/* Connected, with our settings; NULL on failure.  Blocks for as long as connect_timeout says for each host (3 seconds unless the string says other). */
+PGconn *pg_connect(const struct store_settings *s, int who, const char *op, struct err *err);
+/* An error of a result, or (result NULL) of the connection, as one of ours.  Returns false. */
+bool pg_error(struct err *err, const char *op, PGconn *conn, const PGresult *result);
+/* SQLSTATE of a result is this one. */
+bool pg_state_is(const PGresult *result, const char *state);
+
+/* What came back for one message: as many results as statements in it. */
+#define PG_RESULTS_MAX 8
+struct pg_results {
+	PGresult *v[PG_RESULTS_MAX];
+	size_t n;
+};
+void pg_results_clear(struct pg_results *r);
+/* Waits for all results of what was sent before; false when one is an error or the deadline came (then the connection is BAD or unusable: *lost). */
+bool pg_collect(PGconn *conn, int64_t deadline, struct pg_results *out, bool *lost, const char *op, struct err *err);
+/* One or several statements without parameters, in one message. */
+bool pg_run(PGconn *conn, const char *sql, int64_t deadline, struct pg_results *out, bool *lost, const char *op, struct err *err);
+/* The same where the results do not matter. */
+bool pg_do(PGconn *conn, const char *sql, int64_t deadline, const char *op, struct err *err);
+/* First column of the first row of a statement, as text cut to `size`; "" when there is none or it is NULL. */
+bool pg_ask(PGconn *conn, const char *sql, char *out, size_t size, int64_t deadline, const char *op, struct err *err);
+
+/* ---- schema (postgresql_schema.c, postgresql_tables.c) ------------------------------------------------------------ */
+
+struct pg_migration {
+	int version;
+	const char *const *statements; /* from version - 1, closed by NULL */
+	int readable_by;	       /* as struct migration has it */
+};
+extern const struct pg_migration pg_migrations[];
+extern const size_t pg_migrations_n;
+
+bool pg_create(const struct store_settings *s, struct err *err);
+bool pg_upgrade(const struct store_settings *s, struct err *err);
+bool pg_look(const struct store_settings *s, bool check, struct store_look *out, struct err *err);
+/* Is the schema one that this role can work with? */
+bool pg_schema_fits(PGconn *conn, int who, int64_t deadline, const char *op, struct err *err);
+/* Tables, constraints and indexes are all there and valid. */
+bool pg_verify(PGconn *conn, int64_t deadline, const char *op, struct err *err);
+/* What an admin should know of this server and of how we are connected. */
+bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *op, struct err *err);
+/* "schema_version" or "readable_by": which number in table meta must not be newer than this program for this role. */
+const char *pg_needs(int who);
+
+/* ---- what has changed (postgresql_watch.c) ------------------------------------------------------------------------- */
+
+/* A thread with a connection of its own that listens, and looks once a second whether the server still answers. */
+struct pg_watch;
+/* `cut` is called, with `arg`, by that thread each time the database is found to be away. */
+struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*cut)(void *arg), void *arg, struct err *err);
+void pg_watch_stop(struct pg_watch *w);
+int64_t pg_watch_counter(struct pg_watch *w); /* -1 when cut off */
+void pg_watch_changed(struct pg_watch *w);    /* by ourselves */
+/* Why it is cut off; *out is copied. */
+void pg_watch_why(struct pg_watch *w, struct err *out);
+
+#endif

@@ -1,0 +1,332 @@
+/*
+ * store/postgresql_handle.c - one connection to PostgreSQL: made with our settings, waited for with deadlines, its errors in our words.
+ *
+ * libpq's blocking calls wait for ever when a server stops to answer without closing the connection.  So everything but connecting is sent and then
+ * waited for by poll() until a deadline; connecting has libpq's own connect_timeout.
+ */
+#include "config.h"
+
+#include "store/postgresql.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- who connects, and how --------------------------------------------------------------------------------------- */
+
+const char *pg_who_name(int who)
+{
+	static const char *const names[] = {"outbound", "inbound", "enrolld", "admin", "owner", "helpdesk"};
+
+	return names[who];
+}
+
+char *pg_conninfo(const struct store_settings *s, int who)
+{
+	struct buf out = BUF_INIT;
+
+	for (const char *p = s->connection; *p != '\0'; p++)
+		if (p[0] == '%' && p[1] == 'r') {
+			buf_puts(&out, pg_who_name(who));
+			p++;
+		} else {
+			buf_putc(&out, *p);
+		}
+	return buf_take(&out);
+}
+
+char *pg_user(const struct store_settings *s, int who, struct err *err)
+{
+	char *conninfo = pg_conninfo(s, who), *message = NULL, *user = NULL;
+	PQconninfoOption *all = conninfo != NULL ? PQconninfoParse(conninfo, &message) : NULL;
+
+	for (PQconninfoOption *o = all; o != NULL && o->keyword != NULL; o++)
+		if (strcmp(o->keyword, "user") == 0)
+			user = str_dup(o->val != NULL ? o->val : "");
+	if (user == NULL && message != NULL)
+		err_set(err, ERR_CONFIG, "read store.connection", "store.connection", "store.connection cannot be read: %s", message);
+	else if (user == NULL)
+		err_nomem(err, "read store.connection");
+	PQfreemem(message);
+	PQconninfoFree(all);
+	free(conninfo);
+	return user;
+}
+
+/* A mail waits for milters; enrolld counts and plans over all rows; an admin's command has all the time it needs. */
+unsigned pg_statement_ms(const struct store_settings *s, int who)
+{
+	if (who == STORE_ROLE_OUTBOUND || who == STORE_ROLE_INBOUND)
+		return s->busy_ms > 0 ? s->busy_ms : 1;
+	return who == STORE_ROLE_ENROLLD ? 60000 + s->busy_ms : 0;
+}
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
+
+struct sentence {
+	const char *state; /* SQLSTATE, or the beginning of it */
+	enum err_class class;
+	const char *text;
+};
+/* The first that fits. */
+static const struct sentence sentences[] = {
+	{"08", ERR_TEMPORARY, "the connection to the database was lost"},
+	{"57P", ERR_TEMPORARY, "the database server is going down or coming up"},
+	{"57014", ERR_TEMPORARY, "the database took too long"},
+	{"55P03", ERR_TEMPORARY, "the store is busy: another writer kept it locked for too long"},
+	{"40", ERR_TEMPORARY, "the store is busy: two writers were in each other's way"},
+	{"53100", ERR_TEMPORARY, "the disk of the database server is full; make room"},
+	{"53300", ERR_TEMPORARY, "the database server has no connection left; raise max_connections"},
+	{"53", ERR_TEMPORARY, "the database server is short of something"},
+	{"58", ERR_TEMPORARY, "the database server has trouble with its files"},
+	{"25006", ERR_TEMPORARY, "the database server is a standby that only reads; is a failover under way?"},
+	{"25P03", ERR_TEMPORARY, "the database server ended a transaction that stood still for too long"},
+	{"XX", ERR_CONFIG, "the database is damaged"},
+	{"42501", ERR_CONFIG, "the database role may not do that; `enrollctl store upgrade` grants what each role needs"},
+	{"42P01", ERR_CONFIG, "there is no store in this database, or not all of it; `enrollctl init` makes one"},
+	{"3F000", ERR_CONFIG, "there is no store in this database; `enrollctl init` makes one"},
+	{"3D000", ERR_CONFIG, "there is no such database; make it with createdb"},
+	{"28", ERR_CONFIG, "the database server did not accept who we are"},
+	{"23", ERR_BUG, "the store refused a value that breaks one of its rules"},
+};
+
+static const struct sentence *sentence_for(const char *state)
+{
+	static const struct sentence unknown = {"", ERR_BUG, "the store call failed"}, gone = {"", ERR_TEMPORARY, "the connection to the database was lost"};
+
+	if (state == NULL || state[0] == '\0')
+		return &gone;
+	for (size_t i = 0; i < sizeof(sentences) / sizeof(sentences[0]); i++)
+		if (strncmp(state, sentences[i].state, strlen(sentences[i].state)) == 0)
+			return &sentences[i];
+	return &unknown;
+}
+
+/* The server's words on one line. */
+static void one_line(const char *text, char out[400])
+{
+	size_t n = 0;
+
+	for (; text != NULL && *text != '\0' && n < 399; text++) {
+		char c = *text == '\n' || *text == '\t' || *text == '\r' ? ' ' : *text;
+
+		if (c != ' ' || (n > 0 && out[n - 1] != ' '))
+			out[n++] = c;
+	}
+	while (n > 0 && out[n - 1] == ' ')
+		n--;
+	out[n] = '\0';
+}
+
+/* Where we are connected, without anything secret. */
+static void subject_of(PGconn *conn, char out[200])
+{
+	const char *host = conn != NULL ? PQhost(conn) : NULL, *db = conn != NULL ? PQdb(conn) : NULL, *user = conn != NULL ? PQuser(conn) : NULL;
+
+	snprintf(out, 200, "postgresql %s@%s/%s", user != NULL ? user : "?", host != NULL && host[0] != '\0' ? host : "local", db != NULL ? db : "?");
+}
+
+bool pg_error(struct err *err, const char *op, PGconn *conn, const PGresult *result)
+{
+	const char *state = result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+	const struct sentence *s = sentence_for(state);
+	const char *words = result != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	char line[400], subject[200];
+
+	if (words == NULL)
+		words = result != NULL ? PQresultErrorMessage(result) : conn != NULL ? PQerrorMessage(conn) : "";
+	one_line(words, line);
+	subject_of(conn, subject);
+	err_set(err, s->class, op, subject, "%s (PostgreSQL says: %s)", s->text, line);
+	if (err != NULL && state != NULL)
+		snprintf(err->type, sizeof(err->type), "SQLSTATE_%.5s", state);
+	return false;
+}
+
+bool pg_state_is(const PGresult *result, const char *state)
+{
+	const char *is = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	return is != NULL && strcmp(is, state) == 0;
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
+
+void pg_results_clear(struct pg_results *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		PQclear(r->v[i]);
+	r->n = 0;
+}
+
+static bool wait_for(PGconn *conn, short events, int64_t deadline)
+{
+	for (;;) {
+		struct pollfd p = {.fd = PQsocket(conn), .events = events};
+		int64_t left = deadline - mono_ms();
+		int n;
+
+		if (p.fd < 0 || left <= 0)
+			return false;
+		n = poll(&p, 1, left > 60000 ? 60000 : (int)left);
+		if (n > 0)
+			return true;
+		if (n < 0 && errno != EINTR)
+			return false;
+	}
+}
+
+static bool flush_out(PGconn *conn, int64_t deadline)
+{
+	int rc;
+
+	/* While it does not take ours it may want to be rid of its own first. */
+	while ((rc = PQflush(conn)) > 0)
+		if (!wait_for(conn, POLLIN | POLLOUT, deadline) || PQconsumeInput(conn) == 0)
+			return false;
+	return rc == 0;
+}
+
+static bool late(PGconn *conn, int64_t deadline, const char *op, struct err *err)
+{
+	char subject[200];
+
+	if (PQstatus(conn) == CONNECTION_BAD || mono_ms() < deadline)
+		return pg_error(err, op, conn, NULL);
+	subject_of(conn, subject);
+	return err_set(err, ERR_TEMPORARY, op, subject, "the database did not answer in time");
+}
+
+bool pg_collect(PGconn *conn, int64_t deadline, struct pg_results *out, bool *lost, const char *op, struct err *err)
+{
+	bool ok = true;
+
+	out->n = 0;
+	*lost = true;
+	if (!flush_out(conn, deadline))
+		return late(conn, deadline, op, err);
+	for (;;) {
+		PGresult *result;
+		ExecStatusType status;
+
+		while (PQisBusy(conn))
+			if (!wait_for(conn, POLLIN, deadline) || PQconsumeInput(conn) == 0)
+				return late(conn, deadline, op, err);
+		result = PQgetResult(conn);
+		if (result == NULL)
+			break;
+		status = PQresultStatus(result);
+		if (ok && status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+			ok = pg_error(err, op, conn, result);
+		if (out->n < PG_RESULTS_MAX)
+			out->v[out->n++] = result;
+		else
+			PQclear(result);
+	}
+	*lost = PQstatus(conn) == CONNECTION_BAD;
+	return ok;
+}
+
+bool pg_run(PGconn *conn, const char *sql, int64_t deadline, struct pg_results *out, bool *lost, const char *op, struct err *err)
+{
+	out->n = 0;
+	*lost = true;
+	if (PQsendQuery(conn, sql) == 0)
+		return pg_error(err, op, conn, NULL);
+	return pg_collect(conn, deadline, out, lost, op, err);
+}
+
+bool pg_do(PGconn *conn, const char *sql, int64_t deadline, const char *op, struct err *err)
+{
+	struct pg_results r;
+	bool lost, ok = pg_run(conn, sql, deadline, &r, &lost, op, err);
+
+	pg_results_clear(&r);
+	return ok;
+}
+
+bool pg_ask(PGconn *conn, const char *sql, char *out, size_t size, int64_t deadline, const char *op, struct err *err)
+{
+	struct pg_results r;
+	bool lost, ok = pg_run(conn, sql, deadline, &r, &lost, op, err);
+
+	out[0] = '\0';
+	if (ok && r.n > 0 && PQntuples(r.v[r.n - 1]) > 0)
+		snprintf(out, size, "%s", PQgetvalue(r.v[r.n - 1], 0, 0));
+	pg_results_clear(&r);
+	return ok;
+}
+
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
+
+/* The server's notices ("relation exists, skipping") are of no interest to anybody. */
+static void no_notice(void *arg, const PGresult *result)
+{
+}
+
+/* A transaction of ours that stands still, or whose client is gone, must not keep its locks: others wait for them. */
+static bool set_session(PGconn *conn, const struct store_settings *s, int who, const char *op, struct err *err)
+{
+	unsigned lock_ms = s->busy_ms > 0 ? s->busy_ms : 1;
+	char sql[900];
+
+	snprintf(sql, sizeof(sql),
+		"SET search_path = " PG_SCHEMA ", pg_catalog; SET statement_timeout = %u; SET lock_timeout = %u; SET idle_in_transaction_session_timeout = %u;"
+		" SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'; SET TimeZone = 'UTC';"
+		" SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET client_min_messages = 'warning'",
+		pg_statement_ms(s, who), lock_ms, 2 * lock_ms + 5000);
+	return pg_do(conn, sql, mono_ms() + 10000, op, err) &&
+	       /* Where the server's system has no way to tell, it is an error to ask for it. */
+	       (pg_do(conn, "SET client_connection_check_interval = 1000", mono_ms() + 10000, op, NULL) || PQstatus(conn) == CONNECTION_OK);
+}
+
+/* What libpq says of why it could not connect is text alone.  What an admin has to mend is ERR_CONFIG. */
+static bool connect_failed(PGconn *conn, const char *op, struct err *err)
+{
+	static const struct { const char *words, *state; } known[] = {
+		{"password authentication failed", "28P01"}, {"no password supplied", "28P01"}, {"authentication failed", "28000"},
+		{"no pg_hba.conf entry", "28000"}, {"\" does not exist", "3D000"}, {"invalid connection option", "28000"}, {"certificate verify failed", "28000"},
+		{"root certificate file", "28000"}, {"does not match host name", "28000"}, {"invalid sslmode", "28000"}, {"missing \"=\"", "28000"},
+	};
+	const char *words = PQerrorMessage(conn);
+	char line[400], subject[200];
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(words, known[i].words) != NULL) {
+			one_line(words, line);
+			subject_of(conn, subject);
+			err_set(err, ERR_CONFIG, op, subject, "%s; look at store.connection (PostgreSQL says: %s)",
+				strcmp(known[i].state, "3D000") == 0 ? "there is no such database or role" : "the database cannot be used in this way", line);
+			return false;
+		}
+	return pg_error(err, op, conn, NULL);
+}
+
+PGconn *pg_connect(const struct store_settings *s, int who, const char *op, struct err *err)
+{
+	char name[64], *conninfo = pg_conninfo(s, who);
+	/* The later wins: the string over our defaults. */
+	const char *const keywords[] = {"connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+		"target_session_attrs", "dbname", "fallback_application_name", NULL};
+	const char *const values[] = {"3", "5", "2", "3", "8000", "read-write", conninfo, name, NULL};
+	PGconn *conn;
+
+	/* Read by others before they upgrade the schema (postgresql_schema.c), and by people in pg_stat_activity. */
+	snprintf(name, sizeof(name), PG_NAME "%s %d", pg_who_name(who), store_schema_version());
+	conn = conninfo != NULL ? PQconnectdbParams(keywords, values, 1) : NULL;
+	free(conninfo);
+	if (conn == NULL) {
+		err_nomem(err, op);
+		return NULL;
+	}
+	PQsetNoticeReceiver(conn, no_notice, NULL);
+	if (PQstatus(conn) != CONNECTION_OK)
+		connect_failed(conn, op, err);
+	else if (PQsetnonblocking(conn, 1) != 0)
+		pg_error(err, op, conn, NULL);
+	else if (set_session(conn, s, who, op, err))
+		return conn;
+	PQfinish(conn);
+	return NULL;
+}
