@@ -39,7 +39,7 @@ struct db_tx {
 	bool in_use, write, open;
 	const char *op;
 	int64_t deadline, affected;
-	char xid[32];
+	char xid[32], timeline[12];
 	const char *statements[STATEMENTS_MAX];
 	size_t n_statements;
 };
@@ -110,6 +110,9 @@ static int64_t answer_until(const struct db_tx *tx)
 
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
 
+/* The history of the server we are connected to: another one after a failover. */
+#define TIMELINE "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+
 static const char *opening(enum tx_access access, int who, char sql[400])
 {
 	const char *lock = access == TX_WRITE ? "SELECT pg_advisory_xact_lock(" PG_LOCK_WRITE ");" : "SELECT pg_advisory_xact_lock_shared(" PG_LOCK_WRITE ");";
@@ -117,8 +120,8 @@ static const char *opening(enum tx_access access, int who, char sql[400])
 	if (access == TX_READ)
 		snprintf(sql, 400, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT value FROM meta WHERE name = '%s'", pg_needs(who));
 	else
-		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(); SELECT value FROM meta WHERE name = '%s'", lock,
-			pg_needs(who));
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(), " TIMELINE "; SELECT value FROM meta WHERE name = '%s'",
+			lock, pg_needs(who));
 	return sql;
 }
 
@@ -132,8 +135,10 @@ static bool read_opening(struct db_tx *tx, const struct pg_results *r, struct er
 		return err_set(err, ERR_CONFIG, tx->op, "postgresql", "there is no store in this database; `enrollctl init` makes one");
 	if (needs > store_schema_version())
 		return schema_too_new(needs, store_schema_version(), tx->op, "the store in PostgreSQL", err);
-	if (tx->write)
+	if (tx->write) {
 		snprintf(tx->xid, sizeof(tx->xid), "%s", PQgetvalue(r->v[r->n - 2], 0, 0));
+		snprintf(tx->timeline, sizeof(tx->timeline), "%s", PQgetvalue(r->v[r->n - 2], 0, 1));
+	}
 	return true;
 }
 
@@ -198,22 +203,33 @@ static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *o
 	return NULL;
 }
 
-/* The connection broke while the COMMIT was under way: it is done, or it is not. */
+/* What became of the transaction: "committed", "aborted", something else as long as nobody knows, ANOTHER when nobody ever will: the server whose number
+ * it was has not come back, and on the one that took its place the number may be another transaction's. */
+#define ANOTHER "another"
+static void ask_status(struct db_tx *tx, char status[32])
+{
+	char sql[250];
+
+	snprintf(sql, sizeof(sql), "SELECT CASE WHEN " TIMELINE " = '%s' THEN pg_xact_status('%s') ELSE '" ANOTHER "' END", tx->timeline, tx->xid);
+	status[0] = '\0';
+	if (tx->conn == NULL)
+		tx->conn = pg_connect(&tx->db->settings, tx->db->who, tx->op, NULL);
+	if (tx->conn != NULL && !pg_ask(tx->conn, sql, status, 32, mono_ms() + 2000, tx->op, NULL))
+		disconnect(tx);
+}
+
+/* The connection broke while the COMMIT was under way: it is done, or it is not.  A server that did not get it ends the transaction by itself after a while. */
 static bool find_out(struct db_tx *tx, struct err *err)
 {
 	int64_t until = mono_ms() + 2 * (int64_t)tx->db->settings.busy_ms;
-	char sql[100], status[32] = "";
+	struct timespec nap = {.tv_nsec = 100000000L};
+	char status[32];
 
-	snprintf(sql, sizeof(sql), "SELECT pg_xact_status('%s')", tx->xid);
-	while (mono_ms() < until && strcmp(status, "committed") != 0 && strcmp(status, "aborted") != 0) {
-		struct timespec nap = {.tv_nsec = 200000000L};
-
-		if (tx->conn == NULL)
-			tx->conn = pg_connect(&tx->db->settings, tx->db->who, tx->op, NULL);
-		if (tx->conn != NULL && !pg_ask(tx->conn, sql, status, sizeof(status), mono_ms() + 2000, tx->op, NULL))
-			disconnect(tx);
-		if (status[0] == '\0' || strcmp(status, "in progress") == 0)
-			nanosleep(&nap, NULL);
+	for (;;) {
+		ask_status(tx, status);
+		if (status[0] == 'a' || strcmp(status, "committed") == 0 || mono_ms() >= until)
+			break;
+		nanosleep(&nap, NULL);
 	}
 	if (strcmp(status, "committed") == 0) {
 		if (err != NULL)
@@ -221,8 +237,8 @@ static bool find_out(struct db_tx *tx, struct err *err)
 		return true;
 	}
 	return err_set(err, ERR_TEMPORARY, tx->op, "postgresql",
-		status[0] == 'a' ? "the connection to the database was lost, and nothing was written"
-				 : "the connection to the database was lost at the end of a transaction, and it is not known whether it was written");
+		strcmp(status, "aborted") == 0 ? "the connection to the database was lost, and nothing was written"
+					       : "the connection to the database was lost at the end of a transaction, and it is not known whether it was written");
 }
 
 static bool tx_finish(struct db_tx *tx, struct err *err)
