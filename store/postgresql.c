@@ -221,7 +221,7 @@ static void ask_status(struct db_tx *tx, char status[32])
 /* The connection broke while the COMMIT was under way: it is done, or it is not.  A server that did not get it ends the transaction by itself after a while. */
 static bool find_out(struct db_tx *tx, struct err *err)
 {
-	int64_t until = mono_ms() + 2 * (int64_t)tx->db->settings.busy_ms;
+	int64_t until = mono_ms() + (int64_t)tx->db->settings.busy_ms + pg_idle_ms(&tx->db->settings) + 1000;
 	struct timespec nap = {.tv_nsec = 100000000L};
 	char status[32];
 

@@ -33,6 +33,8 @@ char *pg_conninfo(const struct store_settings *s, int who);
 char *pg_user(const struct store_settings *s, int who, struct err *err);
 /* How long the server works on a statement of this role, at most; 0 = as long as it takes. */
 unsigned pg_statement_ms(const struct store_settings *s, int who);
+/* How long the server lets a transaction stand still: less than others wait for what it holds. */
+unsigned pg_idle_ms(const struct store_settings *s);
 
 /* Connected, with our settings; NULL on failure.  Blocks for as long as connect_timeout says for each host (3 seconds unless the string says other). */
 PGconn *pg_connect(const struct store_settings *s, int who, const char *op, struct err *err);

@@ -62,6 +62,11 @@ unsigned pg_statement_ms(const struct store_settings *s, int who)
 	return who == STORE_ROLE_ENROLLD ? 60000 + s->busy_ms : 0;
 }
 
+unsigned pg_idle_ms(const struct store_settings *s)
+{
+	return s->busy_ms > 4000 ? s->busy_ms / 2 : 2000;
+}
+
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 struct sentence {
@@ -275,7 +280,7 @@ static bool set_session(PGconn *conn, const struct store_settings *s, int who, c
 		"SET search_path = " PG_SCHEMA ", pg_catalog; SET statement_timeout = %u; SET lock_timeout = %u; SET idle_in_transaction_session_timeout = %u;"
 		" SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'; SET TimeZone = 'UTC';"
 		" SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET client_min_messages = 'warning'",
-		pg_statement_ms(s, who), lock_ms, 2 * lock_ms + 5000);
+		pg_statement_ms(s, who), lock_ms, pg_idle_ms(s));
 	return pg_do(conn, sql, mono_ms() + 10000, op, err) &&
 	       /* Where the server's system has no way to tell, it is an error to ask for it. */
 	       (pg_do(conn, "SET client_connection_check_interval = 1000", mono_ms() + 10000, op, NULL) || PQstatus(conn) == CONNECTION_OK);
