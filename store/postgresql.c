@@ -38,7 +38,9 @@ struct db_tx {
 	PGconn *conn; /* NULL = none yet, or lost */
 	bool in_use, write, open;
 	const char *op;
-	int64_t deadline, affected;
+	int64_t deadline;   /* of the whole call, where a mail waits for it; else 0 */
+	int64_t generation; /* the watch's, when this was connected */
+	int64_t affected;
 	char xid[32], timeline[12];
 	const char *statements[STATEMENTS_MAX];
 	size_t n_statements;
@@ -105,7 +107,15 @@ static int64_t answer_until(const struct db_tx *tx)
 {
 	unsigned ms = pg_statement_ms(&tx->db->settings, tx->db->who);
 
-	return mono_ms() + (ms > 0 ? (int64_t)ms + 1000 : INT32_MAX);
+	return tx->deadline > 0 ? tx->deadline : mono_ms() + (ms > 0 ? (int64_t)ms + 1000 : INT32_MAX);
+}
+
+/* Callbacks wait for what is read, and for what inbound writes; what outbound writes is written by a thread that has time. */
+static int64_t call_until(const struct db *db, enum tx_access access)
+{
+	bool mail = db->who == STORE_ROLE_INBOUND || (db->who == STORE_ROLE_OUTBOUND && access == TX_READ);
+
+	return mail ? mono_ms() + (int64_t)db->settings.busy_ms + 1000 : 0;
 }
 
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
@@ -171,33 +181,54 @@ static void tx_release(struct db_tx *tx)
 	give_back(tx);
 }
 
-static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *op, struct err *err)
+/* Once the watch has been cut off, what was connected before may lead to nobody, or to a server whose place another one took. */
+static void leave_old(struct db_tx *tx)
 {
-	struct db_tx *tx;
+	int64_t now = tx->db->watch != NULL ? pg_watch_generation(tx->db->watch) : 0;
+
+	if (tx->conn != NULL && tx->generation != now)
+		disconnect(tx);
+	tx->generation = now;
+}
+
+/* A connection that lay idle may have been dead for hours: another one is made, unless it took all the time to notice. */
+static bool connect_and_begin(struct db_tx *tx, enum tx_access access, int64_t until, struct err *err)
+{
 	bool fresh = false, lost = true, ok = false;
 
-	if (is_cut_off(db, err))
-		return NULL;
-	tx = take_slot(db, mono_ms() + db->settings.busy_ms);
-	if (tx == NULL) {
-		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
-		return NULL;
-	}
-	tx->op = op;
-	tx->write = access != TX_READ;
-	tx->xid[0] = '\0';
-	/* A connection that lay idle may have been dead for hours. */
+	leave_old(tx);
 	while (!ok && lost && !fresh) {
 		fresh = tx->conn == NULL;
-		if (fresh && (tx->conn = pg_connect(&db->settings, db->who, op, err)) == NULL)
+		if (fresh && (is_cut_off(tx->db, err) || (tx->conn = pg_connect(&tx->db->settings, tx->db->who, tx->op, err)) == NULL))
 			break;
 		if (err != NULL)
 			err_clear(err);
 		ok = begin_once(tx, access, &lost, err);
 		if (!ok && lost)
 			disconnect(tx);
+		if (!ok && mono_ms() >= until)
+			break;
 	}
-	if (ok)
+	return ok;
+}
+
+static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *op, struct err *err)
+{
+	int64_t until = mono_ms() + db->settings.busy_ms, deadline = call_until(db, access);
+	struct db_tx *tx;
+
+	if (is_cut_off(db, err))
+		return NULL;
+	tx = take_slot(db, until);
+	if (tx == NULL) {
+		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
+		return NULL;
+	}
+	tx->op = op;
+	tx->write = access != TX_READ;
+	tx->deadline = deadline;
+	tx->xid[0] = '\0';
+	if (connect_and_begin(tx, access, until, err))
 		return tx;
 	tx_release(tx);
 	return NULL;
@@ -244,7 +275,8 @@ static bool find_out(struct db_tx *tx, struct err *err)
 static bool tx_finish(struct db_tx *tx, struct err *err)
 {
 	struct pg_results r = {.n = 0};
-	bool lost = false, ok = tx->conn != NULL ? pg_run(tx->conn, "COMMIT", answer_until(tx), &r, &lost, tx->op, err)
+	int64_t soon = mono_ms() + 1000, until = answer_until(tx) > soon ? answer_until(tx) : soon;
+	bool lost = false, ok = tx->conn != NULL ? pg_run(tx->conn, "COMMIT", until, &r, &lost, tx->op, err)
 					    : err_set(err, ERR_TEMPORARY, tx->op, "postgresql", "the connection to the database was lost");
 	/* Of a transaction that failed before, COMMIT makes a ROLLBACK. */
 	bool undone = ok && r.n > 0 && strcmp(PQcmdStatus(r.v[0]), "ROLLBACK") == 0;

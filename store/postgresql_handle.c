@@ -272,10 +272,13 @@ static void no_notice(void *arg, const PGresult *result)
 {
 }
 
+#define SETTINGS_MS 3000
+
 /* A transaction of ours that stands still, or whose client is gone, must not keep its locks: others wait for them. */
 static bool set_session(PGconn *conn, const struct store_settings *s, int who, const char *op, struct err *err)
 {
 	unsigned lock_ms = s->busy_ms > 0 ? s->busy_ms : 1;
+	int64_t deadline = mono_ms() + SETTINGS_MS;
 	char sql[900];
 
 	snprintf(sql, sizeof(sql),
@@ -283,9 +286,9 @@ static bool set_session(PGconn *conn, const struct store_settings *s, int who, c
 		" SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'; SET TimeZone = 'UTC';"
 		" SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET client_min_messages = 'warning'",
 		pg_statement_ms(s, who), lock_ms, pg_idle_ms(s));
-	return pg_do(conn, sql, mono_ms() + 10000, op, err) &&
+	return pg_do(conn, sql, deadline, op, err) &&
 	       /* Where the server's system has no way to tell, it is an error to ask for it. */
-	       (pg_do(conn, "SET client_connection_check_interval = 1000", mono_ms() + 10000, op, NULL) || PQstatus(conn) == CONNECTION_OK);
+	       (pg_do(conn, "SET client_connection_check_interval = 1000", deadline, op, NULL) || PQstatus(conn) == CONNECTION_OK);
 }
 
 /* What libpq says of why it could not connect is text alone.  What an admin has to mend is ERR_CONFIG. */

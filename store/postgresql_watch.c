@@ -29,7 +29,7 @@ struct pg_watch {
 	pthread_t thread;
 	bool started;
 	atomic_bool connected;
-	atomic_llong counter;
+	atomic_llong counter, generation;
 	pthread_mutex_t lock; /* why */
 	struct err why;
 	PGconn *conn; /* of the thread */
@@ -38,6 +38,7 @@ struct pg_watch {
 static void cut_off(struct pg_watch *w, const struct err *why)
 {
 	atomic_store(&w->connected, false);
+	atomic_fetch_add(&w->generation, 1);
 	pthread_mutex_lock(&w->lock);
 	w->why = *why;
 	pthread_mutex_unlock(&w->lock);
@@ -146,6 +147,7 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct 
 	w->who = who;
 	pthread_mutex_init(&w->lock, NULL);
 	atomic_init(&w->counter, 1);
+	atomic_init(&w->generation, 1);
 	/* The first time here, so that whoever opened it is connected. */
 	if (!connect_anew(w, &why)) {
 		cut_off(w, &why);
@@ -180,6 +182,11 @@ void pg_watch_stop(struct pg_watch *w)
 int64_t pg_watch_counter(struct pg_watch *w)
 {
 	return atomic_load(&w->connected) ? (int64_t)atomic_load(&w->counter) : -1;
+}
+
+int64_t pg_watch_generation(struct pg_watch *w)
+{
+	return (int64_t)atomic_load(&w->generation);
 }
 
 void pg_watch_changed(struct pg_watch *w)
