@@ -161,7 +161,7 @@ static bool grant_role(PGconn *conn, const struct store_settings *s, int who, co
 		quoted = PQescapeIdentifier(conn, user, strlen(user));
 		ok = quoted != NULL && role_is_there(conn, user, op, err);
 		if (ok)
-			put_grants(&sql, who, quoted);
+			put_grants(&sql, who == PG_HELPDESK ? GRANT_HELPDESK : who, quoted);
 		ok = ok && pg_do(conn, buf_str(&sql), NO_HURRY, op, err);
 	}
 	buf_clear(&sql);
