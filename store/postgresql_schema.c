@@ -182,6 +182,17 @@ static bool grant_roles(PGconn *conn, const struct store_settings *s, const char
 
 /* ---- made and upgraded -------------------------------------------------------------------------------------------- */
 
+/* Addresses and what strangers write in their mails are UTF-8, which another encoding has no room for. */
+static bool holds_utf8(PGconn *conn, const char *op, struct err *err)
+{
+	char encoding[32];
+
+	return pg_ask(conn, "SHOW server_encoding", encoding, sizeof(encoding), NO_HURRY, op, err) &&
+	       (strcmp(encoding, "UTF8") == 0 ||
+		       err_set(err, ERR_CONFIG, op, PQdb(conn), "the database has the encoding %s; the store needs UTF8: createdb --encoding=UTF8 --template=template0",
+			       encoding));
+}
+
 static bool prepare(PGconn *conn, const struct store_settings *s, bool create, const char *op, struct err *err)
 {
 	int version;
@@ -195,6 +206,8 @@ static bool prepare(PGconn *conn, const struct store_settings *s, bool create, c
 	if (version > store_schema_version())
 		return err_set(err, ERR_CONFIG, op, "postgresql", "the store has schema %d, this program knows schemas up to %d; install the newer program again",
 			version, store_schema_version());
+	if (create && !holds_utf8(conn, op, err))
+		return false;
 	if (create && !pg_do(conn, "CREATE SCHEMA IF NOT EXISTS " PG_SCHEMA, NO_HURRY, op, err))
 		return false;
 	return run_steps(conn, op, err) && grant_roles(conn, s, op, err) && pg_do(conn, "COMMIT", NO_HURRY, op, err);
