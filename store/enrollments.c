@@ -112,10 +112,11 @@ static bool read_one(struct tx *tx, struct enrollment *out, bool *found, const c
 
 /* ---- request ----------------------------------------------------------------------------------------------------- */
 
-/* An open row of the address that signs, or will.  That of somebody who left covers their own address, and no other that it has. */
+/* An open row of the address that signs, or will.  That of somebody who left covers their own address, and no other that it has.  COALESCE keeps the index
+ * of all open rows out of it, which PostgreSQL would go through when it has no statistics yet. */
 static const char sql_existing[] =
 	"SELECT id FROM enrollments WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1)"
-	" AND companion_of IS NULL AND (gone_since = 0 OR address_key = $1) AND state NOT IN ('superseded','revoked','expired') ORDER BY id DESC LIMIT 1";
+	" AND COALESCE(companion_of, 0) = 0 AND (gone_since = 0 OR address_key = $1) AND state NOT IN ('superseded','revoked','expired') ORDER BY id DESC LIMIT 1";
 
 static bool insert_request(
 	struct tx *tx, const char *address, const char *key, const char *profile, const char *usage, const char *requested_by, int64_t *id)
@@ -476,7 +477,8 @@ bool store_enrollment_next_due(struct store *store, time_t *when, struct err *er
 		     "SELECT next_at FROM enrollments WHERE " DUE " AND lease_owner IS NULL ORDER BY next_at, id LIMIT 1", NO_VALUES) &&
 	     tx_number(&tx, &held, 0,
 		     "SELECT MIN(CASE WHEN next_at > lease_until THEN next_at ELSE lease_until END) FROM enrollments"
-		     " WHERE lease_owner IS NOT NULL AND " DUE,
+		     /* DUE in words that only the index of leases fits. */
+		     " WHERE lease_owner IS NOT NULL AND lease_until > 0 AND next_at > 0 AND disabled + gone_since = 0",
 		     NO_VALUES);
 	tx_end(&tx);
 	if (ok)

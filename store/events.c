@@ -138,8 +138,11 @@ bool store_mail_events_add(struct store *store, const struct mail_event *v, size
 	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_OUTBOUND | MAY_ADMIN, "add mail events", err);
 	for (size_t i = 0; ok && i < n; i++)
 		ok = insert_mail_event(&tx, &v[i]);
+	/* With both ends PostgreSQL takes the index, whatever it knows of the table. */
 	ok = ok &&
-	     tx_run(&tx, NULL, "DELETE FROM mail_events WHERE id <= (SELECT MAX(m.id) FROM mail_events m) - $1", VALUES(V_INT(keep))) &&
+	     tx_run(&tx, NULL,
+		     "DELETE FROM mail_events WHERE id >= (SELECT MIN(f.id) FROM mail_events f) AND id <= (SELECT MAX(m.id) FROM mail_events m) - $1",
+		     VALUES(V_INT(keep))) &&
 	     tx_commit(&tx);
 	tx_end(&tx);
 	return ok;

@@ -9,9 +9,16 @@ endif
 STORE_LIBS = libstore.a $(SQLITE_LIBS) $(PQ_LIBS) libmetrics.a
 EXTRA_DIST += tests/unit/store_version_1.sql tests/unit/store_version_2.sql tests/unit/store_version_3.sql tests/unit/store_version_5.sql tests/unit/store_version_6.sql
 
+# driven by tests/e2e/test_scale_*.py; it is no test by itself
+noinst_PROGRAMS += tests/unit/drive_store
+tests_unit_drive_store_SOURCES = tests/unit/drive_store.c tests/unit/store_fixture.h tests/unit/store_postgresql.h
+tests_unit_drive_store_CFLAGS = $(AM_CFLAGS) $(PQ_CFLAGS)
+tests_unit_drive_store_LDADD = $(STORE_LIBS) $(BASE_LIBS)
+
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_store tests/unit/test_store_records tests/unit/test_store_files tests/unit/test_store_upgrade tests/unit/test_store_sqlite \
-	tests/unit/test_store_parallel tests/unit/test_store_reports tests/unit/test_store_policy tests/unit/test_store_revocations tests/unit/test_store_keys tests/unit/test_keyvault tests/unit/test_store_directory tests/unit/test_store_departures tests/unit/test_store_renewals tests/unit/test_store_figures
+	tests/unit/test_store_parallel tests/unit/test_store_reports tests/unit/test_store_policy tests/unit/test_store_revocations tests/unit/test_store_keys tests/unit/test_keyvault tests/unit/test_store_directory tests/unit/test_store_departures tests/unit/test_store_renewals tests/unit/test_store_figures \
+	tests/unit/test_store_postgresql
 tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
 tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
@@ -54,6 +61,9 @@ tests_unit_test_store_renewals_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_store_figures_SOURCES = tests/unit/test_store_figures.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
 tests_unit_test_store_figures_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_figures_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_store_postgresql_SOURCES = tests/unit/test_store_postgresql.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
+tests_unit_test_store_postgresql_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_store_postgresql_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_keyvault_SOURCES = tests/unit/test_keyvault.c tests/unit/store_fixture.h tests/unit/store_postgresql.h
 tests_unit_test_keyvault_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_keyvault_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)

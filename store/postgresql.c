@@ -40,8 +40,10 @@ struct db_tx {
 	int fd;	      /* its socket, for whoever has the pool's lock; -1 = none */
 	bool in_use, write, open;
 	const char *op;
-	int64_t deadline, affected;
-	char xid[32];
+	int64_t deadline;   /* of the whole call, where a mail waits for it; else 0 */
+	int64_t generation; /* the watch's, when this was connected */
+	int64_t affected;
+	char xid[32], timeline[12];
 	const char *statements[STATEMENTS_MAX];
 	size_t n_statements;
 };
@@ -134,10 +136,21 @@ static int64_t answer_until(const struct db_tx *tx)
 {
 	unsigned ms = pg_statement_ms(&tx->db->settings, tx->db->who);
 
-	return mono_ms() + (ms > 0 ? (int64_t)ms + 1000 : INT32_MAX);
+	return tx->deadline > 0 ? tx->deadline : mono_ms() + (ms > 0 ? (int64_t)ms + 1000 : INT32_MAX);
+}
+
+/* Callbacks wait for what is read, and for what inbound writes; what outbound writes is written by a thread that has time. */
+static int64_t call_until(const struct db *db, enum tx_access access)
+{
+	bool mail = db->who == STORE_ROLE_INBOUND || (db->who == STORE_ROLE_OUTBOUND && access == TX_READ);
+
+	return mail ? mono_ms() + (int64_t)db->settings.busy_ms + 1000 : 0;
 }
 
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
+
+/* The history of the server we are connected to: another one after a failover. */
+#define TIMELINE "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 
 static const char *opening(enum tx_access access, int who, char sql[400])
 {
@@ -146,8 +159,8 @@ static const char *opening(enum tx_access access, int who, char sql[400])
 	if (access == TX_READ)
 		snprintf(sql, 400, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT value FROM meta WHERE name = '%s'", pg_needs(who));
 	else
-		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(); SELECT value FROM meta WHERE name = '%s'", lock,
-			pg_needs(who));
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(), " TIMELINE "; SELECT value FROM meta WHERE name = '%s'",
+			lock, pg_needs(who));
 	return sql;
 }
 
@@ -161,8 +174,10 @@ static bool read_opening(struct db_tx *tx, const struct pg_results *r, struct er
 		return err_set(err, ERR_CONFIG, tx->op, "postgresql", "there is no store in this database; `enrollctl init` makes one");
 	if (needs > store_schema_version())
 		return schema_too_new(needs, store_schema_version(), tx->op, "the store in PostgreSQL", err);
-	if (tx->write)
+	if (tx->write) {
 		snprintf(tx->xid, sizeof(tx->xid), "%s", PQgetvalue(r->v[r->n - 2], 0, 0));
+		snprintf(tx->timeline, sizeof(tx->timeline), "%s", PQgetvalue(r->v[r->n - 2], 0, 1));
+	}
 	return true;
 }
 
@@ -195,54 +210,86 @@ static void tx_release(struct db_tx *tx)
 	give_back(tx);
 }
 
-static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *op, struct err *err)
+/* Once the watch has been cut off, what was connected before may lead to nobody, or to a server whose place another one took. */
+static void leave_old(struct db_tx *tx)
 {
-	struct db_tx *tx;
+	int64_t now = tx->db->watch != NULL ? pg_watch_generation(tx->db->watch) : 0;
+
+	if (tx->conn != NULL && tx->generation != now)
+		disconnect(tx);
+	tx->generation = now;
+}
+
+/* A connection that lay idle may have been dead for hours: another one is made, unless it took all the time to notice. */
+static bool connect_and_begin(struct db_tx *tx, enum tx_access access, int64_t until, struct err *err)
+{
 	bool fresh = false, lost = true, ok = false;
 
-	if (is_cut_off(db, err))
-		return NULL;
-	tx = take_slot(db, mono_ms() + db->settings.busy_ms);
-	if (tx == NULL) {
-		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
-		return NULL;
-	}
-	tx->op = op;
-	tx->write = access != TX_READ;
-	tx->xid[0] = '\0';
-	/* A connection that lay idle may have been dead for hours. */
+	leave_old(tx);
 	while (!ok && lost && !fresh) {
 		fresh = tx->conn == NULL;
-		if (fresh && !connect_slot(tx, err))
+		if (fresh && (is_cut_off(tx->db, err) || !connect_slot(tx, err)))
 			break;
 		if (err != NULL)
 			err_clear(err);
 		ok = begin_once(tx, access, &lost, err);
 		if (!ok && lost)
 			disconnect(tx);
+		if (!ok && mono_ms() >= until)
+			break;
 	}
-	if (ok)
+	return ok;
+}
+
+static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *op, struct err *err)
+{
+	int64_t until = mono_ms() + db->settings.busy_ms, deadline = call_until(db, access);
+	struct db_tx *tx;
+
+	if (is_cut_off(db, err))
+		return NULL;
+	tx = take_slot(db, until);
+	if (tx == NULL) {
+		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
+		return NULL;
+	}
+	tx->op = op;
+	tx->write = access != TX_READ;
+	tx->deadline = deadline;
+	tx->xid[0] = '\0';
+	if (connect_and_begin(tx, access, until, err))
 		return tx;
 	tx_release(tx);
 	return NULL;
 }
 
-/* The connection broke while the COMMIT was under way: it is done, or it is not. */
+/* What became of the transaction: "committed", "aborted", something else as long as nobody knows, ANOTHER when nobody ever will: the server whose number
+ * it was has not come back, and on the one that took its place the number may be another transaction's. */
+#define ANOTHER "another"
+static void ask_status(struct db_tx *tx, char status[32])
+{
+	char sql[250];
+
+	snprintf(sql, sizeof(sql), "SELECT CASE WHEN " TIMELINE " = '%s' THEN pg_xact_status('%s') ELSE '" ANOTHER "' END", tx->timeline, tx->xid);
+	status[0] = '\0';
+	if (tx->conn == NULL)
+		connect_slot(tx, NULL);
+	if (tx->conn != NULL && !pg_ask(tx->conn, sql, status, 32, mono_ms() + 2000, tx->op, NULL))
+		disconnect(tx);
+}
+
+/* The connection broke while the COMMIT was under way: it is done, or it is not.  A server that did not get it ends the transaction by itself after a while. */
 static bool find_out(struct db_tx *tx, struct err *err)
 {
-	int64_t until = mono_ms() + 2 * (int64_t)tx->db->settings.busy_ms;
-	char sql[100], status[32] = "";
+	int64_t until = mono_ms() + (int64_t)tx->db->settings.busy_ms + pg_idle_ms(&tx->db->settings) + 1000;
+	struct timespec nap = {.tv_nsec = 100000000L};
+	char status[32];
 
-	snprintf(sql, sizeof(sql), "SELECT pg_xact_status('%s')", tx->xid);
-	while (mono_ms() < until && strcmp(status, "committed") != 0 && strcmp(status, "aborted") != 0) {
-		struct timespec nap = {.tv_nsec = 200000000L};
-
-		if (tx->conn == NULL)
-			connect_slot(tx, NULL);
-		if (tx->conn != NULL && !pg_ask(tx->conn, sql, status, sizeof(status), mono_ms() + 2000, tx->op, NULL))
-			disconnect(tx);
-		if (status[0] == '\0' || strcmp(status, "in progress") == 0)
-			nanosleep(&nap, NULL);
+	for (;;) {
+		ask_status(tx, status);
+		if (status[0] == 'a' || strcmp(status, "committed") == 0 || mono_ms() >= until)
+			break;
+		nanosleep(&nap, NULL);
 	}
 	if (strcmp(status, "committed") == 0) {
 		if (err != NULL)
@@ -250,14 +297,15 @@ static bool find_out(struct db_tx *tx, struct err *err)
 		return true;
 	}
 	return err_set(err, ERR_TEMPORARY, tx->op, "postgresql",
-		status[0] == 'a' ? "the connection to the database was lost, and nothing was written"
-				 : "the connection to the database was lost at the end of a transaction, and it is not known whether it was written");
+		strcmp(status, "aborted") == 0 ? "the connection to the database was lost, and nothing was written"
+					       : "the connection to the database was lost at the end of a transaction, and it is not known whether it was written");
 }
 
 static bool tx_finish(struct db_tx *tx, struct err *err)
 {
 	struct pg_results r = {.n = 0};
-	bool lost = false, ok = tx->conn != NULL ? pg_run(tx->conn, "COMMIT", answer_until(tx), &r, &lost, tx->op, err)
+	int64_t soon = mono_ms() + 1000, until = answer_until(tx) > soon ? answer_until(tx) : soon;
+	bool lost = false, ok = tx->conn != NULL ? pg_run(tx->conn, "COMMIT", until, &r, &lost, tx->op, err)
 					    : err_set(err, ERR_TEMPORARY, tx->op, "postgresql", "the connection to the database was lost");
 	/* Of a transaction that failed before, COMMIT makes a ROLLBACK. */
 	bool undone = ok && r.n > 0 && strcmp(PQcmdStatus(r.v[0]), "ROLLBACK") == 0;

@@ -36,6 +36,8 @@ char *pg_conninfo(const struct store_settings *s, int who);
 char *pg_user(const struct store_settings *s, int who, struct err *err);
 /* How long the server works on a statement of this role, at most; 0 = as long as it takes. */
 unsigned pg_statement_ms(const struct store_settings *s, int who);
+/* How long the server lets a transaction stand still: less than others wait for what it holds. */
+unsigned pg_idle_ms(const struct store_settings *s);
 
 /* Connected, with our settings; NULL on failure.  Blocks for as long as connect_timeout says for each host (3 seconds unless the string says other). */
 PGconn *pg_connect(const struct store_settings *s, int who, const char *op, struct err *err);
@@ -91,6 +93,7 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*
 void pg_watch_stop(struct pg_watch *w);
 int64_t pg_watch_counter(struct pg_watch *w); /* -1 when cut off */
 void pg_watch_changed(struct pg_watch *w);    /* by ourselves */
+int64_t pg_watch_generation(struct pg_watch *w); /* another one after each cut: what was connected before is not to be trusted */
 /* Why it is cut off; *out is copied. */
 void pg_watch_why(struct pg_watch *w, struct err *out);
 

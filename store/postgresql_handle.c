@@ -62,6 +62,11 @@ unsigned pg_statement_ms(const struct store_settings *s, int who)
 	return who == STORE_ROLE_ENROLLD ? 60000 + s->busy_ms : 0;
 }
 
+unsigned pg_idle_ms(const struct store_settings *s)
+{
+	return s->busy_ms > 4000 ? s->busy_ms / 2 : 2000;
+}
+
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 struct sentence {
@@ -82,7 +87,9 @@ static const struct sentence sentences[] = {
 	{"58", ERR_TEMPORARY, "the database server has trouble with its files"},
 	{"25006", ERR_TEMPORARY, "the database server is a standby that only reads; is a failover under way?"},
 	{"25P03", ERR_TEMPORARY, "the database server ended a transaction that stood still for too long"},
-	{"XX", ERR_CONFIG, "the database is damaged"},
+	{"XX001", ERR_CONFIG, "the database is damaged"},
+	{"XX002", ERR_CONFIG, "the database is damaged"},
+	{"XX", ERR_TEMPORARY, "the database server has met an error of its own; look at its log"},
 	{"42501", ERR_CONFIG, "the database role may not do that; `enrollctl store upgrade` grants what each role needs"},
 	{"42P01", ERR_CONFIG, "there is no store in this database, or not all of it; `enrollctl init` makes one"},
 	{"3F000", ERR_CONFIG, "there is no store in this database; `enrollctl init` makes one"},
@@ -265,20 +272,23 @@ static void no_notice(void *arg, const PGresult *result)
 {
 }
 
+#define SETTINGS_MS 3000
+
 /* A transaction of ours that stands still, or whose client is gone, must not keep its locks: others wait for them. */
 static bool set_session(PGconn *conn, const struct store_settings *s, int who, const char *op, struct err *err)
 {
 	unsigned lock_ms = s->busy_ms > 0 ? s->busy_ms : 1;
+	int64_t deadline = mono_ms() + SETTINGS_MS;
 	char sql[900];
 
 	snprintf(sql, sizeof(sql),
 		"SET search_path = " PG_SCHEMA ", pg_catalog; SET statement_timeout = %u; SET lock_timeout = %u; SET idle_in_transaction_session_timeout = %u;"
 		" SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'; SET TimeZone = 'UTC';"
 		" SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET client_min_messages = 'warning'",
-		pg_statement_ms(s, who), lock_ms, 2 * lock_ms + 5000);
-	return pg_do(conn, sql, mono_ms() + 10000, op, err) &&
+		pg_statement_ms(s, who), lock_ms, pg_idle_ms(s));
+	return pg_do(conn, sql, deadline, op, err) &&
 	       /* Where the server's system has no way to tell, it is an error to ask for it. */
-	       (pg_do(conn, "SET client_connection_check_interval = 1000", mono_ms() + 10000, op, NULL) || PQstatus(conn) == CONNECTION_OK);
+	       (pg_do(conn, "SET client_connection_check_interval = 1000", deadline, op, NULL) || PQstatus(conn) == CONNECTION_OK);
 }
 
 /* What libpq says of why it could not connect is text alone.  What an admin has to mend is ERR_CONFIG. */

@@ -161,7 +161,7 @@ static bool grant_role(PGconn *conn, const struct store_settings *s, int who, co
 		quoted = PQescapeIdentifier(conn, user, strlen(user));
 		ok = quoted != NULL && role_is_there(conn, user, op, err);
 		if (ok)
-			put_grants(&sql, who, quoted);
+			put_grants(&sql, who == PG_HELPDESK ? GRANT_HELPDESK : who, quoted);
 		ok = ok && pg_do(conn, buf_str(&sql), NO_HURRY, op, err);
 	}
 	buf_clear(&sql);
@@ -198,6 +198,17 @@ static bool nobody_is_cut_off(PGconn *conn, const char *op, struct err *err)
 					     " of this version", answer, store_schema_version()));
 }
 
+/* Addresses and what strangers write in their mails are UTF-8, which another encoding has no room for. */
+static bool holds_utf8(PGconn *conn, const char *op, struct err *err)
+{
+	char encoding[32];
+
+	return pg_ask(conn, "SHOW server_encoding", encoding, sizeof(encoding), NO_HURRY, op, err) &&
+	       (strcmp(encoding, "UTF8") == 0 ||
+		       err_set(err, ERR_CONFIG, op, PQdb(conn), "the database has the encoding %s; the store needs UTF8: createdb --encoding=UTF8 --template=template0",
+			       encoding));
+}
+
 static bool prepare(PGconn *conn, const struct store_settings *s, bool create, const char *op, struct err *err)
 {
 	int version;
@@ -212,6 +223,8 @@ static bool prepare(PGconn *conn, const struct store_settings *s, bool create, c
 		return err_set(err, ERR_CONFIG, op, "postgresql", "the store has schema %d, this program knows schemas up to %d; install the newer program again",
 			version, store_schema_version());
 	if (!create && version < store_schema_version() && !nobody_is_cut_off(conn, op, err))
+		return false;
+	if (create && !holds_utf8(conn, op, err))
 		return false;
 	if (create && !pg_do(conn, "CREATE SCHEMA IF NOT EXISTS " PG_SCHEMA, NO_HURRY, op, err))
 		return false;

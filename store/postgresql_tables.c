@@ -23,6 +23,7 @@
 #define FLAG(column) column " BIGINT NOT NULL DEFAULT 0 CHECK (" column " IN (0, 1))"
 #define MOMENT(column) column " BIGINT NOT NULL DEFAULT 0"
 #define COUNT(column) column " BIGINT NOT NULL DEFAULT 0 CHECK (" column " >= 0)"
+#define ANY_CHANGE "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON "
 #define TELLS(name, when, channel) "CREATE TRIGGER " name " " when " EXECUTE FUNCTION tell('" channel "')"
 
 static const char *const version_7[] = {
@@ -301,15 +302,22 @@ static const char *const version_7[] = {
 	"CREATE INDEX campaign_rows_state ON campaign_rows (campaign_id, state, certificate_id)",
 	"CREATE INDEX campaign_rows_certificate ON campaign_rows (certificate_id)",
 	/* Whether and with what somebody signs. */
-	TELLS("flags_tell", "AFTER INSERT OR UPDATE OR DELETE ON flags FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
+	TELLS("flags_tell", ANY_CHANGE "flags FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
 	TELLS("enrollments_new_tell", "AFTER INSERT ON enrollments FOR EACH ROW", PG_CHANNEL_CREDENTIALS),
 	TELLS("enrollments_tell",
 		"AFTER UPDATE ON enrollments FOR EACH ROW WHEN (OLD.state <> NEW.state OR OLD.disabled <> NEW.disabled OR OLD.gone_since <> NEW.gone_since"
 		" OR OLD.usage <> NEW.usage OR OLD.rule IS DISTINCT FROM NEW.rule OR OLD.addresses <> NEW.addresses)",
 		PG_CHANNEL_CREDENTIALS),
 	TELLS("certificates_new_tell", "AFTER INSERT ON certificates FOR EACH ROW", PG_CHANNEL_CREDENTIALS),
-	TELLS("certificates_tell", "AFTER UPDATE OF status ON certificates FOR EACH ROW WHEN (OLD.status <> NEW.status)", PG_CHANNEL_CREDENTIALS),
-	TELLS("user_keys_tell", "AFTER UPDATE OF wrapped ON user_keys FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
+	TELLS("certificates_tell",
+		"AFTER UPDATE ON certificates FOR EACH ROW WHEN (OLD.status <> NEW.status OR OLD.addresses <> NEW.addresses OR OLD.key_id <> NEW.key_id"
+		" OR OLD.enrollment_id <> NEW.enrollment_id)",
+		PG_CHANNEL_CREDENTIALS),
+	TELLS("user_keys_tell", "AFTER UPDATE OF wrapped OR DELETE OR TRUNCATE ON user_keys FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
+	TELLS("enrollment_addresses_tell", ANY_CHANGE "enrollment_addresses FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
+	/* No program deletes these; a hand may. */
+	TELLS("enrollments_gone_tell", "AFTER DELETE OR TRUNCATE ON enrollments FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
+	TELLS("certificates_gone_tell", "AFTER DELETE OR TRUNCATE ON certificates FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
 	/* And what enrolld has to do. */
 	TELLS("enrollments_new_work", "AFTER INSERT ON enrollments FOR EACH STATEMENT", PG_CHANNEL_WORK),
 	TELLS("enrollments_work",

@@ -32,7 +32,7 @@ struct pg_watch {
 	pthread_t thread;
 	bool started;
 	atomic_bool connected;
-	atomic_llong counter;
+	atomic_llong counter, generation;
 	pthread_mutex_t lock; /* why */
 	struct err why;
 	PGconn *conn; /* of the thread */
@@ -42,6 +42,7 @@ static void cut_off(struct pg_watch *w, const struct err *why)
 {
 	bool was = atomic_exchange(&w->connected, false);
 
+	atomic_fetch_add(&w->generation, 1);
 	pthread_mutex_lock(&w->lock);
 	w->why = *why;
 	pthread_mutex_unlock(&w->lock);
@@ -167,6 +168,7 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*
 	w->arg = arg;
 	pthread_mutex_init(&w->lock, NULL);
 	atomic_init(&w->counter, 1);
+	atomic_init(&w->generation, 1);
 	/* The first time here, so that whoever opened it is connected. */
 	if (!connect_anew(w, &why)) {
 		cut_off(w, &why);
@@ -201,6 +203,11 @@ void pg_watch_stop(struct pg_watch *w)
 int64_t pg_watch_counter(struct pg_watch *w)
 {
 	return atomic_load(&w->connected) ? (int64_t)atomic_load(&w->counter) : -1;
+}
+
+int64_t pg_watch_generation(struct pg_watch *w)
+{
+	return (int64_t)atomic_load(&w->generation);
 }
 
 void pg_watch_changed(struct pg_watch *w)

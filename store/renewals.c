@@ -178,14 +178,14 @@ bool store_watch_plan(struct store *store, const char *ca, time_t now, unsigned 
 	return ok;
 }
 
-/* Its next time is set before anybody is asked: one whose answer kills us is not the first again. */
+/* Its next time is set before anybody is asked: one whose answer kills us is not the first again.  Another enrolld may have taken it meanwhile. */
 bool store_watch_claim(struct store *store, const char *ca, time_t now, unsigned period, struct store_certificate *out, bool *found, struct err *err)
 {
 	static const char due[] = "SELECT r.certificate_id FROM renewals r JOIN certificates c ON c.id = r.certificate_id JOIN enrollments e ON"
 				  " e.id = c.enrollment_id WHERE r.watch_at > 0 AND r.watch_at <= $2 AND " IN_USE " AND " CERTIFICATE_CA " = $1"
 				  " ORDER BY r.watch_at LIMIT 1";
 	struct tx tx;
-	int64_t id = 0;
+	int64_t id = 0, n = 0;
 	bool ok;
 
 	memset(out, 0, sizeof(*out));
@@ -195,8 +195,9 @@ bool store_watch_claim(struct store *store, const char *ca, time_t now, unsigned
 	if (!ok || id == 0)
 		return ok;
 	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "look for revocation", err) &&
-	     tx_run(&tx, NULL, "UPDATE renewals SET watch_at = $2 WHERE certificate_id = $1", VALUES(V_INT(id), V_INT(now + (time_t)period))) &&
-	     certificate_read_in(&tx, id, out, found) && tx_commit(&tx);
+	     tx_run(&tx, &n, "UPDATE renewals SET watch_at = $2 WHERE certificate_id = $1 AND watch_at > 0 AND watch_at <= $3",
+		     VALUES(V_INT(id), V_INT(now + (time_t)period), V_INT(now))) &&
+	     (n == 0 || (certificate_read_in(&tx, id, out, found) && tx_commit(&tx)));
 	tx_end(&tx);
 	if (!ok) {
 		store_certificate_clear(out);

@@ -25,7 +25,7 @@ static inline bool store_on_postgresql(void)
 #ifdef HAVE_POSTGRESQL
 #include <libpq-fe.h>
 
-static inline PGconn *postgresql_connect(const char *database)
+static inline PGconn *postgresql_connect_as(const char *who, const char *database)
 {
 	const char *where = getenv("ENROLL_TEST_POSTGRESQL"), *role = strstr(where, "%r");
 	char text[1000];
@@ -35,13 +35,18 @@ static inline PGconn *postgresql_connect(const char *database)
 		fprintf(stderr, "ENROLL_TEST_POSTGRESQL has no %%r in the user's name\n");
 		abort();
 	}
-	snprintf(text, sizeof(text), "%.*ssuper%s dbname=%s options='-c client_min_messages=warning'", (int)(role - where), where, role + 2, database);
+	snprintf(text, sizeof(text), "%.*s%s%s dbname=%s options='-c client_min_messages=warning'", (int)(role - where), where, who, role + 2, database);
 	c = PQconnectdb(text);
 	if (PQstatus(c) != CONNECTION_OK) {
 		fprintf(stderr, "%s", PQerrorMessage(c));
 		abort();
 	}
 	return c;
+}
+
+static inline PGconn *postgresql_connect(const char *database)
+{
+	return postgresql_connect_as("super", database);
 }
 
 /* Any statements; the number in the first column of the last one's first row, 0 without one. */
@@ -86,6 +91,29 @@ static inline void postgresql_drop(const char *name)
 
 	snprintf(sql, sizeof(sql), "DROP DATABASE %s WITH (FORCE)", name);
 	postgresql_run_in("postgres", sql);
+}
+
+/* All that pg_dump has to say of it; freed by the caller. */
+static inline char *postgresql_dump(const char *database)
+{
+	const char *where = getenv("ENROLL_TEST_POSTGRESQL"), *role = strstr(where, "%r");
+	char command[1200], *out = NULL;
+	size_t n = 0, got = 1;
+	FILE *p;
+
+	snprintf(command, sizeof(command), "pg_dump -d '%.*ssuper%s dbname=%s'", (int)(role - where), where, role + 2, database);
+	p = popen(command, "r");
+	while (p != NULL && got > 0) {
+		out = realloc(out, n + 65537);
+		if (out == NULL)
+			abort();
+		got = fread(out + n, 1, 65536, p);
+		n += got;
+	}
+	if (p == NULL || pclose(p) != 0)
+		abort();
+	out[n] = '\0';
+	return out;
 }
 
 /* What the product gets as store.connection. */
