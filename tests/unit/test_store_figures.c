@@ -152,7 +152,7 @@ static void set(int id, const char *what)
 	char sql[256];
 
 	snprintf(sql, sizeof sql, "UPDATE enrollments SET %s WHERE id = %d", what, id);
-	run_sql(f.settings.path, sql);
+	store_fixture_sql(&f, sql);
 }
 
 START_TEST(who_is_without_a_certificate_for_longest)
@@ -176,7 +176,7 @@ START_TEST(who_is_without_a_certificate_for_longest)
 	set(9, "requested_at = 300");
 	row(10, "blocked", "ca", 0, NOW - DAY);
 	row(11, "failed", "bug", 0, NOW + 300LL * DAY);
-	run_sql(f.settings.path, "UPDATE certificates SET status = 'expired' WHERE id = 10; UPDATE certificates SET status = 'revoked' WHERE id = 11;"
+	store_fixture_sql(&f, "UPDATE certificates SET status = 'expired' WHERE id = 10; UPDATE certificates SET status = 'revoked' WHERE id = 11;"
 		"INSERT INTO revocations (certificate_id, ca, reason, requested_at, done_at) VALUES (11, 'c', 'keyCompromise', 1234, 0)");
 	ck_assert_int_eq(figures().without_since[ENROLLMENT_WAITING], 400);
 	ck_assert_int_eq(figures().without_since[ENROLLMENT_CHALLENGE_AWAITED], 300);

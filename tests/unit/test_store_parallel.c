@@ -7,7 +7,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "tests/unit/test_store.h"
@@ -259,7 +261,7 @@ START_TEST(two_processes_that_write_at_once_do_not_write_the_same)
 END_TEST
 
 /* Works until it is killed: every step counts an order in the row, in the order book and as an event, in one commit. */
-static void order_forever(void)
+static void order_forever(atomic_int *written)
 {
 	struct store *store = child_store(STORE_ROLE_ENROLLD);
 	struct err e = ERR_INIT;
@@ -281,6 +283,7 @@ static void order_forever(void)
 		row.next_at = time(NULL);
 		if (!store_step_commit(store, &step, &stale, &e))
 			_exit(4);
+		atomic_fetch_add(written, 1);
 		enrollment_clear(&row);
 	}
 }
@@ -310,7 +313,9 @@ static size_t orders_in_rows(struct store *store)
 START_TEST(a_writer_killed_at_any_moment_leaves_whole_steps)
 {
 	size_t before = 0;
+	atomic_int *written = mmap(NULL, sizeof(*written), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
+	ck_assert(written != MAP_FAILED);
 	/* Nobody else has the store open, so that each start has a crashed log to recover. */
 	teardown_handles();
 	for (int round = 0; round < 25; round++) {
@@ -321,7 +326,12 @@ START_TEST(a_writer_killed_at_any_moment_leaves_whole_steps)
 
 		ck_assert_int_ge(child, 0);
 		if (child == 0)
-			order_forever();
+			order_forever(written);
+		/* At its start as well as in the middle, however slow the machine is today. */
+		if (round % 5 != 0)
+			while (atomic_load(written) == 0 && waitpid(child, &status, WNOHANG) == 0)
+				usleep(1000);
+		atomic_store(written, 0);
 		usleep(5000 + (useconds_t)random_below(60000));
 		kill(child, SIGKILL);
 		ck_assert_int_eq(waitpid(child, &status, 0), child);
@@ -337,6 +347,7 @@ START_TEST(a_writer_killed_at_any_moment_leaves_whole_steps)
 		store_close(store);
 	}
 	ck_assert_msg(before > 0, "the children never got to write");
+	munmap(written, sizeof(*written));
 }
 END_TEST
 
