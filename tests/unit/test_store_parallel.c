@@ -322,7 +322,7 @@ START_TEST(a_writer_killed_at_any_moment_leaves_whole_steps)
 		ck_assert_int_ge(child, 0);
 		if (child == 0)
 			order_forever();
-		usleep(5000 + (useconds_t)random_below(60000));
+		usleep(5000 + (useconds_t)random_below(store_on_postgresql() ? 300000 : 60000));
 		kill(child, SIGKILL);
 		ck_assert_int_eq(waitpid(child, &status, 0), child);
 		ck_assert_msg(WIFSIGNALED(status), "the child ended by itself with %d", WEXITSTATUS(status));
