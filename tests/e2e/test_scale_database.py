@@ -3,6 +3,7 @@
 No product around it: tests/unit/drive_store makes the calls."""
 
 import os
+import signal
 import tempfile
 import time
 import unittest
@@ -241,6 +242,16 @@ class Synchronous(Case):
 class Failover(Case):
     """What the old primary never sent is not there, whatever number the new one has given to somebody else's transaction."""
 
+    @staticmethod
+    def receiver(standby, number):
+        for pid in standby._family():
+            try:
+                with open('/proc/%d/cmdline' % pid) as file:
+                    if 'walreceiver' in file.read():
+                        os.kill(pid, number)
+            except OSError:                         # another one that ended just now
+                pass
+
     def test_a_number_that_is_somebody_elses_now(self):
         relay = Relay(self.cluster)
         self.addCleanup(relay.close)
@@ -250,9 +261,7 @@ class Failover(Case):
         out.good('request first@corp.example')
         standby.caught_up(self.cluster)
         standby.psql('SELECT pg_wal_replay_pause()')
-        for pid in standby._family():                # its receiver takes no more
-            if 'walreceiver' in open('/proc/%d/cmdline' % pid).read():
-                os.kill(pid, 19)
+        self.receiver(standby, signal.SIGSTOP)       # it takes no more
         passed = relay._pass
 
         def at_commit(data, client, server, up):
@@ -261,9 +270,7 @@ class Failover(Case):
             relay._pass = passed
             self.cluster.kill9()
             standby.signal_all(18)
-            for pid in standby._family():
-                if 'walreceiver' in open('/proc/%d/cmdline' % pid).read():
-                    os.kill(pid, 9)
+            self.receiver(standby, signal.SIGKILL)
             standby.psql('SELECT pg_wal_replay_resume()', check=False)
             standby.wait()
             standby.promote()
