@@ -20,7 +20,7 @@
  * have opened an order for this address with an account of their own, and the mail that was answered was not ours.  A row that waits
  * (for the CA, the directory, a rate limit) between two steps of such a state still has its mail to come. */
 #define AWAITS(column) column " IN ('ordering','ordered','challenge-awaited','answered')"
-#define AWAITING "(" AWAITS("e.state") " OR (e.state = 'waiting' AND " AWAITS("e.resume") "))"
+#define AWAITING AWAITS("CASE WHEN e.state = 'waiting' THEN e.resume ELSE e.state END")
 
 bool enrollment_state_awaits(enum enrollment_state s)
 {

@@ -332,6 +332,8 @@ bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *
 			"synchronous_commit is off: a crash of the database forgets steps that were done, and they may be done twice; switch it on for our roles"},
 		{"SELECT rolsuper FROM pg_roles WHERE rolname = current_user",
 			"the database role is a superuser: use roles of your own, %r in store.connection, so that each program can do no more than it needs"},
+		{"SELECT EXISTS (SELECT 1 FROM pg_class WHERE oid = '" PG_SCHEMA ".enrollments'::regclass AND reltuples < 0 AND pg_relation_size(oid) > 1048576)",
+			"the database knows nothing of how its tables are filled, as after a restore, and may answer slowly: run ANALYZE in it"},
 		{"SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = '" PG_SCHEMA "' AND tableowner = current_user)",
 			"all programs use the role that owns the tables: use roles of your own, %r in store.connection, so that each can do no more than it needs"},
 	};

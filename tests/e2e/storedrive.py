@@ -135,7 +135,7 @@ class Relay:
             server.close()
 
     def _pass(self, data, client, server, to_server):
-        cut = to_server and self.cut_commit and data.startswith(b'Q') and data[5:] == b'COMMIT\0'
+        cut = to_server and self.cut_commit and data.startswith(b'Q') and data.endswith(b'COMMIT\0')
         if not cut:
             (server if to_server else client).sendall(data)
             return True

@@ -3,6 +3,7 @@
 No product around it: tests/unit/drive_store makes the calls."""
 
 import os
+import signal
 import tempfile
 import time
 import unittest
@@ -170,7 +171,7 @@ class CutOff(Case):
         gone.good('request first@corp.example')
         relay.cut_commit = None
         stall = relay._pass
-        relay._pass = lambda data, c, s, up: (setattr(relay, 'swallow', True) or True) if up and data[:6] == b'Q' + data[1:5] + b'C' else stall(data, c, s, up)
+        relay._pass = lambda data, c, s, up: (setattr(relay, 'swallow', True) or True) if up and data.endswith(b'COMMIT\0') else stall(data, c, s, up)
         gone.send('request second@corp.example')
         self.assertIsNotNone(until(lambda: relay.swallow, 10))
         what, ms, words = out.ask('request third@corp.example')
@@ -220,8 +221,36 @@ class Commits(Case):
         self.assertEqual(int(self.sql('SELECT version FROM enrollments')), version + 1)
 
 
+class Synchronous(Case):
+    """Where the admins of the database want each COMMIT on a second machine, and that one is gone."""
+
+    def test_what_is_on_one_machine_alone_is_not_called_done(self):
+        out, work = self.open('outbound'), self.open('enrolld')
+        self.waits(work)
+        self.assertNotEqual(work.good('claim w'), '0')
+        self.addCleanup(self.cluster.synchronous, '')
+        self.cluster.synchronous('gone')
+        for driver, line in ((out, 'request carol@corp.example'), (out, 'mail 3 100')):
+            what, ms, words = driver.ask(line)
+            self.assertEqual(what, 'temporary', (line, words))
+            self.assertLess(ms, 4 * BUSY + 2 * PATIENCE, line)
+        self.cluster.synchronous('')
+        self.assertTrue(until(lambda: out.ask('request carol@corp.example')[2].startswith('there'), 20), 'what waited is done in the end')
+        self.assertEqual(work.good('commit'), 'done')
+
+
 class Failover(Case):
     """What the old primary never sent is not there, whatever number the new one has given to somebody else's transaction."""
+
+    @staticmethod
+    def receiver(standby, number):
+        for pid in standby._family():
+            try:
+                with open('/proc/%d/cmdline' % pid) as file:
+                    if 'walreceiver' in file.read():
+                        os.kill(pid, number)
+            except OSError:                         # another one that ended just now
+                pass
 
     def test_a_number_that_is_somebody_elses_now(self):
         relay = Relay(self.cluster)
@@ -232,20 +261,16 @@ class Failover(Case):
         out.good('request first@corp.example')
         standby.caught_up(self.cluster)
         standby.psql('SELECT pg_wal_replay_pause()')
-        for pid in standby._family():                # its receiver takes no more
-            if 'walreceiver' in open('/proc/%d/cmdline' % pid).read():
-                os.kill(pid, 19)
+        self.receiver(standby, signal.SIGSTOP)       # it takes no more
         passed = relay._pass
 
         def at_commit(data, client, server, up):
-            if not (up and data[5:] == b'COMMIT\0'):
+            if not (up and data.endswith(b'COMMIT\0')):
                 return passed(data, client, server, up)
             relay._pass = passed
             self.cluster.kill9()
             standby.signal_all(18)
-            for pid in standby._family():
-                if 'walreceiver' in open('/proc/%d/cmdline' % pid).read():
-                    os.kill(pid, 9)
+            self.receiver(standby, signal.SIGKILL)
             standby.psql('SELECT pg_wal_replay_resume()', check=False)
             standby.wait()
             standby.promote()
