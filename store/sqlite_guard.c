@@ -104,6 +104,10 @@ static const struct grant grants[] = {
 	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "flags", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "limits", NULL},
 	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "enrollment_addresses", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_READ, "turns", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_INSERT, "turns", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_UPDATE, "turns", NULL},
+	{STORE_ROLE_ENROLLD, SQLITE_DELETE, "turns", NULL},
 };
 
 static bool column_listed(const char *columns, const char *column)
