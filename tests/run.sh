@@ -12,7 +12,7 @@ top=$PWD
 
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
-all_groups='structure unit ca e2e acme policy sign lifecycle operate sanitizers'
+all_groups='structure unit ca e2e acme policy sign lifecycle operate scale sanitizers'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
 # unit tests with threads, which are all that is run with the thread sanitizer otherwise.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput
@@ -43,6 +43,7 @@ list() {
 		            --long: a year of 200 people, mass replacement of hundreds
 		operate     the same for what an admin has to do with it: packages, service, sandbox, metrics, doctor; root
 		            --long: the packages in a fresh system
+		scale       the same for several gateways on one store: any number of enrolld; root
 		sanitizers  unit with address+undefined sanitizers, and what has threads with the thread sanitizer
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
 		            with daemons under valgrind, and the build by clang
@@ -194,6 +195,7 @@ long_modules_of() (
 group_acme() { long_modules_of acme; }
 group_policy() { long_modules_of policy; }
 group_lifecycle() { long_modules_of lifecycle; }
+group_scale() { long_modules_of scale; }
 group_operate() (
 	if [ $long = 1 ]; then
 		make_root "$build-root" >&3
@@ -290,15 +292,15 @@ for argument; do
 	--list) list ;;
 	--force) ENROLL_FORCE=1 ;;
 	--help | -h) usage 0 ;;
-	structure | unit | ca | e2e | acme | policy | sign | lifecycle | operate | sanitizers) groups="$groups $argument" ;;
+	structure | unit | ca | e2e | acme | policy | sign | lifecycle | operate | scale | sanitizers) groups="$groups $argument" ;;
 	*) complain "tests/run.sh: no group or option '$argument'"; usage 2 >&2 ;;
 	esac
 done
 : "${groups:=$all_groups}"
 
 sections=''
-case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '* | *' sanitizers '*) sections='build' ;; esac
-case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '*) sections="$sections test" ;; esac
+case " $groups " in *' unit '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '* | *' scale '* | *' sanitizers '*) sections='build' ;; esac
+case " $groups " in *' ca '* | *' e2e '* | *' acme '* | *' policy '* | *' sign '* | *' lifecycle '* | *' operate '* | *' scale '*) sections="$sections test" ;; esac
 case " $groups " in *' lifecycle '*) sections="$sections lifecycle" ;; esac
 case " $groups " in *' operate '*) sections="$sections operate" ;; esac
 case "$long $groups " in 1*' sanitizers '* | 1*' sign '*) sections="$sections test long" ;; esac
@@ -312,7 +314,7 @@ for group in $groups; do
 	say "== $group =="
 	began=$(date +%s)
 	case $group in
-	acme | policy | sign | lifecycle | operate | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
+	acme | policy | sign | lifecycle | operate | scale | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
 	*) group_$group ;;
 	esac
 	say "($group: $(($(date +%s) - began)) s)"

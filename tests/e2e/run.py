@@ -3,7 +3,7 @@
 
     run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--group G | module ...]
 
-Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle and operate likewise, group e2e all others; without one: all.
+Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle, operate and scale likewise, group e2e all others; without one: all.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage;
 TAKES = 60: about how many seconds it takes (a line "# module: N s" tells), so that of several at a time the longest begin first.
@@ -27,7 +27,7 @@ sys.dont_write_bytecode = True
 import namespace  # noqa: E402
 
 FINAL = '##'
-OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate')
+OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate', 'scale')
 
 
 class Lines(unittest.TestResult):
