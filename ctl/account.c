@@ -217,8 +217,25 @@ static int rotate_key(struct ctl *c, const struct ca_config *ca)
 		return ctl_not_done(c, &err);
 	ctl_say(c, "ACME account %s has a new key: %s", url, ca->account_key);
 	ctl_say(c, "enrolld notices by itself with its next request; orders under way go on");
+	ctl_say(c, "every other host with an enrolld of this store needs a copy of the file: until then that enrolld begins nothing and says so");
 	ctl_say(c, "the old key opens nothing any longer: a backup made with --with-keys before now holds that one; make a new backup");
 	return ctl_done(c);
+}
+
+static void print_used(const struct ctl *c, json_t *r)
+{
+	(void)c;
+	printf("%s is the account key in use at CA %s from now on; every other host with an enrolld of this store needs a copy of it\n", member(r, "key"), member(r, "ca"));
+}
+
+/* Of enrolld: it has the store. */
+static int use_key(struct ctl *c)
+{
+	const struct ca_config *ca;
+
+	if (!ctl_config(c) || !(ca = ctl_ca_config(c)))
+		return 1;
+	return ctl_print(c, ctl_ask(c, "account-use-key", json_pack("{s:s}", "ca", ca->name)), print_used);
 }
 
 /* Does whoever sits there type the account's URL?  Without a terminal nobody sits there. */
@@ -284,6 +301,8 @@ int ctl_account(struct ctl *c, int argc, char **argv)
 
 	if (argc == 1 && strcmp(argv[0], "show") == 0)
 		return ctl_print(c, look(c, "account", ask_account, NULL), print_account);
+	if (argc == 1 && strcmp(argv[0], "use-key") == 0)
+		return use_key(c);
 	for (size_t i = 0; argc == 1 && i < sizeof acts / sizeof *acts; i++) {
 		if (strcmp(argv[0], acts[i].name) != 0)
 			continue;
@@ -291,5 +310,5 @@ int ctl_account(struct ctl *c, int argc, char **argv)
 			return 1;
 		return may_change(ca, &err) ? acts[i].run(c, ca) : ctl_fail(c, &err);
 	}
-	return ctl_usage(c, "account takes show, register, rotate-key or deactivate");
+	return ctl_usage(c, "account takes show, register, rotate-key, use-key or deactivate");
 }

@@ -51,6 +51,16 @@ const struct log_row log_rows[] = {
 		"A step of an enrollment.  A step into `blocked` or `failed` is a warning.",
 		"In `waiting`: nothing, it goes on at `until`.  In `blocked`: what `text` says, then `enrollctl retry ADDRESS`.  In `failed`: it is a defect; please report it."},
 	{"enrollment_stale", "enrolld", "info", "enrollment address", "A step came to its end after somebody else had changed the enrollment; its result was dropped.", NULL},
+	{"account_key_wrong", "enrolld", "error", "ca class text",
+		"The account key of this host is not the one that the enrolld of this store use at the CA, or the account has another one by now.  Nothing is begun here; "
+		"the others go on.", "What `text` says: copy the key file, or `enrollctl account use-key`.  enrolld finds the right file by itself."},
+	{"account_key_right", "enrolld", "info", "ca text", "The account key is the one in use again.", NULL},
+	{"account_key_changed", "enrolld", "warning", "ca text", "The store follows the account key of this host: after `enrollctl account rotate-key`, or as it is the only "
+		"enrolld.", "Copy the file to every other host with an enrolld of this store, where there is one."},
+	{"instance_unsaved", "enrolld", "warning", "instance +error", "The name of this enrolld among those of its store could not be kept, so that it has another one at the "
+		"next start; what it holds when it is killed waits for up to ten minutes then.", "Make the folder of `control.instance-file` writable to enrolld."},
+	{"instance_twice", "enrolld", "error", "instance file text", "Another enrolld has the same name, as where a state directory was copied.  This one begins anew under "
+		"another name.", "Nothing; of steps that both had begun, one was dropped."},
 	{"ca_warning", "enrolld", "warning", "text", "Something at the CA that hinders no enrollment, such as a contact that it would not change.", "What `text` says."},
 	{"revocation", "enrolld", "info", "enrollment address serial part reason text", "The CA, or the directory, has followed a revocation.", NULL},
 	{"revocation_failed", "enrolld", "warning", "enrollment address serial part class type until text",
@@ -224,6 +234,9 @@ const struct log_key log_keys[] = {
 	{NULL, "sessions", NULL, "SMTP sessions that had a connection to this program"},
 	{NULL, "mails", NULL, "mails under way in them"},
 	{NULL, "call", NULL, "the name of the call"},
+	{NULL, "ca", NULL, "the name of the CA in the configuration"},
+	{NULL, "instance", NULL, "the name of this enrolld among those of its store"},
+	{NULL, "file", NULL, "where that is kept"},
 	{NULL, "number", NULL, "its number"},
 	{NULL, "role", NULL, "which program, as the sandbox knows it"},
 	{NULL, "thread", NULL, "of the process"},

@@ -31,6 +31,25 @@ static json_t *common_arguments(const struct ctl *c)
 
 /* ---- status ------------------------------------------------------------------------------------------------------- */
 
+/* Of one alone there is nothing to tell. */
+static void print_instances(json_t *list)
+{
+	json_t *one;
+	size_t i;
+
+	if (json_array_size(list) < 2)
+		return;
+	puts("enrolld");
+	json_array_foreach(list, i, one)
+	{
+		bool runs = json_is_true(json_object_get(one, "running"));
+
+		printf("  %-18s ", text(one, "instance"));
+		ctl_put(text(one, "host"));
+		printf(" %s%s%s\n", runs ? "runs" : "seen last at ", runs ? "" : text(one, "seen_at"), json_is_true(json_object_get(one, "here")) ? ", this one" : "");
+	}
+}
+
 static void print_status(const struct ctl *c, json_t *r)
 {
 	json_t *v, *states = json_object_get(r, "enrollments");
@@ -61,6 +80,8 @@ static void print_status(const struct ctl *c, json_t *r)
 		printf("  %-18s %lld\n", "disabled", (long long)json_integer_value(json_object_get(r, "disabled")));
 	ctl_line(r, "departed", "left");
 	ctl_line(r, "directory_guard", "ALARM");
+	ctl_line(r, "account_key", "ALARM");
+	print_instances(json_object_get(r, "enrollds"));
 }
 
 int ctl_status(struct ctl *c, int argc, char **argv)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "enroll/account_gate.h"
 #include "enroll/answer.h"
 #include "enroll/control.h"
 
@@ -36,6 +37,13 @@ json_t *account_show(const struct ca_config *config, struct ca *ca, struct err *
 	ca_account_clear(&a);
 	ca_free(own);
 	return o;
+}
+
+json_t *account_use_key(struct enroll_parts *p, const struct ca_config *config, const struct control_peer *peer, struct err *err)
+{
+	if (!account_gate_use(p, config, peer->name, err))
+		return NULL;
+	return json_pack("{s:s, s:s}", "ca", config->name, "key", config->account_key ? config->account_key : "");
 }
 
 static char *text_of(json_t *o, struct err *err)

@@ -80,6 +80,16 @@ static bool driver_account_look(void *self, struct ca_account *out, bool *found,
 	return acme_account_look(self, out, found, err);
 }
 
+static void driver_account_thumbprint(void *self, char out[64])
+{
+	struct jws_key *key;
+
+	acme_key_notice(self);
+	key = acme_key_hold(self);
+	snprintf(out, 64, "%s", jws_thumbprint(key));
+	jws_key_free(key);
+}
+
 static bool driver_account_change_key(void *self, const char *next_key, struct err *err)
 {
 	return acme_account_change_key(self, next_key, err);
@@ -113,6 +123,7 @@ const struct ca_driver acme_driver = {
 	.revoke = driver_revoke,
 	.renewal = driver_renewal,
 	.account_look = driver_account_look,
+	.account_thumbprint = driver_account_thumbprint,
 	.account_change_key = driver_account_change_key,
 	.account_deactivate = driver_account_deactivate,
 	.account_uri = driver_account_uri,

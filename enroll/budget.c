@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define LOOK_AGAIN 60          /* seconds: pause, orders in flight */
+#define LOOK_FULL 2            /* the next look says which cap it was */
 #define LIMIT_WITHOUT_TIME 120 /* "rateLimited" without a Retry-After */
 #define LIMIT_MOST (2 * 86400) /* a CA that names a later time is asked again before */
 
@@ -135,6 +136,25 @@ bool budget_allows(struct enroll_parts *p, const struct ca_config *ca, const str
 	return not_paused(p, row, now, err) && below(p, NULL, row, "cap-per-day", p->config->cap_per_day, 86400, now, err) &&
 	       below(p, ca->name, row, "ca.orders-per-hour", ca->orders_per_hour, 3600, now, err) && few_in_flight(p, ca, row, now, err) &&
 	       within_limits(p, ca, row, now, err);
+}
+
+size_t budget_caps(const struct enroll_parts *p, const struct ca_config *ca, time_t now, struct store_cap out[BUDGET_CAPS])
+{
+	size_t n = 0;
+
+	if (p->config->cap_per_day)
+		out[n++] = (struct store_cap){.since = now - 86400, .most = p->config->cap_per_day};
+	if (ca->orders_per_hour)
+		out[n++] = (struct store_cap){.ca = ca->name, .since = now - 3600, .most = ca->orders_per_hour};
+	if (ca->orders_in_flight)
+		out[n++] = (struct store_cap){.ca = ca->name, .since = now - (time_t)ca->challenge_age, .kind = CAP_OPEN, .most = ca->orders_in_flight};
+	return n;
+}
+
+bool budget_full(struct enroll_parts *p, const struct enrollment *row, time_t now, struct err *err)
+{
+	err_set(err, ERR_TEMPORARY, "open order", subject_of(row), "another one took the last place just now; goes on by itself");
+	return held(p, err, now + LOOK_FULL);
 }
 
 /* ---- what the CA said ---------------------------------------------------------------------------------------------- */

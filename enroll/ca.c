@@ -199,6 +199,13 @@ bool ca_account_look(struct ca *ca, struct ca_account *out, bool *found, struct 
 	return ca->driver->account_look ? ca->driver->account_look(ca->self, out, found, err) : no_account(ca, err);
 }
 
+bool ca_account_thumbprint(struct ca *ca, char out[64])
+{
+	if (ca->driver->account_thumbprint)
+		ca->driver->account_thumbprint(ca->self, out);
+	return ca->driver->account_thumbprint != NULL;
+}
+
 bool ca_account_change_key(struct ca *ca, const char *next_key, struct err *err)
 {
 	return ca->driver->account_change_key ? ca->driver->account_change_key(ca->self, next_key, err) : no_account(ca, err);

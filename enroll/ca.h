@@ -147,6 +147,8 @@ bool ca_renewal(struct ca *ca, const void *der, size_t len, struct ca_renewal *o
 /* ---- the account: for `enrollctl account` and `enrollctl ca check` ---- */
 /* Look, never register. *found is false when the CA has none for our key; out->key_type and thumbprint are set anyway. */
 bool ca_account_look(struct ca *ca, struct ca_account *out, bool *found, struct err *err) BASE_MUST_CHECK;
+/* The thumbprint of our key as it is now, after a look at its file.  No network.  false: this driver has no account. */
+bool ca_account_thumbprint(struct ca *ca, char out[64]);
 /* Key rollover (RFC 8555 section 7.3.5).  `next_key` is the path of the new key, which must be durable before; the caller puts it in the
  * place of the old one afterwards.  Says true as well when the CA has the new key already.  An error whose op is CA_OP_CHANGE_KEY and
  * whose status is 4xx and class not temporary: the CA certainly does not take this key. */

@@ -24,6 +24,7 @@ struct ca_driver {
 	bool (*renewal)(void *self, const void *der, size_t len, struct ca_renewal *out, struct err *err);
 	/* NULL where there is no such thing as an account */
 	bool (*account_look)(void *self, struct ca_account *out, bool *found, struct err *err);
+	void (*account_thumbprint)(void *self, char out[64]);
 	bool (*account_change_key)(void *self, const char *next_key, struct err *err);
 	bool (*account_deactivate)(void *self, struct err *err);
 	const char *(*account_uri)(void *self);

@@ -15,6 +15,10 @@
 
 #define PLAN_SECONDS 60   /* between two looks for certificates that have no time for their look yet */
 #define LATE_SECONDS 10   /* between two looks for late renewals */
+#define PLAN_TURN "revocation-watch"
+#define PLAN_TURN_SECONDS 60
+#define TURN "care"
+#define TURN_SECONDS 60
 #define CRL_KEEP 3600u    /* a list that many certificates share is fetched this often at most */
 
 /* ---- revoked meanwhile? ------------------------------------------------------------------------------------------------------ */
@@ -59,7 +63,7 @@ static bool look_at(struct enroll_parts *p, const struct enroll_ca *ca, const st
 static bool plan(struct enroll_parts *p, struct care *c, time_t now, struct err *err)
 {
 	time_t every = PLAN_SECONDS;
-	bool ok = true;
+	bool ok = true, mine;
 
 	for (size_t i = 0; i < p->n_cas; i++)
 		if (p->cas[i].config->revocation_watch && p->cas[i].config->revocation_watch < every)
@@ -67,10 +71,13 @@ static bool plan(struct enroll_parts *p, struct care *c, time_t now, struct err 
 	if (c->planned && c->planned <= now && now < c->planned + every)
 		return true;
 	c->planned = now;
+	/* Whoever of the store's enrolld comes first does it for all. */
+	if (!store_turn_take(p->store, PLAN_TURN, p->owner, now, PLAN_TURN_SECONDS, (unsigned)every, &mine, err) || !mine)
+		return err->class == ERR_NONE;
 	for (size_t i = 0; ok && i < p->n_cas; i++)
 		if (p->cas[i].config->revocation_watch)
 			ok = store_watch_plan(p->store, p->cas[i].config->name, now, p->cas[i].config->revocation_watch, err);
-	return ok;
+	return ok && store_turn_end(p->store, PLAN_TURN, p->owner, now, err);
 }
 
 bool care_watch(struct enroll_parts *p, struct care *c, bool *did, struct err *err)
@@ -97,8 +104,15 @@ bool care_go_on(struct enroll_parts *p, struct care *c, struct err *err)
 {
 	time_t now = time(NULL);
 	int64_t ms = mono_ms(), since = c->stepped_ms ? ms - c->stepped_ms : 1000;
-	bool ok = true;
+	bool ok = true, mine;
 
+	/* Of two the campaign would go at twice its pace. */
+	if (!store_turn_take(p->store, TURN, p->owner, now, TURN_SECONDS, 0, &mine, err))
+		return false;
+	if (!mine) {
+		c->stepped_ms = 0;
+		return true;
+	}
 	if (now >= c->told + LATE_SECONDS || now < c->told) {
 		c->told = now;
 		ok = renewal_tell_late(p, now, err);

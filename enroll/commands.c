@@ -6,6 +6,7 @@
 #include "enroll/answer.h"
 #include "enroll/control.h"
 #include "enroll/decide.h"
+#include "enroll/instance.h"
 #include "enroll/people.h"
 
 #include <stdlib.h>
@@ -249,7 +250,10 @@ static json_t *do_status(const struct call *c, struct err *err)
 	free(paused);
 	free(guard);
 	store_people_clear(&gone);
-	return o;
+	if (instance_status(c->parts, o, err))
+		return o;
+	json_decref(o);
+	return NULL;
 }
 
 /* Mail of ours that would go out unsigned, by reason: the other half of what observe mode is for. */
@@ -573,6 +577,14 @@ static json_t *do_account(const struct call *c, struct err *err)
 	return config ? account_show(config, ca, err) : NULL;
 }
 
+static json_t *do_account_use_key(const struct call *c, struct err *err)
+{
+	struct ca *ca;
+	const struct ca_config *config = ca_argument(c, &ca, err);
+
+	return config ? account_use_key(c->parts, config, c->peer, err) : NULL;
+}
+
 static json_t *do_policy_explain(const struct call *c, struct err *err)
 {
 	const char *address = text_argument(c, "address");
@@ -753,7 +765,7 @@ static const struct command {
 	{"directory-restore", CONTROL_ADMIN, .whole = directory_restore_run},
 	{"replace", CONTROL_ADMIN, .whole = replace_run}, {"replace-status", CONTROL_HELPDESK, .run = do_replace_status}, {"replace-set", CONTROL_ADMIN, .whole = replace_set},
 	{"disable", CONTROL_ADMIN, .run = do_disable}, {"enable", CONTROL_ADMIN, .whole = enable_run}, {"pause", CONTROL_ADMIN, .run = do_pause},
-	{"resume", CONTROL_ADMIN, .run = do_resume},
+	{"resume", CONTROL_ADMIN, .run = do_resume}, {"account-use-key", CONTROL_ADMIN, .run = do_account_use_key},
 };
 
 static const struct command *command_find(const char *name)

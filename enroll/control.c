@@ -366,7 +366,7 @@ static void *accept_thread(void *arg)
 	}
 }
 
-/* Two enrollds on one store are never wanted: the second would take the first one's leases for those of a dead one. */
+/* Another enrolld on this host, of the same store or not, has a socket of its own. */
 static bool lock(struct control *c, struct err *err)
 {
 	char path[sizeof c->path + 8];

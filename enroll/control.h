@@ -90,5 +90,7 @@ json_t *caa_look_at(const struct ca_config *config, struct ca *ca, const struct 
 
 /* `account show`: our account as the CA has it (account_look.c).  `ca` may be NULL. */
 json_t *account_show(const struct ca_config *config, struct ca *ca, struct err *err);
+/* `account use-key` (account_look.c): the key of this host is the one that all enrolld of the store are to use. */
+json_t *account_use_key(struct enroll_parts *parts, const struct ca_config *config, const struct control_peer *peer, struct err *err);
 
 #endif

@@ -16,11 +16,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "enroll/account_gate.h"
 #include "enroll/care.h"
 #include "enroll/control.h"
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
+#include "enroll/instance.h"
 #include "enroll/measure.h"
 #include "enroll/people.h"
 #include "enroll/revoke.h"
@@ -30,6 +32,7 @@
 #define CLEAN_SECONDS 60 /* certificates end without a change in the store */
 #define END_GRACE 5 /* seconds */
 #define CARE_SECONDS 1 /* between two looks of those who look after certificates in use */
+#define GATE_MS 4000 /* between two looks at the account keys */
 #define ALIVE_MS 5000 /* between two signs of life, or a quarter of what the watchdog allows */
 #define STATUS_MS 10000
 #define MIGRATION_SECONDS 600 /* what an older, large store may take to be brought to this version's schema */
@@ -76,6 +79,9 @@ struct daemon {
 	bool looks;
 	struct carer carers[CARERS];
 	unsigned n_carers;
+	pthread_t keeper;       /* of our name and our account key */
+	bool keeps;
+	atomic_bool lost;       /* the name is another one's */
 };
 
 /* ---- parts --------------------------------------------------------------------------------------------------------------------- */
@@ -94,7 +100,7 @@ void enroll_parts_clear(struct enroll_parts *p)
 	dns_free(p->dns);
 	X509_free(p->master_certificate);
 	store_close(p->store);
-	pthread_mutex_destroy(&p->cap_lock);
+	pthread_mutex_destroy(&p->gate_lock);
 	memset(p, 0, sizeof *p);
 }
 
@@ -134,7 +140,7 @@ static bool enrolling_parts(struct enroll_parts *p, const struct config *c, bool
 bool enroll_parts_init(struct enroll_parts *p, const struct config *c, bool claim, struct err *err)
 {
 	memset(p, 0, sizeof *p);
-	pthread_mutex_init(&p->cap_lock, NULL);
+	pthread_mutex_init(&p->gate_lock, NULL);
 	p->config = c;
 	if (gethostname(p->host, sizeof p->host - 1) != 0)
 		snprintf(p->host, sizeof p->host, "localhost");
@@ -145,15 +151,6 @@ bool enroll_parts_init(struct enroll_parts *p, const struct config *c, bool clai
 }
 
 /* ---- workers -------------------------------------------------------------------------------------------------------------------- */
-
-static void owner_name(const struct enroll_parts *p, char out[320])
-{
-	struct buf random = BUF_INIT;
-
-	random_text(&random, 6);
-	snprintf(out, 320, "%s:%ld:%s", p->host, (long)getpid(), buf_str(&random));
-	buf_clear(&random);
-}
 
 static void sleep_until_tick(struct daemon *d, uint64_t *seen)
 {
@@ -178,9 +175,9 @@ static void *worker(void *arg)
 {
 	struct daemon *d = arg;
 	uint64_t seen = 0;
-	char owner[320];
+	char owner[INSTANCE_OWNER];
 
-	owner_name(&d->parts, owner);
+	instance_owner(&d->parts, owner);
 	while (!is_ending(d)) {
 		struct err err = ERR_INIT;
 		bool did = false;
@@ -199,9 +196,9 @@ static void *revoker(void *arg)
 {
 	struct revoker *r = arg;
 	uint64_t seen = 0;
-	char owner[320];
+	char owner[INSTANCE_OWNER];
 
-	owner_name(&r->daemon->parts, owner);
+	instance_owner(&r->daemon->parts, owner);
 	while (!is_ending(r->daemon)) {
 		struct err err = ERR_INIT;
 		bool did = false;
@@ -275,8 +272,9 @@ static void *looker(void *arg)
 
 	while (!is_ending(d)) {
 		struct err err = ERR_INIT;
+		bool due;
 
-		if (people_due(&d->parts, time(NULL)) && !people_look(&d->parts, told_to_end, d, &err))
+		if (!people_due(&d->parts, time(NULL), &due, &err) || (due && !people_look(&d->parts, told_to_end, d, &err)))
 			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
 		sleep_a_second(d);
 	}
@@ -310,6 +308,28 @@ static void *carer(void *arg)
 		}
 		if (!did)
 			sleep_a_moment(c->daemon);
+	}
+	return NULL;
+}
+
+/* Says that this enrolld lives, and looks whether its account key is the one in use; the latter may wait for the CA. */
+static void *keeper(void *arg)
+{
+	struct daemon *d = arg;
+	int64_t looked = 0;
+
+	while (!is_ending(d) && !atomic_load(&d->lost)) {
+		struct err err = ERR_INIT;
+		bool lost = false, ok = instance_keep(&d->parts, &lost, &err);
+
+		atomic_store(&d->lost, lost);
+		if (ok && !lost && mono_ms() - looked > GATE_MS) {
+			ok = account_gate_look(&d->parts, true, &err);
+			looked = mono_ms();
+		}
+		if (!ok)
+			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+		sleep_a_second(d);
 	}
 	return NULL;
 }
@@ -357,6 +377,9 @@ static void end_workers(struct daemon *d)
 	d->looks = false;
 	for (unsigned i = 0; i < d->n_carers; i++)
 		end_thread(d, d->carers[i].thread, &until);
+	if (d->keeps)
+		end_thread(d, d->keeper, &until);
+	d->keeps = false;
 	d->n_workers = d->n_revokers = d->n_carers = 0;
 }
 
@@ -396,10 +419,23 @@ static bool start_carers(struct daemon *d, struct err *err)
 	return true;
 }
 
+static bool start_keeper(struct daemon *d, struct err *err)
+{
+	int rc;
+
+	if (!account_gate_look(&d->parts, false, err))
+		return false;
+	rc = pthread_create(&d->keeper, NULL, keeper, d);
+	d->keeps = rc == 0;
+	return d->keeps || err_errno(err, rc, "start worker", NULL);
+}
+
 static bool start_workers(struct daemon *d, struct err *err)
 {
 	int clean;
 
+	if (!start_keeper(d, err))
+		return false;
 	if (!people_looks(&d->parts) && !people_forget_held(&d->parts, err))
 		return false;
 	/* In observe mode nothing may be ordered: rows rest until the mode changes. */
@@ -439,7 +475,7 @@ static const char *mode_word(const struct config *c)
 static void status_text(struct daemon *d, char *out, size_t size)
 {
 	size_t n[ENROLLMENT_STATES] = {0}, disabled = 0, all = 0, stopped, ended;
-	const char *trouble = d->parts.trouble;
+	const char *trouble = account_gate_shut(&d->parts) ? "the account key is not the one in use, see `enrollctl status`" : d->parts.trouble;
 
 	if (!store_enrollment_counts(d->parts.store, n, &disabled, NULL)) {
 		snprintf(out, size, "mode %s; the store cannot be read", mode_word(d->parts.config));
@@ -538,18 +574,12 @@ static enum run_end watch(struct daemon *d, const sigset_t *set)
 			tick(d);
 		if (is_store_beyond_us(&err))
 			return RUN_NO_MORE;
+		/* The new name is for a new run. */
+		if (atomic_load(&d->lost))
+			return RUN_RELOAD;
 		counter = now;
 		tell_alive(d);
 	}
-}
-
-/* Leases of a predecessor on this host that was killed: only one enrolld runs here (the control socket sees to that). */
-static bool release_leases(struct enroll_parts *p, struct err *err)
-{
-	char prefix[300];
-
-	snprintf(prefix, sizeof prefix, "%s:", p->host);
-	return store_leases_release(p->store, prefix, err);
 }
 
 /* The part of the configuration that says who gets which certificate, as a digest. */
@@ -598,10 +628,11 @@ static enum run_end run_once(struct config *config, const char *trouble, const s
 	enum run_end end = RUN_NOT_BEGUN;
 
 	notify("EXTEND_TIMEOUT_USEC=%lld\nSTATUS=opening the store", MIGRATION_SECONDS * 1000000LL);
-	/* The claim first: a second enrolld shall not upgrade the store of the one that runs. */
+	/* The claim first: a second one started by mistake shall not upgrade the store of the one that runs. */
 	d.control = control_claim(config->control.socket, err);
-	if (d.control && enroll_parts_init(&d.parts, config, true, err) && (d.parts.trouble = trouble, control_start(d.control, &d.parts, err)) &&
-		release_leases(&d.parts, err) && review_when_changed(&d.parts, err) && store_enrollments_spread(d.parts.store, err) && start_workers(&d, err)) {
+	if (d.control && enroll_parts_init(&d.parts, config, true, err) && instance_begin(&d.parts, err) &&
+		(d.parts.trouble = trouble, control_start(d.control, &d.parts, err)) && review_when_changed(&d.parts, err) &&
+		store_enrollments_spread(d.parts.store, err) && start_workers(&d, err)) {
 		log_event(LOG_LEVEL_INFO, "started", "version", PACKAGE_VERSION, "mode", mode_word(config), "control", config->control.socket, NULL);
 		measure_attach(&d.parts);
 		alive_begin(&d);
@@ -611,12 +642,15 @@ static enum run_end run_once(struct config *config, const char *trouble, const s
 			tell_reloading(&d);
 		else
 			notify("STOPPING=1\nSTATUS=stopping; steps under way finish");
+	} else if (is_store_beyond_us(err)) {
+		end = RUN_NO_MORE;
 	} else {
 		log_error(LOG_LEVEL_ERROR, "start_failed", err, NULL);
 	}
 	measure_attach(NULL);
 	end_workers(&d);
 	control_stop(d.control);
+	instance_end(&d.parts);
 	enroll_parts_clear(&d.parts);
 	return end;
 }

@@ -225,10 +225,10 @@ static void check_rights(json_t *checks, struct enroll_parts *p)
 	json_decref(nothing);
 }
 
-static void add_look(json_t *checks, const struct enroll_parts *p, long long looked)
+static void add_look(json_t *checks, const struct enroll_parts *p, time_t looked)
 {
 	char when[32];
-	const char *at = looked ? time_text((time_t)looked, when) : "", *words = looked ? "the directory was looked at for who left at " :
+	const char *at = looked ? time_text(looked, when) : "", *words = looked ? "the directory was looked at for who left at " :
 		"the directory was not yet looked at for who left";
 
 	if (p->config->directory.disabled_filter)
@@ -241,7 +241,7 @@ static void add_look(json_t *checks, const struct enroll_parts *p, long long loo
 /* The last look at who left. */
 static void check_people(json_t *checks, struct enroll_parts *p)
 {
-	long long looked = atomic_load(&p->people_looked);
+	time_t looked = 0;
 	struct err err = ERR_INIT;
 	char *guard = NULL;
 
@@ -249,7 +249,7 @@ static void check_people(json_t *checks, struct enroll_parts *p)
 		check_nobody_looks(checks, p);
 		return;
 	}
-	if (!store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, &err))
+	if (!store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, &err) || !people_looked(p, &looked, &err))
 		check_add(checks, "departures", "fault", "%s", err.text);
 	else if (guard)
 		check_add(checks, "departures", "fault", "%s", guard);

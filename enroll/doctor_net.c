@@ -11,6 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "enroll/account_gate.h"
+
 #define TYPE_TXT 16
 #define CLOCK_WARNING 10 /* seconds; an HTTP date has whole ones */
 #define CLOCK_FAULT 120  /* signing times that look wrong, OCSP answers that seem to come from the future */
@@ -243,6 +245,15 @@ static void say_account(json_t *checks, struct enroll_parts *p, const struct ca_
 		check_fix(checks, FIX_COMMAND, "", FIX_REGISTER_AT "%s", ca->name);
 }
 
+static void say_gate(json_t *checks, struct enroll_parts *p, const struct enroll_ca *one)
+{
+	char why[ACCOUNT_GATE_TEXT];
+
+	account_gate_why(p, why);
+	if (atomic_load(&one->gate.shut) && why[0])
+		check_add(checks, "ca", "fault", "%s", why);
+}
+
 static void check_ca(json_t *checks, struct enroll_parts *p, const struct enroll_ca *one)
 {
 	struct ca_info info = {0};
@@ -254,6 +265,7 @@ static void check_ca(json_t *checks, struct enroll_parts *p, const struct enroll
 	}
 	if (ca_discover(one->ca, &info, &err) && take_account(one->ca, &info, &err)) {
 		say_account(checks, p, one->config, &info);
+		say_gate(checks, p, one);
 		check_caa(checks, p, one->config, &info);
 	} else {
 		check_add(checks, "ca", "fault", "%s: %s", err.op, err.text);

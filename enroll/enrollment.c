@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "enroll/account_gate.h"
 #include "enroll/budget.h"
 #include "enroll/certificate.h"
 #include "enroll/challenge.h"
@@ -53,6 +54,7 @@ struct step {
 	struct store_step out;
 	struct store_certificate certificate;
 	struct renewal_plan plan;     /* of an active row */
+	struct store_cap cap;         /* cap-total, of a row that becomes eligible */
 	time_t now;
 	enum enrollment_state began;  /* the state whose function runs */
 	char text[2560];              /* what happened, for event and log */
@@ -172,7 +174,7 @@ static bool tell_trouble(struct step *s, const struct err *err)
 /* Write what we have so far and keep the lease: transaction 1 of the scheme, or a fact that must be durable before the next act. */
 static bool commit_keep(struct step *s, const char *event, const char *text, struct err *err)
 {
-	bool ok;
+	bool ok, full;
 
 	s->out.row = &s->row;
 	s->out.keep_lease = true;
@@ -181,8 +183,11 @@ static bool commit_keep(struct step *s, const char *event, const char *text, str
 	s->out.text = text;
 	s->out.class = ERR_NONE;
 	ok = store_step_commit(s->p->store, &s->out, &s->stale, err);
+	full = s->out.full;
 	/* Also when it failed: what did not become durable must not slip into the commit that ends the step. */
 	memset(&s->out, 0, sizeof s->out);
+	if (ok && full)
+		return budget_full(s->p, &s->row, s->now, err);
 	if (ok && s->stale)
 		return err_set(err, ERR_TEMPORARY, "keep lease", address_of(s), "the enrollment was changed by somebody else meanwhile");
 	return ok;
@@ -430,6 +435,11 @@ static enum step_result eligible_or_not(struct step *s, const struct verdict *v,
 	}
 	if (answer != ELIGIBLE)
 		return STEP_FAIL;
+	if (s->p->config->cap_total && !s->row.companion_of && !active) {
+		s->cap = (struct store_cap){.kind = CAP_ENROLLED, .most = s->p->config->cap_total};
+		s->out.caps = &s->cap;
+		s->out.n_caps = 1;
+	}
 	for (size_t i = 1; i < s->row.addresses.n; i++)
 		snprintf(list + strlen(list), sizeof list - strlen(list), "%s %.200s", i == 1 ? ", with" : ",", s->row.addresses.v[i]);
 	note(s, "state", "eligible for %s (%s) from %s%s%s%s", s->row.profile, s->row.usage, s->row.ca, v->decision.rule ? " by rule " : "",
@@ -636,27 +646,30 @@ static bool may_order(struct step *s, struct err *err)
 	return alone(s, err) && budget_allows(s->p, s->ca->config, &s->row, s->now, err);
 }
 
-/* Counting and claiming the order is one act, or two workers would pass the cap together. */
+/* Counting and claiming the order is one transaction, or two workers, of one enrolld or of two, would pass the cap together. */
 static bool begin_order(struct step *s, struct err *err)
 {
-	bool ok;
+	struct store_cap caps[BUDGET_CAPS];
+	bool begun;
 
-	pthread_mutex_lock(&s->p->cap_lock);
-	ok = may_order(s, err);
-	if (ok) {
-		forget_order(s);
-		s->row.orders++;
-		s->row.ordered_at = s->now;
-		s->out.count_order = true;
-		ok = set_text(&s->row.ca, s->ca->config->name, err) && intend(s, "newOrder", err) && alone(s, err);
-		if (!ok) {
-			s->row.orders--;
-			s->row.ordered_at = 0;
-			s->out.order_outcome = "unsent"; /* the line in the book, if it was written */
-		}
-	}
-	pthread_mutex_unlock(&s->p->cap_lock);
-	return ok;
+	if (!may_order(s, err))
+		return false;
+	forget_order(s);
+	s->row.orders++;
+	s->row.ordered_at = s->now;
+	s->out.caps = caps;
+	s->out.n_caps = budget_caps(s->p, s->ca->config, s->now, caps);
+	s->out.count_order = true;
+	begun = set_text(&s->row.ca, s->ca->config->name, err) && intend(s, "newOrder", err);
+	if (begun && alone(s, err))
+		return true;
+	s->row.orders--;
+	s->row.ordered_at = 0;
+	memset(&s->out, 0, sizeof s->out);
+	/* The line in the book, if it was written. */
+	if (begun || strcmp(err->type, BUDGET_HELD) != 0)
+		s->out.order_outcome = "unsent";
+	return false;
 }
 
 /* A renewal tells the CA which certificate it takes over from (RFC 9773 section 5): the one that still signs. */
@@ -1653,6 +1666,18 @@ static void fail(struct step *s, const struct err *err)
 		budget_heed(s->p, s->ca->config, s->limited, err, s->now);
 }
 
+/* Nothing of it was about the order: the account's key is another one, and somebody who has it goes on with the row. */
+static void heed_key(struct step *s, struct err *err)
+{
+	if (!s->ca || !account_gate_doubt(s->p, s->ca, err))
+		return;
+	s->order_dead = false;
+	if (s->out.order_outcome && strcmp(s->out.order_outcome, "refused") == 0) {
+		s->out.order_outcome = "unsent";
+		s->row.orders -= s->row.orders > 0;
+	}
+}
+
 /* ---- one step ---------------------------------------------------------------------------------------------------------------- */
 
 static void log_step(const struct step *s, const struct err *err)
@@ -1715,11 +1740,25 @@ static void run(struct step *s, struct err *err)
 			enrollment_state_name(s->row.state));
 		r = STEP_FAIL;
 	}
-	if (r == STEP_FAIL)
+	if (r == STEP_FAIL) {
+		heed_key(s, err);
 		fail(s, err);
+	}
 }
 
-static bool finish(struct step *s, const struct err *why, struct err *err)
+static bool finish(struct step *s, struct err *why, struct err *err);
+
+/* Another row took the last place of cap-total between counting and writing. */
+static bool finish_full(struct step *s, struct err *why, struct err *err)
+{
+	memset(&s->out, 0, sizeof s->out);
+	err_clear(why);
+	budget_full(s->p, &s->row, s->now, why);
+	fail(s, why);
+	return finish(s, why, err);
+}
+
+static bool finish(struct step *s, struct err *why, struct err *err)
 {
 	free(s->row.intent);
 	s->row.intent = NULL;
@@ -1735,7 +1774,7 @@ static bool finish(struct step *s, const struct err *why, struct err *err)
 			return false;
 		err_clear(err);
 	}
-	return true;
+	return !s->out.full || finish_full(s, why, err);
 }
 
 const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char *name)
@@ -1754,6 +1793,9 @@ bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struc
 	struct err why = ERR_INIT;
 	bool ok;
 
+	*did = false;
+	if (account_gate_shut(p))
+		return true;
 	if (!store_enrollment_claim(p->store, owner, s.now, LEASE_SECONDS, &s.row, did, err) || !*did)
 		return !(err && err->class != ERR_NONE);
 	run(&s, &why);

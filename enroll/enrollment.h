@@ -17,6 +17,15 @@
 #include "policy/policy.h"
 #include "store/store.h"
 
+/* account_gate.c: is this host's account key the one in use? */
+#define ACCOUNT_GATE_TEXT 1000
+struct account_gate {
+	atomic_bool shut;
+	char why[ACCOUNT_GATE_TEXT], doubted[64]; /* under gate_lock; the key that the CA does not know any more, though the store does */
+	char asked_about[500];         /* of the thread that looks */
+	int64_t asked_ms;
+};
+
 /* A CA of the configuration, and what is needed to work with it. */
 struct enroll_ca {
 	const struct ca_config *config;
@@ -24,7 +33,11 @@ struct enroll_ca {
 	X509_STORE *anchors;
 	struct revocation *revocation; /* NULL when its revocation-check is off */
 	atomic_llong quiet_ms;         /* renewal.c: until then, by mono_ms, it is not asked for windows, as it did not answer; 0 = it is */
+	struct account_gate gate;
 };
+
+#define INSTANCE_NAME 40
+#define INSTANCE_OWNER 360
 
 /* What the steps work with; everything is borrowed and thread safe. */
 struct enroll_parts {
@@ -38,12 +51,15 @@ struct enroll_parts {
 	struct dns *dns;
 	struct dns_perspectives perspectives; /* for CAA */
 	X509 *master_certificate;
-	char host[256];                /* first half of the lease owner's name */
-	pthread_mutex_t cap_lock;      /* counting today's orders and opening one more is one act */
+	char host[256];
+	char instance[INSTANCE_NAME];  /* instance.c: which of the store's enrolld this is, */
+	char owner[INSTANCE_OWNER];    /* and who has its turns in this run */
+	bool lost;                     /* another one has them: the name is its */
+	bool cleans;                   /* hygiene.c: the turn is ours; of the thread that cleans */
+	pthread_mutex_t gate_lock;     /* account_gate.c */
 	atomic_llong counted_ms;       /* budget.c: when, by mono_ms, waiting rows were counted; 0 = never */
 	atomic_ulong waiting;          /* and how many there were */
-	atomic_llong people_looked;    /* people.c: when the directory was looked at for who left; 0 = not yet */
-	atomic_bool people_wanted;     /* and whether that is wanted now */
+	atomic_bool people_wanted;     /* people.c: a look at who left is wanted now */
 };
 
 /* All that enrolld works with (daemon.c); to be cleared whatever came of it.  `claim`: as of keyring_in_force; not by who only looks. */

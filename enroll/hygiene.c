@@ -11,6 +11,10 @@
 #define BACKOFF_FIRST 5
 #define BACKOFF_MOST 3600
 #define COMMIT_TRIES 5
+#define TURN "directory-cleaning"
+#define TURN_SECONDS 120    /* and what the directory may take for one certificate */
+#define TURN_AGAIN 10        /* another one cleans: until it is looked whether it still does */
+#define TURN_ASKS 5          /* of the directory, for that */
 
 /* ---- taking out ---------------------------------------------------------------------------------------------------- */
 
@@ -147,16 +151,35 @@ static bool commit(struct enroll_parts *p, const struct store_certificate *c, co
 	return true;
 }
 
+/* One enrolld at a time, or each would do what the other does. */
+static bool turn(struct enroll_parts *p, bool due, bool *mine, struct err *err)
+{
+	unsigned seconds = TURN_SECONDS + 2 * TURN_ASKS * (p->config->directory.deadline_ms / 1000);
+	bool had = p->cleans;
+
+	*mine = p->cleans = false;
+	if (!due)
+		return !had || store_turn_end(p->store, TURN, p->owner, 0, err);
+	if (!store_turn_take(p->store, TURN, p->owner, time(NULL), seconds, 0, mine, err))
+		return false;
+	p->cleans = *mine;
+	return true;
+}
+
 bool hygiene_step(struct enroll_parts *p, bool *did, time_t *next, struct err *err)
 {
 	struct store_directory_result result = {.event = "unpublished", .actor = "enrolld"};
 	struct store_certificate c = {0};
 	struct err why = ERR_INIT;
 	char text[HYGIENE_TEXT];
-	bool ok;
+	bool ok, due;
 
-	if (!store_directory_due(p->store, time(NULL), &c, did, next, err) || !*did)
+	*did = false;
+	if (!store_directory_due(p->store, time(NULL), &c, &due, next, err) || !turn(p, due, did, err) || !*did) {
+		store_certificate_clear(&c);
+		*next = due ? time(NULL) + TURN_AGAIN : *next;
 		return err->class == ERR_NONE;
+	}
 	result.text = text;
 	if (!hygiene_take_out(p, &c, text, &why)) {
 		result.failure = &why;

@@ -15,7 +15,7 @@
  * it and noting where.  `text` says what was done.  ERR_POLICY when its entry is gone and several could be the one that it was moved to. */
 bool hygiene_take_out(struct enroll_parts *p, const struct store_certificate *c, char text[HYGIENE_TEXT], struct err *err) BASE_MUST_CHECK;
 
-/* One that is due; tried for ever, later and later.  *did is false when nothing was due, and *next then when something will be (0 = not known).
+/* One that is due; tried for ever, later and later.  *did is false when nothing was due, or another enrolld has the turn, and *next then when something will be (0 = not known).
  * false only when the store failed. */
 bool hygiene_step(struct enroll_parts *p, bool *did, time_t *next, struct err *err) BASE_MUST_CHECK;
 

@@ -13,6 +13,9 @@
 #define OP "look at who left"
 #define PAGE 500
 #define DAY 86400
+#define TURN "departures"
+#define TURN_SECONDS 600     /* kept by asking for it between pages and people */
+#define TURN_EVERY_MS 1000
 
 /* What the directory shows of a person of the store. */
 struct seen {
@@ -35,6 +38,8 @@ struct look {
 	char elsewhere[200];            /* where a part of it is that was not looked at */
 	struct store_held_list held;    /* in order of address_key */
 	time_t now;
+	int64_t turn_ms;                /* when the turn was asked for last */
+	bool lost;                      /* it is another enrolld's */
 };
 
 static bool departure_at_once(const struct look *l) { return l->p->config->departures.on_new_address == NEW_ADDRESS_AT_ONCE; }
@@ -47,6 +52,18 @@ static bool by_itself(const struct store_person *row) { return row->gone_by && s
 static bool looks_gone(const struct look *l, size_t i) { return !l->seen[i].listed || l->seen[i].disabled; }
 /* Not seen, but another server may have them. */
 static bool is_unsure(const struct look *l, size_t i) { return l->elsewhere[0] && !l->seen[i].listed && !l->seen[i].entry; }
+
+/* Is enrolld ending, or the turn lost, as after this process was stopped for long? */
+static bool must_end(struct look *l)
+{
+	bool mine = true;
+
+	if (!l->lost && mono_ms() - l->turn_ms > TURN_EVERY_MS) {
+		l->turn_ms = mono_ms();
+		l->lost = store_turn_take(l->p->store, TURN, l->p->owner, time(NULL), TURN_SECONDS, 0, &mine, NULL) && !mine;
+	}
+	return l->lost || l->ending(l->arg);
+}
 
 /* ---- what the store knows ------------------------------------------------------------------------------------------------ */
 
@@ -165,7 +182,7 @@ static bool walk(struct look *l, bool disabled, struct err *err)
 	struct directory_scan *s = directory_scan_people(l->p->directory, disabled, PAGE, err);
 	bool more = true, ok = s != NULL;
 
-	while (ok && more && !l->ending(l->arg))
+	while (ok && more && !must_end(l))
 		ok = directory_scan_page(s, disabled ? see_disabled : see_person, l, &more, err);
 	if (ok && more)
 		ok = err_set(err, ERR_TEMPORARY, OP, NULL, "enrolld is ending");
@@ -488,7 +505,7 @@ static bool act_on_all(struct look *l, bool guarded)
 	for (size_t i = 0; i < l->people.n && up; i++) {
 		struct err one = ERR_INIT;
 
-		if (l->ending(l->arg))
+		if (must_end(l))
 			return false;
 		if (act(l, i, guarded, &one))
 			continue;
@@ -504,12 +521,23 @@ bool people_looks(const struct enroll_parts *p)
 	return p->directory && p->config->departures.interval && p->config->mode != MODE_OBSERVE;
 }
 
-bool people_due(const struct enroll_parts *p, time_t now)
+bool people_due(const struct enroll_parts *p, time_t now, bool *due, struct err *err)
 {
 	unsigned interval = p->config->departures.interval;
-	long long last = atomic_load(&p->people_looked);
 
-	return p->directory && interval && (last == 0 || now >= last + (time_t)interval || now < last || atomic_load(&p->people_wanted));
+	*due = false;
+	return !p->directory || !interval ||
+	       store_turn_take(p->store, TURN, p->owner, now, TURN_SECONDS, atomic_load(&p->people_wanted) ? 0 : interval, due, err);
+}
+
+bool people_looked(const struct enroll_parts *p, time_t *at, struct err *err)
+{
+	struct store_turn t;
+	bool ok = store_turn_get(p->store, TURN, &t, err);
+
+	*at = t.done_at;
+	store_turn_clear(&t);
+	return ok;
 }
 
 static bool look(struct look *l, struct err *err)
@@ -524,7 +552,7 @@ static bool look(struct look *l, struct err *err)
 	if (l->people.n == 0)
 		return people_alarm(l->p, NULL, err) && store_departures_hold(l->p->store, NULL, 0, err);
 	if (!look_around(l, &why)) {
-		if (l->ending(l->arg))
+		if (must_end(l))
 			return true;
 		snprintf(words, sizeof words, "the look at who left came to nothing, so nobody is touched: %.900s", why.text);
 		return people_alarm(l->p, words, err);
@@ -543,11 +571,16 @@ static bool look(struct look *l, struct err *err)
 bool people_look(struct enroll_parts *p, bool (*ending)(void *arg), void *arg, struct err *err)
 {
 	struct look l = {.p = p, .ending = ending, .arg = arg, .now = time(NULL)};
+	struct err own = ERR_INIT;
 	bool ok;
 
 	atomic_store(&p->people_wanted, false);
-	atomic_store(&p->people_looked, (long long)l.now);
 	ok = look(&l, err);
+	/* Also a look that came to nothing is one: the next is by the interval. */
+	if (!store_turn_end(p->store, TURN, p->owner, l.lost || ending(arg) ? 0 : l.now, &own) && ok) {
+		*err = own;
+		ok = false;
+	}
 	unload(&l);
 	return ok;
 }

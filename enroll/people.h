@@ -23,8 +23,11 @@
 /* Does anybody look at all?  Not in observe mode, without a directory, or with departures.interval = 0: whoever is noted as gone stays so then, until an
  * admin says otherwise. */
 bool people_looks(const struct enroll_parts *p);
-/* Is it time for a look? */
-bool people_due(const struct enroll_parts *p, time_t now);
+/* Is it time for a look, and ours to do it?  Then people_look has to follow.  One enrolld of the store looks at a time, and the interval counts from the
+ * last look of any. */
+bool people_due(const struct enroll_parts *p, time_t now, bool *due, struct err *err) BASE_MUST_CHECK;
+/* When the last look began; 0 = there was none. */
+bool people_looked(const struct enroll_parts *p, time_t *at, struct err *err) BASE_MUST_CHECK;
 /* Look.  What goes wrong outside is told and tried again by the next look; false only when the store failed.  `ending` says when to stop early. */
 bool people_look(struct enroll_parts *p, bool (*ending)(void *arg), void *arg, struct err *err) BASE_MUST_CHECK;
 

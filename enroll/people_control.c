@@ -81,11 +81,13 @@ static json_t *held_list(struct enroll_parts *p, time_t *newest, struct err *err
 json_t *departures_run(struct enroll_parts *p, struct err *err)
 {
 	struct store_people l = {0};
-	time_t newest;
+	time_t newest, looked = 0;
 	json_t *held = held_list(p, &newest, err), *o = json_object(), *a;
 	char *guard = NULL;
 
-	if (!held || !store_people_list(p->store, true, &l, err) || !store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, err)) {
+	if (!held || !store_people_list(p->store, true, &l, err) || !store_flag_get(p->store, PEOPLE_GUARD_FLAG, &guard, err) ||
+		!people_looked(p, &looked, err)) {
+		free(guard);
 		json_decref(held);
 		json_decref(o);
 		store_people_clear(&l);
@@ -95,7 +97,7 @@ json_t *departures_run(struct enroll_parts *p, struct err *err)
 	for (size_t i = 0; i < l.n; i++)
 		json_array_append_new(a, person_json(p, &l.v[i]));
 	answer_set(o, "looks", json_boolean(people_looks(p)));
-	answer_set(o, "looked_at", answer_time((time_t)atomic_load(&p->people_looked)));
+	answer_set(o, "looked_at", answer_time(looked));
 	answer_set(o, "guard", answer_text(guard));
 	answer_set(o, "departures", a);
 	answer_set(o, "held", held);

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "enroll/account_gate.h"
 #include "enroll/hygiene.h"
 #include "enroll/revoke.h"
 
@@ -116,6 +117,9 @@ bool revoke_step(struct enroll_parts *p, enum revocation_part part, const char *
 	const char *before;
 	bool ok, stale = false;
 
+	*did = false;
+	if (part == REVOCATION_CA && account_gate_shut(p))
+		return true;
 	if (!store_revocation_claim(p->store, part, owner, now, LEASE_SECONDS, &a.r, did, err) || !*did)
 		return err->class == ERR_NONE;
 	if (part == REVOCATION_CA ? at_ca(&a, &why) : in_directory(&a, &why)) {

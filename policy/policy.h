@@ -231,6 +231,7 @@ struct config {
 	} metrics;
 	struct control_config {
 		char *socket;               /* default /run/enroll-milter/control.sock */
+		char *instance_file;        /* default /var/lib/enroll-milter/instance */
 		char *admin_group;          /* default enroll-admin; root is always admin */
 		char *helpdesk_group;       /* default enroll-helpdesk */
 	} control;

@@ -168,6 +168,10 @@ bool key_master_in_force(struct tx *tx, const struct store_key *key);
 /* store_revoke of one certificate inside a transaction; *n is counted up when it was not revoked already. */
 bool revocation_begin(struct tx *tx, const struct store_revoke *what, int64_t certificate_id, size_t *n);
 
+/* Those that a cap counts, inside a transaction (enrollments.c). */
+bool orders_count(struct tx *tx, const struct store_cap *cap, int64_t *n);
+bool enrolled_count(struct tx *tx, int64_t *n);
+
 /* ENROLLMENT_ADMIN_RENEW inside a transaction. */
 bool enrollment_renew(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed);
 

@@ -270,6 +270,8 @@ bool store_leases_release(struct store *store, const char *owner_prefix, struct 
 			  "UPDATE revocation_parts SET lease_owner = NULL, lease_until = 0"
 			  " WHERE lease_owner IS NOT NULL AND substr(lease_owner, 1, length($1)) = $1",
 			  VALUES(V_TEXT(owner_prefix))) &&
+		  tx_run(&tx, NULL, "UPDATE turns SET owner = '', until = 0 WHERE owner <> '' AND substr(owner, 1, length($1)) = $1",
+			  VALUES(V_TEXT(owner_prefix))) &&
 		  tx_commit(&tx);
 
 	tx_end(&tx);
@@ -486,18 +488,28 @@ bool store_enrollment_next_due(struct store *store, time_t *when, struct err *er
 	return ok;
 }
 
-bool store_orders_since(struct store *store, time_t since, const char *ca, size_t *n, struct err *err)
+bool orders_count(struct tx *tx, const struct store_cap *cap, int64_t *n)
+{
+	return tx_number(tx, n, 0,
+		cap->kind == CAP_OPEN ? "SELECT COUNT(*) FROM orders WHERE outcome IS NULL AND opened_at >= $1 AND ($2 IS NULL OR ca = $2)"
+			  : "SELECT COUNT(*) FROM orders WHERE opened_at >= $1 AND COALESCE(outcome, '') <> 'unsent' AND ($2 IS NULL OR ca = $2)",
+		VALUES(V_INT(cap->since), V_TEXT(cap->ca)));
+}
+
+static bool count_orders(struct store *store, const struct store_cap *cap, const char *op, size_t *n, struct err *err)
 {
 	struct tx tx;
 	int64_t count = 0;
-	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count orders", err) &&
-		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE opened_at >= $1 AND COALESCE(outcome, '') <> 'unsent'"
-			  " AND ($2 IS NULL OR ca = $2)",
-			  VALUES(V_INT(since), V_TEXT(ca)));
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, op, err) && orders_count(&tx, cap, &count);
 
 	tx_end(&tx);
 	*n = (size_t)count;
 	return ok;
+}
+
+bool store_orders_since(struct store *store, time_t since, const char *ca, size_t *n, struct err *err)
+{
+	return count_orders(store, &(struct store_cap){.since = since, .ca = ca}, "count orders", n, err);
 }
 
 bool store_address_taken(struct store *store, const char *address, int64_t except, struct store_taken *out, struct err *err)
@@ -556,36 +568,36 @@ bool store_order_elsewhere(struct store *store, int64_t id, time_t since, int64_
 
 /* Each part goes by an index: this is asked before each order while cap-total is set.  Companions are few beside all, so they are counted by
  * themselves and taken off. */
-bool store_enrolled(struct store *store, size_t *n, struct err *err)
+bool enrolled_count(struct tx *tx, int64_t *n)
 {
-	struct tx tx;
 	int64_t all = 0, companions = 0;
-	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count enrolled", err) &&
-		  tx_number(&tx, &all, 0,
+	bool ok = tx_number(tx, &all, 0,
 			  "SELECT (SELECT COUNT(*) FROM enrollments WHERE state IN (" ON_THE_WAY ")) +"
 			  " (SELECT COUNT(*) FROM enrollments WHERE " ENROLLED_AT_REST ")",
 			  NO_VALUES) &&
-		  tx_number(&tx, &companions, 0,
+		  tx_number(tx, &companions, 0,
 			  "SELECT COUNT(*) FROM enrollments WHERE companion_of IS NOT NULL AND state NOT IN (" CLOSED ")"
 			  " AND (state IN (" ON_THE_WAY ") OR (" ENROLLED_AT_REST "))",
 			  NO_VALUES);
 
+	*n = ok ? all - companions : 0;
+	return ok;
+}
+
+bool store_enrolled(struct store *store, size_t *n, struct err *err)
+{
+	struct tx tx;
+	int64_t count = 0;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count enrolled", err) && enrolled_count(&tx, &count);
+
 	tx_end(&tx);
-	*n = ok ? (size_t)(all - companions) : 0;
+	*n = (size_t)count;
 	return ok;
 }
 
 bool store_orders_open(struct store *store, time_t since, const char *ca, size_t *n, struct err *err)
 {
-	struct tx tx;
-	int64_t count = 0;
-	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, "count open orders", err) &&
-		  tx_number(&tx, &count, 0, "SELECT COUNT(*) FROM orders WHERE outcome IS NULL AND opened_at >= $1 AND ($2 IS NULL OR ca = $2)",
-			  VALUES(V_INT(since), V_TEXT(ca)));
-
-	tx_end(&tx);
-	*n = (size_t)count;
-	return ok;
+	return count_orders(store, &(struct store_cap){.since = since, .ca = ca, .kind = CAP_OPEN}, "count open orders", n, err);
 }
 
 /* ---- the admin --------------------------------------------------------------------------------------------------- */

@@ -297,22 +297,46 @@ bool store_flag_get(struct store *store, const char *name, char **value, struct 
 	return ok;
 }
 
-bool store_flag_set(struct store *store, const char *name, const char *value, const char *actor, struct err *err)
+static bool flag_write(struct tx *tx, const char *name, const char *value, const char *actor)
 {
 	time_t now = time(NULL);
 	struct buf text = BUF_INIT;
-	struct tx tx;
 	bool ok;
 
 	buf_printf(&text, value == NULL ? "%s removed" : "%s = %s", name, value);
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "set flag", err) &&
-	     (value == NULL ? tx_run(&tx, NULL, "DELETE FROM flags WHERE name = $1", VALUES(V_TEXT(name)))
-			    : tx_run(&tx, NULL,
+	ok = (value == NULL ? tx_run(tx, NULL, "DELETE FROM flags WHERE name = $1", VALUES(V_TEXT(name)))
+			    : tx_run(tx, NULL,
 				      "INSERT INTO flags (name, value, actor, at) VALUES ($1, $2, $3, $4)"
 				      " ON CONFLICT (name) DO UPDATE SET value = excluded.value, actor = excluded.actor, at = excluded.at",
 				      VALUES(V_TEXT(name), V_TEXT(value), V_TEXT(actor), V_INT(now)))) &&
-	     event_insert(&tx, 0, now, "flag", actor, ERR_NONE, buf_str(&text)) && tx_commit(&tx);
-	tx_end(&tx);
+	     event_insert(tx, 0, now, "flag", actor, ERR_NONE, buf_str(&text));
 	buf_clear(&text);
+	return ok;
+}
+
+bool store_flag_set(struct store *store, const char *name, const char *value, const char *actor, struct err *err)
+{
+	struct tx tx;
+	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "set flag", err) && flag_write(&tx, name, value, actor) && tx_commit(&tx);
+
+	tx_end(&tx);
+	return ok;
+}
+
+/* The transaction has to be alone among writers. */
+bool store_flag_swap(struct store *store, const char *name, const char *expected, const char *value, const char *actor, bool *swapped,
+	struct err *err)
+{
+	struct tx tx;
+	int64_t there = 0, same = 0;
+	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "swap flag", err) &&
+		  tx_number(&tx, &there, 0, "SELECT COUNT(*) FROM flags WHERE name = $1", VALUES(V_TEXT(name))) &&
+		  tx_number(&tx, &same, 0, "SELECT COUNT(*) FROM flags WHERE name = $1 AND value = $2", VALUES(V_TEXT(name), V_TEXT(expected ? expected : "")));
+
+	*swapped = ok && (expected ? same : !there);
+	if (*swapped)
+		ok = flag_write(&tx, name, value, actor) && tx_commit(&tx);
+	tx_end(&tx);
+	*swapped = ok && *swapped;
 	return ok;
 }

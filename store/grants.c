@@ -92,6 +92,10 @@ const struct grant grants[] = {
 	{STORE_ROLE_ENROLLD, GRANT_DELETE, "flags", NULL},
 	{STORE_ROLE_ENROLLD, GRANT_DELETE, "limits", NULL},
 	{STORE_ROLE_ENROLLD, GRANT_DELETE, "enrollment_addresses", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_READ, "turns", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_INSERT, "turns", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_UPDATE, "turns", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_DELETE, "turns", NULL},
 
 	/* Reports by a tool of one's own: everything that `enrollctl show` tells, no key, no token. */
 	{GRANT_HELPDESK, GRANT_READ, "meta", NULL},

@@ -330,7 +330,19 @@ static const char *const version_7[] = {
 	NULL,
 };
 
+/* Work that is one enrolld's at a time. */
+static const char *const version_8[] = {
+	"CREATE TABLE turns ("
+	"  name " TEXT_C " NOT NULL PRIMARY KEY CHECK (name <> ''),"
+	"  owner " TEXT_C " NOT NULL,"
+	"  until BIGINT NOT NULL,"
+	"  " MOMENT("done_at")
+	")",
+	NULL,
+};
+
 const struct pg_migration pg_migrations[] = {
 	{7, version_7, 6}, /* the first that PostgreSQL had */
+	{8, version_8, 6},
 };
 const size_t pg_migrations_n = sizeof(pg_migrations) / sizeof(pg_migrations[0]);

@@ -367,6 +367,17 @@ static const char *const version_7[] = {
 	NULL,
 };
 
+/* Any number of enrolld on one store: whose turn it is with what one of them does at a time (turns.c). */
+static const char *const version_8[] = {
+	"CREATE TABLE turns ("
+	"  name TEXT NOT NULL PRIMARY KEY CHECK (name <> ''),"
+	"  owner TEXT NOT NULL,"
+	"  until INTEGER NOT NULL,"
+	"  done_at INTEGER NOT NULL DEFAULT 0"
+	") STRICT",
+	NULL,
+};
+
 static const struct migration migrations[] = {
 	{1, version_1, 0},
 	{2, version_2, 0},
@@ -375,6 +386,7 @@ static const struct migration migrations[] = {
 	{5, version_5, 0},
 	{6, version_6, 0},
 	{7, version_7, 6}, /* indexes alone */
+	{8, version_8, 6}, /* enrolld's alone */
 };
 #define MIGRATIONS (sizeof(migrations) / sizeof(migrations[0]))
 

@@ -182,6 +182,22 @@ static bool write_reports_seen(struct tx *tx, const struct store_step *step)
 						  VALUES(V_INT(step->row->id), V_INT(step->reports_seen)));
 }
 
+/* Another enrolld may have counted at the same moment: a step with caps has to be alone among writers. */
+static bool has_room(struct tx *tx, const struct store_step *step, bool *full)
+{
+	bool ok = true;
+
+	*full = false;
+	for (size_t i = 0; ok && i < step->n_caps && !*full; i++) {
+		const struct store_cap *c = &step->caps[i];
+		int64_t n = 0;
+
+		ok = c->kind == CAP_ENROLLED ? enrolled_count(tx, &n) : orders_count(tx, c, &n);
+		*full = ok && (size_t)n >= c->most;
+	}
+	return ok;
+}
+
 static char *joined(const struct strlist *addresses)
 {
 	struct buf all = BUF_INIT;
@@ -285,9 +301,10 @@ bool store_step_commit(struct store *store, struct store_step *step, bool *stale
 	struct outcome o;
 	bool ok;
 
-	*stale = false;
-	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_ENROLLD | MAY_ADMIN, "commit step", err) && read_held(&tx, step->row, &held);
-	if (ok && held.mine) {
+	*stale = step->full = false;
+	ok = tx_begin(&tx, store, step->n_caps > 0 ? TX_WRITE : TX_WRITE_ROW, MAY_ENROLLD | MAY_ADMIN, "commit step", err) && read_held(&tx, step->row, &held) &&
+	     (!held.mine || has_room(&tx, step, &step->full));
+	if (ok && held.mine && !step->full) {
 		plan_outcome(step, &held, &o);
 		ok = write_key(&tx, step, &o) && write_certificate(&tx, step, &o) && write_row(&tx, step, &o) &&
 		     write_decision(&tx, step) && write_order(&tx, step, &o) && write_challenge(&tx, step, &o) && write_reports_seen(&tx, step) &&
@@ -295,7 +312,7 @@ bool store_step_commit(struct store *store, struct store_step *step, bool *stale
 		if (ok)
 			take_outcome(step, &o);
 	} else if (ok) {
-		*stale = true;
+		*stale = !held.mine;
 	}
 	tx_end(&tx);
 	return ok;

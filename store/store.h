@@ -13,6 +13,8 @@
  *
  * Events that the store writes by itself, beside those of store_step_commit and store_event_add: requested, retry, disabled, enabled,
  * challenge_received, reply_reported, flag, revoking, revoked, directory_cleared, exported, imported, found_revoked, renewal_late, campaign, departed, returned, departure_ended, departures_confirmed, and state (a change of state whose step named no event).
+ *
+ * This file is over 800 lines because a room has one header.
  */
 #ifndef ENROLL_STORE_STORE_H
 #define ENROLL_STORE_STORE_H
@@ -195,7 +197,7 @@ bool store_enrollment_companion(struct store *store, int64_t id, struct enrollme
 bool store_enrollment_claim(struct store *store, const char *owner, time_t now, unsigned lease_seconds, struct enrollment *out,
 	bool *found, struct err *err) BASE_MUST_CHECK;
 
-/* Give back all leases whose owner begins with this prefix: those of a predecessor on this host that was killed.  Its intents stay. */
+/* Give back all leases and turns whose owner begins with this prefix: those of a predecessor of the same instance that was killed.  Its intents stay. */
 bool store_leases_release(struct store *store, const char *owner_prefix, struct err *err) BASE_MUST_CHECK;
 
 struct store_key {              /* a new user key, already wrapped for the master certificate */
@@ -233,6 +235,9 @@ void store_certificate_clear(struct store_certificate *c);
  * next_at: kept as it is with keep_lease (so that the row is found again when this worker dies), kept in blocked (looked at again by itself), 0 in failed, superseded, revoked;
  * a challenge that came during the step makes a row that still awaits one due at once (see steps.c).
  * On success the row has its new version, state_since, next_at, key_id, certificate_id, and no lease unless it was kept. */
+/* How many there may be: orders opened since then (CAP_OPENED), of them those not ended (CAP_OPEN), at this CA, NULL = at any; or what store_enrolled counts. */
+enum store_cap_kind { CAP_OPENED, CAP_OPEN, CAP_ENROLLED };
+struct store_cap { enum store_cap_kind kind; const char *ca; time_t since; size_t most; };
 struct store_step {
 	struct enrollment *row;
 	bool decided;                      /* what the rules say of this address: the row's addresses, profile, usage, rule and entry are written too */
@@ -245,6 +250,9 @@ struct store_step {
 	struct store_certificate *certificate; /* id 0: inserted, sets row->certificate_id and its own id; else its status, why, directory
 	                                        * are updated.  Status "active" makes the one that was active before "superseded". */
 	bool count_order;                  /* one line in the order book (caps a day count these) */
+	const struct store_cap *caps;      /* counted in the same transaction, whoever else does the same */
+	size_t n_caps;
+	bool full;                         /* out: one of them was reached, so nothing was written (result true) */
 	const char *order_outcome;         /* "abandoned", "unsent", "finalized", "invalid", "expired": closes the row's open line */
 	int64_t challenge_id;              /* this challenge's reply state is updated too (0 = none) */
 	const char *challenge_state;       /* see struct challenge; from replied or in-doubt never back to new or replying: ERR_BUG.  For
@@ -733,6 +741,35 @@ bool store_left_alone(struct store *store, size_t limit, struct mail_reason_list
  * Every set is an event "flag". */
 bool store_flag_get(struct store *store, const char *name, char **value, struct err *err) BASE_MUST_CHECK;
 bool store_flag_set(struct store *store, const char *name, const char *value, const char *actor, struct err *err) BASE_MUST_CHECK;
+/* Only if it is `expected` still (NULL = unset): of several who find the same, one does it.  *swapped says whether. */
+bool store_flag_swap(struct store *store, const char *name, const char *expected, const char *value, const char *actor, bool *swapped,
+	struct err *err) BASE_MUST_CHECK;
+
+/* ---- turns: what one enrolld of the store does at a time -------------------------------------------------------------- */
+
+/* A turn is a lease by name: one transaction decides who has it, and that of whoever died passes on when it is over.  Times are those of the hosts'
+ * clocks, which have to agree as well as NTP makes them. */
+struct store_turn {
+	char *name, *owner;    /* owner "" = nobody's */
+	time_t until;
+	time_t done_at;        /* when it was last done, by whomever; 0 = never */
+};
+void store_turn_clear(struct store_turn *t);
+/* Mine for `seconds` from now, if it is nobody else's and was not done in the last `every` seconds (0 = whenever that was).  Whoever has it calls again and
+ * goes on having it; nothing is written as long as half of the time is left. */
+bool store_turn_take(struct store *store, const char *name, const char *owner, time_t now, unsigned seconds, unsigned every, bool *mine,
+	struct err *err) BASE_MUST_CHECK;
+/* Mine, whoever had it. */
+bool store_turn_seize(struct store *store, const char *name, const char *owner, time_t until, struct err *err) BASE_MUST_CHECK;
+/* Given back, if it is mine; `done_at` 0: it was not done. */
+bool store_turn_end(struct store *store, const char *name, const char *owner, time_t done_at, struct err *err) BASE_MUST_CHECK;
+/* All zero when there is none. */
+bool store_turn_get(struct store *store, const char *name, struct store_turn *out, struct err *err) BASE_MUST_CHECK;
+/* Those whose names begin so, in order of name; and forget those of them that were over before then. */
+struct store_turn_list { struct store_turn *v; size_t n; };
+void store_turn_list_clear(struct store_turn_list *l);
+bool store_turn_list(struct store *store, const char *prefix, struct store_turn_list *out, struct err *err) BASE_MUST_CHECK;
+bool store_turns_forget(struct store *store, const char *prefix, time_t before, struct err *err) BASE_MUST_CHECK;
 
 /* ---- monitoring --------------------------------------------------------------------------------------------------- */
 

@@ -234,6 +234,7 @@ long_modules_of() (
 group_acme() { long_modules_of acme; }
 group_policy() { long_modules_of policy; }
 group_lifecycle() { long_modules_of lifecycle; }
+group_scale() { long_modules_of scale; }
 group_operate() (
 	if [ $long = 1 ]; then
 		make_root "$build-root" >&3

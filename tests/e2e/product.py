@@ -186,7 +186,7 @@ class Product:
                 'socket-group': 'postfix',
                 'spool-directory': DIR + '/spool',
             },
-            'control': {'socket': DIR + '/run/control.sock'},
+            'control': {'socket': DIR + '/run/control.sock', 'instance-file': DIR + '/lib/instance'},
             'users': {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld',
                       'group': 'enroll-milter'},
             'log': {'target': 'stderr', 'level': 'debug'},

@@ -24,7 +24,7 @@ ALICE = 'alice@corp.example'
 STORE = DIR + '/lib/store.db'
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..')
 # What the step from 6 to 7 made.
-BACK_TO_6 = """DROP INDEX IF EXISTS enrollments_figures; DROP INDEX IF EXISTS certificates_expiry; DROP INDEX IF EXISTS revocations_open;
+BACK_TO_6 = """DROP TABLE IF EXISTS turns; DROP INDEX IF EXISTS enrollments_figures; DROP INDEX IF EXISTS certificates_expiry; DROP INDEX IF EXISTS revocations_open;
                UPDATE meta SET value = 6 WHERE name = 'schema_version'; DELETE FROM migrations WHERE version > 6; PRAGMA user_version = 6;"""
 
 

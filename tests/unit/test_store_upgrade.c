@@ -152,8 +152,8 @@ START_TEST(a_store_of_version_1_goes_on_with_all_its_rows)
 	store_close(milter);
 	store_close(admin);
 	ck_assert_int_eq(sqlite3_open(path, &h), SQLITE_OK);
-	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "7");
-	check_answer(h, "SELECT COUNT(*) FROM migrations", "7");
+	check_answer(h, "SELECT value FROM meta WHERE name = 'schema_version'", "8");
+	check_answer(h, "SELECT COUNT(*) FROM migrations", "8");
 	sqlite3_close(h);
 }
 END_TEST
