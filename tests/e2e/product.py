@@ -474,6 +474,9 @@ class Product:
         if self.database:
             with self.database.away():
                 yield
+            # As quick as a folder that comes back: enrolld tries to connect anew every half second.
+            if self.running('enrolld'):
+                service.until(lambda: self.ctl_run('list', '--limit', '1', '--json').returncode == 0, 60, 'enrolld has its store again')
             return
         folder = os.path.dirname(self.config['store']['path'])
         os.rename(folder, folder + '.away')
