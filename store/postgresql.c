@@ -110,15 +110,17 @@ static int64_t answer_until(const struct db_tx *tx)
 
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
 
+#define NEEDS                                                                                                                              \
+	"SELECT MAX(CASE WHEN name = '%s' THEN CAST(value AS BIGINT) ELSE 1000000 END) FROM meta WHERE name IN ('%s','" MARK_MOVED "','" MARK_COPYING "')"
+
 static const char *opening(enum tx_access access, int who, char sql[400])
 {
 	const char *lock = access == TX_WRITE ? "SELECT pg_advisory_xact_lock(" PG_LOCK_WRITE ");" : "SELECT pg_advisory_xact_lock_shared(" PG_LOCK_WRITE ");";
 
 	if (access == TX_READ)
-		snprintf(sql, 400, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT value FROM meta WHERE name = '%s'", pg_needs(who));
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; " NEEDS, pg_needs(who), pg_needs(who));
 	else
-		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(); SELECT value FROM meta WHERE name = '%s'", lock,
-			pg_needs(who));
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(); " NEEDS, lock, pg_needs(who), pg_needs(who));
 	return sql;
 }
 
@@ -130,7 +132,9 @@ static bool read_opening(struct db_tx *tx, const struct pg_results *r, struct er
 
 	if (needs == 0)
 		return err_set(err, ERR_CONFIG, tx->op, "postgresql", "there is no store in this database; `enrollctl init` makes one");
-	if (needs > store_schema_version())
+	if (needs >= STORE_MARK && !tx->db->settings.marked_too)
+		return pg_unmarked(tx->conn, answer_until(tx), tx->op, err);
+	if (needs > store_schema_version() && needs < STORE_MARK)
 		return schema_too_new(needs, store_schema_version(), tx->op, "the store in PostgreSQL", err);
 	if (tx->write)
 		snprintf(tx->xid, sizeof(tx->xid), "%s", PQgetvalue(r->v[r->n - 2], 0, 0));
@@ -447,6 +451,7 @@ static struct db *db_new(const struct store_settings *s, int who)
 	db->base.ops = &postgresql_ops;
 	db->who = who;
 	db->settings.busy_ms = s->busy_ms;
+	db->settings.marked_too = s->marked_too;
 	db->settings.connection = strdup(s->connection);
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -473,7 +478,8 @@ static struct db *db_open(const struct store_settings *s, enum store_role role, 
 		return NULL;
 	}
 	db->pool[0].conn = pg_connect(s, (int)role, op, err);
-	ok = db->pool[0].conn != NULL && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err);
+	ok = db->pool[0].conn != NULL && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err) &&
+	     (s->marked_too || pg_unmarked(db->pool[0].conn, answer_until(&db->pool[0]), op, err));
 	if (ok && role != STORE_ROLE_ADMIN) {
 		db->watch = pg_watch_start(s, (int)role, err);
 		ok = db->watch != NULL;
@@ -520,6 +526,26 @@ static bool db_check(struct db *db, struct err *err)
 	return ok;
 }
 
+/* The rows of the marks are enough: every transaction reads them. */
+static bool db_mark(struct db_tx *tx, bool on, struct err *err)
+{
+	return true;
+}
+
+static bool db_size(struct db *db, int64_t *out, struct err *err)
+{
+	static const char op[] = "look at store";
+	PGconn *conn = pg_connect(&db->settings, db->who, op, err);
+	char answer[32] = "";
+	bool ok = conn != NULL && pg_ask(conn,
+		"SELECT CAST(SUM(pg_total_relation_size(c.oid)) AS BIGINT) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE n.nspname = '" PG_SCHEMA "' AND c.relkind = 'r'", answer, sizeof(answer), answer_until(&db->pool[0]), op, err);
+
+	*out = ok ? strtoll(answer, NULL, 10) : 0;
+	PQfinish(conn);
+	return ok;
+}
+
 const struct db_ops postgresql_ops = {
 	.name = "postgresql",
 	.create = pg_create,
@@ -531,6 +557,10 @@ const struct db_ops postgresql_ops = {
 	.look = pg_look,
 	.upgrade = pg_upgrade,
 	.check = db_check,
+	.mark = db_mark,
+	.settle = pg_settle,
+	.compact = pg_compact,
+	.size = db_size,
 	.begin = tx_open,
 	.commit = tx_finish,
 	.end = tx_release,

@@ -265,7 +265,7 @@ static void no_notice(void *arg, const PGresult *result)
 {
 }
 
-/* A transaction of ours that stands still, or whose client is gone, must not keep its locks: others wait for them. */
+/* A transaction of ours that stands still, or whose client is gone, must not keep its locks: others wait for them.  Who copies a store keeps them. */
 static bool set_session(PGconn *conn, const struct store_settings *s, int who, const char *op, struct err *err)
 {
 	unsigned lock_ms = s->busy_ms > 0 ? s->busy_ms : 1;
@@ -275,7 +275,7 @@ static bool set_session(PGconn *conn, const struct store_settings *s, int who, c
 		"SET search_path = " PG_SCHEMA ", pg_catalog; SET statement_timeout = %u; SET lock_timeout = %u; SET idle_in_transaction_session_timeout = %u;"
 		" SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'; SET TimeZone = 'UTC';"
 		" SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET client_min_messages = 'warning'",
-		pg_statement_ms(s, who), lock_ms, 2 * lock_ms + 5000);
+		pg_statement_ms(s, who), lock_ms, s->marked_too ? 0 : 2 * lock_ms + 5000);
 	return pg_do(conn, sql, mono_ms() + 10000, op, err) &&
 	       /* Where the server's system has no way to tell, it is an error to ask for it. */
 	       (pg_do(conn, "SET client_connection_check_interval = 1000", mono_ms() + 10000, op, NULL) || PQstatus(conn) == CONNECTION_OK);

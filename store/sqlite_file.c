@@ -235,9 +235,12 @@ bool sqlite_is_there(const char *path, const char *op, struct err *err)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0 || errno != ENOENT ||
-		err_set(err, ERR_CONFIG, op, path,
-			"there is no store at %s; make it with `enrollctl init`, or bring a backup back with `enrollctl restore`", path);
+	if (stat(path, &st) == 0 || errno != ENOENT)
+		return true;
+	err_set(err, ERR_CONFIG, op, path, "there is no store at %s; make it with `enrollctl init`, or bring a backup back with `enrollctl restore`", path);
+	if (err != NULL)
+		snprintf(err->type, sizeof(err->type), STORE_NONE);
+	return false;
 }
 
 /* The copy is taken out of WAL mode, so that it is one file; and looked at, as nobody wants to learn later that a backup is none.  A store of an older

@@ -32,6 +32,7 @@ struct store_settings {
 	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
 	char *connection;       /* PostgreSQL: libpq's connection string or URI; %r becomes outbound, inbound, enrolld, admin, owner; default NULL */
 	unsigned busy_ms;       /* how long a write waits for another writer, and a mail for an answer of the database; default 5000 */
+	bool marked_too;        /* of store_copy and its kin alone: opens a store that was moved away or is half copied */
 };
 void store_settings_init(struct store_settings *s);
 void store_settings_clear(struct store_settings *s);
@@ -74,7 +75,7 @@ int store_schema_version(void); /* of this program */
 int store_schema_readable_by(void); /* and the oldest one whose milters go on with it */
 /* And of the store, to compare; false also when it has become too new to be read. */
 bool store_schema_found(struct store *store, int *version, struct err *err) BASE_MUST_CHECK;
-bool store_is_too_new(const struct err *err); /* is that what this error says? */
+bool store_is_too_new(const struct err *err); /* is that what this error says, or that the store was moved away? */
 /* Cheap answer to "did anything change since": a number that differs after any commit, of this or another process.  -1 when cut off
  * (cannot be read, or the file was removed or replaced). */
 int64_t store_change_counter(struct store *store);
@@ -95,6 +96,45 @@ bool store_backup(const struct store_settings *s, const char *to, struct err *er
 bool store_restore(const struct store_settings *s, const char *from, struct err *err) BASE_MUST_CHECK;
 /* Structural check (integrity, foreign keys). */
 bool store_check(struct store *store, struct err *err) BASE_MUST_CHECK;
+
+/* ---- moved to another place (copy.c, marks.c) ----------------------------------------------------------------------- */
+
+/* A store is copied whole, from one engine to the other or the same, with its ids, keys wrapped as they are.  The source keeps its writers out until all is
+ * there and compared; then it is marked as moved, so that whoever opens it, or has it open, gets ERR_CONFIG with the new place, until the move is undone.
+ * What is being filled is marked from before the first row until after the source's mark, and nobody takes it for a store.  So there is one store at
+ * every instant, whenever the copy is killed; called again it goes on with what is there, if that is what the source has, and else begins anew. */
+struct store_copied { const char *table; int64_t rows; char digest[65]; }; /* SHA-256 over every value, the same on both sides */
+#define STORE_TABLES_MAX 32
+struct store_copy_job {
+	/* to be set */
+	bool dry_run;            /* look at both, write nothing */
+	bool (*create)(void *arg, const struct store_settings *s, struct err *err); /* makes the new store; NULL = store_create */
+	void (*progress)(void *arg, const char *what, int64_t done, int64_t of);    /* NULL = nobody looks */
+	void *arg;
+	/* what came of it */
+	struct store_copied tables[STORE_TABLES_MAX];
+	size_t n;
+	int64_t rows, there;     /* all rows; those that were there from a copy that was cut short */
+	bool made, anew;         /* the new store was made; what a copy had left there was not what the source has, and was removed */
+};
+/* ERR_CONFIG when the target has a store with rows, or either is marked; ERR_TEMPORARY when somebody writes into the source. */
+bool store_copy(const struct store_settings *from, const struct store_settings *to, struct store_copy_job *job, struct err *err) BASE_MUST_CHECK;
+
+/* What a store says of its being moved. */
+struct store_moved {
+	bool moved, copying;     /* away from here; half copied to here */
+	bool final;              /* store_move_confirm was called */
+	char place[400];         /* to where, or from where; without a password */
+	time_t at;
+	char id[40];             /* the same on both sides */
+};
+bool store_moved_look(const struct store_settings *s, struct store_moved *out, struct err *err) BASE_MUST_CHECK;
+/* The old place is the store again, and the new one a half copied one.  `now` is compared first: ERR_POLICY when it has changed since, but with `lose`;
+ * NULL = it is gone.  ERR_CONFIG when nothing was moved, or for good. */
+bool store_move_undo(const struct store_settings *old, const struct store_settings *now, bool lose, struct err *err) BASE_MUST_CHECK;
+bool store_move_confirm(const struct store_settings *old, struct err *err) BASE_MUST_CHECK;
+/* For people: the file, or the connection string without what is secret in it. */
+void store_place(const struct store_settings *s, char *out, size_t size);
 
 /* ---- enrollments ------------------------------------------------------------------------------------------------- */
 
