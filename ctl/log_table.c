@@ -103,6 +103,8 @@ const struct log_row log_rows[] = {
 		"The store has the schema of a newer version.  As a warning: this program goes on with what it knows of it.  As an error: it cannot; credentials in "
 		"memory sign for `milter.stale-limit`, then `on-error` decides, and challenges pass like other mail; enrolld ends.",
 		"Install the newer version here too, and restart the program named."},
+	{"history_removed", "enrolld", "info", "days events mails reports challenges orders",
+		"`store.retention-days`: so many rows of history were older, and are gone.  Nothing of an enrollment that is open, and no key or certificate, was among them.", NULL},
 	{"not_alive", "outbound inbound enrolld", "error", "reason text", "The program found that it does not do its work; the supervisor is not told any more that it lives, and starts it anew.",
 		"See `reason`; if it happens again, report it with the log before this line."},
 	{"start_failed", "outbound inbound enrolld", "error", "+error", "It cannot start.", "What `text` says; `enrollctl config check` reads the configuration."},

@@ -29,7 +29,7 @@ struct plan {
 	const struct table *t;
 	struct table_column c[TABLE_COLUMNS_MAX];
 	size_t n, n_later;
-	char *count, *first, *after, *insert, *later, *empty;
+	char *first, *after, *insert, *later, *empty;
 };
 
 static void put_list(struct buf *b, const struct plan *p, size_t from, size_t to, const char *before)
@@ -102,13 +102,12 @@ static bool plan_make(struct plan *p, const struct table *t)
 	p->n = table_columns(t, p->c);
 	for (size_t i = 0; i < p->n; i++)
 		p->n_later += p->c[i].later;
-	p->count = text_of("SELECT COUNT(*) FROM ", t->name);
 	p->empty = text_of("DELETE FROM ", t->name);
 	p->first = select_text(p, false);
 	p->after = select_text(p, true);
 	p->insert = insert_text(p);
 	p->later = later_text(p);
-	return p->count != NULL && p->empty != NULL && p->first != NULL && p->after != NULL && p->insert != NULL && p->later != NULL;
+	return p->empty != NULL && p->first != NULL && p->after != NULL && p->insert != NULL && p->later != NULL;
 }
 
 /* Made once, and never freed.  For one thread. */
@@ -529,7 +528,7 @@ static bool count_rows(struct copying *c)
 		struct store_copied *t = &c->job->tables[i];
 
 		*t = (struct store_copied){.table = tables[i].name};
-		if (!tx_number(&c->source, &t->rows, 0, c->plans[i].count, NO_VALUES))
+		if (!tx_number(&c->source, &t->rows, 0, tables[i].count, NO_VALUES))
 			return false;
 		c->job->rows += t->rows;
 		c->job->n = i + 1;
@@ -575,7 +574,7 @@ static bool target_is_free(struct copying *c, struct tx *tx, const struct store_
 		return true;
 	}
 	for (size_t i = 0; i < tables_n && rows == 0; i++)
-		if (strcmp(tables[i].name, "flags") != 0 && strcmp(tables[i].name, "events") != 0 && !tx_number(tx, &rows, 0, c->plans[i].count, NO_VALUES))
+		if (strcmp(tables[i].name, "flags") != 0 && strcmp(tables[i].name, "events") != 0 && !tx_number(tx, &rows, 0, tables[i].count, NO_VALUES))
 			return false;
 	return rows == 0 || err_set(tx->err, ERR_CONFIG, op, c->to_place, "there is a store with rows in it already, which is never overwritten; name an empty database, or a new file");
 }

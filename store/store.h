@@ -32,6 +32,7 @@ struct store_settings {
 	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
 	char *connection;       /* PostgreSQL: libpq's connection string or URI; %r becomes outbound, inbound, enrolld, admin, owner; default NULL */
 	unsigned busy_ms;       /* how long a write waits for another writer, and a mail for an answer of the database; default 5000 */
+	unsigned retention_days; /* enrolld removes history that is older (store_old_remove); 0 (default) = never */
 	bool marked_too;        /* of store_copy and its kin alone: opens a store that was moved away or is half copied */
 };
 void store_settings_init(struct store_settings *s);
@@ -40,6 +41,12 @@ void store_settings_clear(struct store_settings *s);
 static inline bool store_is_file(const struct store_settings *s)
 {
 	return s->type == NULL || strcmp(s->type, "sqlite") == 0;
+}
+/* What retention_days means: tokens of replies and challenges are asked for in the first days. */
+#define STORE_RETENTION_LEAST 30
+static inline unsigned store_retention_days(const struct store_settings *s)
+{
+	return s->retention_days > 0 && s->retention_days < STORE_RETENTION_LEAST ? STORE_RETENTION_LEAST : s->retention_days;
 }
 /* For people: the file, or the connection string; lives as long as the settings. */
 static inline const char *store_where(const struct store_settings *s)
@@ -135,6 +142,34 @@ bool store_move_undo(const struct store_settings *old, const struct store_settin
 bool store_move_confirm(const struct store_settings *old, struct err *err) BASE_MUST_CHECK;
 /* For people: the file, or the connection string without what is secret in it. */
 void store_place(const struct store_settings *s, char *out, size_t size);
+
+/* ---- is it whole, and what is old (sound.c, retention.c) ------------------------------------------------------------- */
+
+/* What does not fit together, beyond what the database itself sees (store_check): nothing in a healthy store.  Role ADMIN; reads everything once. */
+#define STORE_FINDINGS_MAX 24
+#define STORE_EXAMPLES 3
+struct store_finding { const char *name, *text, *advice; int64_t n; char examples[300]; }; /* addresses or serial numbers */
+struct store_sound {
+	struct store_finding v[STORE_FINDINGS_MAX];
+	size_t n;
+	struct store_copied tables[STORE_TABLES_MAX]; /* their rows; no digests */
+	size_t n_tables;
+	int64_t octets;          /* of the file, or of the tables with their indexes */
+};
+bool store_sound(struct store *store, struct store_sound *out, struct err *err) BASE_MUST_CHECK;
+/* One more of a kind, to be called for all of them in a row. */
+void store_finding_add(struct store_sound *out, const char *name, const char *text, const char *advice, const char *example);
+bool store_size(struct store *store, int64_t *octets, struct err *err) BASE_MUST_CHECK;
+
+/* History from before a time: of rows that were closed before it, of mail, and of the installation.  Never enrollments, keys or certificates, and nothing of
+ * a row that is open.  `most` rows of each kind in one transaction; *more: there may be others.  `counts` are added to. */
+enum store_old { STORE_OLD_EVENTS, STORE_OLD_MAIL, STORE_OLD_REPORTS, STORE_OLD_CHALLENGES, STORE_OLD_ORDERS, STORE_OLD_KINDS };
+const char *store_old_name(enum store_old kind); /* the table */
+bool store_old_count(struct store *store, time_t before, int64_t counts[STORE_OLD_KINDS], struct err *err) BASE_MUST_CHECK;
+bool store_old_remove(struct store *store, time_t before, size_t most, int64_t counts[STORE_OLD_KINDS], bool *more, struct err *err) BASE_MUST_CHECK;
+/* Rows that went give their room back.  SQLite: the file is written anew, writers wait meanwhile (ERR_TEMPORARY for those who cannot for so long).
+ * PostgreSQL: VACUUM, beside everybody. */
+bool store_compact(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
 
 /* ---- enrollments ------------------------------------------------------------------------------------------------- */
 

@@ -14,6 +14,7 @@ struct table {
 	const char *name;
 	unsigned n_key;		/* the first so many columns are the primary key; rows are read in its order */
 	const char *columns;	/* separated by blanks.  A name alone is a text; behind it # is a number, ! octets, > the id of a row in a later table */
+	const char *count;	/* the statement that counts its rows */
 };
 extern const struct table tables[];
 extern const size_t tables_n;
