@@ -56,13 +56,15 @@ bool group_find(const char *name, unsigned *gid)
 	return rc == 0 && found;
 }
 
-/* With the other groups of that user, if there is an entry for it. */
+/* With the other groups of that user and its home, where libraries look for files of theirs, if there is an entry for it. */
 static bool become(uid_t uid, gid_t gid)
 {
 	struct passwd pw, *found = NULL;
 	char room[4096];
 	bool named = getpwuid_r(uid, &pw, room, sizeof room, &found) == 0 && found;
 
+	if (named ? setenv("HOME", pw.pw_dir, 1) != 0 : unsetenv("HOME") != 0)
+		return false;
 	return (named ? initgroups(pw.pw_name, gid) : setgroups(0, NULL)) == 0 && setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0;
 }
 

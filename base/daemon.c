@@ -51,6 +51,8 @@ static bool drop_to(const struct passwd *pw, gid_t gid, struct err *err)
 		return err_errno(err, errno, op, pw->pw_name);
 	if (pw->pw_uid != 0 && setuid(0) == 0)
 		return err_set(err, ERR_BUG, op, pw->pw_name, "the rights of root could not be given up");
+	/* Libraries look there for files of their own (libpq: certificates), and may not look into root's. */
+	setenv("HOME", pw->pw_dir, 1);
 	process_harden(); /* the kernel takes it back with the change of the user */
 	return true;
 }

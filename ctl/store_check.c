@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "store/store.h"
+#include "store/maintenance.h"
 
 #define PIECE 1000
 #define DAY 86400

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/store.h"
+#include "store/maintenance.h"
 
 struct moving {
 	struct ctl *c;

@@ -63,12 +63,16 @@ void check_fix(json_t *checks, const char *kind, const char *where, const char *
 
 static void check_store(json_t *checks, struct enroll_parts *p)
 {
+	struct strlist advice = {0};
 	struct err err = ERR_INIT;
 
-	if (store_check(p->store, &err))
+	if (store_check(p->store, &err) && store_advice(p->store, &advice, &err))
 		check_add(checks, "store", "ok", "%s is sound, schema version %d", store_where(&p->config->store), store_schema_version());
 	else
 		check_add(checks, "store", "fault", "%s", err.text);
+	for (size_t i = 0; i < advice.n; i++)
+		check_add(checks, "store", "warning", "%s", advice.v[i]);
+	strlist_clear(&advice);
 }
 
 /* How many wait longer than they should; what they wait for is said by `enrollctl list`. */

@@ -63,6 +63,7 @@ struct db_ops {
 	/* Rows that went give their room back; and what the store takes, in octets. */
 	bool (*compact)(const struct store_settings *s, struct err *err);
 	bool (*size)(struct db *db, int64_t *out, struct err *err);
+	bool (*advice)(struct db *db, struct strlist *out, struct err *err); /* NULL: there is never any */
 	/* Blocks for a connection, or fails with ERR_TEMPORARY.  `op` is static text. */
 	struct db_tx *(*begin)(struct db *db, enum tx_access access, const char *op, struct err *err);
 	bool (*commit)(struct db_tx *tx, struct err *err);

@@ -1,8 +1,8 @@
 noinst_LIBRARIES += libstore.a
-libstore_a_SOURCES = store/store.h store/db.h store/sqlite.h store/store.c store/records.c store/enrollments.c store/steps.c \
+libstore_a_SOURCES = store/store.h store/keyvault.h store/db.h store/sqlite.h store/store.c store/records.c store/enrollments.c store/steps.c \
 	store/certificates.c store/directory.c store/revocations.c store/challenges.c store/reports.c store/limits.c store/events.c store/keyvault.c store/schema.c store/sqlite.c store/sqlite_file.c store/keys.c store/departures.c store/keyring.c store/renewals.c store/campaigns.c \
 	store/grants.h store/grants.c store/sqlite_guard.c store/sqlite_handle.c store/figures.c \
-	store/tables.h store/tables.c store/copy.h store/copy.c store/marks.c store/sound.c store/retention.c
+	store/tables.h store/tables.c store/copy.h store/maintenance.h store/copy.c store/marks.c store/sound.c store/retention.c
 libstore_a_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(PQ_CFLAGS)
 if HAVE_POSTGRESQL
 libstore_a_SOURCES += store/postgresql.h store/postgresql.c store/postgresql_handle.c store/postgresql_watch.c store/postgresql_schema.c store/postgresql_tables.c

@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define POOL_SIZE 4
@@ -36,6 +37,7 @@ struct db_rows {
 struct db_tx {
 	struct db *db;
 	PGconn *conn; /* NULL = none yet, or lost */
+	int fd;	      /* its socket, for whoever has the pool's lock; -1 = none */
 	bool in_use, write, open;
 	const char *op;
 	int64_t deadline, affected;
@@ -92,12 +94,39 @@ static void give_back(struct db_tx *tx)
 	pthread_mutex_unlock(&db->lock);
 }
 
+static void note_socket(struct db_tx *tx, int fd)
+{
+	pthread_mutex_lock(&tx->db->lock);
+	tx->fd = fd;
+	pthread_mutex_unlock(&tx->db->lock);
+}
+
+static bool connect_slot(struct db_tx *tx, struct err *err)
+{
+	tx->conn = pg_connect(&tx->db->settings, tx->db->who, tx->op, err);
+	note_socket(tx, tx->conn != NULL ? PQsocket(tx->conn) : -1);
+	return tx->conn != NULL;
+}
+
 static void disconnect(struct db_tx *tx)
 {
+	note_socket(tx, -1);
 	PQfinish(tx->conn);
 	tx->conn = NULL;
 	tx->open = false;
 	tx->n_statements = 0;
+}
+
+/* The database is away: whoever waits for it waits no longer.  Called by the thread that watches. */
+static void break_off(void *arg)
+{
+	struct db *db = arg;
+
+	pthread_mutex_lock(&db->lock);
+	for (size_t i = 0; i < POOL_SIZE; i++)
+		if (db->pool[i].fd >= 0)
+			shutdown(db->pool[i].fd, SHUT_RDWR);
+	pthread_mutex_unlock(&db->lock);
 }
 
 /* For as long as the server itself may take, and a little for the way. */
@@ -188,7 +217,7 @@ static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *o
 	/* A connection that lay idle may have been dead for hours. */
 	while (!ok && lost && !fresh) {
 		fresh = tx->conn == NULL;
-		if (fresh && (tx->conn = pg_connect(&db->settings, db->who, op, err)) == NULL)
+		if (fresh && !connect_slot(tx, err))
 			break;
 		if (err != NULL)
 			err_clear(err);
@@ -213,7 +242,7 @@ static bool find_out(struct db_tx *tx, struct err *err)
 		struct timespec nap = {.tv_nsec = 200000000L};
 
 		if (tx->conn == NULL)
-			tx->conn = pg_connect(&tx->db->settings, tx->db->who, tx->op, NULL);
+			connect_slot(tx, NULL);
 		if (tx->conn != NULL && !pg_ask(tx->conn, sql, status, sizeof(status), mono_ms() + 2000, tx->op, NULL))
 			disconnect(tx);
 		if (status[0] == '\0' || strcmp(status, "in progress") == 0)
@@ -459,7 +488,7 @@ static struct db *db_new(const struct store_settings *s, int who)
 	pthread_cond_init(&db->freed, &attr);
 	pthread_condattr_destroy(&attr);
 	for (size_t i = 0; i < POOL_SIZE; i++)
-		db->pool[i].db = db;
+		db->pool[i] = (struct db_tx){.db = db, .fd = -1};
 	if (db->settings.connection == NULL) {
 		db_close(db);
 		return NULL;
@@ -477,11 +506,11 @@ static struct db *db_open(const struct store_settings *s, enum store_role role, 
 		err_nomem(err, op);
 		return NULL;
 	}
-	db->pool[0].conn = pg_connect(s, (int)role, op, err);
-	ok = db->pool[0].conn != NULL && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err) &&
+	db->pool[0].op = op;
+	ok = connect_slot(&db->pool[0], err) && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err) &&
 	     (s->marked_too || pg_unmarked(db->pool[0].conn, answer_until(&db->pool[0]), op, err));
 	if (ok && role != STORE_ROLE_ADMIN) {
-		db->watch = pg_watch_start(s, (int)role, err);
+		db->watch = pg_watch_start(s, (int)role, break_off, db, err);
 		ok = db->watch != NULL;
 	}
 	if (ok)
@@ -546,6 +575,19 @@ static bool db_size(struct db *db, int64_t *out, struct err *err)
 	return ok;
 }
 
+static bool db_advice(struct db *db, struct strlist *out, struct err *err)
+{
+	static const char op[] = "look at the database";
+	struct db_tx *tx = tx_open(db, TX_READ, op, err);
+	bool ok;
+
+	if (tx == NULL)
+		return false;
+	ok = pg_advice(tx->conn, answer_until(tx), out, op, err);
+	tx_release(tx);
+	return ok;
+}
+
 const struct db_ops postgresql_ops = {
 	.name = "postgresql",
 	.create = pg_create,
@@ -561,6 +603,7 @@ const struct db_ops postgresql_ops = {
 	.settle = pg_settle,
 	.compact = pg_compact,
 	.size = db_size,
+	.advice = db_advice,
 	.begin = tx_open,
 	.commit = tx_finish,
 	.end = tx_release,

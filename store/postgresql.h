@@ -19,6 +19,9 @@
 #define PG_LOCK_WRITE "5640111"
 #define PG_LOCK_SCHEMA "5640112"
 
+/* How our connections are named: this, who, and the newest schema that the program knows. */
+#define PG_NAME "enroll-milter "
+
 /* Who connects; the first four are enum store_role. */
 #define PG_OWNER (STORE_ROLE_ADMIN + 1)
 #define PG_HELPDESK (PG_OWNER + 1)
@@ -78,6 +81,8 @@ bool pg_settle(const struct store_settings *s, struct err *err);
 bool pg_compact(const struct store_settings *s, struct err *err);
 /* Tables, constraints and indexes are all there and valid. */
 bool pg_verify(PGconn *conn, int64_t deadline, const char *op, struct err *err);
+/* What an admin should know of this server and of how we are connected. */
+bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *op, struct err *err);
 /* "schema_version" or "readable_by": which number in table meta must not be newer than this program for this role. */
 const char *pg_needs(int who);
 
@@ -85,7 +90,8 @@ const char *pg_needs(int who);
 
 /* A thread with a connection of its own that listens, and looks once a second whether the server still answers. */
 struct pg_watch;
-struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct err *err);
+/* `cut` is called, with `arg`, by that thread each time the database is found to be away. */
+struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*cut)(void *arg), void *arg, struct err *err);
 void pg_watch_stop(struct pg_watch *w);
 int64_t pg_watch_counter(struct pg_watch *w); /* -1 when cut off */
 void pg_watch_changed(struct pg_watch *w);    /* by ourselves */

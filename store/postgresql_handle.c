@@ -312,7 +312,8 @@ PGconn *pg_connect(const struct store_settings *s, int who, const char *op, stru
 	const char *const values[] = {"3", "5", "2", "3", "8000", "read-write", conninfo, name, NULL};
 	PGconn *conn;
 
-	snprintf(name, sizeof(name), "enroll-milter %s", pg_who_name(who));
+	/* Read by others before they upgrade the schema (postgresql_schema.c), and by people in pg_stat_activity. */
+	snprintf(name, sizeof(name), PG_NAME "%s %d", pg_who_name(who), store_schema_version());
 	conn = conninfo != NULL ? PQconnectdbParams(keywords, values, 1) : NULL;
 	free(conninfo);
 	if (conn == NULL) {

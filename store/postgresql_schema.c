@@ -193,6 +193,22 @@ static bool grant_roles(PGconn *conn, const struct store_settings *s, const char
 
 /* ---- made and upgraded -------------------------------------------------------------------------------------------- */
 
+/* Who is connected, of any host, and would be cut off by the schema that we bring.  An enrolld of an older version would write as it knows it. */
+static bool nobody_is_cut_off(PGconn *conn, const char *op, struct err *err)
+{
+	char sql[600], answer[100];
+
+	snprintf(sql, sizeof(sql),
+		"SELECT application_name || ' at ' || COALESCE(host(client_addr), 'this host') FROM pg_stat_activity WHERE datname = current_database()"
+		" AND application_name ~ '^" PG_NAME "(outbound|inbound|enrolld) [0-9]+$' AND CAST(substring(application_name from '[0-9]+$') AS INTEGER) <"
+		" CASE WHEN application_name LIKE '%%enrolld%%' THEN %d ELSE %d END LIMIT 1",
+		store_schema_version(), store_schema_readable_by());
+	return pg_ask(conn, sql, answer, sizeof(answer), NO_HURRY, op, err) &&
+	       (answer[0] == '\0' || err_set(err, ERR_CONFIG, op, "postgresql",
+					     "%s (the number is the newest schema it knows) is connected and would be cut off by schema %d: stop it, upgrade the store, and start it"
+					     " of this version", answer, store_schema_version()));
+}
+
 static bool prepare(PGconn *conn, const struct store_settings *s, bool create, const char *op, struct err *err)
 {
 	int version;
@@ -206,6 +222,8 @@ static bool prepare(PGconn *conn, const struct store_settings *s, bool create, c
 	if (version > store_schema_version())
 		return err_set(err, ERR_CONFIG, op, "postgresql", "the store has schema %d, this program knows schemas up to %d; install the newer program again",
 			version, store_schema_version());
+	if (!create && version < store_schema_version() && !nobody_is_cut_off(conn, op, err))
+		return false;
 	if (create && !pg_do(conn, "CREATE SCHEMA IF NOT EXISTS " PG_SCHEMA, NO_HURRY, op, err))
 		return false;
 	return run_steps(conn, op, err) && grant_roles(conn, s, op, err) && pg_do(conn, "COMMIT", NO_HURRY, op, err);
@@ -310,4 +328,50 @@ bool pg_look(const struct store_settings *s, bool check, struct store_look *out,
 	ok = ok && (!check || pg_verify(conn, NO_HURRY, op, err));
 	PQfinish(conn);
 	return ok;
+}
+
+/* ---- advice -------------------------------------------------------------------------------------------------------- */
+
+/* Where the way to the server is not on this host, it has to be TLS with a name that was checked. */
+static bool advise_on_tls(PGconn *conn, struct strlist *out)
+{
+	const char *host = PQhost(conn);
+	bool here = host == NULL || host[0] == '\0' || host[0] == '/' || strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+	PQconninfoOption *all = here ? NULL : PQconninfo(conn);
+	const char *mode = "";
+	bool ok = true;
+
+	for (PQconninfoOption *o = all; o != NULL && o->keyword != NULL; o++)
+		if (strcmp(o->keyword, "sslmode") == 0 && o->val != NULL)
+			mode = o->val;
+	if (!here && PQsslInUse(conn) == 0)
+		ok = strlist_add(out, "the connection to the database is not encrypted: add sslmode=verify-full to store.connection");
+	else if (!here && strcmp(mode, "verify-full") != 0)
+		ok = strlist_add(out, "nobody checks that the database server is who it says: add sslmode=verify-full and sslrootcert=FILE to store.connection");
+	PQconninfoFree(all);
+	return ok;
+}
+
+bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *op, struct err *err)
+{
+	static const struct { const char *sql, *sentence; } looks[] = {
+		{"SELECT current_setting('server_version_num')::int < 140000",
+			"the database server is older than PostgreSQL 14: it notices late when a gateway is gone, and keeps its locks; use a newer one"},
+		{"SELECT current_setting('fsync') = 'off' OR current_setting('full_page_writes') = 'off'",
+			"the database server does not write to its disk (fsync or full_page_writes is off): a crash loses keys; switch both on"},
+		{"SELECT current_setting('synchronous_commit') = 'off'",
+			"synchronous_commit is off: a crash of the database forgets steps that were done, and they may be done twice; switch it on for our roles"},
+		{"SELECT rolsuper FROM pg_roles WHERE rolname = current_user",
+			"the database role is a superuser: use roles of your own, %r in store.connection, so that each program can do no more than it needs"},
+		{"SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = '" PG_SCHEMA "' AND tableowner = current_user)",
+			"all programs use the role that owns the tables: use roles of your own, %r in store.connection, so that each can do no more than it needs"},
+	};
+	char answer[16];
+
+	for (size_t i = 0; i < sizeof(looks) / sizeof(looks[0]); i++)
+		if (!pg_ask(conn, looks[i].sql, answer, sizeof(answer), deadline, op, err))
+			return false;
+		else if (answer[0] == 't' && !strlist_add(out, looks[i].sentence))
+			return err_nomem(err, op);
+	return advise_on_tls(conn, out) || err_nomem(err, op);
 }

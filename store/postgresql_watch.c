@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@
 struct pg_watch {
 	struct store_settings settings; /* of ours */
 	int who;
+	void (*cut)(void *arg);
+	void *arg;
 	int wake;			/* eventfd: end */
 	pthread_t thread;
 	bool started;
@@ -37,10 +40,13 @@ struct pg_watch {
 
 static void cut_off(struct pg_watch *w, const struct err *why)
 {
-	atomic_store(&w->connected, false);
+	bool was = atomic_exchange(&w->connected, false);
+
 	pthread_mutex_lock(&w->lock);
 	w->why = *why;
 	pthread_mutex_unlock(&w->lock);
+	if (was)
+		w->cut(w->arg);
 	PQfinish(w->conn);
 	w->conn = NULL;
 }
@@ -131,7 +137,20 @@ static bool copy_settings(struct store_settings *to, const struct store_settings
 	return to->connection != NULL;
 }
 
-struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct err *err)
+/* Signals are for the threads of the program. */
+static bool start_thread(struct pg_watch *w)
+{
+	sigset_t all, before;
+	bool ok;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ok = pthread_create(&w->thread, NULL, listen_thread, w) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return ok;
+}
+
+struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*cut)(void *arg), void *arg, struct err *err)
 {
 	struct pg_watch *w = calloc(1, sizeof(*w));
 	struct err why = ERR_INIT;
@@ -144,6 +163,8 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct 
 		return NULL;
 	}
 	w->who = who;
+	w->cut = cut;
+	w->arg = arg;
 	pthread_mutex_init(&w->lock, NULL);
 	atomic_init(&w->counter, 1);
 	/* The first time here, so that whoever opened it is connected. */
@@ -154,7 +175,7 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, struct 
 		pg_watch_stop(w);
 		return NULL;
 	}
-	w->started = pthread_create(&w->thread, NULL, listen_thread, w) == 0;
+	w->started = start_thread(w);
 	if (w->started)
 		return w;
 	err_nomem(err, "watch the database");

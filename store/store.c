@@ -204,6 +204,11 @@ bool store_check(struct store *store, struct err *err)
 	return role_may(store, MAY_ENROLLD | MAY_ADMIN, "check store", err) && ops_of(store)->check(store->db, err);
 }
 
+bool store_advice(struct store *store, struct strlist *out, struct err *err)
+{
+	return ops_of(store)->advice == NULL || ops_of(store)->advice(store->db, out, err);
+}
+
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
 
 bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigned may, const char *op, struct err *err)

@@ -103,73 +103,8 @@ bool store_backup(const struct store_settings *s, const char *to, struct err *er
 bool store_restore(const struct store_settings *s, const char *from, struct err *err) BASE_MUST_CHECK;
 /* Structural check (integrity, foreign keys). */
 bool store_check(struct store *store, struct err *err) BASE_MUST_CHECK;
-
-/* ---- moved to another place (copy.c, marks.c) ----------------------------------------------------------------------- */
-
-/* A store is copied whole, from one engine to the other or the same, with its ids, keys wrapped as they are.  The source keeps its writers out until all is
- * there and compared; then it is marked as moved, so that whoever opens it, or has it open, gets ERR_CONFIG with the new place, until the move is undone.
- * What is being filled is marked from before the first row until after the source's mark, and nobody takes it for a store.  So there is one store at
- * every instant, whenever the copy is killed; called again it goes on with what is there, if that is what the source has, and else begins anew. */
-struct store_copied { const char *table; int64_t rows; char digest[65]; }; /* SHA-256 over every value, the same on both sides */
-#define STORE_TABLES_MAX 32
-struct store_copy_job {
-	/* to be set */
-	bool dry_run;            /* look at both, write nothing */
-	bool (*create)(void *arg, const struct store_settings *s, struct err *err); /* makes the new store; NULL = store_create */
-	void (*progress)(void *arg, const char *what, int64_t done, int64_t of);    /* NULL = nobody looks */
-	void *arg;
-	/* what came of it */
-	struct store_copied tables[STORE_TABLES_MAX];
-	size_t n;
-	int64_t rows, there;     /* all rows; those that were there from a copy that was cut short */
-	bool made, anew;         /* the new store was made; what a copy had left there was not what the source has, and was removed */
-};
-/* ERR_CONFIG when the target has a store with rows, or either is marked; ERR_TEMPORARY when somebody writes into the source. */
-bool store_copy(const struct store_settings *from, const struct store_settings *to, struct store_copy_job *job, struct err *err) BASE_MUST_CHECK;
-
-/* What a store says of its being moved. */
-struct store_moved {
-	bool moved, copying;     /* away from here; half copied to here */
-	bool final;              /* store_move_confirm was called */
-	char place[400];         /* to where, or from where; without a password */
-	time_t at;
-	char id[40];             /* the same on both sides */
-};
-bool store_moved_look(const struct store_settings *s, struct store_moved *out, struct err *err) BASE_MUST_CHECK;
-/* The old place is the store again, and the new one a half copied one.  `now` is compared first: ERR_POLICY when it has changed since, but with `lose`;
- * NULL = it is gone.  ERR_CONFIG when nothing was moved, or for good. */
-bool store_move_undo(const struct store_settings *old, const struct store_settings *now, bool lose, struct err *err) BASE_MUST_CHECK;
-bool store_move_confirm(const struct store_settings *old, struct err *err) BASE_MUST_CHECK;
-/* For people: the file, or the connection string without what is secret in it. */
-void store_place(const struct store_settings *s, char *out, size_t size);
-
-/* ---- is it whole, and what is old (sound.c, retention.c) ------------------------------------------------------------- */
-
-/* What does not fit together, beyond what the database itself sees (store_check): nothing in a healthy store.  Role ADMIN; reads everything once. */
-#define STORE_FINDINGS_MAX 24
-#define STORE_EXAMPLES 3
-struct store_finding { const char *name, *text, *advice; int64_t n; char examples[300]; }; /* addresses or serial numbers */
-struct store_sound {
-	struct store_finding v[STORE_FINDINGS_MAX];
-	size_t n;
-	struct store_copied tables[STORE_TABLES_MAX]; /* their rows; no digests */
-	size_t n_tables;
-	int64_t octets;          /* of the file, or of the tables with their indexes */
-};
-bool store_sound(struct store *store, struct store_sound *out, struct err *err) BASE_MUST_CHECK;
-/* One more of a kind, to be called for all of them in a row. */
-void store_finding_add(struct store_sound *out, const char *name, const char *text, const char *advice, const char *example);
-bool store_size(struct store *store, int64_t *octets, struct err *err) BASE_MUST_CHECK;
-
-/* History from before a time: of rows that were closed before it, of mail, and of the installation.  Never enrollments, keys or certificates, and nothing of
- * a row that is open.  `most` rows of each kind in one transaction; *more: there may be others.  `counts` are added to. */
-enum store_old { STORE_OLD_EVENTS, STORE_OLD_MAIL, STORE_OLD_REPORTS, STORE_OLD_CHALLENGES, STORE_OLD_ORDERS, STORE_OLD_KINDS };
-const char *store_old_name(enum store_old kind); /* the table */
-bool store_old_count(struct store *store, time_t before, int64_t counts[STORE_OLD_KINDS], struct err *err) BASE_MUST_CHECK;
-bool store_old_remove(struct store *store, time_t before, size_t most, int64_t counts[STORE_OLD_KINDS], bool *more, struct err *err) BASE_MUST_CHECK;
-/* Rows that went give their room back.  SQLite: the file is written anew, writers wait meanwhile (ERR_TEMPORARY for those who cannot for so long).
- * PostgreSQL: VACUUM, beside everybody. */
-bool store_compact(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
+/* What an admin should know of how the database is set up (PostgreSQL), a sentence each with what to do, appended to *out; none when all is well. */
+bool store_advice(struct store *store, struct strlist *out, struct err *err) BASE_MUST_CHECK;
 
 /* ---- enrollments ------------------------------------------------------------------------------------------------- */
 
@@ -827,56 +762,6 @@ struct store_figures {
 };
 bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_t n, struct store_figures *out, struct err *err) BASE_MUST_CHECK;
 
-/* ---- keyvault: user keys wrapped for the master certificate ------------------------------------------------------ */
-
-/* CMS AuthEnvelopedData (RFC 5083), AES-256-GCM, EC key agreement with SHA-256 KDF (RFC 5753).  Wrapping needs the master
- * certificate only.  What is wrapped is a PKCS#8 PrivateKeyInfo in DER. */
-bool keyvault_wrap(struct buf *out, EVP_PKEY *key, X509 *master_certificate, struct err *err) BASE_MUST_CHECK;
-/* NULL on failure: ERR_CONFIG when the master key is not the one it was wrapped for, ERR_BUG when the content is damaged.  The recipient is
- * the subject key identifier: a certificate issued again for the same master key opens what was wrapped before. */
-EVP_PKEY *keyvault_unwrap(const void *wrapped, size_t len, X509 *master_certificate, EVP_PKEY *master_key, struct err *err);
-/* Is this master key the one that opens it?  No private key is needed to tell. */
-bool keyvault_is_for(const void *wrapped, size_t len, X509 *master_certificate);
-/* A new master key (EC P-256) and its self-signed certificate, as PEM. */
-bool keyvault_master_new(struct buf *key_pem, struct buf *certificate_pem, struct err *err) BASE_MUST_CHECK;
-/* Load either; `where` as for secret_read (the certificate may be readable by all). */
-X509 *keyvault_master_certificate(const char *where, struct err *err);
-EVP_PKEY *keyvault_master_key(const char *where, struct err *err);
-/* false when the store's user keys are wrapped for another master key than this certificate's (ERR_CONFIG says what to do).  With `claim` a store
- * that knows of none yet is bound to this one; only roles that may set flags can do that. */
-bool keyvault_master_is_of(struct store *store, X509 *master_certificate, const char *where, bool claim, struct err *err) BASE_MUST_CHECK;
-/* A key as PKCS#8 octets, OPENSSL_clear_free them, and back; false or NULL when it is none, or without memory. */
-bool keyvault_to_pkcs8(EVP_PKEY *key, unsigned char **plain, int *len) BASE_MUST_CHECK;
-EVP_PKEY *keyvault_from_pkcs8(const unsigned char *plain, size_t len);
-/* keyring.c: the master keys that are there; beside the one of the configuration, during a rotation, the one in KEY.next and CERTIFICATE.next. */
-#define KEYRING_NEXT ".next"
-#define KEYRING_MOST 2
-struct keyring_pair {
-	X509 *certificate;
-	EVP_PKEY *key;        /* NULL from keyring_park on */
-	size_t at, len;       /* then: in the page */
-};
-struct keyring { struct keyring_pair v[KEYRING_MOST]; size_t n; unsigned char *page; };
-bool keyring_load(struct keyring *out, const char *certificate, const char *key, struct err *err) BASE_MUST_CHECK;
-void keyring_clear(struct keyring *r);
-/* For whoever keeps it for long: the keys into one page, which is in no core dump and, if the system lets us (*locked), never swapped out.  They are
- * then made anew for each use. */
-bool keyring_park(struct keyring *r, bool *locked, struct err *err) BASE_MUST_CHECK;
-/* A reference to the key of a pair of this ring, parked or not; NULL without memory. */
-EVP_PKEY *keyring_key(const struct keyring *r, const struct keyring_pair *pair);
-/* The one that opens this; NULL = none here. */
-const struct keyring_pair *keyring_for(const struct keyring *r, const void *wrapped, size_t len);
-/* keyvault_master_is_of for one of them. */
-bool keyring_is_of(struct store *store, const struct keyring *r, const char *where, struct err *err) BASE_MUST_CHECK;
-/* The certificate that user keys are wrapped for now; asked for each key, as it may change meanwhile.  `claim` as above. */
-X509 *keyring_in_force(struct store *store, const char *certificate, bool claim, struct err *err);
-/* From the return on no key that was wrapped for another one comes in (store_key.master). */
-bool keyring_put_in_force(struct store *store, X509 *certificate, const char *actor, struct err *err) BASE_MUST_CHECK;
-/* From whichever it is wrapped for to `to`, whose key is there to try it.  *damaged: nobody can open it, wherever its master key is; ERR_CONFIG
- * without it: that one is not here. */
-bool keyring_rewrap(const struct keyring *r, const struct keyring_pair *to, const void *wrapped, size_t len, struct buf *out, bool *damaged,
-	struct err *err) BASE_MUST_CHECK;
-/* SHA-256 of a public key's SubjectPublicKeyInfo as hex. */
-bool keyvault_spki(EVP_PKEY *key, char out[65], struct err *err) BASE_MUST_CHECK;
+#include "store/keyvault.h"
 
 #endif

@@ -141,7 +141,7 @@ class Leaving(PeopleCase):
         shown = self.gone(user)[address(user)]
         self.assertEqual((shown['kind'], shown['by'], shown['state']), ('disabled', 'enrolld', 'active'))
         self.assertFalse(self.signed(user))
-        self.until(lambda: self.p.json('mail', address(user))['mail'][0]['reason'] == 'departed', 60, 'the mail is on record')
+        self.until(lambda: [m['reason'] for m in self.p.json('mail', address(user))['mail'][:1]] == ['departed'], 60, 'the mail is on record')
         why = self.why(user, 'departed')
         self.assertEqual((why['mail']['verdict'], why['mail']['reason']), ('unsigned', 'departed'))
         self.assertIn('their entry in the directory is disabled', why['sentence'])

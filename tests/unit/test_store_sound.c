@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "store/maintenance.h"
 #include "tests/unit/test_store.h"
 
 #include <openssl/evp.h>
