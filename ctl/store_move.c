@@ -72,8 +72,8 @@ static void print_steps(const struct ctl *c, json_t *r)
 	const char *to = json_string_value(json_object_get(r, "to")), *from = json_string_value(json_object_get(r, "from"));
 	bool file = to[0] == '/';
 
-	printf("\nNow, in %s%s:\n\n  store = {\n    type = \"%s\";\n    %s = \"%s\";\n    ...\n  };\n\n", c->config_path, file ? "" : " of every gateway",
-		file ? "sqlite" : "postgresql", file ? "path" : "connection", to);
+	printf("\nNow, in %s%s:\n\n  store = {\n    type = \"%s\";\n    %s = \"%s\";%s\n    ...\n  };\n\n", c->config_path, file ? "" : " of every gateway",
+		file ? "sqlite" : "postgresql", file ? "path" : "connection", to, file ? "     # and no connection" : "");
 	ctl_sentence("then start the services.  They refuse the old place, %s, from now on.", from);
 	ctl_sentence("To go back: `enrollctl store migrate --undo`, as long as nothing has happened in the new place; later copy it back, with `enrollctl store "
 		"migrate --to %s`.  When all is well: `enrollctl store migrate --confirm`.", file ? "PLACE" : "/NEW-FILE");
@@ -128,19 +128,19 @@ static int migrate(struct ctl *c, const char *place)
 
 /* ---- and back ---------------------------------------------------------------------------------------------------------------------- */
 
-/* The store that was moved away: the configuration names it still, or names the new one beside it. */
-static bool find_moved(const struct config *cfg, struct store_settings *old, struct store_moved *m, struct err *err)
+/* The store that was moved away: the configuration names it still, or names the new one, which knows where it was before. */
+static bool find_moved(const struct config *cfg, struct store_settings *old, struct store_moved *m, char origin[400], struct err *err)
 {
-	struct err other = ERR_INIT;
-
 	*old = cfg->store;
-	if (store_moved_look(old, m, err) && m->moved)
-		return true;
-	old->type = (char *)(uintptr_t)(store_is_file(&cfg->store) ? "postgresql" : "sqlite");
-	if (store_moved_look(old, m, &other) && m->moved)
-		return true;
-	return err_set(err, ERR_CONFIG, "migrate store", store_where(&cfg->store), "neither this store nor %s of the configuration says that it was moved",
-		store_is_file(old) ? "store.path" : "store.connection");
+	if (!store_moved_look(old, m, err) || m->moved)
+		return m->moved;
+	snprintf(origin, 400, "%s", m->origin);
+	*old = place_settings(cfg, origin);
+	if (!origin[0])
+		return err_set(err, ERR_CONFIG, "migrate store", store_where(&cfg->store), "this store was not moved, neither to here nor away");
+	if (!store_moved_look(old, m, err))
+		return false;
+	return m->moved || err_set(err, ERR_CONFIG, "migrate store", origin, "this store, from which that of the configuration was copied, does not say that it was moved");
 }
 
 static int turn_back(struct ctl *c)
@@ -148,9 +148,9 @@ static int turn_back(struct ctl *c)
 	struct store_settings old, now;
 	struct store_moved m;
 	struct err err = ERR_INIT;
-	char place[400];
+	char place[400], origin[400];
 
-	if (!find_moved(c->config, &old, &m, &err) || !ctl_nobody_runs(c, "undo move", &err))
+	if (!find_moved(c->config, &old, &m, origin, &err) || !ctl_nobody_runs(c, "undo move", &err))
 		return ctl_fail(c, &err);
 	now = place_settings(c->config, c->to.n ? c->to.v[0] : m.place);
 	/* A place that is gone does not hold anybody back who says so. */
@@ -167,9 +167,9 @@ static int confirm(struct ctl *c)
 	struct store_settings old;
 	struct store_moved m;
 	struct err err = ERR_INIT;
-	char place[400];
+	char place[400], origin[400];
 
-	if (!find_moved(c->config, &old, &m, &err) || !store_move_confirm(&old, &err))
+	if (!find_moved(c->config, &old, &m, origin, &err) || !store_move_confirm(&old, &err))
 		return ctl_fail(c, &err);
 	store_place(&old, place, sizeof place);
 	ctl_say(c, "the move to %s is for good", m.place);

@@ -30,6 +30,7 @@ struct plan {
 	struct table_column c[TABLE_COLUMNS_MAX];
 	size_t n, n_later;
 	char *first, *after, *insert, *later, *empty;
+	struct { size_t rows; char *text; } many[2]; /* the same for several rows, made when an engine wants it */
 };
 
 static void put_list(struct buf *b, const struct plan *p, size_t from, size_t to, const char *before)
@@ -41,7 +42,7 @@ static void put_list(struct buf *b, const struct plan *p, size_t from, size_t to
 			buf_printf(b, "%s%s", i > from ? ", " : "", p->c[i].name);
 }
 
-static char *select_text(const struct plan *p, bool after)
+static char *select_text(struct plan *p, bool after)
 {
 	struct buf b = BUF_INIT;
 
@@ -61,20 +62,42 @@ static char *select_text(const struct plan *p, bool after)
 	return buf_take(&b);
 }
 
-static char *insert_text(const struct plan *p)
+static char *insert_text(struct plan *p, size_t rows)
 {
 	struct buf b = BUF_INIT;
 
 	buf_printf(&b, "INSERT INTO %s (", p->t->name);
 	put_list(&b, p, 0, p->n, "");
-	buf_puts(&b, ") VALUES (");
-	put_list(&b, p, 0, p->n, "$");
-	buf_puts(&b, ")");
+	buf_puts(&b, ") VALUES ");
+	for (size_t k = 0; k < rows; k++) {
+		buf_puts(&b, k > 0 ? ", (" : "(");
+		for (size_t i = 0; i < p->n; i++)
+			buf_printf(&b, "%s$%zu", i > 0 ? ", " : "", k * p->n + i + 1);
+		buf_puts(&b, ")");
+	}
 	return buf_take(&b);
 }
 
+/* The statement for as many rows as the engine takes at once; one row where it takes no more. */
+static const char *many_text(struct plan *p, const struct db_ops *ops, size_t *rows)
+{
+	size_t i = 0;
+
+	*rows = ops->values_most / p->n;
+	while (*rows > 1 && i < 2 && p->many[i].rows != *rows && p->many[i].rows != 0)
+		i++;
+	if (*rows > 1 && i < 2 && p->many[i].rows == 0) {
+		p->many[i].text = insert_text(p, *rows);
+		p->many[i].rows = p->many[i].text != NULL ? *rows : 0;
+	}
+	if (*rows > 1 && i < 2 && p->many[i].text != NULL)
+		return p->many[i].text;
+	*rows = 1;
+	return p->insert;
+}
+
 /* The key, then the columns that are later. */
-static char *later_text(const struct plan *p)
+static char *later_text(struct plan *p)
 {
 	struct buf b = BUF_INIT;
 	size_t k = 1;
@@ -105,13 +128,13 @@ static bool plan_make(struct plan *p, const struct table *t)
 	p->empty = text_of("DELETE FROM ", t->name);
 	p->first = select_text(p, false);
 	p->after = select_text(p, true);
-	p->insert = insert_text(p);
+	p->insert = insert_text(p, 1);
 	p->later = later_text(p);
 	return p->empty != NULL && p->first != NULL && p->after != NULL && p->insert != NULL && p->later != NULL;
 }
 
 /* Made once, and never freed.  For one thread. */
-static const struct plan *plans_make(const char *doing, struct err *err)
+static struct plan *plans_make(const char *doing, struct err *err)
 {
 	static struct plan *made;
 	struct plan *v = made != NULL ? made : calloc(tables_n, sizeof(*v));
@@ -131,7 +154,7 @@ static const struct plan *plans_make(const char *doing, struct err *err)
 
 /* Some rows of a table in memory, and where the next ones begin. */
 struct batch {
-	const struct plan *p;
+	struct plan *p;
 	struct db_value *v; /* n rows of p->n values, which own what they point to */
 	size_t n;
 	struct db_value key[TABLE_KEY_MAX]; /* of the last row that was read before */
@@ -160,7 +183,7 @@ static void batch_end(struct batch *b)
 	b->v = NULL;
 }
 
-static bool batch_begin(struct batch *b, const struct plan *p, struct tx *tx)
+static bool batch_begin(struct batch *b, struct plan *p, struct tx *tx)
 {
 	*b = (struct batch){.p = p, .v = calloc(BATCH * p->n, sizeof(*b->v))};
 	return b->v != NULL || err_nomem(tx->err, tx->op);
@@ -218,7 +241,7 @@ static bool keep_key(struct batch *b, struct tx *tx)
 /* The next rows; none at the end. */
 static bool batch_read(struct batch *b, struct tx *tx)
 {
-	const struct plan *p = b->p;
+	struct plan *p = b->p;
 	struct rows r;
 	bool ok = true;
 
@@ -246,16 +269,21 @@ static bool put(struct tx *tx, const char *sql, const struct db_value *v, size_t
 	return got == 0;
 }
 
-static bool put_row(struct tx *tx, const struct plan *p, const struct db_value *row)
+static bool put_rows(struct tx *tx, struct plan *p, const char *sql, const struct db_value *from, size_t rows)
 {
-	struct db_value v[TABLE_COLUMNS_MAX];
+	struct db_value *v = malloc(rows * p->n * sizeof(*v));
+	bool ok;
 
-	for (size_t i = 0; i < p->n; i++)
-		v[i] = p->c[i].later ? (struct db_value){.type = DB_NULL} : row[i];
-	return put(tx, p->insert, v, p->n);
+	if (v == NULL)
+		return err_nomem(tx->err, tx->op);
+	for (size_t i = 0; i < rows * p->n; i++)
+		v[i] = p->c[i % p->n].later ? (struct db_value){.type = DB_NULL} : from[i];
+	ok = put(tx, sql, v, rows * p->n);
+	free(v);
+	return ok;
 }
 
-static bool put_later(struct tx *tx, const struct plan *p, const struct db_value *row)
+static bool put_later(struct tx *tx, struct plan *p, const struct db_value *row)
 {
 	struct db_value v[TABLE_COLUMNS_MAX] = {row[0]};
 	size_t n = 1;
@@ -280,7 +308,7 @@ static bool value_is(const struct db_value *a, const struct db_value *b)
 	return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n) == 0);
 }
 
-static bool row_is(const struct plan *p, const struct db_value *a, const struct db_value *b, bool later)
+static bool row_is(struct plan *p, const struct db_value *a, const struct db_value *b, bool later)
 {
 	for (size_t i = 0; i < p->n; i++)
 		if ((later || !p->c[i].later) && !value_is(&a[i], &b[i]))
@@ -289,7 +317,7 @@ static bool row_is(const struct plan *p, const struct db_value *a, const struct 
 }
 
 /* Each value with its type and length before it, so that no two rows look alike. */
-static void hash_row(EVP_MD_CTX *md, const struct plan *p, const struct db_value *row)
+static void hash_row(EVP_MD_CTX *md, struct plan *p, const struct db_value *row)
 {
 	for (size_t i = 0; i < p->n; i++) {
 		const struct db_value *v = &row[i];
@@ -315,7 +343,7 @@ static void hash_end(EVP_MD_CTX *md, char digest[65])
 }
 
 /* Side by side; false when one could not be read. */
-static bool compare_table(struct tx *a, struct tx *b, const struct plan *p, bool *same, struct store_copied *out)
+static bool compare_table(struct tx *a, struct tx *b, struct plan *p, bool *same, struct store_copied *out)
 {
 	struct batch x, y;
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
@@ -343,7 +371,7 @@ static bool compare_table(struct tx *a, struct tx *b, const struct plan *p, bool
 
 bool copy_is_same(struct tx *a, struct tx *b, char *table, size_t size)
 {
-	const struct plan *plans = plans_make(a->op, a->err);
+	struct plan *plans = plans_make(a->op, a->err);
 	bool ok = plans != NULL, same = true;
 
 	for (size_t i = 0; ok && same && i < tables_n; i++) {
@@ -360,7 +388,7 @@ bool copy_is_same(struct tx *a, struct tx *b, char *table, size_t size)
 
 struct copying {
 	struct store_copy_job *job;
-	const struct plan *plans;
+	struct plan *plans;
 	struct store *from, *to;
 	char id[40], from_place[400], to_place[400];
 	struct tx source; /* open from the first look to the mark */
@@ -389,10 +417,14 @@ static bool target_do(struct copying *c, bool (*act)(struct copying *c, struct t
 static bool put_batch(struct copying *c, struct tx *tx, void *arg)
 {
 	const struct batch *b = arg;
+	size_t many, done = 0;
+	const char *sql = many_text(b->p, tx->ops, &many);
 	bool ok = true;
 
-	for (size_t i = 0; ok && i < b->n; i++)
-		ok = put_row(tx, b->p, &b->v[i * b->p->n]);
+	for (; ok && done + many <= b->n; done += many)
+		ok = put_rows(tx, b->p, sql, &b->v[done * b->p->n], many);
+	for (; ok && done < b->n; done++)
+		ok = put_rows(tx, b->p, b->p->insert, &b->v[done * b->p->n], 1);
 	return ok;
 }
 
@@ -427,7 +459,7 @@ static bool batch_cut(struct batch *b, struct tx *tx, size_t n)
 /* Does the source go on with the rows that are there, and how far?  Leaves `at` behind the last of them. */
 static bool skip_batch(struct copying *c, const struct batch *there, struct batch *at, bool *fits)
 {
-	const struct plan *p = there->p;
+	struct plan *p = there->p;
 
 	if (!batch_read(at, &c->source))
 		return false;
@@ -443,7 +475,7 @@ static bool skip_batch(struct copying *c, const struct batch *there, struct batc
 }
 
 /* What a copy before this one brought of a table; *fits is false when that is not what the source has. */
-static bool skip_there(struct copying *c, const struct plan *p, struct batch *at, bool *fits)
+static bool skip_there(struct copying *c, struct plan *p, struct batch *at, bool *fits)
 {
 	struct batch there = {.p = p};
 	struct tx tx;
@@ -458,7 +490,7 @@ static bool skip_there(struct copying *c, const struct plan *p, struct batch *at
 	return ok;
 }
 
-static bool copy_table(struct copying *c, const struct plan *p, bool *fits)
+static bool copy_table(struct copying *c, struct plan *p, bool *fits)
 {
 	struct batch b;
 	bool ok = batch_begin(&b, p, &c->source), more = true;
@@ -486,7 +518,7 @@ static bool copy_rows(struct copying *c, bool *fits)
 	return ok;
 }
 
-static bool fill_later(struct copying *c, const struct plan *p)
+static bool fill_later(struct copying *c, struct plan *p)
 {
 	struct batch b;
 	bool ok = batch_begin(&b, p, &c->source), more = true;
@@ -609,7 +641,7 @@ static bool is_a_store(struct tx *tx, const struct copying *c, struct store_move
 
 static bool let_go(struct copying *c, struct tx *tx, void *arg)
 {
-	return marks_remove(tx);
+	return marks_remove(tx) && marks_note_origin(tx, c->id, c->from_place);
 }
 
 /* The source's mark first: between the two commits there is no store, rather than two; called again, this is done. */

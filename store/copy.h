@@ -18,5 +18,7 @@ struct store *marks_open(const struct store_settings *s, struct err *err);
 bool marks_read(struct tx *tx, struct store_moved *out);
 bool marks_set(struct tx *tx, const char *mark, const char *id, const char *place);
 bool marks_remove(struct tx *tx);
+/* No mark: it changes nothing, and tells store_moved_look where this store was before. */
+bool marks_note_origin(struct tx *tx, const char *id, const char *place);
 
 #endif

@@ -47,6 +47,7 @@ struct db_rows; /* a statement being read */
 
 struct db_ops {
 	const char *name; /* store_settings.type */
+	size_t values_most; /* values that one statement may have; with many of them each costs less, as far as the engine likes it */
 	bool (*create)(const struct store_settings *s, struct err *err);
 	struct db *(*open)(const struct store_settings *s, enum store_role role, struct err *err);
 	void (*close)(struct db *db);

@@ -36,6 +36,7 @@ struct store_moved {
 	bool moved, copying;     /* away from here; half copied to here */
 	bool final;              /* store_move_confirm was called */
 	char place[400];         /* to where, or from where; without a password */
+	char origin[400];        /* where it was before it was copied to here, as it said; "" = it was made here */
 	time_t at;
 	char id[40];             /* the same on both sides */
 };

@@ -15,6 +15,7 @@
 #include "store/db.h"
 
 #define MARK_FINAL "moved_final"
+#define NOTE_ORIGIN "copied_from"
 
 /* ---- places -------------------------------------------------------------------------------------------------------- */
 
@@ -94,16 +95,34 @@ bool marks_read(struct tx *tx, struct store_moved *out)
 	return read_mark(tx, MARK_COPYING, &out->copying, out) && read_mark(tx, MARK_MOVED, &out->moved, out) && read_mark(tx, MARK_FINAL, &out->final, NULL);
 }
 
+static bool read_origin(struct tx *tx, struct store_moved *m)
+{
+	struct store_moved from = {0};
+	bool ok = read_mark(tx, NOTE_ORIGIN, &(bool){false}, &from);
+
+	snprintf(m->origin, sizeof(m->origin), "%s", from.place);
+	return ok;
+}
+
 /* ---- writing ------------------------------------------------------------------------------------------------------- */
 
-bool marks_set(struct tx *tx, const char *mark, const char *id, const char *place)
+static bool write_value(struct tx *tx, const char *name, const char *id, const char *place)
 {
 	char value[MARK_SIZE];
 
 	snprintf(value, sizeof(value), "%s %lld %s", id, (long long)time(NULL), place);
 	return tx_run(tx, NULL, "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-		       VALUES(V_TEXT(mark), V_TEXT(value))) &&
-	       tx->ops->mark(tx->impl, true, tx->err);
+		VALUES(V_TEXT(name), V_TEXT(value)));
+}
+
+bool marks_set(struct tx *tx, const char *mark, const char *id, const char *place)
+{
+	return write_value(tx, mark, id, place) && tx->ops->mark(tx->impl, true, tx->err);
+}
+
+bool marks_note_origin(struct tx *tx, const char *id, const char *place)
+{
+	return write_value(tx, NOTE_ORIGIN, id, place);
 }
 
 bool marks_remove(struct tx *tx)
@@ -131,7 +150,7 @@ bool store_moved_look(const struct store_settings *s, struct store_moved *out, s
 	memset(out, 0, sizeof(*out));
 	if (store == NULL)
 		return false;
-	ok = tx_begin(&tx, store, TX_READ, MAY_ADMIN, "look at store", err) && marks_read(&tx, out);
+	ok = tx_begin(&tx, store, TX_READ, MAY_ADMIN, "look at store", err) && marks_read(&tx, out) && read_origin(&tx, out);
 	tx_end(&tx);
 	store_close(store);
 	return ok;

@@ -24,6 +24,7 @@
 #define POOL_SIZE 4
 #define STATEMENTS_MAX 192 /* different SQL texts a connection keeps prepared; more than there are in store/ */
 #define COLUMNS_MAX 64
+#define VALUES_MOST 600 /* of one statement */
 
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL = 16 };
 
@@ -313,7 +314,7 @@ static Oid type_of(const struct db_value *v)
 /* The number of the statement; texts are literals, so the pointer mostly decides.  -1 on failure. */
 static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, bool *lost, struct err *err)
 {
-	Oid types[COLUMNS_MAX];
+	Oid types[VALUES_MOST];
 	char name[24], *words;
 	struct pg_results r = {.n = 0};
 	bool ok;
@@ -322,7 +323,7 @@ static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v,
 	for (size_t i = 0; i < tx->n_statements; i++)
 		if (tx->statements[i] == sql || strcmp(tx->statements[i], sql) == 0)
 			return (int)i;
-	if (tx->n_statements == STATEMENTS_MAX || n > COLUMNS_MAX) {
+	if (tx->n_statements == STATEMENTS_MAX || n > VALUES_MOST) {
 		err_set(err, ERR_BUG, tx->op, "statement", "more than %d different statements", STATEMENTS_MAX);
 		return -1;
 	}
@@ -346,9 +347,9 @@ static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v,
 
 static PGresult *execute(struct db_tx *tx, int number, const struct db_value *v, size_t n, bool *lost, struct err *err)
 {
-	const char *values[COLUMNS_MAX];
-	char digits[COLUMNS_MAX][24], name[24];
-	int lengths[COLUMNS_MAX] = {0}, formats[COLUMNS_MAX] = {0};
+	const char *values[VALUES_MOST];
+	char digits[VALUES_MOST][24], name[24];
+	int lengths[VALUES_MOST], formats[VALUES_MOST];
 	struct pg_results r = {.n = 0};
 	PGresult *result = NULL;
 
@@ -356,10 +357,8 @@ static PGresult *execute(struct db_tx *tx, int number, const struct db_value *v,
 		values[i] = v[i].type == DB_TEXT || v[i].type == DB_BLOB ? v[i].p : v[i].type == DB_INT ? digits[i] : NULL;
 		if (v[i].type == DB_INT)
 			snprintf(digits[i], sizeof(digits[i]), "%lld", (long long)v[i].i);
-		if (v[i].type == DB_BLOB) {
-			lengths[i] = (int)v[i].n;
-			formats[i] = 1;
-		}
+		lengths[i] = v[i].type == DB_BLOB ? (int)v[i].n : 0;
+		formats[i] = v[i].type == DB_BLOB;
 	}
 	snprintf(name, sizeof(name), "s%d", number);
 	*lost = PQsendQueryPrepared(tx->conn, name, (int)n, values, lengths, formats, 0) == 0;
@@ -590,6 +589,7 @@ static bool db_advice(struct db *db, struct strlist *out, struct err *err)
 
 const struct db_ops postgresql_ops = {
 	.name = "postgresql",
+	.values_most = VALUES_MOST,
 	.create = pg_create,
 	.open = db_open,
 	.close = db_close,

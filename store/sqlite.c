@@ -527,6 +527,7 @@ static bool db_size(struct db *db, int64_t *out, struct err *err)
 
 const struct db_ops sqlite_ops = {
 	.name = "sqlite",
+	.values_most = 64,
 	.create = sqlite_create,
 	.open = db_open,
 	.close = db_close,
