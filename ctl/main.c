@@ -92,7 +92,7 @@ static const struct ctl_command commands[] = {
 		"is the store sound, of which schema, and who can read it; bring an older one to this version's schema, as enrolld does when it starts, unless a "
 		"milter that runs could not read it then; copy it whole to another place, which is then the store: PostgreSQL, or a new file; remove history that is "
 		"older than store.retention-days, and give its room back",
-		"enrollctl store migrate --to 'postgresql://enroll_%r@db.example.org/enroll?sslmode=verify-full'", ctl_store},
+		"enrollctl store migrate --to 'postgresql://enroll_%r@db.example.org/enroll'", ctl_store},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat",
 		"enrollctl init", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder",

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "store/maintenance.h"
+#include "store/store.h"
 
 #define PIECE 1000
 #define DAY 86400

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/maintenance.h"
+#include "store/store.h"
 
 struct moving {
 	struct ctl *c;

@@ -3,7 +3,6 @@
 #define ENROLL_ENROLL_CARE_H
 
 #include "enroll/enrollment.h"
-#include "store/maintenance.h"
 
 /* Of one thread; zero at the beginning. */
 struct care {

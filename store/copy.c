@@ -10,7 +10,7 @@
  */
 #include "config.h"
 
-#include "store/maintenance.h"
+#include "store/store.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>

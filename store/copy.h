@@ -5,7 +5,6 @@
 #define ENROLL_STORE_COPY_H
 
 #include "store/db.h"
-#include "store/maintenance.h"
 
 /* Have both the same rows?  `table` gets the name of the first that differs, or stays as it was when it could not be read. */
 bool copy_is_same(struct tx *a, struct tx *b, char *table, size_t size);

@@ -1,12 +1,15 @@
 /*
- * store/maintenance.h - a store as a whole: copied to another place, looked through, rid of what is old.  For enrollctl, and for enrolld's daily look.
+ * store/maintenance.h - a store as a whole: copied to another place, looked through, rid of what is old; part of store.h, which includes it.
  *
  * As in store.h, false comes with an error; role ADMIN unless it is said otherwise, or the call opens the store itself.
  */
 #ifndef ENROLL_STORE_MAINTENANCE_H
 #define ENROLL_STORE_MAINTENANCE_H
 
-#include "store/store.h"
+#include "base/base.h"
+
+struct store;
+struct store_settings;
 
 /* ---- moved to another place (copy.c, marks.c) ----------------------------------------------------------------------- */
 

@@ -6,7 +6,7 @@
  */
 #include "config.h"
 
-#include "store/maintenance.h"
+#include "store/store.h"
 
 #include <string.h>
 

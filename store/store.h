@@ -763,5 +763,6 @@ struct store_figures {
 bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_t n, struct store_figures *out, struct err *err) BASE_MUST_CHECK;
 
 #include "store/keyvault.h"
+#include "store/maintenance.h"
 
 #endif

@@ -20,7 +20,7 @@ sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_
 	test_sign_forms test_sign_load test_lifecycle_revoke test_lifecycle_directory'
 threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_acme test_exec test_sign test_mime test_inbound test_smime test_jws test_config test_caa'
 # What the default run has on PostgreSQL, too.
-postgresql_tests='test_store test_store_records test_store_parallel test_store_revocations test_fate'
+postgresql_tests='test_store test_store_copy test_store_sound test_store_records test_store_parallel test_store_revocations test_fate'
 postgresql_modules='test_main_job test_acme_account test_lifecycle_renewal'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "store/maintenance.h"
 #include "store/sqlite.h"
 #include "store/tables.h"
 #include "tests/unit/test_store.h"

@@ -3,7 +3,6 @@
  */
 #include "config.h"
 
-#include "store/maintenance.h"
 #include "tests/unit/test_store.h"
 
 #include <openssl/evp.h>
