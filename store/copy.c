@@ -578,13 +578,15 @@ static bool is_none(const struct err *err)
 /* NULL without an error: there is none, and it is a dry run. */
 static struct store *open_target(const struct store_settings *to, struct store_copy_job *job, struct err *err)
 {
+	struct store_settings marked = *to; /* borrowed */
 	struct store *s = marks_open(to, err);
 
 	if (s != NULL || !is_none(err))
 		return s;
 	err_clear(err);
 	job->made = true;
-	if (job->dry_run || !(job->create != NULL ? job->create(job->arg, to, err) : store_create(to, err)))
+	marked.marked_too = true;
+	if (job->dry_run || !(job->create != NULL ? job->create(job->arg, &marked, err) : store_create(&marked, err)))
 		return NULL;
 	return marks_open(to, err);
 }
@@ -602,7 +604,7 @@ static bool target_is_free(struct copying *c, struct tx *tx, const struct store_
 	if (here->moved && strcmp(m.copying ? m.id : "", here->id) != 0)
 		return err_set(tx->err, ERR_CONFIG, op, c->from_place, "this store was moved to %s already; `enrollctl store migrate --undo` makes it the store again", here->place);
 	if (m.copying) {
-		snprintf(c->id, sizeof(c->id), "%s", m.id);
+		snprintf(c->id, sizeof(c->id), "%s", strcmp(m.id, MARK_NOT_BEGUN) != 0 ? m.id : "");
 		return true;
 	}
 	for (size_t i = 0; i < tables_n && rows == 0; i++)

@@ -159,6 +159,9 @@ bool schema_too_new(int needs, int newest, const char *op, const char *subject, 
 /* One text, the name of the mark and its value, or no row. */
 #define MARK_SELECT "SELECT name || ' ' || value FROM meta WHERE name IN " MARKS " ORDER BY name LIMIT 1"
 #define MARK_SIZE 700
+/* What create adds when settings say marked_too: the new store is half copied from its first instant on. */
+#define MARK_NOT_BEGUN "0"
+void store_mark_at_birth(char sql[200]);
 /* "" or what MARK_SELECT brought: ERR_CONFIG that says where the store is instead. */
 bool store_unmarked(const char *mark, const char *op, const char *subject, struct err *err);
 

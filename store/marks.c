@@ -76,6 +76,11 @@ bool store_unmarked(const char *mark, const char *op, const char *subject, struc
 	return false;
 }
 
+void store_mark_at_birth(char sql[200])
+{
+	snprintf(sql, 200, "INSERT INTO meta (name, value) VALUES ('" MARK_COPYING "', '" MARK_NOT_BEGUN " %lld another store')", (long long)time(NULL));
+}
+
 static bool read_mark(struct tx *tx, const char *name, bool *there, struct store_moved *out)
 {
 	struct rows r;

@@ -209,6 +209,14 @@ static bool nobody_is_cut_off(PGconn *conn, const char *op, struct err *err)
 					     " of this version", answer, store_schema_version()));
 }
 
+static bool mark_at_birth(PGconn *conn, const char *op, struct err *err)
+{
+	char sql[200];
+
+	store_mark_at_birth(sql);
+	return pg_do(conn, sql, NO_HURRY, op, err);
+}
+
 static bool prepare(PGconn *conn, const struct store_settings *s, bool create, const char *op, struct err *err)
 {
 	int version;
@@ -226,7 +234,8 @@ static bool prepare(PGconn *conn, const struct store_settings *s, bool create, c
 		return false;
 	if (create && !pg_do(conn, "CREATE SCHEMA IF NOT EXISTS " PG_SCHEMA, NO_HURRY, op, err))
 		return false;
-	return run_steps(conn, op, err) && grant_roles(conn, s, op, err) && pg_do(conn, "COMMIT", NO_HURRY, op, err);
+	return run_steps(conn, op, err) && (!create || !s->marked_too || mark_at_birth(conn, op, err)) && grant_roles(conn, s, op, err) &&
+	       pg_do(conn, "COMMIT", NO_HURRY, op, err);
 }
 
 bool pg_create(const struct store_settings *s, struct err *err)

@@ -190,6 +190,15 @@ static bool draft_publish(struct draft *d, const char *op, struct err *err)
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
 
+static bool mark_at_birth(sqlite3 *h, const char *op, const char *path, struct err *err)
+{
+	char sql[200], pragma[64];
+
+	store_mark_at_birth(sql);
+	snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", store_schema_readable_by() + STORE_MARK);
+	return sqlite_run(h, sql, op, path, err) && sqlite_run(h, pragma, op, path, err);
+}
+
 bool sqlite_create(const struct store_settings *s, struct err *err)
 {
 	static const char op[] = "create store";
@@ -201,7 +210,7 @@ bool sqlite_create(const struct store_settings *s, struct err *err)
 	ok = group_id(s->group, &gid, op, err) && draft_plan(&d, s->path, op, err) && prepare_folder(d.folder, gid, s->group, op, err) &&
 	     draft_start(&d, FILE_MODE, gid, op, err) &&
 	     (h = sqlite_handle_new(d.temporary, SQLITE_OPEN_READWRITE, s->busy_ms, op, err)) != NULL &&
-	     schema_prepare(h, SCHEMA_CREATE, op, s->path, err) && sqlite_use_wal(h, op, s->path, err);
+	     schema_prepare(h, SCHEMA_CREATE, op, s->path, err) && (!s->marked_too || mark_at_birth(h, op, s->path, err)) && sqlite_use_wal(h, op, s->path, err);
 	/* Closing the only handle moves the log into the file and removes it. */
 	sqlite3_close(h);
 	ok = ok && draft_publish(&d, op, err);

@@ -114,7 +114,7 @@ class Migrate(StageCase):
         self.assertIn('was moved to', self.refused('check'))
 
     def test_3_the_old_place_refuses_daemons(self):
-        started = subprocess.run([self.p.program('enrolld'), '--config', self.p.config_file], capture_output=True, text=True, timeout=60, env=environment())
+        started = subprocess.run([self.p.program('enrolld'), '--config', self.p.config_file], capture_output=True, text=True, timeout=30, env=environment())
         self.assertNotEqual(started.returncode, 0)
         self.assertIn('was moved to', started.stderr)
         self.assertIn(self.new, started.stderr)

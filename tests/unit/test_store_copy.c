@@ -432,6 +432,25 @@ START_TEST(a_move_is_undone_unless_it_was_confirmed_or_the_new_store_has_changed
 }
 END_TEST
 
+START_TEST(a_place_that_was_made_for_a_copy_is_none_from_its_first_instant_on)
+{
+	struct place new;
+	struct store_copy_job job = {0};
+	struct store_settings s;
+
+	fill(0);
+	place_new(&new, "new");
+	s = new.s;
+	s.marked_too = true;
+	OK(store_create(&s, &err));
+	refuses(&new, "not complete");
+	OK(store_copy(&f.settings, &new.s, &job, &err));
+	ck_assert(!job.made);
+	works(&new);
+	place_forget(&new);
+}
+END_TEST
+
 START_TEST(a_password_is_not_told)
 {
 	struct store_settings s = {.type = (char *)(uintptr_t) "postgresql", .connection = (char *)(uintptr_t) "postgresql://me:secret@db/enroll?sslmode=disable"};
@@ -460,6 +479,7 @@ int main(void)
 	tcase_add_test(tc, a_store_with_rows_is_never_overwritten);
 	tcase_add_test(tc, a_dry_run_writes_nothing_and_a_writer_keeps_it_out);
 	tcase_add_test(tc, a_move_is_undone_unless_it_was_confirmed_or_the_new_store_has_changed);
+	tcase_add_test(tc, a_place_that_was_made_for_a_copy_is_none_from_its_first_instant_on);
 	tcase_add_test(tc, a_password_is_not_told);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
