@@ -168,7 +168,7 @@ class Work(Two):
         self.assertEqual(self.ask_store(held, name)[0][0], left)
         self.until(lambda: sum(s == 'active' for u, s in self.many.states().items() if u in users) == 24 - left, what='the others are done')
         self.assertEqual(self.ask_store(held, name)[0][0], left, 'before the lease is over nobody takes them')
-        self.ask_store("UPDATE enrollments SET lease_until = CAST(strftime('%s') AS INTEGER) + 2 WHERE lease_owner LIKE ? || ':%'", name)
+        self.ask_store("UPDATE enrollments SET lease_until = ? WHERE lease_owner LIKE ? || ':%'", int(time.time()) + 2, name)
         self.many.wait_state(users, 'active')
         print('  %d of 24 were taken over' % left)
         self.check_once(users, lost=left)

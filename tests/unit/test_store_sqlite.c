@@ -359,9 +359,13 @@ START_TEST(the_fence_refuses_sql_outside_the_role)
 		{STORE_ROLE_ENROLLD, "INSERT INTO reports (enrollment_id, challenge_id, action, received_at) VALUES (1, 1, 'relayed', 1)", false},
 		{STORE_ROLE_ENROLLD, "UPDATE reports SET seen = 1", true},
 		{STORE_ROLE_ENROLLD, "UPDATE reports SET action = 'relayed'", false},
-		{STORE_ROLE_ENROLLD, "DELETE FROM reports", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM reports", true}, /* store.retention-days */
 		{STORE_ROLE_ENROLLD, "DELETE FROM limits", true},
-		{STORE_ROLE_ENROLLD, "DELETE FROM events", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM events", true},
+		{STORE_ROLE_ENROLLD, "UPDATE events SET text = 'x'", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM user_keys", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM certificates", false},
+		{STORE_ROLE_ENROLLD, "DELETE FROM enrollments", false},
 		{STORE_ROLE_ADMIN, "SELECT wrapped FROM user_keys", true},
 	};
 
