@@ -11,7 +11,7 @@
 
 #include "milter/service.h"
 
-#define AWAY_MS 500        /* between two looks whether the store is away */
+#define AWAY_MS 200        /* between two looks whether the store is away */
 #define TURN_MS 5000       /* between two looks, or a quarter of what the watchdog allows */
 #define TURN_LEAST_MS 200
 #define FIRST_ANSWER_MS 1000
