@@ -50,8 +50,7 @@ class Host:
             run('ip', 'link', 'set', self.leg(bridge), 'master', bridge, 'up')
             self._ip('addr', 'add', address + '/24', 'dev', bridge)
             self._ip('link', 'set', bridge, 'up')
-        if 'lan' in legs:
-            self._ip('route', 'add', 'default', 'via', HUB)
+        self._ip('route', 'add', 'default', 'via', HUB if 'lan' in legs else DATA % 1)
 
     def _ip(self, *args):
         run('ip', '-n', self.name, *args)
@@ -78,7 +77,8 @@ class Lan:
         for bridge in ('lan', 'data'):
             run('ip', 'link', 'add', bridge, 'type', 'bridge', 'forward_delay', '0')
             run('ip', 'link', 'set', bridge, 'up')
-        run('ip', 'addr', 'add', HUB + '/24', 'dev', 'lan')
+        for bridge, address in (('lan', HUB), ('data', DATA % 1)):
+            run('ip', 'addr', 'add', address + '/24', 'dev', bridge)
         self._dns()
         self._directory()
 
