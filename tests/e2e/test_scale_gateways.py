@@ -12,6 +12,7 @@ import time
 import mailtools
 import service
 from crowd import BUSY_MS, DIRECTORY_MS, LONG, WAY_MS, CrowdCase
+from enrolling import address
 from product import require
 from stage_gateways import through
 
@@ -31,7 +32,7 @@ class GatewaysCase(CrowdCase):
     @classmethod
     def setUpClass(cls):
         if not hasattr(GatewaysCase, 'g'):
-            cls.begin.__func__(GatewaysCase)
+            cls.begin.__func__(GatewaysCase, export='keys')
 
 
 class Division(GatewaysCase):
@@ -67,6 +68,35 @@ class Division(GatewaysCase):
     def whose(self, marks, gateway, **fields):
         """Only that gateway logged it."""
         self.assertEqual([w.letter for w in self.g if w.log(marks[w.letter], **fields)], [gateway.letter], fields)
+
+
+class Keys(GatewaysCase):
+    """Each program shows a client certificate of its own, whose key nobody else can read; those of admin and owner are root's."""
+
+    def test_what_root_does_as_admin(self):
+        user = self.active(1)[0]
+        self.assertRegex(self.g.b.ctl('masterkey', 'status', user='root'), r'user keys +[1-9]')
+        self.g.b.ctl('export', address(user), '--pkcs12', self.g.b.dir + '/export.p12', '--password-file', self.g.b.write_secret('password', 'a long password', 'root'),
+                     user='root')
+        serial = self.many.show(user)['certificates'][0]['serial']
+        self.s.ca.admin('/behaviour', {'faults': {'revokeCert': {'status': 503}}})
+        try:
+            self.g.b.ctl('revoke', address(user), '--reason', 'cessationOfOperation', '--yes')
+            self.until(lambda: self.many.show(user)['revocations'][0]['ca'].get('why'), what='the CA does not follow')
+        finally:
+            self.s.ca.admin('/behaviour', {'faults': {'revokeCert': None}})
+        self.g.b.ctl('revoke', serial, '--with-key', user='root')
+
+    def test_the_doctor(self):
+        """With enrolld and without, which it replaces as enrolld's user."""
+        for running in (True, False):
+            if not running:
+                self.g.a.stop('enrolld')
+                self.addCleanup(self.g.a.start, 'enrolld')
+            said = self.g.a.ctl_run('doctor', user='root').stdout
+            for check in ('store', 'master-match', 'signature', 'enrollments', 'directory', 'ca'):
+                with self.subTest(check, running=running):
+                    self.assertRegex(said, r'(?m)^ +(ok|warning) +%s ' % check)
 
 
 class Storm(GatewaysCase):
