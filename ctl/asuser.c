@@ -48,3 +48,37 @@ bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct 
 		return act(arg, err);
 	return user_ids(user, group, &uid, &gid, err) && act_as(uid, gid, for_the_group, &a, 0, err);
 }
+
+/* ---- the store, too ---------------------------------------------------------------------------------------------------- */
+
+static struct store *opened;
+
+bool admin_store_ready(const struct config *c, struct err *err)
+{
+	if (store_is_file(&c->store) || geteuid() != 0 || opened)
+		return true;
+	opened = store_open(&c->store, STORE_ROLE_ADMIN, err);
+	return opened != NULL;
+}
+
+struct store *admin_store_open(const struct config *c, struct err *err)
+{
+	struct store *s = opened;
+
+	opened = NULL;
+	return s ? s : store_open(&c->store, STORE_ROLE_ADMIN, err);
+}
+
+void admin_store_done(void)
+{
+	store_close(opened);
+	opened = NULL;
+}
+
+bool as_store_user(const struct config *c, const char *user, bool (*act)(void *arg, struct err *err), void *arg, struct err *err)
+{
+	bool ok = admin_store_ready(c, err) && as_user(user, c->users.group, act, arg, err);
+
+	admin_store_done();
+	return ok;
+}

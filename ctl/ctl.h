@@ -228,6 +228,13 @@ int ctl_report(struct ctl *c, int argc, char **argv);
 
 /* asuser.c: run `act` in a child process as this user and group when we are root, directly otherwise. The child's error comes back in err. */
 bool as_user(const char *user, const char *group, bool (*act)(void *arg, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;
+/* The same for what works on the store as ADMIN.  A database knows that role by a key or a password that is root's alone, so it is connected before root
+ * becomes somebody else: admin_store_ready, then in the child admin_store_open, whose answer is the caller's to close; at last, in the parent,
+ * admin_store_done.  as_store_user is all but the second.  A file is opened by whose it is. */
+bool as_store_user(const struct config *c, const char *user, bool (*act)(void *arg, struct err *err), void *arg, struct err *err) BASE_MUST_CHECK;
+bool admin_store_ready(const struct config *c, struct err *err) BASE_MUST_CHECK;
+struct store *admin_store_open(const struct config *c, struct err *err);
+void admin_store_done(void);
 bool user_ids(const char *user, const char *group, unsigned *uid, unsigned *gid, struct err *err) BASE_MUST_CHECK;
 
 #endif

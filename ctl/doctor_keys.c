@@ -46,10 +46,11 @@ static void try_it(struct doctor *d, struct trial *t, bool (*act)(void *arg, str
 	struct err err = ERR_INIT;
 	unsigned uid, gid;
 
-	if (user_ids(u->outbound, u->group, &uid, &gid, &err) && act_as(uid, gid, act, t, sizeof *t, &err))
+	if (user_ids(u->outbound, u->group, &uid, &gid, &err) && admin_store_ready(d->config, &err) && act_as(uid, gid, act, t, sizeof *t, &err))
 		doctor_say(d, t->verdict, "%s", t->text);
 	else
 		doctor_say(d, "fault", "%s%s%s", err.subject, *err.subject ? ": " : "", err.text);
+	admin_store_done();
 }
 
 /* `what` was not tried, where it cannot be. */
@@ -85,15 +86,18 @@ static bool count_others(struct store *store, const struct keyring *ring, size_t
 	return ok;
 }
 
-/* An older schema is enrolld's to migrate; a role that does not do it says so. */
-static struct store *open_without_migration(const struct config *c, enum store_role role, struct err *err)
+/* An older schema in a file is enrolld's to migrate; a role that does not do it says so. */
+static struct store *open_without_migration(const struct config *c, struct err *err)
 {
-	struct store *store = store_open(&c->store, STORE_ROLE_OUTBOUND, err);
+	struct store *store;
 
-	if (!store || role == STORE_ROLE_OUTBOUND)
-		return store;
+	if (!store_is_file(&c->store))
+		return admin_store_open(c, err);
+	store = store_open(&c->store, STORE_ROLE_OUTBOUND, err);
+	if (!store)
+		return NULL;
 	store_close(store);
-	return store_open(&c->store, role, err);
+	return store_open(&c->store, STORE_ROLE_ADMIN, err);
 }
 
 static bool match_here(void *arg, struct err *err)
@@ -101,7 +105,7 @@ static bool match_here(void *arg, struct err *err)
 	struct trial *t = arg;
 	const struct config *c = t->config;
 	struct keyring ring = {0};
-	struct store *store = open_without_migration(c, STORE_ROLE_ADMIN, err);
+	struct store *store = open_without_migration(c, err);
 	size_t all = 0, others = 0;
 	bool ok = store && keyring_load(&ring, c->master_certificate, c->master_key, err) && keyring_is_of(store, &ring, c->master_certificate, err) &&
 		count_others(store, &ring, &all, &others, err);
@@ -193,7 +197,7 @@ static bool sign_here(void *arg, struct err *err)
 {
 	struct trial *t = arg;
 	struct enrollment_list l = {0};
-	struct store *store = open_without_migration(t->config, STORE_ROLE_ADMIN, err);
+	struct store *store = open_without_migration(t->config, err);
 	bool ok = store && store_enrollment_list(store, ENROLLMENT_ACTIVE, NULL, SAMPLE, &l, err), done = false;
 
 	if (ok)

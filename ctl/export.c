@@ -163,7 +163,7 @@ static bool open_vault(struct export_job *j, struct err *err)
 {
 	const struct config *cfg = j->c->config;
 
-	j->store = store_open(&cfg->store, STORE_ROLE_ADMIN, err);
+	j->store = admin_store_open(cfg, err);
 	return j->store && keyring_load(&j->ring, cfg->master_certificate, cfg->master_key, err) &&
 		keyring_is_of(j->store, &j->ring, cfg->master_certificate, err);
 }
@@ -326,7 +326,7 @@ static bool run_export(struct ctl *c, const char *address, const char *password,
 	j.out = mmap(NULL, sizeof *j.out, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (j.out == MAP_FAILED)
 		return err_errno(err, errno, "export key", address);
-	ok = as_user(c->config->users.outbound, c->config->users.group, export_all, &j, err);
+	ok = as_store_user(c->config, c->config->users.outbound, export_all, &j, err);
 	/* Before the first file: none is ever there whose password nobody has seen. */
 	if (ok && !c->password_file) {
 		printf("password, shown this once: %s\n", password);

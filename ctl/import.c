@@ -47,7 +47,7 @@ static bool import_here(void *arg, struct err *err)
 #ifndef BUILT_WITH_SANITIZERS
 	CRYPTO_secure_malloc_init(1 << 20, 32);
 #endif
-	store = store_open(&j->what.config->store, STORE_ROLE_ADMIN, err);
+	store = admin_store_open(j->what.config, err);
 	ok = store && enroll_import(store, &j->what, j->out, err);
 	store_close(store);
 	return ok;
@@ -62,7 +62,7 @@ static bool import_file(struct run *r, const char *path, struct err *err)
 
 	j.what = (struct enroll_import){.config = cfg, .name = path, .data = buf_str(&data), .len = data.len, .password = r->password,
 		.address = r->c->addresses.n ? r->c->addresses.v[0] : NULL, .old = r->c->old, .dry_run = r->c->dry_run, .actor = r->actor};
-	ok = ok && as_user(cfg->users.enrolld, cfg->users.group, import_here, &j, err);
+	ok = ok && as_store_user(cfg, cfg->users.enrolld, import_here, &j, err);
 	buf_wipe(&data);
 	return ok;
 }

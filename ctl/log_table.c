@@ -42,8 +42,8 @@ const struct log_row log_rows[] = {
 	{"delivery_report_not_stored", "inbound", "warning", "qid +error", "The closing line of a report that could not be stored: 451, its server comes again.",
 		"See `text`."},
 	{"event_not_stored", "inbound", "warning", "+error", "The history misses an event; the line before has what it was.", "See `text`."},
-	{"store_away", "inbound", "warning", "qid +error", "The store does not answer.  Without `qid`: whether a recipient awaits a challenge could not be asked, and the mail "
-		"passes; with it: a candidate is told to come again, 451.", "See `text`; `enrollctl doctor` looks at the store."},
+	{"store_away", "inbound", "warning", "qid +error", "The store does not answer.  Without `qid`: whether a recipient awaits a challenge could not be asked; mail passes "
+		"unless it looks like a challenge.  With it: such a mail is told to come again, 451.", "See `text`; `enrollctl doctor` looks at the store."},
 	{"spool_failed", "inbound", "error", "qid +error", "The closing line of a candidate that could not be put aside: 451, its server comes again.",
 		"See `text`: `milter.spool-directory` is full, or not this instance's."},
 	/* ---- enrolld ---- */
@@ -97,7 +97,10 @@ const struct log_row log_rows[] = {
 		"Ask the CA for higher limits, raise `cap-per-day`; `enrollctl replace status` counts anew."},
 	{"short_life", "enrolld", "warning", "enrollment address serial text", "A new certificate had more than two thirds of its life behind it when it came.",
 		"Look at the clock of this host, and at what the CA issues."},
-	{"store_failed", "enrolld", "warning error", "+error", "The store does not answer; it is tried again.", "See `text`: disk, rights, or another program that holds the file."},
+	{"store_failed", "outbound inbound enrolld", "warning error", "+error", "The store does not answer; it is tried again.  Milters say so when they are cut off from it: "
+		"certificates in memory sign for `milter.stale-limit`, and challenge mails are told to come again.",
+		"See `text`: disk, rights, another program that holds the file, the database server, or the network between."},
+	{"store_ready", "outbound inbound enrolld", "info", "", "The store answers again.", "Nothing."},
 	{"control", "enrolld", "info", "command by address what reason result queued", "Somebody used a changing command of `enrollctl`.", NULL},
 	{"control_refused", "enrolld", "warning", "user", "Somebody without a role used the control socket.", "`adduser USER enroll-helpdesk`, if they are to look; otherwise ask them."},
 	/* ---- several ---- */

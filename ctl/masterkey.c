@@ -216,7 +216,7 @@ static bool rotate_here(void *arg, struct err *err)
 {
 	struct rotation *r = arg;
 	X509 *next = keyvault_master_certificate(r->paths->certificate_next, err);
-	struct store *store = next ? store_open(&r->config->store, STORE_ROLE_ADMIN, err) : NULL;
+	struct store *store = next ? admin_store_open(r->config, err) : NULL;
 	const struct keyring_pair *to = NULL;
 	struct keyring ring = {0};
 	bool ok;
@@ -262,7 +262,7 @@ static bool rotate_locked(struct ctl *c, const struct paths *p, struct err *err)
 	r.counts = mmap(NULL, sizeof *r.counts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (r.counts == MAP_FAILED)
 		return err_errno(err, errno, "rotate master key", NULL);
-	ok = make_next(c, p, err) && as_user(c->config->users.outbound, c->config->users.group, rotate_here, &r, err) && install(p, err);
+	ok = make_next(c, p, err) && as_store_user(c->config, c->config->users.outbound, rotate_here, &r, err) && install(p, err);
 	if (ok)
 		say_done(c, p, r.counts);
 	munmap(r.counts, sizeof *r.counts);
@@ -291,7 +291,7 @@ static bool count_here(void *arg, struct err *err)
 {
 	struct rotation *r = arg;
 	struct counts *n = r->counts;
-	struct store *store = store_open(&r->config->store, STORE_ROLE_ADMIN, err);
+	struct store *store = admin_store_open(r->config, err);
 	X509 *force = store ? keyring_in_force(store, r->paths->certificate, false, err) : NULL;
 	int64_t after = 0;
 	bool ok = force && keyvault_spki(X509_get0_pubkey(force), n->spki, err), more = ok;
@@ -342,7 +342,7 @@ static int status(struct ctl *c)
 	r.counts = mmap(NULL, sizeof *r.counts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (r.counts == MAP_FAILED)
 		return err_errno(&err, errno, "count keys", NULL), ctl_fail(c, &err);
-	if (paths_init(&p, c->config, &err) && as_user(c->config->users.enrolld, c->config->users.group, count_here, &r, &err))
+	if (paths_init(&p, c->config, &err) && as_store_user(c->config, c->config->users.enrolld, count_here, &r, &err))
 		o = status_json(&p, r.counts);
 	else
 		ctl_fail(c, &err);

@@ -32,7 +32,7 @@ struct by_key {
 
 static struct store *take(const struct by_key *b, unsigned lease_seconds, struct store_revocation *r, struct err *err)
 {
-	struct store *store = store_open(&b->config->store, STORE_ROLE_ADMIN, err);
+	struct store *store = admin_store_open(b->config, err);
 	bool found = false, ok = store && store_revocation_take(store, b->serial, OWNER, lease_seconds, r, &found, err);
 
 	if (ok && !found)
@@ -141,11 +141,14 @@ static bool revoke_by_key(void *arg, struct err *err)
 static bool as_outbound(struct by_key *b, struct err *err)
 {
 	unsigned uid, gid;
+	bool ok;
 
 	if (geteuid() != 0)
 		return open_key(b, err);
-	return user_ids(b->config->users.outbound, b->config->users.group, &uid, &gid, err) &&
+	ok = user_ids(b->config->users.outbound, b->config->users.group, &uid, &gid, err) && admin_store_ready(b->config, err) &&
 		act_as(uid, gid, open_key, b, offsetof(struct by_key, config), err);
+	admin_store_done();
+	return ok;
 }
 
 int ctl_revoke_with_key(struct ctl *c, const char *serial)
@@ -161,7 +164,7 @@ int ctl_revoke_with_key(struct ctl *c, const char *serial)
 	ok = geteuid() == 0 || access(b.config->master_key, R_OK) == 0 ||
 		err_set(&err, ERR_POLICY, "revoke certificate", NULL, "only root may do this: it opens the user's key");
 	mask = umask(0007); /* SQLite's side files are the group's */
-	ok = ok && as_outbound(&b, &err) && as_user(b.config->users.enrolld, b.config->users.group, revoke_by_key, &b, &err);
+	ok = ok && as_outbound(&b, &err) && as_store_user(b.config, b.config->users.enrolld, revoke_by_key, &b, &err);
 	umask(mask);
 	OPENSSL_cleanse(b.key, sizeof b.key);
 	if (!ok)

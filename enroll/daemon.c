@@ -77,6 +77,7 @@ struct daemon {
 	bool cleans;
 	pthread_t looker;       /* at the directory, for who left */
 	bool looks;
+	bool away; /* from the store */
 	struct carer carers[CARERS];
 	unsigned n_carers;
 	pthread_t keeper;       /* of our name and our account key */
@@ -171,19 +172,37 @@ static bool is_ending(struct daemon *d)
 	return ending;
 }
 
+/* While cut off, that was told once (heed_cut_off). */
+static void store_failed(struct daemon *d, const struct err *err)
+{
+	if (store_change_counter(d->parts.store) >= 0)
+		log_error(LOG_LEVEL_ERROR, "store_failed", err, NULL);
+}
+
+/* A store that fails within a step leaves the worker's lease on the row, and nobody works on it: it is given back before anything else, or the row
+ * would wait until the lease ends.  Intents stay, as after a crash. */
+static bool let_go(struct daemon *d, const char *owner, bool *holds, struct err *err)
+{
+	if (*holds)
+		*holds = !store_leases_release(d->parts.store, owner, err);
+	return !*holds;
+}
+
 static void *worker(void *arg)
 {
 	struct daemon *d = arg;
 	uint64_t seen = 0;
 	char owner[INSTANCE_OWNER];
+	bool holds = false;
 
 	instance_owner(&d->parts, owner);
 	while (!is_ending(d)) {
 		struct err err = ERR_INIT;
 		bool did = false;
 
-		if (!enrollment_step(&d->parts, owner, &did, &err)) {
-			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+		if (!let_go(d, owner, &holds, &err) || !enrollment_step(&d->parts, owner, &did, &err)) {
+			store_failed(d, &err);
+			holds = true;
 			did = false;
 		}
 		if (!did)
@@ -197,14 +216,16 @@ static void *revoker(void *arg)
 	struct revoker *r = arg;
 	uint64_t seen = 0;
 	char owner[INSTANCE_OWNER];
+	bool holds = false;
 
 	instance_owner(&r->daemon->parts, owner);
 	while (!is_ending(r->daemon)) {
 		struct err err = ERR_INIT;
 		bool did = false;
 
-		if (!revoke_step(&r->daemon->parts, r->part, owner, &did, &err)) {
-			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+		if (!let_go(r->daemon, owner, &holds, &err) || !revoke_step(&r->daemon->parts, r->part, owner, &did, &err)) {
+			store_failed(r->daemon, &err);
+			holds = true;
 			did = false;
 		}
 		if (!did)
@@ -239,7 +260,7 @@ static void *cleaner(void *arg)
 		time_t next = 0;
 
 		if (!hygiene_step(&d->parts, &did, &next, &err)) {
-			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			store_failed(d, &err);
 			did = false;
 		}
 		if (!did)
@@ -275,7 +296,7 @@ static void *looker(void *arg)
 		bool due;
 
 		if (!people_due(&d->parts, time(NULL), &due, &err) || (due && !people_look(&d->parts, told_to_end, d, &err)))
-			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			store_failed(d, &err);
 		sleep_a_second(d);
 	}
 	return NULL;
@@ -303,7 +324,7 @@ static void *carer(void *arg)
 		bool did = false;
 
 		if (!(c->watches ? care_watch(&c->daemon->parts, &state, &did, &err) : care_go_on(&c->daemon->parts, &state, &err))) {
-			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			store_failed(c->daemon, &err);
 			did = false;
 		}
 		if (!did)
@@ -328,7 +349,7 @@ static void *keeper(void *arg)
 			looked = mono_ms();
 		}
 		if (!ok)
-			log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+			store_failed(d, &err);
 		sleep_a_second(d);
 	}
 	return NULL;
@@ -550,6 +571,20 @@ static bool is_store_beyond_us(const struct err *err)
 	return true;
 }
 
+/* A store on another host is away, or back.  Said once. */
+static void heed_cut_off(struct daemon *d, int64_t counter)
+{
+	struct err err = ERR_INIT;
+
+	if (d->away == (counter < 0))
+		return;
+	d->away = counter < 0;
+	if (!d->away)
+		log_event(LOG_LEVEL_INFO, "store_ready", NULL);
+	else if (!store_ready(d->parts.store, &err))
+		log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+}
+
 /* Wait for a signal; meanwhile tell the workers when there may be something to do. */
 static enum run_end watch(struct daemon *d, const sigset_t *set)
 {
@@ -569,6 +604,7 @@ static enum run_end watch(struct daemon *d, const sigset_t *set)
 			return RUN_ENDED;
 		log_settle(false);
 		now = store_change_counter(d->parts.store);
+		heed_cut_off(d, now);
 		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, &err) && due && due <= time(NULL)) ||
 			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
 			tick(d);

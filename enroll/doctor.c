@@ -300,7 +300,8 @@ json_t *doctor_run(struct enroll_parts *p, const char *check, bool admin, struct
 /* enrolld would migrate an older store; who only looks does not. */
 static bool store_fits(const struct config *config, struct err *err)
 {
-	struct store *store = store_open(&config->store, STORE_ROLE_OUTBOUND, err);
+	/* In a database enrolld migrates nothing, and has a key of its own there. */
+	struct store *store = store_open(&config->store, store_is_file(&config->store) ? STORE_ROLE_OUTBOUND : STORE_ROLE_ENROLLD, err);
 
 	store_close(store);
 	return store != NULL;

@@ -200,7 +200,7 @@ static struct signer *use(struct entry *e, time_t now, struct credential_words *
 	return signer_ref(e->signer);
 }
 
-static bool lookup(struct credentials *c, const char *key, int64_t counter, time_t now, struct signer **out, struct credential_words *words)
+static bool lookup(struct credentials *c, const char *key, int64_t counter, int64_t answered, time_t now, struct signer **out, struct credential_words *words)
 {
 	struct entry *e;
 	bool fresh;
@@ -210,7 +210,9 @@ static bool lookup(struct credentials *c, const char *key, int64_t counter, time
 	fresh = e && counter >= 0 && e->counter == counter;
 	if (fresh) {
 		touch(c, e);
-		e->confirmed_ms = mono_ms();
+		/* By a database that may be away already and has not been missed yet: by its last answer. */
+		if (e->confirmed_ms < answered)
+			e->confirmed_ms = answered;
 		*out = use(e, now, words);
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -331,14 +333,15 @@ struct signer *credentials_get(struct credentials *c, const char *address, time_
 	struct signer *out = NULL, *signer;
 	const char *store_why = "no enrollment";
 	bool there = false;
-	int64_t counter;
+	int64_t counter, answered;
 
 	*words = (struct credential_words){.why = "no enrollment"};
 	if (!address_key_of(address, key, err))
 		return NULL;
 	/* Taken before the question: a change in between makes the entry old, never too new. */
+	answered = store_answered_ms(c->store);
 	counter = store_change_counter(c->store);
-	if (lookup(c, key, counter, now, &out, words))
+	if (lookup(c, key, counter, answered, now, &out, words))
 		return tell(METRICS_LOOKUP_HIT, out);
 	if (!store_credential_find(c->store, address, &found, &there, &store_why, err)) {
 		if (!lookup_stale(c, key, now, &out, words))

@@ -57,9 +57,10 @@ sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
 
 		if (!address_parse(&parsed, m->recipients.v[i], NULL) || !config_serves(s->snapshot->config, parsed.domain))
 			continue;
+		/* A challenge that passed now would be in somebody's mailbox for good; its sender comes again, or to another gateway. */
 		if (!concerns(s, m->recipients.v[i], &yes, &err)) {
-			log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "store_away", &err, "text", "challenges cannot be recognised now, mail passes", NULL);
-			return SMFIS_ACCEPT;
+			log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "store_away", &err, "text", "mail passes, but what looks like a challenge is told to come again", NULL);
+			return SMFIS_CONTINUE;
 		}
 		if (yes)
 			return SMFIS_CONTINUE;
@@ -361,7 +362,7 @@ static sfsistat judge(SMFICTX *ctx, struct session *s, struct candidate *cand)
 		answer = authenticate(ctx, s, cand, &a, recipient);
 	} else if (err.class != ERR_NONE) {
 		log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "store_away", &err, "qid", session_queue_id(ctx), NULL);
-		answer = SMFIS_TEMPFAIL;
+		answer = come_again(ctx, s, s->mail->recipients.n ? s->mail->recipients.v[0] : "", "the store does not answer");
 	} else {
 		report(ctx, s, LOG_LEVEL_WARNING | LOG_LIMITED, "not-ours", s->mail->recipients.v[0], "no recipient that stands in To awaits a challenge");
 	}

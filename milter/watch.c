@@ -11,6 +11,7 @@
 
 #include "milter/service.h"
 
+#define AWAY_MS 200        /* between two looks whether the store is away */
 #define TURN_MS 5000       /* between two looks, or a quarter of what the watchdog allows */
 #define TURN_LEAST_MS 200
 #define FIRST_ANSWER_MS 1000
@@ -28,7 +29,7 @@ struct watch {
 	atomic_bool stopping;
 	/* the thread's own */
 	int64_t answered;
-	bool told_dead;
+	bool told_dead, away; /* away: from the store */
 	char status[800];
 };
 
@@ -147,6 +148,8 @@ static void status_text(struct watch *w, const char *dead, char *out, size_t siz
 		buf_printf(&b, "; %s", dead);
 	if (w->newer || w->cut_off)
 		buf_printf(&b, "; the store is of a newer version%s, upgrade this program", w->cut_off ? " and cannot be read" : "");
+	if (w->away && !w->cut_off)
+		buf_puts(&b, "; cut off from the store");
 	pthread_mutex_lock(&w->lock);
 	if (w->trouble[0])
 		buf_printf(&b, "; %s", w->trouble);
@@ -211,6 +214,32 @@ static void look_at_store(struct watch *w)
 		w->newer = version > store_schema_version() ? version : 0;
 }
 
+/* A store on another host is away, or back.  Said once. */
+static void look_whether_away(struct watch *w)
+{
+	struct err err = ERR_INIT;
+	bool away = store_change_counter(w->service->store) < 0;
+
+	if (away == w->away)
+		return;
+	w->away = away;
+	if (!away)
+		log_event(LOG_LEVEL_INFO, "store_ready", NULL);
+	else if (!store_ready(w->service->store, &err) && !store_is_too_new(&err))
+		log_error(LOG_LEVEL_ERROR, "store_failed", &err, NULL);
+}
+
+/* Between two looks. */
+static void rest(struct watch *w, unsigned ms)
+{
+	for (int64_t until = mono_ms() + ms, left; (left = until - mono_ms()) > 0 && !atomic_load(&w->stopping);) {
+		if (left > AWAY_MS)
+			left = AWAY_MS;
+		nanosleep(&(struct timespec){.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000L}, NULL);
+		look_whether_away(w);
+	}
+}
+
 static const char *look(struct watch *w, unsigned watchdog_ms)
 {
 	bool stopping = atomic_load(&w->stopping);
@@ -240,7 +269,6 @@ static void *watch_thread(void *arg)
 {
 	struct watch *w = arg;
 	unsigned watchdog_ms = notify_watchdog_ms(), ms = turn_ms(watchdog_ms);
-	struct timespec turn = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L};
 
 	first_answer(w);
 	for (;;) {
@@ -251,7 +279,7 @@ static void *watch_thread(void *arg)
 		w->told_dead = dead != NULL;
 		look_at_store(w);
 		say_status(w, dead, dead || !watchdog_ms ? "" : "WATCHDOG=1\n");
-		nanosleep(&turn, NULL);
+		rest(w, ms);
 	}
 	return NULL;
 }

@@ -52,6 +52,7 @@ struct db_ops {
 	struct db *(*open)(const struct store_settings *s, enum store_role role, struct err *err);
 	void (*close)(struct db *db);
 	int64_t (*change_counter)(struct db *db);
+	int64_t (*answered_ms)(struct db *db); /* NULL: there is nobody who could be away */
 	bool (*backup)(const struct store_settings *s, const char *to, struct err *err);
 	bool (*restore)(const struct store_settings *s, const char *from, struct err *err);
 	bool (*look)(const struct store_settings *s, bool check, struct store_look *out, struct err *err);

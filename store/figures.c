@@ -121,11 +121,12 @@ bool store_ready(struct store *store, struct err *err)
 	int64_t version = 0;
 	bool ok;
 
-	if (store_change_counter(store) < 0)
-		return err_set(err, ERR_TEMPORARY, "look at the store", NULL, "the store cannot be read, or its file was removed or replaced");
 	ok = tx_begin(&tx, store, TX_READ, MAY_ALL, "look at the store", err) &&
 	     tx_number(&tx, &version, 0, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'", NO_VALUES);
 	tx_end(&tx);
+	/* What a transaction finds out itself says more. */
+	if (ok && store_change_counter(store) < 0)
+		return err_set(err, ERR_TEMPORARY, "look at the store", NULL, "the store cannot be read, or its file was removed or replaced");
 	/* Of a newer one we know that we can go on with it: the transaction has begun. */
 	if (ok && version < store_schema_version())
 		return err_set(err, ERR_CONFIG, "look at the store", NULL, "the store has schema %lld, this program is made for %d", (long long)version,

@@ -579,6 +579,11 @@ static int64_t db_change_counter(struct db *db)
 	return (int64_t)time(NULL);
 }
 
+static int64_t db_answered_ms(struct db *db)
+{
+	return db->watch != NULL ? pg_watch_answered(db->watch) : mono_ms();
+}
+
 static bool db_backup(const struct store_settings *s, const char *to, struct err *err)
 {
 	return err_set(err, ERR_CONFIG, "back up store", "postgresql",
@@ -641,6 +646,7 @@ const struct db_ops postgresql_ops = {
 	.open = db_open,
 	.close = db_close,
 	.change_counter = db_change_counter,
+	.answered_ms = db_answered_ms,
 	.backup = db_backup,
 	.restore = db_restore,
 	.look = pg_look,

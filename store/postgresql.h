@@ -96,6 +96,7 @@ struct pg_watch;
 struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*cut)(void *arg), void *arg, struct err *err);
 void pg_watch_stop(struct pg_watch *w);
 int64_t pg_watch_counter(struct pg_watch *w); /* -1 when cut off */
+int64_t pg_watch_answered(struct pg_watch *w); /* when the question was asked that was answered last */
 void pg_watch_changed(struct pg_watch *w);    /* by ourselves */
 int64_t pg_watch_generation(struct pg_watch *w); /* another one after each cut: what was connected before is not to be trusted */
 /* Why it is cut off; *out is copied. */

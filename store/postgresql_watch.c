@@ -32,7 +32,7 @@ struct pg_watch {
 	pthread_t thread;
 	bool started;
 	atomic_bool connected;
-	atomic_llong counter, generation;
+	atomic_llong counter, generation, answered;
 	pthread_mutex_t lock; /* why */
 	struct err why;
 	PGconn *conn; /* of the thread */
@@ -57,11 +57,14 @@ static bool ask(struct pg_watch *w, struct err *err)
 {
 	static const char op[] = "look at the database";
 	char standby[8];
-	int64_t deadline = mono_ms() + ANSWER_MS;
+	int64_t began = mono_ms(), deadline = began + ANSWER_MS;
 
 	if (!pg_schema_fits(w->conn, w->who, deadline, op, err) || !pg_unmarked(w->conn, deadline, op, err) || !pg_ask(w->conn, "SELECT pg_is_in_recovery()", standby, sizeof(standby), deadline, op, err))
 		return false;
-	return standby[0] != 't' || err_set(err, ERR_TEMPORARY, op, "postgresql", "the database server became a standby; is a failover under way?");
+	if (standby[0] == 't')
+		return err_set(err, ERR_TEMPORARY, op, "postgresql", "the database server became a standby; is a failover under way?");
+	atomic_store(&w->answered, began);
+	return true;
 }
 
 static bool connect_anew(struct pg_watch *w, struct err *err)
@@ -169,6 +172,7 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*
 	pthread_mutex_init(&w->lock, NULL);
 	atomic_init(&w->counter, 1);
 	atomic_init(&w->generation, 1);
+	atomic_init(&w->answered, mono_ms());
 	/* The first time here, so that whoever opened it is connected. */
 	if (!connect_anew(w, &why)) {
 		cut_off(w, &why);
@@ -208,6 +212,11 @@ int64_t pg_watch_counter(struct pg_watch *w)
 int64_t pg_watch_generation(struct pg_watch *w)
 {
 	return (int64_t)atomic_load(&w->generation);
+}
+
+int64_t pg_watch_answered(struct pg_watch *w)
+{
+	return (int64_t)atomic_load(&w->answered);
 }
 
 void pg_watch_changed(struct pg_watch *w)

@@ -139,6 +139,13 @@ bool store_schema_found(struct store *store, int *version, struct err *err)
 	return ok;
 }
 
+int64_t store_answered_ms(struct store *store)
+{
+	const struct db_ops *ops = ops_of(store);
+
+	return ops->answered_ms != NULL ? ops->answered_ms(store->db) : mono_ms();
+}
+
 int64_t store_change_counter(struct store *store)
 {
 	return ops_of(store)->change_counter(store->db);

@@ -88,6 +88,8 @@ bool store_is_too_new(const struct err *err); /* is that what this error says, o
 /* Cheap answer to "did anything change since": a number that differs after any commit, of this or another process.  -1 when cut off
  * (cannot be read, or the file was removed or replaced). */
 int64_t store_change_counter(struct store *store);
+/* When (mono_ms) it was last known that the counter misses no change: now, or when the database server last answered. */
+int64_t store_answered_ms(struct store *store);
 /* What a store says of itself, be its schema older or newer than ours; nothing is changed.  With `check` also structurally sound, as store_check: damage is
  * ERR_CONFIG, and *out is filled as far as it could be read. */
 struct store_look {

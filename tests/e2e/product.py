@@ -121,14 +121,17 @@ class Failed(Exception):
 
 
 class Product:
-    """stage.product"""
+    """stage.product.  Another of the same stage has a folder of its own; prefix: what its programs are run by; label: in the names of its logs."""
+
+    dir, etc, prefix, label = DIR, ETC, (), ''
+    founder = None      # who made the store that this one comes to
 
     def __init__(self, stage, milters=True, **overrides):
         require()
         self.stage = stage
         self.build = build_directory()
         self.milters = milters
-        self.config_file = ETC + '/enroll-milter.conf'
+        self.config_file = self.etc + '/enroll-milter.conf'
         self.config = merge(self.standard_config(), overrides)
         self.env = {}
         self.daemons = {}
@@ -155,11 +158,11 @@ class Product:
             'ca': {
                 'name': 'example-ca',
                 'directory-url': stage.ca.directory_url,
-                'ca-file': ETC + '/ca-https.pem',
-                'anchor-file': ETC + '/anchors.pem',
+                'ca-file': self.etc + '/ca-https.pem',
+                'anchor-file': self.etc + '/anchors.pem',
                 'contact': 'mailto:postmaster@corp.example',
                 'accept-terms': True,
-                'account-key': ETC + '/account.key',
+                'account-key': self.etc + '/account.key',
                 'trigger-grace': 5,
                 'reply-delay': 0,
                 'poll-seconds': 1,
@@ -169,25 +172,25 @@ class Product:
             'directory': {
                 'urls': [stage.ldap.uri],
                 'starttls': True,
-                'ca-file': ETC + '/ldap-ca.pem',
+                'ca-file': self.etc + '/ldap-ca.pem',
                 'bind': 'simple',
                 'bind-dn': stage.ldap.service_dn,
-                'password-file': ETC + '/ldap.password',
+                'password-file': self.etc + '/ldap.password',
                 'base': stage.ldap.suffix,
                 'cache-seconds': 1,
             },
             'dns': {'servers': ['%s@53' % stage.dns.resolver],
                     'trust-anchor-file': stage.dns.anchor, 'dnssec': True},
             'store': self.standard_store(),
-            'master': {'certificate': ETC + '/master.pem', 'key': ETC + '/master.key'},
+            'master': {'certificate': self.etc + '/master.pem', 'key': self.etc + '/master.key'},
             'reply': {'host': '127.0.0.1', 'port': 10025, 'report-address': stage_postfix.REPORT_ADDRESS},
             'milter': {
                 'outbound-socket': 'unix:%s/enroll-milter/outbound.sock' % stage.postfix.queue,
                 'inbound-socket': 'unix:%s/enroll-milter/inbound.sock' % stage.postfix.queue,
                 'socket-group': 'postfix',
-                'spool-directory': DIR + '/spool',
+                'spool-directory': self.dir + '/spool',
             },
-            'control': {'socket': DIR + '/run/control.sock', 'instance-file': DIR + '/lib/instance'},
+            'control': {'socket': self.dir + '/run/control.sock', 'instance-file': self.dir + '/lib/instance'},
             'users': {'outbound': 'enroll-out', 'inbound': 'enroll-in', 'enrolld': 'enrolld',
                       'group': 'enroll-milter'},
             'log': {'target': 'stderr', 'level': 'debug'},
@@ -197,8 +200,9 @@ class Product:
 
     def standard_store(self):
         if self.stage.postgresql:
-            return {'type': 'postgresql', 'connection': self.stage.postgresql.connection()}
-        return {'type': 'sqlite', 'path': DIR + '/lib/store.db'}
+            # the folder of path is where a milter notes what it runs with
+            return {'type': 'postgresql', 'path': self.dir + '/lib/store.db', 'connection': self.stage.postgresql.connection()}
+        return {'type': 'sqlite', 'path': self.dir + '/lib/store.db'}
 
     def write_config(self):
         with open(self.config_file, 'w') as file:
@@ -220,34 +224,34 @@ class Product:
         if self._prepared:
             return
         self._prepared = True
-        shutil.rmtree(DIR, ignore_errors=True)      # an earlier product of this stage
-        if self.database:
+        shutil.rmtree(self.dir, ignore_errors=True)      # an earlier product of this stage
+        if self.database and not self.founder:
             self.database.fresh()
-        os.makedirs(ETC)
+        os.makedirs(self.etc)
         for name, mode in (('lib', 0o2770), ('spool', 0o2770), ('run', 0o2755)):
-            os.makedirs('%s/%s' % (DIR, name))
+            os.makedirs('%s/%s' % (self.dir, name))
             owner = 'enrolld' if name != 'spool' else 'root'
-            run('chown', owner + ':enroll-milter', '%s/%s' % (DIR, name))
-            os.chmod('%s/%s' % (DIR, name), mode)
+            run('chown', owner + ':enroll-milter', '%s/%s' % (self.dir, name))
+            os.chmod('%s/%s' % (self.dir, name), mode)
         for target, source in (('ca-https.pem', self.stage.ca.tls_root),
                                ('anchors.pem', self.stage.ca.root),
                                ('ldap-ca.pem', self.stage.ldap.ca)):
             if os.path.exists(source):
-                shutil.copyfile(source, ETC + '/' + target)
+                shutil.copyfile(source, self.etc + '/' + target)
         self.write_secret('ldap.password', self.stage.ldap.service_password)
         self.write_config()
         probe = subprocess.run(service.as_user('enrolld', ['test', '-x', self.build + '/enrolld']),
                                env=environment())
         if probe.returncode != 0:       # the build lies in a folder only root may enter
-            os.makedirs(DIR + '/bin')
+            os.makedirs(self.dir + '/bin')
             for name in PROGRAMS:
-                shutil.copy2(os.path.join(self.build, name), DIR + '/bin/' + name)
-            self.build = DIR + '/bin'
+                shutil.copy2(os.path.join(self.build, name), self.dir + '/bin/' + name)
+            self.build = self.dir + '/bin'
 
     def write_secret(self, name, text, owner=None):
         """A secret in the configuration folder, for root and the product's group, or for one
         account alone."""
-        path = ETC + '/' + name
+        path = self.etc + '/' + name
         with open(path, 'w') as file:
             os.fchmod(file.fileno(), 0o600 if owner else 0o640)
             file.write(text)
@@ -266,8 +270,8 @@ class Product:
             argv = [self.program('enroll-milter'), '--config', self.config_file,
                     '--instance', name]
         argv = shlex.split(os.environ.get('ENROLL_TEST_WRAPPER', '')) + argv
-        return service.Service('enrolld' if name == 'enrolld' else 'milter-' + name, argv,
-                               user=USERS[name], env=self.env, cwd=DIR)
+        return service.Service(self.label + ('enrolld' if name == 'enrolld' else 'milter-' + name), argv,
+                               user=USERS[name], env=self.env, cwd=self.dir, prefix=self.prefix)
 
     def init(self, *args):
         """enrollctl init, as root: the store and the keys."""
@@ -294,7 +298,7 @@ class Product:
         path, daemon = paths[name].removeprefix('unix:'), self.daemons[name]
         if path.startswith('/'):
             # it listens a moment before its group may connect
-            service.until(lambda: daemon.check() and _unix_listening(path)
+            service.until(lambda: daemon.check() and _unix_listening(path, daemon.pid)
                           and os.stat(path).st_mode & 0o060 == 0o060, 120,
                           '%s listens on %s' % (name, path), say=daemon.tail)
 
@@ -358,7 +362,8 @@ class Product:
         argv = [self.program('enrollctl'), '--config', self.config_file] + [str(a) for a in args]
         if user != 'root':
             argv = service.as_user(user, argv)
-        done = subprocess.run(argv, capture_output=True, text=True, input=input or '', cwd=DIR,
+        argv = list(self.prefix) + argv
+        done = subprocess.run(argv, capture_output=True, text=True, input=input or '', cwd=self.dir,
                               env=environment(**self.env), timeout=timeout)
         if REPORT.search(done.stderr):
             raise AssertionError('a sanitizer reports:\n' + done.stderr)
@@ -368,7 +373,7 @@ class Product:
         """enrollctl as root on a terminal where somebody types that, after `meanwhile` when they are asked; (exit code, all that was shown)."""
         leader, follower = pty.openpty()
         child = subprocess.Popen([self.program('enrollctl'), '--config', self.config_file] + [str(a) for a in args], stdin=follower,
-                                 stdout=follower, stderr=follower, cwd=DIR, env=environment(**self.env))
+                                 stdout=follower, stderr=follower, cwd=self.dir, env=environment(**self.env))
         os.close(follower)
         shown = b''
         while meanwhile and b'Type yes' not in shown:
@@ -504,8 +509,8 @@ class Product:
         """None: as on a new host that has the same keys.  Nothing may run."""
         if self.database:
             return self.database.fresh()
-        for name in os.listdir(DIR + '/lib'):
-            os.unlink(DIR + '/lib/' + name)
+        for name in os.listdir(self.dir + '/lib'):
+            os.unlink(self.dir + '/lib/' + name)
 
     # -- logs ------------------------------------------------------------
 
@@ -539,11 +544,11 @@ class Product:
                              say=lambda: '\n'.join(d.tail(15) for d in self.daemons.values()))
 
 
-def _unix_listening(path):
-    """Whether a socket of that path is listened on, without connecting to it.  The milters' have
+def _unix_listening(path, pid='self'):
+    """In the network of that process: whether a socket of that path is listened on, without connecting to it.  The milters' have
     the name at which they were made: the process id behind it (milter/listener.h)."""
     names = re.compile(re.escape(path) + r'(\.\d+)?')
-    with open('/proc/net/unix') as file:
+    with open('/proc/%s/net/unix' % pid) as file:
         for line in file.readlines()[1:]:
             fields = line.split()
             if len(fields) > 7 and names.fullmatch(fields[7]) and os.path.exists(path) and int(fields[3], 16) & 0x10000:

@@ -31,11 +31,11 @@ def until(question, seconds, what, every=0.02, say=None):
         every = min(every * 1.3, 0.5)
 
 
-def listening(address, port):
-    """Whether somebody listens, without a connection that would start a child there."""
+def listening(address, port, pid='self'):
+    """In the network of that process: whether somebody listens, without a connection that would start a child there."""
     packed = '%08X' % struct.unpack('=I', socket.inet_aton(address))[0]
     wanted = {'%s:%04X' % (a, port) for a in (packed, '00000000')}
-    with open('/proc/net/tcp') as file:
+    with open('/proc/%s/net/tcp' % pid) as file:
         rows = [line.split() for line in file.readlines()[1:]]
     return any(row[1] in wanted and row[3] == '0A' for row in rows)
 
@@ -50,21 +50,22 @@ def tail(path, lines=20):
 
 
 class Service:
-    """One server. user: run as that account, with its groups."""
+    """One server. user: run as that account, with its groups; prefix: by a command that becomes it."""
 
-    def __init__(self, name, argv, user=None, env=None, cwd=BASE, output=None):
+    def __init__(self, name, argv, user=None, env=None, cwd=BASE, output=None, prefix=()):
         self.name = name
         self.argv = list(argv)
         self.user = user
         self.env = env or {}
         self.cwd = cwd
+        self.prefix = list(prefix)
         self.log = '%s/%s.log' % (LOGS, output or name)
         self.process = None
 
     def start(self):
         if self.running():
             return
-        argv = as_user(self.user, self.argv) if self.user else self.argv
+        argv = self.prefix + (as_user(self.user, self.argv) if self.user else self.argv)
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, cwd=self.cwd,
@@ -124,7 +125,7 @@ class Service:
         return True
 
     def wait_port(self, address, port, seconds=60):
-        until(lambda: self.check() and listening(address, port), seconds,
+        until(lambda: self.check() and listening(address, port, self.pid), seconds,
               '%s listens on %s:%d' % (self.name, address, port), say=self.tail)
 
 

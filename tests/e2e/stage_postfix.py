@@ -128,9 +128,10 @@ def socket_folder_acl(path):
 
 
 class Postfix:
-    """stage.postfix"""
+    """stage.postfix.  Another one has folders, an address and a log of its own; prefix: what it is run by."""
 
-    directory, queue, log = DIR, QUEUE, LOG
+    directory, queue, data, log = DIR, QUEUE, BASE + '/pfdata', LOG
+    name, address, prefix = 'postfix', GATEWAY, ()
 
     def __init__(self, tls, product_milters=False):
         self.tls = tls
@@ -152,14 +153,14 @@ class Postfix:
     def listeners(self):
         """(service, {option: value}, milters) as written to master.cf."""
         return {
-            GATEWAY + ':25': (['smtpd_sasl_auth_enable=no'], ('sv', 'inbound')),
-            GATEWAY + ':587': (['smtpd_sasl_auth_enable=yes', 'smtpd_tls_auth_only=no',
+            self.address + ':25': (['smtpd_sasl_auth_enable=no'], ('sv', 'inbound')),
+            self.address + ':587': (['smtpd_sasl_auth_enable=yes', 'smtpd_tls_auth_only=no',
                                 'smtpd_client_restrictions=permit_sasl_authenticated,reject',
                                 'milter_macro_daemon_name=ORIGINATING'], ('outbound', 'sv')),
-            GATEWAY + ':2525': (['mynetworks=%s' % RELAY,
+            self.address + ':2525': (['mynetworks=%s' % RELAY,
                                  'smtpd_client_restrictions=permit_mynetworks,reject',
                                  'milter_macro_daemon_name=RELAY'], ('outbound', 'sv')),
-            GATEWAY + ':2587': (['mynetworks=0.0.0.0/0',
+            self.address + ':2587': (['mynetworks=0.0.0.0/0',
                                  'milter_macro_daemon_name=ORIGINATING'], ('outbound', 'sv')),
             '127.0.0.1:10025': (['smtpd_client_restrictions=permit_mynetworks,reject',
                                  'smtpd_tls_security_level=none',
@@ -170,12 +171,12 @@ class Postfix:
         }
 
     def _write(self):
-        with open(DIR + '/main.cf', 'w') as file:
+        with open(self.directory + '/main.cf', 'w') as file:
             for name, value in self.main.items():
                 file.write('%s = %s\n' % (name, value))
         # Postfix waits until main.cf has not been touched for two seconds.
-        os.utime(DIR + '/main.cf', (time.time() - 60,) * 2)
-        with open(DIR + '/master.cf', 'w') as file:
+        os.utime(self.directory + '/main.cf', (time.time() - 60,) * 2)
+        with open(self.directory + '/master.cf', 'w') as file:
             for name, (options, milters) in self.listeners().items():
                 file.write('%s inet n - n - - smtpd\n' % name)
                 options = options + self.listener_options.get(name, [])
@@ -184,7 +185,7 @@ class Postfix:
                 if not any(o.startswith('smtpd_milters=') for o in options):
                     file.write('  -o %s\n' % self.milters(*milters))
             file.write(SERVICES)
-        with open(DIR + '/transport', 'w') as file:
+        with open(self.directory + '/transport', 'w') as file:
             for pattern, where in self.transport.items():
                 file.write('%s %s\n' % (pattern, where))
 
@@ -213,41 +214,41 @@ class Postfix:
             self.reload()
 
     def start(self):
-        os.makedirs(DIR)
-        certificate, key = self.tls.issue('postfix', ['mx.corp.example'], [GATEWAY])
+        os.makedirs(self.directory)
+        certificate, key = self.tls.issue(self.name, ['mx.corp.example'], [self.address])
         self.main.update(smtpd_tls_cert_file=certificate, smtpd_tls_key_file=key)
         self._directories()
         self._report_tables()
         self._write()
         self.master = service.Service(
-            'postfix', [run('postconf', '-dh', 'daemon_directory').stdout.strip() + '/master',
-                        '-d', '-c', DIR])
+            self.name, [run('postconf', '-dh', 'daemon_directory').stdout.strip() + '/master',
+                        '-d', '-c', self.directory], prefix=self.prefix)
         self.master.start()
 
     def _report_tables(self):
-        os.makedirs(DIR + '/enroll-milter')
+        os.makedirs(self.directory + '/enroll-milter')
         for name in ('transport', 'sender', 'recipient'):
-            with open('%s/%s' % (TABLES, name)) as sample, open('%s/enroll-milter/%s' % (DIR, name), 'w') as file:
+            with open('%s/%s' % (TABLES, name)) as sample, open('%s/enroll-milter/%s' % (self.directory, name), 'w') as file:
                 file.write(sample.read().replace(r'example\.org', r'corp\.example'))
 
     def _directories(self):
         for name in ('incoming', 'active', 'bounce', 'corrupt', 'defer', 'deferred', 'flush',
                      'hold', 'saved', 'trace', 'private'):
-            os.makedirs('%s/%s' % (QUEUE, name), mode=0o700)
+            os.makedirs('%s/%s' % (self.queue, name), mode=0o700)
         for name in ('pid', 'public', 'maildrop'):
-            os.makedirs('%s/%s' % (QUEUE, name))
-        run('chown', '-R', 'postfix', *['%s/%s' % (QUEUE, n) for n in os.listdir(QUEUE)
+            os.makedirs('%s/%s' % (self.queue, name))
+        run('chown', '-R', 'postfix', *['%s/%s' % (self.queue, n) for n in os.listdir(self.queue)
                                         if n not in ('pid', 'dkim', 'enroll-milter')])
-        run('chgrp', 'postdrop', QUEUE + '/public', QUEUE + '/maildrop')
-        os.chmod(QUEUE + '/public', 0o2710)
-        os.chmod(QUEUE + '/maildrop', 0o1730)
-        os.makedirs(BASE + '/pfdata')
-        run('chown', 'postfix', BASE + '/pfdata')
+        run('chgrp', 'postdrop', self.queue + '/public', self.queue + '/maildrop')
+        os.chmod(self.queue + '/public', 0o2710)
+        os.chmod(self.queue + '/maildrop', 0o1730)
+        os.makedirs(self.data)
+        run('chown', 'postfix', self.data)
         # sockets of the product: its users make them, postfix may open them
-        os.makedirs(QUEUE + '/enroll-milter')
-        run('chown', 'root:postfix', QUEUE + '/enroll-milter')
-        os.chmod(QUEUE + '/enroll-milter', 0o3770)
-        socket_folder_acl(QUEUE + '/enroll-milter')
+        os.makedirs(self.queue + '/enroll-milter')
+        run('chown', 'root:postfix', self.queue + '/enroll-milter')
+        os.chmod(self.queue + '/enroll-milter', 0o3770)
+        socket_folder_acl(self.queue + '/enroll-milter')
 
     def wait_ready(self):
         for name in self.listeners():
@@ -295,13 +296,13 @@ class Postfix:
     # -- looking into it -------------------------------------------------
 
     def log_size(self):
-        return os.path.getsize(LOG) if os.path.exists(LOG) else 0
+        return os.path.getsize(self.log) if os.path.exists(self.log) else 0
 
     def log_since(self, mark=0, pattern=None):
         """The mail log from an offset on; with a pattern, the lines that match."""
-        if not os.path.exists(LOG):
+        if not os.path.exists(self.log):
             return [] if pattern else ''
-        with open(LOG, 'rb') as file:
+        with open(self.log, 'rb') as file:
             file.seek(mark)
             text = file.read().decode('utf-8', 'replace')
         if pattern is None:
@@ -310,28 +311,28 @@ class Postfix:
 
     def wait_log(self, pattern, seconds=120, mark=0):
         return service.until(lambda: self.log_since(mark, pattern), seconds,
-                             'mail log: ' + pattern, say=lambda: service.tail(LOG, 30))
+                             'mail log: ' + pattern, say=lambda: service.tail(self.log, 30))
 
     def queued(self):
         """{queue id: queue name} of what is still there."""
         found = {}
         for name in ('incoming', 'active', 'deferred', 'hold', 'corrupt'):
-            for _top, _dirs, files in os.walk('%s/%s' % (QUEUE, name)):
+            for _top, _dirs, files in os.walk('%s/%s' % (self.queue, name)):
                 found.update((f, name) for f in files)
         return found
 
     def wait_empty(self, seconds=120):
         service.until(lambda: not self.queued(), seconds, 'the queue is empty',
-                      say=lambda: repr(self.queued()) + '\n' + service.tail(LOG, 20))
+                      say=lambda: repr(self.queued()) + '\n' + service.tail(self.log, 20))
 
     def flush(self):
-        run('postqueue', '-c', DIR, '-f')
+        run(*self.prefix, 'postqueue', '-c', self.directory, '-f')
 
     def command(self, program, *args, **more):
         """postsuper, postcat, postqueue, sendmail with this instance's configuration."""
         if program == 'sendmail':
-            return run('/usr/sbin/sendmail', '-C', DIR, *args, **more)
-        return run(program, '-c', DIR, *args, **more)
+            return run(*self.prefix, '/usr/sbin/sendmail', '-C', self.directory, *args, **more)
+        return run(*self.prefix, program, '-c', self.directory, *args, **more)
 
 
 class Hop:

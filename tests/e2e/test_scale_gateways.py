@@ -1,0 +1,136 @@
+"""Three gateways on one database, each in a network of its own: mail enters at one, the challenge arrives at another, the third's enrolld orders.
+
+Then the storm: while people enroll, each daemon is killed and each cable pulled, in turn.  In the end everybody has one certificate, the CA has seen no order
+twice that nobody lost, and each mail that was taken has arrived, with a good signature or for a reason that the log tells.  The default run has fewer people and
+helps those who wait for half a minute after a fault along (enrollctl retry); with $ENROLL_TEST_LONG it is 500, and everything comes back by itself.
+"""
+
+import os
+import random
+import time
+
+import mailtools
+import service
+from crowd import BUSY_MS, DIRECTORY_MS, LONG, WAY_MS, CrowdCase
+from enrolling import address
+from product import require
+from stage_gateways import through
+
+PEOPLE = int(os.environ.get('ENROLL_TEST_STORM', 500 if LONG else 40))
+STAGE = {'ca': True, 'users': PEOPLE + 20, 'postgresql': False}
+TAKES = 60
+PACE = 0.5                                  # seconds between two first mails
+FAULT = (0.5, 6) if LONG else (0.8, 1)      # for which a part is away
+CALM = (0, 3) if LONG else (0, 0.1)         # and between
+
+
+def setUpModule():
+    require()
+
+
+class GatewaysCase(CrowdCase):
+    @classmethod
+    def setUpClass(cls):
+        if not hasattr(GatewaysCase, 'g'):
+            cls.begin.__func__(GatewaysCase, export='keys')
+
+
+class Division(GatewaysCase):
+    """Each of them does another part of the work."""
+
+    def tearDown(self):
+        for gateway in self.g:
+            gateway.start('enrolld')
+
+    def test_each_part_is_done_by_another(self):
+        for turn in range(3):
+            entry, mx, orders = self.g.each[turn:] + self.g.each[:turn]
+            with self.subTest('in at %s, challenge at %s, ordered by %s' % (entry.letter, mx.letter, orders.letter)):
+                self.divided(entry, mx, orders)
+
+    def divided(self, entry, mx, orders):
+        entry.stop('enrolld')
+        mx.stop('enrolld')
+        orders.start('enrolld')
+        self.lan.mx(mx.letter)
+        user, marks = self.many.user(), {w.letter: w.log_mark() for w in self.g}
+        self.assertFalse(self.signed(entry, user))
+        service.until(lambda: self.g.states().get(user) == 'active', 300, user + ' is active', say=lambda: repr(self.g.states()))
+        second = self.submit(mx, user)
+        content = self.arrived(second)
+        self.assertTrue(mailtools.verify_openssl(content, self.s.ca.root))
+        self.assertEqual(through(content), (mx.letter, second.qid))
+        self.assertEqual(self.s.outside.messages[-1].peer[0], mx.address)
+        self.whose(marks, orders, event='enrollment', state='ordered')
+        self.whose(marks, mx, event='challenge_mail', verdict='taken')
+        self.assertEqual(self.s.mailbox(user), [])
+
+    def whose(self, marks, gateway, **fields):
+        """Only that gateway logged it."""
+        self.assertEqual([w.letter for w in self.g if w.log(marks[w.letter], **fields)], [gateway.letter], fields)
+
+
+class Keys(GatewaysCase):
+    """Each program shows a client certificate of its own, whose key nobody else can read; those of admin and owner are root's."""
+
+    def test_what_root_does_as_admin(self):
+        user = self.active(1)[0]
+        self.assertRegex(self.g.b.ctl('masterkey', 'status', user='root'), r'user keys +[1-9]')
+        self.g.b.ctl('export', address(user), '--pkcs12', self.g.b.dir + '/export.p12', '--password-file', self.g.b.write_secret('password', 'a long password', 'root'),
+                     user='root')
+        serial = self.many.show(user)['certificates'][0]['serial']
+        self.s.ca.admin('/behaviour', {'faults': {'revokeCert': {'status': 503}}})
+        try:
+            self.g.b.ctl('revoke', address(user), '--reason', 'cessationOfOperation', '--yes')
+            self.until(lambda: self.many.show(user)['revocations'][0]['ca'].get('why'), what='the CA does not follow')
+        finally:
+            self.s.ca.admin('/behaviour', {'faults': {'revokeCert': None}})
+        self.g.b.ctl('revoke', serial, '--with-key', user='root')
+
+    def test_the_doctor(self):
+        """With enrolld and without, which it replaces as enrolld's user."""
+        for running in (True, False):
+            if not running:
+                self.g.a.stop('enrolld')
+                self.addCleanup(self.g.a.start, 'enrolld')
+            said = self.g.a.ctl_run('doctor', user='root').stdout
+            for check in ('store', 'master-match', 'signature', 'enrollments', 'directory', 'ca'):
+                with self.subTest(check, running=running):
+                    self.assertRegex(said, r'(?m)^ +(ok|warning) +%s ' % check)
+
+
+class Storm(GatewaysCase):
+    def faults(self):
+        """(name, a part goes, it is back)"""
+        for w in self.g:
+            for daemon in ('outbound', 'inbound', 'enrolld'):
+                yield ('kill -9 %s of %s' % (daemon, w.letter), lambda w=w, d=daemon: w.kill9(d), lambda w=w, d=daemon: w.start(d))
+            yield ('kill -9 Postfix of ' + w.letter, w.postfix.master.kill9, w.postfix.restart)
+            yield (w.letter + ' without network', w.host.unplug, w.host.plug)
+            yield (w.letter + ' cut off from the database', lambda w=w: w.host.unplug('data'), lambda w=w: w.host.plug('data'))
+        yield ('kill -9 of the database', self.lan.db1.kill9, self.lan.db1.start)
+        yield ('the database without network', self.lan.databases['db1'].unplug, self.lan.databases['db1'].plug)
+
+    def storm(self, going):
+        """Each once, and then any for as long as there is anything to do."""
+        seed = int(os.environ.get('ENROLL_TEST_SEED', time.time()))
+        done, choice, todo = 0, random.Random(seed), list(self.faults())
+        print('# ENROLL_TEST_SEED=%d' % seed, flush=True)
+        choice.shuffle(todo)
+        while todo or going():
+            _name, goes, comes = todo.pop() if todo else choice.choice(list(self.faults()))
+            goes()
+            time.sleep(choice.uniform(*FAULT))
+            comes()
+            done += 1
+            time.sleep(choice.uniform(*CALM))
+        return done
+
+    def test_a_storm(self):
+        self.lan.mx('b', 'c', 'a')
+        users = [self.many.user() for _n in range(PEOPLE)]
+        with self.crowd(users, 'storm', PACE) as threads:
+            done = self.storm(lambda: any(t.is_alive() for t in threads))
+        self.everybody_enrolls(users)
+        self.judge(users, BUSY_MS + WAY_MS + DIRECTORY_MS)
+        print('# %d faults, %d mails taken, %d refused and sent again' % (done, len(self.taken), len(self.refused)), flush=True)
