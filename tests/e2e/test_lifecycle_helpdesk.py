@@ -25,7 +25,7 @@ import service
 from enrolling import Enrolling
 from mailtools import message, unique
 from namespace import BASE, environment
-from product import DIR, ETC, Product, require
+from product import DIR, ETC, Product, require, sqlite_only
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 6}
@@ -483,6 +483,7 @@ class HelpDesk(StageCase):
             parts.append('\n'.join(('    ' + line).rstrip() for line in text.split('\n')) + '\n')
         return '\n'.join(parts)
 
+    @sqlite_only('the page that it makes is of a store in a file')
     def test_1_tasks(self):
         done = []
         for question, note, function in TASKS:

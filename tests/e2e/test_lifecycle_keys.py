@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from enrolling import Enrolling, address
 from mailtools import message, unique
 from namespace import environment
-from product import DIR, ETC, Product, require
+from product import DIR, ETC, Product, require, sqlite_only
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 40}
@@ -485,6 +485,7 @@ class Killed(KeysCase):
         child.stdout.close()
         return child.returncode
 
+    @sqlite_only('killed at each fsync of its file')
     def test_an_import_goes_on_where_it_was_killed(self):
         users = self.active(7)
         serials = {u: self.serial(u) for u in users}

@@ -117,7 +117,7 @@ class Year(StageCase):
         """{address: serial numbers} of active certificates that have not ended."""
         found = collections.defaultdict(set)
         for who, serial in self.p.sql("SELECT e.address, c.serial FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id"
-                                    " WHERE c.status = 'active' AND c.not_before <= ?1 AND c.not_after >= ?1", int(self.clock.now())):
+                                    " WHERE c.status = 'active' AND c.not_before <= ? AND c.not_after >= ?", int(self.clock.now()), int(self.clock.now())):
             found[who].add(int(serial, 16))
         return found
 
