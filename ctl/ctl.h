@@ -25,7 +25,7 @@ struct ctl {
 	const char *state, *after, *reason, *ca, *message_id, *queue_id, *within;
 	long limit;
 	struct strlist to;       /* --to, several */
-	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key, all, fix;
+	bool observed, with_keys, no_account, yes, enroll, dry_run, no_replacement, with_key, all, fix, undo, confirm;
 	const char *user_dn, *user_password_file; /* of directory check */
 	const char *profile, *anchors, *chain, *at; /* of cert check */
 	const char *pkcs12, *password_file, *serial; /* of export and import */
@@ -196,6 +196,15 @@ int ctl_import(struct ctl *c, int argc, char **argv);
 
 /* store.c */
 int ctl_store(struct ctl *c, int argc, char **argv);
+/* As the service user, whose the files are; a database knows by itself who may.  What the child leaves in `arg` comes back. */
+bool ctl_store_act(const struct config *cfg, bool (*act)(void *arg, struct err *err), void *arg, size_t size, struct err *err) BASE_MUST_CHECK;
+bool ctl_enrolld_runs(struct ctl *c);
+/* false, and what to stop, when a service of this host has the store open. */
+bool ctl_nobody_runs(struct ctl *c, const char *act, struct err *err) BASE_MUST_CHECK;
+/* store_check.c, store_move.c */
+int ctl_store_check(struct ctl *c);
+int ctl_store_compact(struct ctl *c);
+int ctl_store_migrate(struct ctl *c);
 
 /* masterkey.c */
 int ctl_masterkey(struct ctl *c, int argc, char **argv);

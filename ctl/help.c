@@ -62,6 +62,8 @@ static const struct {
 	{"by", "until when: 120h, 5d, or a time"},
 	{"revoke", "and revoke each old one for this reason, when its new one is active"},
 	{"fix", "put modes and owners of our files right, make our folders; nothing else"},
+	{"undo", "the old place is the store again; what is new in the new one is lost, which --yes agrees to"},
+	{"confirm", "the move is for good, and the old place is of no more use"},
 	{"with-keys", "master key and account key too: whoever has the folder can sign as everybody"},
 	{"no-account", "without the account at the CA"},
 };

@@ -1,5 +1,5 @@
 sbin_PROGRAMS += enrollctl
-enrollctl_SOURCES = ctl/main.c ctl/ctl.h ctl/client.c ctl/show.c ctl/csv.c ctl/helpdesk.c ctl/act.c ctl/revoke.c ctl/revoke_key.c ctl/setup.c ctl/store.c ctl/account.c ctl/cert.c ctl/policy.c ctl/report.c ctl/asuser.c ctl/table.c ctl/confirm.c ctl/help.c ctl/complete.c ctl/directory.c ctl/export.c ctl/import.c ctl/departures.c ctl/masterkey.c ctl/replace.c ctl/log.c ctl/log.h ctl/log_table.c ctl/doctor.h ctl/doctor.c ctl/doctor_answer.c ctl/doctor_config.c ctl/doctor_files.c ctl/doctor_folders.c ctl/doctor_keys.c ctl/doctor_postfix.c ctl/doctor_milters.c ctl/doctor_listeners.c
+enrollctl_SOURCES = ctl/main.c ctl/ctl.h ctl/client.c ctl/show.c ctl/csv.c ctl/helpdesk.c ctl/act.c ctl/revoke.c ctl/revoke_key.c ctl/setup.c ctl/store.c ctl/store_check.c ctl/store_move.c ctl/account.c ctl/cert.c ctl/policy.c ctl/report.c ctl/asuser.c ctl/table.c ctl/confirm.c ctl/help.c ctl/complete.c ctl/directory.c ctl/export.c ctl/import.c ctl/departures.c ctl/masterkey.c ctl/replace.c ctl/log.c ctl/log.h ctl/log_table.c ctl/doctor.h ctl/doctor.c ctl/doctor_answer.c ctl/doctor_config.c ctl/doctor_files.c ctl/doctor_folders.c ctl/doctor_keys.c ctl/doctor_postfix.c ctl/doctor_milters.c ctl/doctor_listeners.c
 enrollctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 enrollctl_LDADD = $(ENROLL_LIBS) $(METRICS_SERVER_LIBS)
 

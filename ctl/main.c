@@ -88,9 +88,11 @@ static const struct ctl_command commands[] = {
 		"enrollctl import /root/from-the-old-gateway --dry-run", ctl_import},
 	{"masterkey", "rotate | status", "root", "a new master key: all user keys are wrapped for it, while everything runs; safe to repeat",
 		"enrollctl masterkey status", ctl_masterkey},
-	{"store", "check | upgrade [--dry-run]", "root",
+	{"store", "check | upgrade [--dry-run] | migrate --to PLACE [--dry-run] | migrate --undo [--yes] | migrate --confirm | compact [--dry-run]", "root",
 		"is the store sound, of which schema, and who can read it; bring an older one to this version's schema, as enrolld does when it starts, unless a "
-		"milter that runs could not read it then", "enrollctl store upgrade --dry-run", ctl_store},
+		"milter that runs could not read it then; copy it whole to another place, which is then the store: PostgreSQL, or a new file; remove history that is "
+		"older than store.retention-days, and give its room back",
+		"enrollctl store migrate --to 'postgresql://enroll_%r@db.example.org/enroll'", ctl_store},
 	{"init", "[--no-account]", "root", "make master key, store and ACME account; safe to repeat",
 		"enrollctl init", ctl_init},
 	{"backup", "FOLDER [--with-keys]", "root", "copy store and configuration, and with --with-keys the keys, into a new folder",
@@ -180,7 +182,7 @@ static bool parse_limit(const char *text, long *out)
 }
 
 enum { OPT_STATE = 256, OPT_AFTER, OPT_REASON, OPT_LIMIT, OPT_OBSERVED, OPT_WITH_KEYS, OPT_NO_ACCOUNT, OPT_YES, OPT_CA, OPT_TO, OPT_PROFILE, OPT_ANCHORS,
-	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL, OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_OLD, OPT_ISSUER, OPT_ISSUED_BETWEEN, OPT_SERIALS, OPT_ALL_OF_CA, OPT_BY, OPT_REVOKE, OPT_FIX };
+	OPT_CHAIN, OPT_ADDRESS, OPT_AT, OPT_ENROLL, OPT_CSV, OPT_MESSAGE_ID, OPT_QUEUE_ID, OPT_WITHIN, OPT_DRY_RUN, OPT_NO_REPLACEMENT, OPT_WITH_KEY, OPT_USER_DN, OPT_USER_PASSWORD_FILE, OPT_ALL, OPT_PKCS12, OPT_PASSWORD_FILE, OPT_SERIAL, OPT_CERTIFICATES, OPT_LEGACY_FORMAT, OPT_OLD, OPT_ISSUER, OPT_ISSUED_BETWEEN, OPT_SERIALS, OPT_ALL_OF_CA, OPT_BY, OPT_REVOKE, OPT_FIX, OPT_UNDO, OPT_CONFIRM };
 static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'}, {"state", required_argument, NULL, OPT_STATE}, {"after", required_argument, NULL, OPT_AFTER},
 	{"reason", required_argument, NULL, OPT_REASON}, {"limit", required_argument, NULL, OPT_LIMIT}, {"observed", no_argument, NULL, OPT_OBSERVED},
@@ -191,7 +193,7 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
 	{"enroll", no_argument, NULL, OPT_ENROLL}, {"csv", no_argument, NULL, OPT_CSV},
 	{"message-id", required_argument, NULL, OPT_MESSAGE_ID}, {"queue-id", required_argument, NULL, OPT_QUEUE_ID},
 	{"within", required_argument, NULL, OPT_WITHIN}, {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE}, {"all", no_argument, NULL, OPT_ALL}, {"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE}, {"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES}, {"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"old", no_argument, NULL, OPT_OLD}, {"issuer", required_argument, NULL, OPT_ISSUER}, {"issued-between", required_argument, NULL, OPT_ISSUED_BETWEEN}, {"serials", required_argument, NULL, OPT_SERIALS}, {"all-of-ca", required_argument, NULL, OPT_ALL_OF_CA}, {"by", required_argument, NULL, OPT_BY}, {"revoke", required_argument, NULL, OPT_REVOKE}, {"fix", no_argument, NULL, OPT_FIX}, {NULL, 0, NULL, 0}};
+	{"no-replacement", no_argument, NULL, OPT_NO_REPLACEMENT}, {"with-key", no_argument, NULL, OPT_WITH_KEY}, {"user-dn", required_argument, NULL, OPT_USER_DN}, {"user-password-file", required_argument, NULL, OPT_USER_PASSWORD_FILE}, {"all", no_argument, NULL, OPT_ALL}, {"pkcs12", required_argument, NULL, OPT_PKCS12}, {"password-file", required_argument, NULL, OPT_PASSWORD_FILE}, {"serial", required_argument, NULL, OPT_SERIAL}, {"certificates", no_argument, NULL, OPT_CERTIFICATES}, {"legacy-format", no_argument, NULL, OPT_LEGACY_FORMAT}, {"old", no_argument, NULL, OPT_OLD}, {"issuer", required_argument, NULL, OPT_ISSUER}, {"issued-between", required_argument, NULL, OPT_ISSUED_BETWEEN}, {"serials", required_argument, NULL, OPT_SERIALS}, {"all-of-ca", required_argument, NULL, OPT_ALL_OF_CA}, {"by", required_argument, NULL, OPT_BY}, {"revoke", required_argument, NULL, OPT_REVOKE}, {"fix", no_argument, NULL, OPT_FIX}, {"undo", no_argument, NULL, OPT_UNDO}, {"confirm", no_argument, NULL, OPT_CONFIRM}, {NULL, 0, NULL, 0}};
 
 bool ctl_option_argument(const char *name)
 {
@@ -247,6 +249,8 @@ static int read_option(struct ctl *c, int o, bool *help)
 	case OPT_BY: c->by = optarg; return -1;
 	case OPT_REVOKE: c->revoke = optarg; return -1;
 	case OPT_FIX: c->fix = true; return -1;
+	case OPT_UNDO: c->undo = true; return -1;
+	case OPT_CONFIRM: c->confirm = true; return -1;
 	case OPT_LIMIT:
 		return parse_limit(optarg, &c->limit) ? -1 : ctl_usage(c, "--limit takes a number from 1 to 1000");
 	default:

@@ -1,5 +1,5 @@
 /*
- * ctl/store.c - `store`: look at the store's schema and soundness, and bring an older one to this version's schema.
+ * ctl/store.c - `store`: its sub-commands, and the upgrade of an older store to this version's schema.
  *
  * Nobody else does that but enrolld when it starts.  A command that would write into an older store says so instead, so that no look at something in
  * passing cuts off milters that cannot read what is new.  Here that is asked before: what the milters that run know is in their notes beside the store
@@ -18,10 +18,21 @@
 static const char *const instances[] = {"outbound", "inbound"};
 #define INSTANCES (sizeof instances / sizeof *instances)
 
+bool ctl_store_act(const struct config *cfg, bool (*act)(void *arg, struct err *err), void *arg, size_t size, struct err *err)
+{
+	const struct users_config *u = &cfg->users;
+	unsigned uid, gid;
+
+	umask(0007); /* the group owns the side files, too */
+	if (geteuid() != 0 || !store_is_file(&cfg->store))
+		return act(arg, err);
+	return user_ids(u->enrolld, u->group, &uid, &gid, err) && act_as(uid, gid, act, arg, size, err);
+}
+
 /* What the child is asked, and what it answers. */
 struct job {
 	const struct config *config;
-	bool check, upgrade;
+	bool upgrade;
 	struct store_look look;
 };
 
@@ -30,59 +41,12 @@ static bool work_here(void *arg, struct err *err)
 	struct job *j = arg;
 	const struct store_settings *s = &j->config->store;
 
-	umask(0007); /* the group owns the side files, too */
-	return (!j->upgrade || store_upgrade(s, err)) && store_look(s, j->check, &j->look, err);
+	return (!j->upgrade || store_upgrade(s, err)) && store_look(s, false, &j->look, err);
 }
 
-/* As the service user, whose the files are; a database knows by itself who may. */
 static bool work(struct job *j, struct err *err)
 {
-	const struct users_config *u = &j->config->users;
-	unsigned uid, gid;
-
-	if (geteuid() != 0 || !store_is_file(&j->config->store))
-		return work_here(j, err);
-	return user_ids(u->enrolld, u->group, &uid, &gid, err) && act_as(uid, gid, work_here, j, sizeof *j, err);
-}
-
-/* ---- check ------------------------------------------------------------------------------------------------------------------- */
-
-static const char *standing(int schema, int readable_by)
-{
-	if (schema < store_schema_version())
-		return "older than this version's: `enrollctl store upgrade`, or start enrolld of this version";
-	if (schema == store_schema_version())
-		return "this version's";
-	return readable_by <= store_schema_version() ? "newer than this version's: milters of this version go on, the others need the newer one"
-						     : "newer than this version's, which cannot work with it: install the newer one";
-}
-
-static void print_check(const struct ctl *c, json_t *r)
-{
-	(void)c;
-	ctl_line(r, "path", "store");
-	ctl_line(r, "integrity", "integrity");
-	ctl_line(r, "schema", "schema");
-	ctl_line(r, "known", "known here");
-	ctl_line(r, "readable_by", "readable by");
-	ctl_line(r, "upgraded_at", "since");
-	ctl_line(r, "upgraded_by", "made by");
-	ctl_line(r, "standing", "that is");
-}
-
-static int check(struct ctl *c)
-{
-	struct job j = {.config = c->config, .check = true};
-	struct err err = ERR_INIT;
-	char at[32];
-	json_t *r;
-
-	if (!work(&j, &err))
-		return ctl_fail(c, &err);
-	r = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:s}", "path", store_where(&c->config->store), "integrity", "ok", "schema", j.look.schema, "known",
-		store_schema_version(), "readable_by", j.look.readable_by, "upgraded_at", time_text(j.look.upgraded_at, at), "upgraded_by", j.look.upgraded_by, "standing",
-		standing(j.look.schema, j.look.readable_by));
-	return ctl_print(c, r, print_check);
+	return ctl_store_act(j->config, work_here, j, sizeof *j, err);
 }
 
 /* ---- upgrade ----------------------------------------------------------------------------------------------------------------- */
@@ -102,18 +66,39 @@ static bool milter_can_read(struct ctl *c, const char *instance, struct err *err
 			store_schema_version(), needs, instance, r.version, r.schema);
 }
 
-static bool nobody_is_cut_off(struct ctl *c, struct err *err)
+bool ctl_enrolld_runs(struct ctl *c)
 {
 	struct err unreached = ERR_INIT;
 	bool reached;
 
 	json_decref(ctl_try(c, "status", NULL, &reached, &unreached));
-	if (reached)
+	return reached;
+}
+
+static bool nobody_is_cut_off(struct ctl *c, struct err *err)
+{
+	if (ctl_enrolld_runs(c))
 		return err_set(err, ERR_CONFIG, "upgrade store", store_where(&c->config->store),
 			"enrolld of an older version runs: restart it, the new one upgrades the store when it starts; or stop it first");
 	for (size_t i = 0; i < INSTANCES; i++)
 		if (!milter_can_read(c, instances[i], err))
 			return false;
+	return true;
+}
+
+bool ctl_nobody_runs(struct ctl *c, const char *act, struct err *err)
+{
+	static const char stop[] = "stop the services first (systemctl stop enroll-milter.target enrolld), on every gateway that shares the store";
+	struct config_running r;
+
+	if (ctl_enrolld_runs(c))
+		return err_set(err, ERR_CONFIG, act, "enrolld", "enrolld runs; %s", stop);
+	for (size_t i = 0; i < INSTANCES; i++) {
+		if (!config_running_look(c->config, instances[i], &r, err))
+			return false;
+		if (r.runs)
+			return err_set(err, ERR_CONFIG, act, instances[i], "enroll-milter@%s runs; %s", instances[i], stop);
+	}
 	return true;
 }
 
@@ -160,9 +145,11 @@ static int upgrade(struct ctl *c)
 
 int ctl_store(struct ctl *c, int argc, char **argv)
 {
-	if (argc != 1 || (strcmp(argv[0], "check") != 0 && strcmp(argv[0], "upgrade") != 0))
-		return ctl_usage(c, "store takes check or upgrade");
-	if (!ctl_config(c))
-		return 1;
-	return strcmp(argv[0], "check") == 0 ? check(c) : upgrade(c);
+	static const struct { const char *word; int (*run)(struct ctl *c); } subs[] = {
+		{"check", ctl_store_check}, {"upgrade", upgrade}, {"migrate", ctl_store_migrate}, {"compact", ctl_store_compact}};
+
+	for (size_t i = 0; argc == 1 && i < sizeof subs / sizeof *subs; i++)
+		if (strcmp(argv[0], subs[i].word) == 0)
+			return ctl_config(c) ? subs[i].run(c) : 1;
+	return ctl_usage(c, "store takes check, upgrade, migrate or compact");
 }

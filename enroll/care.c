@@ -100,6 +100,41 @@ bool care_watch(struct enroll_parts *p, struct care *c, bool *did, struct err *e
 
 /* ---- late renewals, replacement ------------------------------------------------------------------------------------------------ */
 
+/* ---- what is old --------------------------------------------------------------------------------------------------------------- */
+
+#define DAY 86400
+#define FIRST_LOOK 60      /* behind the start */
+#define PIECE 500u         /* rows of each kind at a time */
+
+static void tell_removed(struct care *c, unsigned days)
+{
+	log_event(LOG_LEVEL_INFO, "history_removed", "days", LOG_NUM(days), "events", LOG_NUM(c->removed[STORE_OLD_EVENTS]), "mails",
+		LOG_NUM(c->removed[STORE_OLD_MAIL]), "reports", LOG_NUM(c->removed[STORE_OLD_REPORTS]), "challenges",
+		LOG_NUM(c->removed[STORE_OLD_CHALLENGES]), "orders", LOG_NUM(c->removed[STORE_OLD_ORDERS]), NULL);
+	memset(c->removed, 0, sizeof c->removed);
+}
+
+/* Once a day, a piece at each call until nothing is left. */
+static bool remove_old(struct enroll_parts *p, struct care *c, time_t now, struct err *err)
+{
+	unsigned days = store_retention_days(&p->config->store);
+	bool more = false;
+
+	if (c->clean_at == 0 || c->clean_at > now + DAY)
+		c->clean_at = now + FIRST_LOOK;
+	if (days == 0 || now < c->clean_at)
+		return true;
+	if (!store_old_remove(p->store, now - (time_t)days * DAY, PIECE, c->removed, &more, err))
+		return false;
+	if (more)
+		return true;
+	tell_removed(c, days);
+	c->clean_at = now + DAY;
+	return true;
+}
+
+/* ---- about once a second ------------------------------------------------------------------------------------------------------- */
+
 bool care_go_on(struct enroll_parts *p, struct care *c, struct err *err)
 {
 	time_t now = time(NULL);
@@ -118,5 +153,5 @@ bool care_go_on(struct enroll_parts *p, struct care *c, struct err *err)
 		ok = renewal_tell_late(p, now, err);
 	}
 	c->stepped_ms = ms;
-	return ok && campaign_go_on(p, now, (double)since / 1000, &c->late_told, err);
+	return ok && remove_old(p, c, now, err) && campaign_go_on(p, now, (double)since / 1000, &c->late_told, err);
 }

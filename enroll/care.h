@@ -6,7 +6,8 @@
 
 /* Of one thread; zero at the beginning. */
 struct care {
-	time_t planned, told, late_told;
+	time_t planned, told, late_told, clean_at;
+	int64_t removed[STORE_OLD_KINDS]; /* in the pieces of this day's look at what is old */
 	int64_t stepped_ms;
 };
 

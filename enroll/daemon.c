@@ -567,7 +567,7 @@ static bool is_store_beyond_us(const struct err *err)
 {
 	if (!store_is_too_new(err))
 		return false;
-	log_error(LOG_LEVEL_ERROR, "store_newer", err, "text", "this enrolld ends; start the version that upgraded the store", NULL);
+	log_error(LOG_LEVEL_ERROR, "store_newer", err, "text", "this enrolld ends; start the version that upgraded the store, or name the place it was moved to", NULL);
 	return true;
 }
 

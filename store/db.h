@@ -47,6 +47,7 @@ struct db_rows; /* a statement being read */
 
 struct db_ops {
 	const char *name; /* store_settings.type */
+	size_t values_most; /* values that one statement may have; with many of them each costs less, as far as the engine likes it */
 	bool (*create)(const struct store_settings *s, struct err *err);
 	struct db *(*open)(const struct store_settings *s, enum store_role role, struct err *err);
 	void (*close)(struct db *db);
@@ -57,6 +58,13 @@ struct db_ops {
 	bool (*look)(const struct store_settings *s, bool check, struct store_look *out, struct err *err);
 	bool (*upgrade)(const struct store_settings *s, struct err *err);
 	bool (*check)(struct db *db, struct err *err);
+	/* Inside a transaction that writes: nobody takes this store for one, from the next transaction on (marks.c), or does again. */
+	bool (*mark)(struct db_tx *tx, bool on, struct err *err);
+	/* Rows came in with the ids they had: the next new ids come after them, and the planner knows what there is. */
+	bool (*settle)(const struct store_settings *s, struct err *err);
+	/* Rows that went give their room back; and what the store takes, in octets. */
+	bool (*compact)(const struct store_settings *s, struct err *err);
+	bool (*size)(struct db *db, int64_t *out, struct err *err);
 	bool (*advice)(struct db *db, struct strlist *out, struct err *err); /* NULL: there is never any */
 	/* Blocks for a connection, or fails with ERR_TEMPORARY.  `op` is static text. */
 	struct db_tx *(*begin)(struct db *db, enum tx_access access, const char *op, struct err *err);
@@ -138,6 +146,25 @@ bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db
 /* ERR_CONFIG of this type: the store is newer than this program, and not readable by it.  Returns false (schema.c). */
 #define SCHEMA_TOO_NEW "STORE_NEWER"
 bool schema_too_new(int needs, int newest, const char *op, const char *subject, struct err *err);
+
+/* There is no store at all. */
+#define STORE_NONE "STORE_NONE"
+/* It is marked as none at present. */
+#define STORE_MOVED "STORE_MOVED"
+
+/* Marks in table meta, of a store that is none at present (marks.c).  What a transaction reads of the schema it needs is at least STORE_MARK then. */
+#define STORE_MARK 1000000
+#define MARK_MOVED "moved"
+#define MARK_COPYING "copying"
+#define MARKS "('" MARK_MOVED "','" MARK_COPYING "')"
+/* One text, the name of the mark and its value, or no row. */
+#define MARK_SELECT "SELECT name || ' ' || value FROM meta WHERE name IN " MARKS " ORDER BY name LIMIT 1"
+#define MARK_SIZE 700
+/* What create adds when settings say marked_too: the new store is half copied from its first instant on. */
+#define MARK_NOT_BEGUN "0"
+void store_mark_at_birth(char sql[200]);
+/* "" or what MARK_SELECT brought: ERR_CONFIG that says where the store is instead. */
+bool store_unmarked(const char *mark, const char *op, const char *subject, struct err *err);
 
 /* An event of an enrollment inside a transaction; its address and state are taken from the row.  enrollment_id 0: about the
  * installation. */

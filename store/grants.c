@@ -96,6 +96,12 @@ const struct grant grants[] = {
 	{STORE_ROLE_ENROLLD, GRANT_INSERT, "turns", NULL},
 	{STORE_ROLE_ENROLLD, GRANT_UPDATE, "turns", NULL},
 	{STORE_ROLE_ENROLLD, GRANT_DELETE, "turns", NULL},
+	/* By policy alone (store.retention-days), and never of a row that is open. */
+	{STORE_ROLE_ENROLLD, GRANT_DELETE, "events", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_DELETE, "mail_events", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_DELETE, "reports", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_DELETE, "challenges", NULL},
+	{STORE_ROLE_ENROLLD, GRANT_DELETE, "orders", NULL},
 
 	/* Reports by a tool of one's own: everything that `enrollctl show` tells, no key, no token. */
 	{GRANT_HELPDESK, GRANT_READ, "meta", NULL},

@@ -24,6 +24,7 @@
 #define POOL_SIZE 4
 #define STATEMENTS_MAX 192 /* different SQL texts a connection keeps prepared; more than there are in store/ */
 #define COLUMNS_MAX 64
+#define VALUES_MOST 600 /* of one statement */
 
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL = 16 };
 
@@ -151,16 +152,17 @@ static int64_t call_until(const struct db *db, enum tx_access access)
 
 /* The history of the server we are connected to: another one after a failover. */
 #define TIMELINE "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+#define NEEDS                                                                                                                              \
+	"SELECT MAX(CASE WHEN name = '%s' THEN CAST(value AS BIGINT) ELSE 1000000 END) FROM meta WHERE name IN ('%s','" MARK_MOVED "','" MARK_COPYING "')"
 
 static const char *opening(enum tx_access access, int who, char sql[400])
 {
 	const char *lock = access == TX_WRITE ? "SELECT pg_advisory_xact_lock(" PG_LOCK_WRITE ");" : "SELECT pg_advisory_xact_lock_shared(" PG_LOCK_WRITE ");";
 
 	if (access == TX_READ)
-		snprintf(sql, 400, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT value FROM meta WHERE name = '%s'", pg_needs(who));
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; " NEEDS, pg_needs(who), pg_needs(who));
 	else
-		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(), " TIMELINE "; SELECT value FROM meta WHERE name = '%s'",
-			lock, pg_needs(who));
+		snprintf(sql, 400, "BEGIN ISOLATION LEVEL READ COMMITTED; %s SELECT pg_current_xact_id(), " TIMELINE "; " NEEDS, lock, pg_needs(who), pg_needs(who));
 	return sql;
 }
 
@@ -172,7 +174,9 @@ static bool read_opening(struct db_tx *tx, const struct pg_results *r, struct er
 
 	if (needs == 0)
 		return err_set(err, ERR_CONFIG, tx->op, "postgresql", "there is no store in this database; `enrollctl init` makes one");
-	if (needs > store_schema_version())
+	if (needs >= STORE_MARK && !tx->db->settings.marked_too)
+		return pg_unmarked(tx->conn, answer_until(tx), tx->op, err);
+	if (needs > store_schema_version() && needs < STORE_MARK)
 		return schema_too_new(needs, store_schema_version(), tx->op, "the store in PostgreSQL", err);
 	if (tx->write) {
 		snprintf(tx->xid, sizeof(tx->xid), "%s", PQgetvalue(r->v[r->n - 2], 0, 0));
@@ -357,7 +361,7 @@ static Oid type_of(const struct db_value *v)
 /* The number of the statement; texts are literals, so the pointer mostly decides.  -1 on failure. */
 static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, bool *lost, struct err *err)
 {
-	Oid types[COLUMNS_MAX];
+	Oid types[VALUES_MOST];
 	char name[24], *words;
 	struct pg_results r = {.n = 0};
 	bool ok;
@@ -366,7 +370,7 @@ static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v,
 	for (size_t i = 0; i < tx->n_statements; i++)
 		if (tx->statements[i] == sql || strcmp(tx->statements[i], sql) == 0)
 			return (int)i;
-	if (tx->n_statements == STATEMENTS_MAX || n > COLUMNS_MAX) {
+	if (tx->n_statements == STATEMENTS_MAX || n > VALUES_MOST) {
 		err_set(err, ERR_BUG, tx->op, "statement", "more than %d different statements", STATEMENTS_MAX);
 		return -1;
 	}
@@ -390,9 +394,9 @@ static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v,
 
 static PGresult *execute(struct db_tx *tx, int number, const struct db_value *v, size_t n, bool *lost, struct err *err)
 {
-	const char *values[COLUMNS_MAX];
-	char digits[COLUMNS_MAX][24], name[24];
-	int lengths[COLUMNS_MAX] = {0}, formats[COLUMNS_MAX] = {0};
+	const char *values[VALUES_MOST];
+	char digits[VALUES_MOST][24], name[24];
+	int lengths[VALUES_MOST], formats[VALUES_MOST];
 	struct pg_results r = {.n = 0};
 	PGresult *result = NULL;
 
@@ -400,10 +404,8 @@ static PGresult *execute(struct db_tx *tx, int number, const struct db_value *v,
 		values[i] = v[i].type == DB_TEXT || v[i].type == DB_BLOB ? v[i].p : v[i].type == DB_INT ? digits[i] : NULL;
 		if (v[i].type == DB_INT)
 			snprintf(digits[i], sizeof(digits[i]), "%lld", (long long)v[i].i);
-		if (v[i].type == DB_BLOB) {
-			lengths[i] = (int)v[i].n;
-			formats[i] = 1;
-		}
+		lengths[i] = v[i].type == DB_BLOB ? (int)v[i].n : 0;
+		formats[i] = v[i].type == DB_BLOB;
 	}
 	snprintf(name, sizeof(name), "s%d", number);
 	*lost = PQsendQueryPrepared(tx->conn, name, (int)n, values, lengths, formats, 0) == 0;
@@ -524,6 +526,7 @@ static struct db *db_new(const struct store_settings *s, int who)
 	db->base.ops = &postgresql_ops;
 	db->who = who;
 	db->settings.busy_ms = s->busy_ms;
+	db->settings.marked_too = s->marked_too;
 	db->settings.connection = strdup(s->connection);
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -550,7 +553,8 @@ static struct db *db_open(const struct store_settings *s, enum store_role role, 
 		return NULL;
 	}
 	db->pool[0].op = op;
-	ok = connect_slot(&db->pool[0], err) && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err);
+	ok = connect_slot(&db->pool[0], err) && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err) &&
+	     (s->marked_too || pg_unmarked(db->pool[0].conn, answer_until(&db->pool[0]), op, err));
 	if (ok && role != STORE_ROLE_ADMIN) {
 		db->watch = pg_watch_start(s, (int)role, break_off, db, err);
 		ok = db->watch != NULL;
@@ -602,6 +606,26 @@ static bool db_check(struct db *db, struct err *err)
 	return ok;
 }
 
+/* The rows of the marks are enough: every transaction reads them. */
+static bool db_mark(struct db_tx *tx, bool on, struct err *err)
+{
+	return true;
+}
+
+static bool db_size(struct db *db, int64_t *out, struct err *err)
+{
+	static const char op[] = "look at store";
+	PGconn *conn = pg_connect(&db->settings, db->who, op, err);
+	char answer[32] = "";
+	bool ok = conn != NULL && pg_ask(conn,
+		"SELECT CAST(SUM(pg_total_relation_size(c.oid)) AS BIGINT) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE n.nspname = '" PG_SCHEMA "' AND c.relkind = 'r'", answer, sizeof(answer), answer_until(&db->pool[0]), op, err);
+
+	*out = ok ? strtoll(answer, NULL, 10) : 0;
+	PQfinish(conn);
+	return ok;
+}
+
 static bool db_advice(struct db *db, struct strlist *out, struct err *err)
 {
 	static const char op[] = "look at the database";
@@ -617,6 +641,7 @@ static bool db_advice(struct db *db, struct strlist *out, struct err *err)
 
 const struct db_ops postgresql_ops = {
 	.name = "postgresql",
+	.values_most = VALUES_MOST,
 	.create = pg_create,
 	.open = db_open,
 	.close = db_close,
@@ -627,6 +652,10 @@ const struct db_ops postgresql_ops = {
 	.look = pg_look,
 	.upgrade = pg_upgrade,
 	.check = db_check,
+	.mark = db_mark,
+	.settle = pg_settle,
+	.compact = pg_compact,
+	.size = db_size,
 	.advice = db_advice,
 	.begin = tx_open,
 	.commit = tx_finish,

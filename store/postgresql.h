@@ -77,6 +77,10 @@ bool pg_upgrade(const struct store_settings *s, struct err *err);
 bool pg_look(const struct store_settings *s, bool check, struct store_look *out, struct err *err);
 /* Is the schema one that this role can work with? */
 bool pg_schema_fits(PGconn *conn, int who, int64_t deadline, const char *op, struct err *err);
+/* false when the store is marked as none. */
+bool pg_unmarked(PGconn *conn, int64_t deadline, const char *op, struct err *err);
+bool pg_settle(const struct store_settings *s, struct err *err);
+bool pg_compact(const struct store_settings *s, struct err *err);
 /* Tables, constraints and indexes are all there and valid. */
 bool pg_verify(PGconn *conn, int64_t deadline, const char *op, struct err *err);
 /* What an admin should know of this server and of how we are connected. */

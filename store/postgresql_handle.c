@@ -274,7 +274,8 @@ static void no_notice(void *arg, const PGresult *result)
 
 #define SETTINGS_MS 3000
 
-/* A transaction of ours that stands still, or whose client is gone, must not keep its locks: others wait for them.  Parallel workers and compiled code take
+/* A transaction of ours that stands still, or whose client is gone, must not keep its locks: others wait for them; who copies a store keeps
+ * them.  Parallel workers and compiled code take
  * longer to get going than a look-up takes, and a wrong estimate is enough to bring them. */
 static bool set_session(PGconn *conn, const struct store_settings *s, int who, const char *op, struct err *err)
 {
@@ -286,7 +287,7 @@ static bool set_session(PGconn *conn, const struct store_settings *s, int who, c
 		"SET search_path = " PG_SCHEMA ", pg_catalog; SET statement_timeout = %u; SET lock_timeout = %u; SET idle_in_transaction_session_timeout = %u;"
 		" SET max_parallel_workers_per_gather = 0; SET jit = off; SET client_encoding = 'UTF8'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'; SET TimeZone = 'UTC';"
 		" SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET client_min_messages = 'warning'",
-		pg_statement_ms(s, who), lock_ms, pg_idle_ms(s));
+		pg_statement_ms(s, who), lock_ms, s->marked_too ? 0 : pg_idle_ms(s));
 	return pg_do(conn, sql, deadline, op, err) &&
 	       /* Where the server's system has no way to tell, it is an error to ask for it. */
 	       (pg_do(conn, "SET client_connection_check_interval = 1000", deadline, op, NULL) || PQstatus(conn) == CONNECTION_OK);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "store/grants.h"
+#include "store/tables.h"
 
 #define NO_HURRY (mono_ms() + INT32_MAX)
 
@@ -37,7 +38,17 @@ static bool meta_number(PGconn *conn, const char *name, int *out, int64_t deadli
 
 static bool there_is_none(const char *op, struct err *err)
 {
-	return err_set(err, ERR_CONFIG, op, "postgresql", "there is no store in this database; `enrollctl init` makes one");
+	err_set(err, ERR_CONFIG, op, "postgresql", "there is no store in this database; `enrollctl init` makes one");
+	if (err != NULL)
+		snprintf(err->type, sizeof(err->type), STORE_NONE);
+	return false;
+}
+
+bool pg_unmarked(PGconn *conn, int64_t deadline, const char *op, struct err *err)
+{
+	char mark[MARK_SIZE];
+
+	return pg_ask(conn, MARK_SELECT, mark, sizeof(mark), deadline, op, err) && store_unmarked(mark, op, "the store in PostgreSQL", err);
 }
 
 bool pg_schema_fits(PGconn *conn, int who, int64_t deadline, const char *op, struct err *err)
@@ -209,6 +220,14 @@ static bool holds_utf8(PGconn *conn, const char *op, struct err *err)
 			       encoding));
 }
 
+static bool mark_at_birth(PGconn *conn, const char *op, struct err *err)
+{
+	char sql[200];
+
+	store_mark_at_birth(sql);
+	return pg_do(conn, sql, NO_HURRY, op, err);
+}
+
 static bool prepare(PGconn *conn, const struct store_settings *s, bool create, const char *op, struct err *err)
 {
 	int version;
@@ -228,7 +247,8 @@ static bool prepare(PGconn *conn, const struct store_settings *s, bool create, c
 		return false;
 	if (create && !pg_do(conn, "CREATE SCHEMA IF NOT EXISTS " PG_SCHEMA, NO_HURRY, op, err))
 		return false;
-	return run_steps(conn, op, err) && grant_roles(conn, s, op, err) && pg_do(conn, "COMMIT", NO_HURRY, op, err);
+	return run_steps(conn, op, err) && (!create || !s->marked_too || mark_at_birth(conn, op, err)) && grant_roles(conn, s, op, err) &&
+	       pg_do(conn, "COMMIT", NO_HURRY, op, err);
 }
 
 bool pg_create(const struct store_settings *s, struct err *err)
@@ -247,6 +267,39 @@ bool pg_upgrade(const struct store_settings *s, struct err *err)
 	PGconn *conn = pg_connect(s, PG_OWNER, op, err);
 	bool ok = conn != NULL && prepare(conn, s, false, op, err);
 
+	PQfinish(conn);
+	return ok;
+}
+
+/* ---- put in order ------------------------------------------------------------------------------------------------- */
+
+bool pg_settle(const struct store_settings *s, struct err *err)
+{
+	static const char op[] = "settle store", sql[] = "DO $$ DECLARE c record; BEGIN"
+		" FOR c IN SELECT table_name AS t, column_name AS n FROM information_schema.columns"
+		"  WHERE table_schema = '" PG_SCHEMA "' AND is_identity = 'YES' LOOP"
+		"  EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, %L), greatest(coalesce(max(%I), 0), 1), max(%I) IS NOT NULL) FROM " PG_SCHEMA ".%I',"
+		"   '" PG_SCHEMA ".' || quote_ident(c.t), c.n, c.n, c.n, c.t);"
+		" END LOOP; END $$";
+	PGconn *conn = pg_connect(s, PG_OWNER, op, err);
+	bool ok = conn != NULL && pg_do(conn, sql, NO_HURRY, op, err);
+
+	PQfinish(conn);
+	return ok && pg_compact(s, err);
+}
+
+/* One statement a table: VACUUM is no part of a transaction. */
+bool pg_compact(const struct store_settings *s, struct err *err)
+{
+	static const char op[] = "compact store";
+	PGconn *conn = pg_connect(s, PG_OWNER, op, err);
+	char sql[100];
+	bool ok = conn != NULL;
+
+	for (size_t i = 0; ok && i < tables_n; i++) {
+		snprintf(sql, sizeof(sql), "VACUUM (ANALYZE) %s", tables[i].name);
+		ok = pg_do(conn, sql, NO_HURRY, op, err);
+	}
 	PQfinish(conn);
 	return ok;
 }

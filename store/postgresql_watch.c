@@ -59,7 +59,7 @@ static bool ask(struct pg_watch *w, struct err *err)
 	char standby[8];
 	int64_t began = mono_ms(), deadline = began + ANSWER_MS;
 
-	if (!pg_schema_fits(w->conn, w->who, deadline, op, err) || !pg_ask(w->conn, "SELECT pg_is_in_recovery()", standby, sizeof(standby), deadline, op, err))
+	if (!pg_schema_fits(w->conn, w->who, deadline, op, err) || !pg_unmarked(w->conn, deadline, op, err) || !pg_ask(w->conn, "SELECT pg_is_in_recovery()", standby, sizeof(standby), deadline, op, err))
 		return false;
 	if (standby[0] == 't')
 		return err_set(err, ERR_TEMPORARY, op, "postgresql", "the database server became a standby; is a failover under way?");

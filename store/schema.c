@@ -495,7 +495,7 @@ bool schema_too_new(int needs, int newest, const char *op, const char *path, str
 
 bool store_is_too_new(const struct err *err)
 {
-	return strcmp(err->type, SCHEMA_TOO_NEW) == 0;
+	return strcmp(err->type, SCHEMA_TOO_NEW) == 0 || strcmp(err->type, STORE_MOVED) == 0;
 }
 
 /* Newer than we are: a milter goes on if that schema says so; who would write all of it must know all of it. */
@@ -509,7 +509,7 @@ static bool goes_on(sqlite3 *h, int version, int newest, enum schema_access acce
 			version, newest);
 	if (!sqlite_ask(h, "PRAGMA user_version", answer, sizeof(answer), op, path, err))
 		return false;
-	needs = atoi(answer);
+	needs = atoi(answer) % STORE_MARK;
 	return (needs > 0 && needs <= newest) || schema_too_new(needs > 0 ? needs : version, newest, op, path, err);
 }
 
@@ -540,6 +540,13 @@ bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const
 	return schema_apply(h, migrations, MIGRATIONS, access, op, path, err);
 }
 
+bool schema_unmarked(sqlite3 *h, const char *op, const char *path, struct err *err)
+{
+	char mark[MARK_SIZE];
+
+	return sqlite_ask(h, MARK_SELECT, mark, sizeof(mark), op, path, err) && store_unmarked(mark, op, path, err);
+}
+
 static bool ask_number(sqlite3 *h, const char *sql, long long *out, const char *op, const char *path, struct err *err)
 {
 	char answer[32];
@@ -563,6 +570,7 @@ bool schema_look(sqlite3 *h, struct store_look *out, const char *op, const char 
 	ok = ask_number(h, "PRAGMA user_version", &needs, op, path, err) &&
 		ask_number(h, "SELECT at FROM migrations ORDER BY version DESC LIMIT 1", &at, op, path, err) &&
 		sqlite_ask(h, "SELECT program FROM migrations ORDER BY version DESC LIMIT 1", out->upgraded_by, sizeof(out->upgraded_by), op, path, err);
+	needs %= STORE_MARK;
 	out->readable_by = needs > 0 ? (int)needs : out->schema;
 	out->upgraded_at = (time_t)at;
 	return ok;

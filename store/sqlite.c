@@ -46,6 +46,7 @@ struct db {
 	struct db_base base;
 	char *path;
 	unsigned busy_ms;
+	bool marked_too;
 	dev_t device;
 	ino_t inode;
 	pthread_mutex_t lock; /* in_use of the handles, writing */
@@ -179,8 +180,9 @@ static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *o
 	}
 	tx->open = true;
 	rc = schema_needed(tx->needs);
-	if (rc > store_schema_version()) {
-		schema_too_new(rc, store_schema_version(), op, db->path, err);
+	if (rc > store_schema_version() && !(rc >= STORE_MARK && db->marked_too)) {
+		if (rc < STORE_MARK || schema_unmarked(tx->handle, op, db->path, err))
+			schema_too_new(rc % STORE_MARK, store_schema_version(), op, db->path, err);
 		tx_release(tx);
 		return NULL;
 	}
@@ -350,6 +352,7 @@ static struct db *db_new(const struct store_settings *s)
 		return NULL;
 	db->base.ops = &sqlite_ops;
 	db->busy_ms = s->busy_ms;
+	db->marked_too = s->marked_too;
 	db->path = strdup(s->path);
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_mutex_init(&db->watch_lock, NULL);
@@ -370,7 +373,8 @@ static struct db *db_new(const struct store_settings *s)
 static const char *needs_of(enum store_role role)
 {
 	if (role == STORE_ROLE_ENROLLD || role == STORE_ROLE_ADMIN)
-		return "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'";
+		return "SELECT MAX(CASE WHEN name = 'schema_version' THEN CAST(value AS INTEGER) ELSE 1000000 END) FROM meta"
+		       " WHERE name IN ('schema_version','" MARK_MOVED "','" MARK_COPYING "')";
 	return "PRAGMA user_version";
 }
 
@@ -386,7 +390,8 @@ static bool open_handles(struct db *db, enum store_role role, const char *op, st
 		if (tx->handle == NULL)
 			return false;
 		if (i == 0 && (!schema_prepare(tx->handle, access, op, db->path, err) ||
-				      !sqlite_use_wal(tx->handle, op, db->path, err)))
+				      !sqlite_use_wal(tx->handle, op, db->path, err) ||
+				      (!db->marked_too && !schema_unmarked(tx->handle, op, db->path, err))))
 			return false;
 		sqlite3_busy_handler(tx->handle, wait_for_lock, tx);
 		sqlite_guard(tx->handle, role);
@@ -476,8 +481,53 @@ static bool db_check(struct db *db, struct err *err)
 	return ok;
 }
 
+/* In the file's header, which each transaction of a milter looks at; also one of an older version takes it for a schema beyond its own. */
+static bool db_mark(struct db_tx *tx, bool on, struct err *err)
+{
+	char answer[32], sql[64];
+
+	if (!sqlite_ask(tx->handle, "PRAGMA user_version", answer, sizeof(answer), tx->op, tx->db->path, err))
+		return false;
+	snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", atoi(answer) % STORE_MARK + (on ? STORE_MARK : 0));
+	return sqlite_run(tx->handle, sql, tx->op, tx->db->path, err);
+}
+
+/* A row's id is one more than the highest that is there. */
+static bool db_settle(const struct store_settings *s, struct err *err)
+{
+	static const char op[] = "settle store";
+	sqlite3 *h = sqlite_handle_new(s->path, SQLITE_OPEN_READWRITE, s->busy_ms, op, err);
+	bool ok = h != NULL && sqlite_run(h, "PRAGMA wal_checkpoint(TRUNCATE)", op, s->path, err);
+
+	sqlite3_close(h);
+	return ok;
+}
+
+/* VACUUM writes the whole file anew, in the log; then into its place. */
+static bool db_compact(const struct store_settings *s, struct err *err)
+{
+	static const char op[] = "compact store";
+	sqlite3 *h = sqlite_is_there(s->path, op, err) ? sqlite_handle_new(s->path, SQLITE_OPEN_READWRITE, s->busy_ms, op, err) : NULL;
+	bool ok = h != NULL && sqlite_run(h, "VACUUM", op, s->path, err) && sqlite_run(h, "PRAGMA wal_checkpoint(TRUNCATE)", op, s->path, err);
+
+	sqlite3_close(h);
+	return ok;
+}
+
+static bool db_size(struct db *db, int64_t *out, struct err *err)
+{
+	struct stat st;
+
+	*out = 0;
+	if (stat(db->path, &st) != 0)
+		return err_errno(err, errno, "look at store", db->path);
+	*out = st.st_size;
+	return true;
+}
+
 const struct db_ops sqlite_ops = {
 	.name = "sqlite",
+	.values_most = 64,
 	.create = sqlite_create,
 	.open = db_open,
 	.close = db_close,
@@ -487,6 +537,10 @@ const struct db_ops sqlite_ops = {
 	.look = db_look,
 	.upgrade = db_upgrade,
 	.check = db_check,
+	.mark = db_mark,
+	.settle = db_settle,
+	.compact = db_compact,
+	.size = db_size,
 	.begin = tx_open,
 	.commit = tx_finish,
 	.end = tx_release,

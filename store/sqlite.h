@@ -56,6 +56,8 @@ bool schema_apply(sqlite3 *h, const struct migration *list, size_t n, enum schem
 	struct err *err);
 /* The same with the schema of this program. */
 bool schema_prepare(sqlite3 *h, enum schema_access access, const char *op, const char *path, struct err *err);
+/* false when it is marked as none. */
+bool schema_unmarked(sqlite3 *h, const char *op, const char *path, struct err *err);
 /* What a store of any schema says of itself. */
 bool schema_look(sqlite3 *h, struct store_look *out, const char *op, const char *path, struct err *err);
 

@@ -190,6 +190,15 @@ static bool draft_publish(struct draft *d, const char *op, struct err *err)
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
 
+static bool mark_at_birth(sqlite3 *h, const char *op, const char *path, struct err *err)
+{
+	char sql[200], pragma[64];
+
+	store_mark_at_birth(sql);
+	snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", store_schema_readable_by() + STORE_MARK);
+	return sqlite_run(h, sql, op, path, err) && sqlite_run(h, pragma, op, path, err);
+}
+
 bool sqlite_create(const struct store_settings *s, struct err *err)
 {
 	static const char op[] = "create store";
@@ -201,7 +210,7 @@ bool sqlite_create(const struct store_settings *s, struct err *err)
 	ok = group_id(s->group, &gid, op, err) && draft_plan(&d, s->path, op, err) && prepare_folder(d.folder, gid, s->group, op, err) &&
 	     draft_start(&d, FILE_MODE, gid, op, err) &&
 	     (h = sqlite_handle_new(d.temporary, SQLITE_OPEN_READWRITE, s->busy_ms, op, err)) != NULL &&
-	     schema_prepare(h, SCHEMA_CREATE, op, s->path, err) && sqlite_use_wal(h, op, s->path, err);
+	     schema_prepare(h, SCHEMA_CREATE, op, s->path, err) && (!s->marked_too || mark_at_birth(h, op, s->path, err)) && sqlite_use_wal(h, op, s->path, err);
 	/* Closing the only handle moves the log into the file and removes it. */
 	sqlite3_close(h);
 	ok = ok && draft_publish(&d, op, err);
@@ -235,9 +244,12 @@ bool sqlite_is_there(const char *path, const char *op, struct err *err)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0 || errno != ENOENT ||
-		err_set(err, ERR_CONFIG, op, path,
-			"there is no store at %s; make it with `enrollctl init`, or bring a backup back with `enrollctl restore`", path);
+	if (stat(path, &st) == 0 || errno != ENOENT)
+		return true;
+	err_set(err, ERR_CONFIG, op, path, "there is no store at %s; make it with `enrollctl init`, or bring a backup back with `enrollctl restore`", path);
+	if (err != NULL)
+		snprintf(err->type, sizeof(err->type), STORE_NONE);
+	return false;
 }
 
 /* The copy is taken out of WAL mode, so that it is one file; and looked at, as nobody wants to learn later that a backup is none.  A store of an older

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "metrics/metrics.h"
+#include "store/copy.h"
 #include "store/db.h"
 
 struct store {
@@ -42,6 +43,8 @@ void store_settings_init(struct store_settings *s)
 	s->connection = NULL;
 	s->group = strdup("enroll-milter");
 	s->busy_ms = 5000;
+	s->retention_days = 0;
+	s->marked_too = false;
 }
 
 void store_settings_clear(struct store_settings *s)
@@ -182,6 +185,25 @@ bool store_restore(const struct store_settings *s, const char *from, struct err 
 	const struct db_ops *ops = engine_of(s, "restore store", err);
 
 	return ops != NULL && ops->restore(s, from, err);
+}
+
+bool store_compact(const struct store_settings *s, struct err *err)
+{
+	const struct db_ops *ops = engine_of(s, "compact store", err);
+
+	return ops != NULL && ops->compact(s, err);
+}
+
+bool store_size(struct store *store, int64_t *octets, struct err *err)
+{
+	return ops_of(store)->size(store->db, octets, err);
+}
+
+bool engine_settle(const struct store_settings *s, struct err *err)
+{
+	const struct db_ops *ops = engine_of(s, "settle store", err);
+
+	return ops != NULL && ops->settle(s, err);
 }
 
 bool store_check(struct store *store, struct err *err)

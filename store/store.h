@@ -34,6 +34,8 @@ struct store_settings {
 	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
 	char *connection;       /* PostgreSQL: libpq's connection string or URI; %r becomes outbound, inbound, enrolld, admin, owner; default NULL */
 	unsigned busy_ms;       /* how long a write waits for another writer, and a mail for an answer of the database; default 5000 */
+	unsigned retention_days; /* enrolld removes history that is older (store_old_remove); 0 (default) = never */
+	bool marked_too;        /* of store_copy and its kin alone: opens a store that was moved away or is half copied */
 };
 void store_settings_init(struct store_settings *s);
 void store_settings_clear(struct store_settings *s);
@@ -41,6 +43,12 @@ void store_settings_clear(struct store_settings *s);
 static inline bool store_is_file(const struct store_settings *s)
 {
 	return s->type == NULL || strcmp(s->type, "sqlite") == 0;
+}
+/* What retention_days means: tokens of replies and challenges are asked for in the first days. */
+#define STORE_RETENTION_LEAST 30
+static inline unsigned store_retention_days(const struct store_settings *s)
+{
+	return s->retention_days > 0 && s->retention_days < STORE_RETENTION_LEAST ? STORE_RETENTION_LEAST : s->retention_days;
 }
 /* For people: the file, or the connection string; lives as long as the settings. */
 static inline const char *store_where(const struct store_settings *s)
@@ -76,7 +84,7 @@ int store_schema_version(void); /* of this program */
 int store_schema_readable_by(void); /* and the oldest one whose milters go on with it */
 /* And of the store, to compare; false also when it has become too new to be read. */
 bool store_schema_found(struct store *store, int *version, struct err *err) BASE_MUST_CHECK;
-bool store_is_too_new(const struct err *err); /* is that what this error says? */
+bool store_is_too_new(const struct err *err); /* is that what this error says, or that the store was moved away? */
 /* Cheap answer to "did anything change since": a number that differs after any commit, of this or another process.  -1 when cut off
  * (cannot be read, or the file was removed or replaced). */
 int64_t store_change_counter(struct store *store);
@@ -796,5 +804,6 @@ struct store_figures {
 bool store_figures(struct store *store, time_t now, const int64_t *bounds, size_t n, struct store_figures *out, struct err *err) BASE_MUST_CHECK;
 
 #include "store/keyvault.h"
+#include "store/maintenance.h"
 
 #endif

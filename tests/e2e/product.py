@@ -137,6 +137,7 @@ class Product:
         self.daemons = {}
         self._prepared = False
         self.denied_expected = False    # a test that makes denied calls says so
+        self.store_touched = False      # rows were changed behind the programs' back
         stage.product = self
 
     # -- configuration ---------------------------------------------------
@@ -340,8 +341,19 @@ class Product:
         return '\n'.join(found)
 
     def end(self):
-        """Everything ends by SIGTERM; what is wrong with how it did."""
-        return '\n'.join('%s ended with code %d' % (n, c) for n, c in self.stop().items() if c not in (0, None))
+        """Everything ends by SIGTERM; what is wrong with how it did, and with the store that it left."""
+        bad = ['%s ended with code %d' % (n, c) for n, c in self.stop().items() if c not in (0, None)]
+        return '\n'.join(bad + self.unsound())
+
+    def unsound(self):
+        """What `store check` finds in the store; nothing where a test wrote into it by itself, or took it away."""
+        if self.store_touched or not self.store_there():
+            return []
+        done = self.ctl_run('store', 'check', '--json', user='root')
+        try:
+            return ['store check: %(name)s: %(count)d %(text)s: %(examples)s' % f for f in json.loads(done.stdout).get('findings', [])]
+        except ValueError:
+            return []
 
     # -- enrollctl -------------------------------------------------------
 
@@ -431,6 +443,7 @@ class Product:
 
     def sql(self, text, *values):
         """The rows that a SELECT finds, or any change (several, apart by `;`, where there are no values); each ? is one of the values."""
+        self.store_touched = self.store_touched or not text.lstrip().upper().startswith('SELECT')
         if self.database:
             return self.database.sql(text, values)
         with self._file(text.lstrip().upper().startswith('SELECT')) as db, db:
@@ -441,6 +454,7 @@ class Product:
 
     def sql_changed(self, text):
         """Several statements in a moment when nobody else writes; how many rows the last one changed."""
+        self.store_touched = True
         if self.database:
             return self.database.changed(text)
         with self._file() as db:
@@ -452,6 +466,7 @@ class Product:
 
     def sql_many(self, changes):
         """Many changes at once, each (text, values): all of them or none."""
+        self.store_touched = True
         if self.database:
             return self.database.run(*(postgresql.filled(t, v) for t, v in changes))
         with self._file() as db, db:
@@ -479,6 +494,9 @@ class Product:
         if self.database:
             with self.database.away():
                 yield
+            # As quick as a folder that comes back: enrolld tries to connect anew every half second.
+            if self.running('enrolld'):
+                service.until(lambda: self.ctl_run('list', '--limit', '1', '--json').returncode == 0, 60, 'enrolld has its store again')
             return
         folder = os.path.dirname(self.config['store']['path'])
         os.rename(folder, folder + '.away')

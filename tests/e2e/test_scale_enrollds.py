@@ -9,7 +9,6 @@ import copy
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import threading
 import time
@@ -94,9 +93,7 @@ class Two(StageCase):
             p.restart('enrolld')
 
     def ask_store(self, sql, *values):
-        path = self.a.config['store']['path']
-        with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as db:
-            return db.execute(sql, values).fetchall()
+        return self.a.sql(sql, *values)
 
     def name_of(self, p):
         with open(p.config['control']['instance-file']) as file:
@@ -171,7 +168,7 @@ class Work(Two):
         self.assertEqual(self.ask_store(held, name)[0][0], left)
         self.until(lambda: sum(s == 'active' for u, s in self.many.states().items() if u in users) == 24 - left, what='the others are done')
         self.assertEqual(self.ask_store(held, name)[0][0], left, 'before the lease is over nobody takes them')
-        self.ask_store("UPDATE enrollments SET lease_until = CAST(strftime('%s') AS INTEGER) + 2 WHERE lease_owner LIKE ? || ':%'", name)
+        self.ask_store("UPDATE enrollments SET lease_until = ? WHERE lease_owner LIKE ? || ':%'", int(time.time()) + 2, name)
         self.many.wait_state(users, 'active')
         print('  %d of 24 were taken over' % left)
         self.check_once(users, lost=left)
@@ -227,22 +224,24 @@ class Budget(Two):
         """The transaction that writes an order's line takes long, and everybody else has counted meanwhile: between "counted" and "written" is time
         enough for the other enrolld."""
         few = '(SELECT id FROM events LIMIT 200)'
-        self.ask_store('CREATE TRIGGER slow BEFORE INSERT ON orders BEGIN SELECT COUNT(*) FROM %s a, %s b, %s c; END' % (few, few, few))
+        if self.a.database:
+            self.ask_store('CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END$$')
+            self.ask_store('CREATE TRIGGER slow BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()')
+        else:
+            self.ask_store('CREATE TRIGGER slow BEFORE INSERT ON orders BEGIN SELECT COUNT(*) FROM %s a, %s b, %s c; END' % (few, few, few))
         try:
             yield
         finally:
-            self.ask_store('DROP TRIGGER slow')
+            self.ask_store('DROP FUNCTION slow CASCADE' if self.a.database else 'DROP TRIGGER slow')
 
     def most_open(self, users):
         """The most orders that were open at once while these enroll."""
         most, done = [0], threading.Event()
 
         def watch():
-            path = self.a.config['store']['path']
-            with contextlib.closing(sqlite3.connect('file:%s?mode=ro' % path, uri=True, timeout=60)) as db:
-                while not done.is_set():
-                    most[0] = max(most[0], db.execute('SELECT COUNT(*) FROM orders WHERE outcome IS NULL').fetchone()[0])
-                    time.sleep(0.005)
+            while not done.is_set():
+                most[0] = max(most[0], self.ask_store('SELECT COUNT(*) FROM orders WHERE outcome IS NULL')[0][0])
+                time.sleep(0.005)
         thread = threading.Thread(target=watch)
         thread.start()
         try:

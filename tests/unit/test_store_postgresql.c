@@ -59,7 +59,7 @@ START_TEST(a_role_may_do_its_work_and_no_more)
 		{"enrolld", "DELETE FROM user_keys", false},
 		{"enrolld", "INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) SELECT 1, '\\x01', repeat('a', 64), 1 RETURNING wrapped", false},
 		{"enrolld", "INSERT INTO user_keys (enrollment_id, wrapped, spki_sha256, created_at) SELECT 1, '\\x01', repeat('a', 64), 1 RETURNING id", true},
-		{"enrolld", "DELETE FROM events", false},
+		{"enrolld", "DELETE FROM certificates", false},
 		{"enrolld", "UPDATE events SET text = ''", false},
 		{"outbound", "SELECT wrapped FROM user_keys", true},
 		{"outbound", "UPDATE enrollments SET disabled = 0", false},
