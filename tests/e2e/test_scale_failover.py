@@ -9,6 +9,7 @@ import time
 
 from crowd import BUSY_MS, LONG, WAY_MS, CrowdCase
 from product import require
+from stage_gateways import HBA
 
 PEOPLE = int(os.environ.get('ENROLL_TEST_FAILOVER', 100 if LONG else 24))
 SIGNERS = 6             # who has a certificate already
@@ -78,6 +79,7 @@ class Failover(CrowdCase):
 
     def old_one_comes_back(self):
         self.primary.follow(self.standby)
+        self.primary.hba(HBA)
         self.primary, self.standby = self.standby, self.primary
         self.primary.synchronous('*')
         self.assertTrue(self.standby.in_recovery())

@@ -93,8 +93,9 @@ class Keys(GatewaysCase):
             if not running:
                 self.g.a.stop('enrolld')
                 self.addCleanup(self.g.a.start, 'enrolld')
-            said = self.g.a.ctl_run('doctor', user='root').stdout
-            for check in ('store', 'master-match', 'signature', 'enrollments', 'directory', 'ca'):
+            checks = ('store', 'master-match', 'signature', 'enrollments', 'directory')
+            said = self.g.a.ctl_run('doctor', *checks, user='root').stdout
+            for check in checks:
                 with self.subTest(check, running=running):
                     self.assertRegex(said, r'(?m)^ +(ok|warning) +%s ' % check)
 
