@@ -127,15 +127,13 @@ void instance_end(struct enroll_parts *p)
 
 bool instance_has_others(struct enroll_parts *p)
 {
-	/* A store in a file is one host's: who does not run there now is not elsewhere. */
-	time_t since = time(NULL) - (store_is_file(&p->config->store) ? 0 : RECENT);
 	struct store_turn_list l = {0};
 	char name[INSTANCE_NAME + sizeof PREFIX];
 	bool any = !store_turn_list(p->store, PREFIX, &l, NULL);
 
 	turn_name(p, name);
 	for (size_t i = 0; i < l.n; i++)
-		any = any || (strcmp(l.v[i].name, name) != 0 && l.v[i].until > since);
+		any = any || (strcmp(l.v[i].name, name) != 0 && l.v[i].until > time(NULL) - RECENT);
 	store_turn_list_clear(&l);
 	return any;
 }
