@@ -124,8 +124,8 @@ bool store_ready(struct store *store, struct err *err)
 	ok = tx_begin(&tx, store, TX_READ, MAY_ALL, "look at the store", err) &&
 	     tx_number(&tx, &version, 0, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema_version'", NO_VALUES);
 	tx_end(&tx);
-	/* What a transaction finds out itself says more. */
-	if (ok && store_change_counter(store) < 0)
+	/* What the transaction found out says more, unless it is what becomes of a file that was taken away. */
+	if (store_change_counter(store) < 0 && (ok || err == NULL || (err->class != ERR_TEMPORARY && !store_is_too_new(err))))
 		return err_set(err, ERR_TEMPORARY, "look at the store", NULL, "the store cannot be read, or its file was removed or replaced");
 	/* Of a newer one we know that we can go on with it: the transaction has begun. */
 	if (ok && version < store_schema_version())

@@ -10,12 +10,14 @@ import time
 from crowd import BUSY_MS, LONG, WAY_MS, CrowdCase
 from product import require
 from stage_gateways import HBA
+from stage_postgresql import postgresql
 
 PEOPLE = int(os.environ.get('ENROLL_TEST_FAILOVER', 100 if LONG else 24))
 SIGNERS = 6             # who has a certificate already
 ROUNDS = 4 if LONG else 1
 STAGE = {'ca': True, 'users': PEOPLE * ROUNDS + SIGNERS, 'postgresql': False}
 TAKES = 45
+BUSY = 22
 AWAY = 3                # seconds from the one's end to the other's beginning
 
 
@@ -78,7 +80,13 @@ class Failover(CrowdCase):
         print('# %d mails' % len(self.taken), flush=True)
 
     def old_one_comes_back(self):
-        self.primary.follow(self.standby)
+        for attempt in range(5):
+            try:
+                self.primary.follow(self.standby)
+                break
+            except postgresql.Trouble:      # a resolver that has much to do
+                if attempt == 4:
+                    raise
         self.primary.hba(HBA)
         self.primary, self.standby = self.standby, self.primary
         self.primary.synchronous('*')

@@ -15,6 +15,7 @@ from product import require
 
 STAGE = {'ca': True, 'users': 30, 'postgresql': False}
 TAKES = 45
+BUSY = 12
 STALE = 6               # milter.stale-limit
 CONNECTED = 2           # seconds until all that are connected know
 NOTICED = 3             # until one is known to be cut off
@@ -118,7 +119,7 @@ class Revocation(CrowdCase):
         last = max([when for when, signed in mails if signed and when < cut + (back - wall)])
         print('# noticed after %.1f s, signed for the last time %.1f s after the cut, back after %.1f s' % (
             stamp(noticed) - wall, last - cut, stamp(ready) - back), flush=True)
-        self.assertLess(stamp(noticed) - wall, NOTICED + SLACK)
+        self.assertLess(stamp(noticed) - wall, NOTICED + SLACK, 'it notices')
         self.assertGreater(last - cut, STALE - NOTICED - 1, 'it signs from memory')
         self.assertLess(last - cut, STALE + 0.5)
         self.assertTrue([1 for when, signed in mails if cut + STALE + 0.5 < when < cut + STALE + 1.5 and not signed], 'and is looked at later')
