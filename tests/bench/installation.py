@@ -56,7 +56,8 @@ class Work:
         done, wal, size = self.cluster.rows("SELECT xact_commit + xact_rollback, pg_current_wal_insert_lsn() - '0/0', pg_database_size('enroll') "
                                             "FROM pg_stat_database WHERE datname = 'enroll'", 'enroll')[0]
         written = self.cluster.rows("SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables", 'enroll')[0][0]
-        return {'transactions': done, 'wal': wal, 'octets': size, 'rows': int(written)}
+        tables = dict(self.cluster.rows("SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables", 'enroll'))
+        return {'transactions': done, 'wal': wal, 'octets': size, 'rows': int(written), 'tables': tables}
 
     def begin(self):
         if self.cluster:
@@ -70,7 +71,8 @@ class Work:
             return {}
         time.sleep(1.2)     # sessions tell their counts once a second
         after = self._now()
-        found = {k: (after[k] - self.before[k]) / number for k in after}
+        found = {k: (after[k] - self.before[k]) / number for k in after if k != 'tables'}
+        found['tables'] = {t: round((n - self.before['tables'].get(t, 0)) / number) for t, n in after['tables'].items() if n > self.before['tables'].get(t, 0)}
         said = self.session.say('SELECT 1;')
         for channel in CHANNELS:
             found['notify ' + channel] = sum('"%s"' % channel in line for line in said) / number
@@ -96,10 +98,10 @@ class Phase:
         self.seconds = time.monotonic() - self.began
         found = {'number': self.number, 'seconds': round(self.seconds, 2),
                  'cpu': {p: round(s, 6) for p, s in ((Shares() - self.before) / self.number).items()}}
-        found.update({k: round(v, 3) for k, v in self.work.end(self.number).items()})
+        found.update({k: v if k == 'tables' else round(v, 3) for k, v in self.work.end(self.number).items()})
         self.i.result['phases'][self.name] = found
         print('%-11s %5d in %6.1f s   CPU each: %s' % (self.name, self.number, self.seconds, Shares(found['cpu']).table()))
-        rest = ['%s %.1f' % (k, found[k]) for k in found if k not in ('number', 'seconds', 'cpu')]
+        rest = ['%s %.1f' % (k, found[k]) for k in found if k not in ('number', 'seconds', 'cpu', 'tables')]
         if rest:
             print('%-11s database each: %s' % ('', ', '.join(rest)), flush=True)
 
