@@ -3,6 +3,7 @@
  *
  *     bench_questions [--write] SMALL LARGE     two configurations, each with its store; only the first question of each is asked more than once
  *
+ * people-memory: MiB that the list of everybody takes at its peak.
  * Milliseconds on the clock, as what matters is how long others wait: compare them with the baseline only.  --write: also what changes rows of
  * everybody; the stores are no good for anything else afterwards.
  */
@@ -184,6 +185,24 @@ static struct store *open_store(const char *path, struct config **config)
 	return s;
 }
 
+/* Since it was forgotten last. */
+static double peak_mib(void)
+{
+	char line[200];
+	FILE *file = fopen("/proc/self/status", "r"), *forget;
+	long kib = 0;
+
+	while (file && fgets(line, sizeof line, file))
+		if (sscanf(line, "VmHWM: %ld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	forget = fopen("/proc/self/clear_refs", "w");
+	if (!file || !forget || fputs("5", forget) < 0 || fclose(forget) != 0)
+		bench_die("/proc/self: no peak of memory");
+	return (double)kib / 1024;
+}
+
 static double ask(const struct question *q, struct store *s)
 {
 	struct err err = ERR_INIT;
@@ -192,6 +211,20 @@ static double ask(const struct question *q, struct store *s)
 	if (!q->ask(s, &err))
 		bench_die("%s: %s", q->name, err.text);
 	return (bench_wall_us() - began) / 1000;
+}
+
+static void compare_memory(struct store *small, struct store *large)
+{
+	static const struct question q = {.name = "people-memory", .ask = people};
+	double rest, few, many;
+
+	peak_mib();
+	rest = peak_mib();
+	ask(&q, small);
+	few = peak_mib() - rest;
+	ask(&q, large);
+	many = peak_mib() - rest;
+	bench_line(q.name, many, "MiB", few, few > 0.001 ? many / few : 1);
 }
 
 static void compare(const struct question *q, struct store *small, struct store *large)
@@ -218,6 +251,7 @@ int main(int argc, char **argv)
 		bench_die("bench_questions [--write] SMALL LARGE");
 	small = open_store(argv[1 + write], &config[0]);
 	large = open_store(argv[2 + write], &config[1]);
+	compare_memory(small, large);
 	for (size_t i = 0; i < COUNT(questions); i++)
 		if (write || !questions[i].writes)
 			compare(&questions[i], small, large);

