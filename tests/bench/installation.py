@@ -297,9 +297,17 @@ class Installation:
         self.review(users)
         self.idle()
         self.fan_out()
-        violations = self.many.violations()
-        if violations:
-            raise RuntimeError('the CA complains: %r' % violations[:3])
+        self.complaints()
+
+    def complaints(self):
+        """What we did wrong, by the CA's word."""
+        found = {}
+        for record in self.many.violations():
+            kind = '%s %s' % (record.get('kind', record['event']), record.get('endpoint', ''))
+            found.setdefault(kind, []).append(record.get('early'))
+        self.result['complaints'] = {kind: len(v) for kind, v in found.items()}
+        for kind, early in found.items():
+            print('the CA complains %d times: %s%s' % (len(early), kind, ', %s s early' % early[:8] if any(early) else ''), flush=True)
 
 
 def resident(pid):
