@@ -15,7 +15,7 @@ import unittest
 from enrolling import Enrolling, address
 from product import Product, require
 from stage import Stage, StageCase
-from stage_postgresql import postgresql
+from stage_postgresql import Session, postgresql
 
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'bench'))
 import several                  # noqa: E402
@@ -38,13 +38,13 @@ def setUpModule():
 class Run:
     """What came of one number of enrolld."""
 
-    def __init__(self, crowd, seconds, shares, busy, transactions, parts):
-        self.crowd, self.seconds, self.shares, self.busy, self.transactions, self.parts = crowd, seconds, shares, busy, transactions, parts
+    def __init__(self, crowd, seconds, shares, busy, transactions, told, parts):
+        self.crowd, self.seconds, self.shares, self.busy, self.transactions, self.told, self.parts = crowd, seconds, shares, busy, transactions, told, parts
         self.rate = 60 * NUMBER / seconds
 
     def line(self, first):
-        return '# %d enrolld: %.1f a minute (%.2f of one), %d %% of the processors busy, %.1f transactions each; CPU each: %s' % (
-            self.crowd, self.rate, self.rate / first.rate, round(100 * self.busy), self.transactions, (self.shares / NUMBER).table())
+        return '# %d enrolld: %.1f a minute (%.2f of one), %d %% of the processors busy, %.1f transactions and %.1f changes told each; CPU each: %s' % (
+            self.crowd, self.rate, self.rate / first.rate, round(100 * self.busy), self.transactions, self.told, (self.shares / NUMBER).table())
 
 
 def busy():
@@ -91,14 +91,18 @@ class Throughput(StageCase):
         cls.p.stop('enrolld')
         cls.p.configure(mode='sign')
         cls.crowd.start(number)
+        listener = Session(Stage.current.postgresql.cluster)
+        listener.say('LISTEN enroll_credentials;')
         before, began, work, done = Shares(), time.monotonic(), busy(), cls.transactions_now()
         cls.many.wait_state(users, 'active', seconds=900)
         seconds, shares = time.monotonic() - began, Shares() - before
         worked = [b - a for a, b in zip(work, busy())]
         transactions = (cls.transactions_now() - done) / NUMBER
+        told = sum('enroll_credentials' in line for line in listener.say('SELECT 1;')) / NUMBER
+        listener.close()
         parts = [steps(d.log) for d in cls.crowd.daemons]
         cls.crowd.stop()
-        return Run(number, seconds, shares, worked[0] / worked[1], transactions, parts)
+        return Run(number, seconds, shares, worked[0] / worked[1], transactions, told, parts)
 
     @staticmethod
     def transactions_now():
@@ -117,6 +121,11 @@ class Throughput(StageCase):
             with self.subTest(run.crowd):
                 self.assertEqual(len(run.parts), run.crowd)
                 self.assertGreater(min(run.parts), 0, run.parts)
+
+    def test_gateways_are_told_of_the_certificate_alone(self):
+        """Each has to look again for everybody then; that there is a row was told before."""
+        for run in self.runs:
+            self.assertTrue(0.5 <= run.told <= 2, run.told)
 
     def test_one_enrollment_costs_no_more_among_four(self):
         """CPU of who works for it.  The idle look of each enrolld is in it, so a slow machine sees some more."""
