@@ -70,7 +70,7 @@ static const char sql_unrenewed[] =
 	"SELECT COUNT(*) FROM (SELECT c.not_after AS ends,"
 	" " RENEWAL_DUE " AS due"
 	" FROM enrollments e CROSS JOIN certificates c LEFT JOIN renewals r ON r.certificate_id = c.id"
-	" WHERE e.state IN (" IN_FLIGHT ") AND e.disabled = 0 AND e.gone_since = 0"
+	" WHERE " RENEWAL_UNDER_WAY " AND e.disabled = 0 AND e.gone_since = 0"
 	" AND c.enrollment_id = e.id AND c.status = 'active') l"
 	" WHERE due < ends AND (ends - $1) * 2 <= ends - due";
 
