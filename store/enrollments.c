@@ -576,7 +576,7 @@ bool enrolled_count(struct tx *tx, int64_t *n)
 			  "SELECT (SELECT COUNT(*) FROM enrollments WHERE state IN (" ON_THE_WAY ")) +"
 			  " (SELECT COUNT(*) FROM enrollments WHERE " ENROLLED_AT_REST ")",
 			  NO_VALUES) &&
-		  tx_number(&tx, &companions, 0,
+		  tx_number(tx, &companions, 0,
 			  "SELECT COUNT(*) FROM enrollments WHERE companion_of IS NOT NULL AND companion_of > 0 AND state NOT IN (" CLOSED ")"
 			  " AND (state || '' IN (" ON_THE_WAY ") OR (" ENROLLED_AT_REST "))",
 			  NO_VALUES);
