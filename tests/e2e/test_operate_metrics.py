@@ -224,7 +224,7 @@ class Figures(MetricsCase):
         for name in ('db.h', 'figures.c'):
             with open(TOP + '/store/' + name, encoding='utf-8') as file:
                 text = file.read().replace('\\\n', ' ')
-            words.update(re.findall(r'^#define (\w+)\s+("(?:[^"]*"|\s*\w+\s*")*)\s*$', text, re.M))
+            words.update(re.findall(r'^#define (\w+)\s+(".*")\s*$', text, re.M))
         for _depth in range(4):
             for name, value in words.items():
                 text = re.sub(r'"\s*%s\s*"' % name, lambda _m, v=value: v[1:-1], text)
