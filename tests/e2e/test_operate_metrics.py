@@ -370,6 +370,7 @@ class Health(MetricsCase):
 
     def test_a_scheduler_that_stands_still(self):
         """Everything else answers; the first thread of enrolld, which is the scheduler, does not turn."""
+        self.good()
         with thread_stopped(self.p.daemons['enrolld'].process.pid):
             self.until(lambda: self.state('enrolld', '/healthz')[0] == 503, 120, 'it is not well')
             self.assertRegex(self.state('enrolld', '/healthz')[1], r'\Athe scheduler has not turned for \d+ seconds; restart enrolld\n\Z')
