@@ -183,11 +183,20 @@ bool certificate_read_in(struct tx *tx, int64_t id, struct store_certificate *ou
 bool certificate_insert(struct tx *tx, int64_t enrollment_id, int64_t key_id, const struct store_certificate *c, time_t now, int64_t *id);
 bool enrollment_addresses_write(struct tx *tx, int64_t id, const struct strlist *addresses);
 
+/* What changes everybody's rows does it so many ids at a time, each by a transaction of its own: mails and other writers come in between.  *last is the
+ * last id of the next part of this table after `after`; 0 = there is none (enrollments.c). */
+#define PART_ROWS 5000
+bool part_after(struct tx *tx, const char *table, int64_t after, int64_t *last);
+
 /* Was this key wrapped for the master key that is in force?  ERR_TEMPORARY otherwise (keys.c). */
 bool key_master_in_force(struct tx *tx, const struct store_key *key);
 /* When a certificate c, with its row r of renewals or none, is to be renewed: by the CA's window or at two thirds of its life, and never before it came. */
 #define RENEWAL_ASKED "CASE WHEN COALESCE(r.renew_at, 0) > 0 THEN r.renew_at ELSE c.not_before + (c.not_after - c.not_before) * 2 / 3 END"
 #define RENEWAL_DUE "CASE WHEN c.created_at > " RENEWAL_ASKED " THEN c.created_at ELSE " RENEWAL_ASKED " END"
+/* An enrollment e on the way to another certificate, or kept from it. */
+#define RENEWAL_UNDER_WAY                                                                                                                  \
+	"e.state IN ('requested','eligible','caa-checked','ordering','ordered','challenge-awaited','answered','validated','finalized','issued'," \
+	"'checked','waiting','blocked','failed','renewing')"
 /* Which CA a certificate c of enrollment e came from: the row may have another one by now. */
 #define CERTIFICATE_CA                                                                                                                     \
 	"COALESCE((SELECT o.ca FROM orders o WHERE o.enrollment_id = c.enrollment_id AND o.outcome = 'finalized'"                          \

@@ -478,8 +478,9 @@ bool store_enrollment_next_due(struct store *store, time_t *when, struct err *er
 	     tx_number(&tx, &unheld, 0,
 		     "SELECT next_at FROM enrollments WHERE " DUE " AND lease_owner IS NULL ORDER BY next_at, id LIMIT 1", NO_VALUES) &&
 	     tx_number(&tx, &held, 0,
+		     /* The few that are held, by their own index: SQLite would take that of all that wait. */
 		     "SELECT MIN(CASE WHEN next_at > lease_until THEN next_at ELSE lease_until END) FROM enrollments"
-		     /* DUE in words that only the index of leases fits. */
+		     /* DUE in words that only that index fits. */
 		     " WHERE lease_owner IS NOT NULL AND lease_until > 0 AND next_at > 0 AND disabled + gone_since = 0",
 		     NO_VALUES);
 	tx_end(&tx);
@@ -576,8 +577,8 @@ bool enrolled_count(struct tx *tx, int64_t *n)
 			  " (SELECT COUNT(*) FROM enrollments WHERE " ENROLLED_AT_REST ")",
 			  NO_VALUES) &&
 		  tx_number(tx, &companions, 0,
-			  "SELECT COUNT(*) FROM enrollments WHERE companion_of IS NOT NULL AND state NOT IN (" CLOSED ")"
-			  " AND (state IN (" ON_THE_WAY ") OR (" ENROLLED_AT_REST "))",
+			  "SELECT COUNT(*) FROM enrollments WHERE companion_of IS NOT NULL AND companion_of > 0 AND state NOT IN (" CLOSED ")"
+			  " AND (state || '' IN (" ON_THE_WAY ") OR (" ENROLLED_AT_REST "))",
 			  NO_VALUES);
 
 	*n = ok ? all - companions : 0;
@@ -678,41 +679,65 @@ static bool admin_act(struct tx *tx, int64_t id, enum enrollment_admin what, con
 
 #define REVIEWED_A_SECOND 20
 
-bool store_enrollments_review(struct store *store, struct err *err)
+bool part_after(struct tx *tx, const char *table, int64_t after, int64_t *last)
+{
+	char sql[160];
+
+	snprintf(sql, sizeof(sql), "SELECT MAX(id) FROM (SELECT id FROM %s WHERE id > $1 ORDER BY id LIMIT $2) part", table);
+	return tx_number(tx, last, 0, sql, VALUES(V_INT(after), V_INT(PART_ROWS)));
+}
+
+/* `sql` moves rows with $3 < id <= $4 to $1 + id % $2, part by part.  Who dies in the middle does it once more. */
+static bool move_due(struct store *store, const char *op, const char *sql, int64_t n, time_t now, struct err *err)
+{
+	int64_t first = 0, last = 1;
+	bool ok = true;
+
+	for (; ok && last != 0; first = last) {
+		struct tx tx;
+
+		ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, op, err) && part_after(&tx, "enrollments", first, &last) &&
+		     (last == 0 || (tx_run(&tx, NULL, sql, VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1), V_INT(first), V_INT(last))) && tx_commit(&tx)));
+		tx_end(&tx);
+	}
+	return ok;
+}
+
+static bool count_due(struct store *store, const char *op, const char *sql, const struct db_value *v, size_t values, int64_t *n, struct err *err)
 {
 	struct tx tx;
-	time_t now = time(NULL);
-	int64_t n = 0;
-	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "review enrollments", err) &&
-		  tx_number(&tx, &n, 0, "SELECT COUNT(*) FROM enrollments WHERE state IN ('active','blocked')", NO_VALUES) &&
-		  tx_run(&tx, NULL,
-			  "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1,"
-			  " resume = CASE WHEN state = 'blocked' THEN 'requested' ELSE resume END"
-			  " WHERE (state = 'active' OR (state = 'blocked' AND resume IN ('requested','eligible') AND next_at > 0"
-			  " AND COALESCE(why_type, '') NOT LIKE 'caa:%')) AND lease_owner IS NULL",
-			  VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1))) &&
-		  tx_commit(&tx);
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, op, err) && tx_number(&tx, n, 0, sql, v, values);
 
 	tx_end(&tx);
 	return ok;
 }
 
+bool store_enrollments_review(struct store *store, struct err *err)
+{
+	static const char op[] = "review enrollments";
+	int64_t n = 0;
+
+	return count_due(store, op, "SELECT COUNT(*) FROM enrollments WHERE state IN ('active','blocked')", NO_VALUES, &n, err) &&
+	       move_due(store, op,
+		       "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1,"
+		       " resume = CASE WHEN state = 'blocked' THEN 'requested' ELSE resume END"
+		       " WHERE id > $3 AND id <= $4 AND (state = 'active' OR (state = 'blocked' AND resume IN ('requested','eligible') AND next_at > 0"
+		       " AND COALESCE(why_type, '') NOT LIKE 'caa:%')) AND lease_owner IS NULL",
+		       n, time(NULL), err);
+}
+
 bool store_enrollments_spread(struct store *store, struct err *err)
 {
-	struct tx tx;
+	static const char op[] = "spread enrollments";
 	time_t now = time(NULL);
 	int64_t n = 0;
-	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "spread enrollments", err) &&
-		  tx_number(&tx, &n, 0, "SELECT COUNT(*) FROM enrollments WHERE state = 'active' AND next_at > 0 AND next_at < $1", VALUES(V_INT(now))) &&
-		  (n <= REVIEWED_A_SECOND ||
-			  (tx_run(&tx, NULL,
-				   "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1"
-				   " WHERE state = 'active' AND next_at > 0 AND next_at < $1 AND lease_owner IS NULL",
-				   VALUES(V_INT(now), V_INT(n / REVIEWED_A_SECOND + 1))) &&
-				  tx_commit(&tx)));
 
-	tx_end(&tx);
-	return ok;
+	return count_due(store, op, "SELECT COUNT(*) FROM enrollments WHERE state = 'active' AND next_at > 0 AND next_at < $1", VALUES(V_INT(now)), &n, err) &&
+	       (n <= REVIEWED_A_SECOND ||
+		       move_due(store, op,
+			       "UPDATE enrollments SET next_at = $1 + id % $2, planned_at = $1 + id % $2, version = version + 1"
+			       " WHERE id > $3 AND id <= $4 AND state = 'active' AND next_at > 0 AND next_at < $1 AND lease_owner IS NULL",
+			       n, now, err));
 }
 
 bool store_enrollment_admin(

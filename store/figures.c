@@ -61,23 +61,19 @@ static bool count_certificates(struct tx *tx, time_t now, const int64_t *bounds,
 	return ok && tx_number(tx, &out->earliest, 0, sql_earliest, NO_VALUES);
 }
 
-#define IN_FLIGHT                                                                                                                         \
-	"'requested','eligible','caa-checked','ordering','ordered','challenge-awaited','answered','validated','finalized','issued',"            \
-	"'checked','waiting','blocked','failed','renewing'"
-
 /* As store_renewals_late, from its first stage on, by the rows that are on their way to a new one. */
 static const char sql_unrenewed[] =
 	"SELECT COUNT(*) FROM (SELECT c.not_after AS ends,"
 	" " RENEWAL_DUE " AS due"
 	" FROM enrollments e CROSS JOIN certificates c LEFT JOIN renewals r ON r.certificate_id = c.id"
-	" WHERE e.state IN (" IN_FLIGHT ") AND e.disabled = 0 AND e.gone_since = 0"
+	" WHERE " RENEWAL_UNDER_WAY " AND e.disabled = 0 AND e.gone_since = 0"
 	" AND c.enrollment_id = e.id AND c.status = 'active') l"
 	" WHERE due < ends AND (ends - $1) * 2 <= ends - due";
 
 /* Without a certificate in use since it was asked for, or since the last one ended.  Whoever a cap or a rule keeps waiting is meant to wait. */
 static const char sql_without[] =
 	"SELECT e.state, MIN(COALESCE((SELECT MAX(COALESCE(r.requested_at, c.not_after)) FROM certificates c LEFT JOIN revocations r ON r.certificate_id = c.id"
-	" WHERE c.enrollment_id = e.id), e.requested_at)) FROM enrollments e WHERE e.state IN (" IN_FLIGHT ") AND e.disabled = 0 AND e.gone_since = 0"
+	" WHERE c.enrollment_id = e.id), e.requested_at)) FROM enrollments e WHERE " RENEWAL_UNDER_WAY " AND e.disabled = 0 AND e.gone_since = 0"
 	" AND COALESCE(e.why_type, '') NOT IN ('held','excluded')"
 	" AND NOT EXISTS (SELECT 1 FROM certificates a WHERE a.enrollment_id = e.id AND a.status = 'active') GROUP BY e.state";
 

@@ -24,6 +24,9 @@
 #define MOMENT(column) column " BIGINT NOT NULL DEFAULT 0"
 #define COUNT(column) column " BIGINT NOT NULL DEFAULT 0 CHECK (" column " >= 0)"
 #define ANY_CHANGE "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON "
+/* What the look-up of a credential makes of a state (why_not, state_forbids in certificates.c): all steps of an enrollment under way are one to it, and
+ * told of each, every gateway would look again for everybody it knows. */
+#define SAYS(row) "CASE WHEN " row ".state IN ('waiting','blocked','failed','superseded','revoking','revoked','expired') THEN " row ".state ELSE '' END"
 #define TELLS(name, when, channel) "CREATE TRIGGER " name " " when " EXECUTE FUNCTION tell('" channel "')"
 
 static const char *const version_7[] = {
@@ -305,12 +308,12 @@ static const char *const version_7[] = {
 	TELLS("flags_tell", ANY_CHANGE "flags FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
 	TELLS("enrollments_new_tell", "AFTER INSERT ON enrollments FOR EACH ROW", PG_CHANNEL_CREDENTIALS),
 	TELLS("enrollments_tell",
-		"AFTER UPDATE ON enrollments FOR EACH ROW WHEN (OLD.state <> NEW.state OR OLD.disabled <> NEW.disabled OR OLD.gone_since <> NEW.gone_since"
+		"AFTER UPDATE ON enrollments FOR EACH ROW WHEN (" SAYS("OLD") " <> " SAYS("NEW") " OR OLD.disabled <> NEW.disabled OR OLD.gone_since <> NEW.gone_since"
 		" OR OLD.usage <> NEW.usage OR OLD.rule IS DISTINCT FROM NEW.rule OR OLD.addresses <> NEW.addresses)",
 		PG_CHANNEL_CREDENTIALS),
-	TELLS("certificates_new_tell", "AFTER INSERT ON certificates FOR EACH ROW", PG_CHANNEL_CREDENTIALS),
+	TELLS("certificates_new_tell", "AFTER INSERT ON certificates FOR EACH ROW WHEN (NEW.status = 'active')", PG_CHANNEL_CREDENTIALS),
 	TELLS("certificates_tell",
-		"AFTER UPDATE ON certificates FOR EACH ROW WHEN (OLD.status <> NEW.status OR OLD.addresses <> NEW.addresses OR OLD.key_id <> NEW.key_id"
+		"AFTER UPDATE ON certificates FOR EACH ROW WHEN ((OLD.status <> NEW.status AND 'active' IN (OLD.status, NEW.status)) OR OLD.addresses <> NEW.addresses OR OLD.key_id <> NEW.key_id"
 		" OR OLD.enrollment_id <> NEW.enrollment_id)",
 		PG_CHANNEL_CREDENTIALS),
 	TELLS("user_keys_tell", "AFTER UPDATE OF wrapped OR DELETE OR TRUNCATE ON user_keys FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),

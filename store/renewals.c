@@ -108,13 +108,14 @@ static void read_late(struct rows *r, void *element)
 	out->said = (unsigned)rows_int(r, 8);
 }
 
-/* Due by the CA's window or at two thirds of its life, and never before it came.  The renewal of an active row is the row's next step. */
+/* Due by the CA's window or at two thirds of its life, and never before it came.  The renewal of an active row is the row's next step; the few that are
+ * not active are looked at, not all certificates (CROSS JOIN: SQLite goes from left to right). */
 static const char sql_late[] =
 	"SELECT id, enrollment_id, address, serial, why, state, due, not_after, late FROM ("
 	"SELECT c.id, c.enrollment_id, e.address, c.serial, e.why, e.state, c.not_after, COALESCE(r.late, 0) AS late,"
 	" " RENEWAL_DUE " AS due"
-	" FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id LEFT JOIN renewals r ON r.certificate_id = c.id"
-	" WHERE c.status = 'active' AND e.disabled = 0 AND e.gone_since = 0 AND e.state NOT IN ('active','published','superseded','revoking','revoked','expired')) l"
+	" FROM enrollments e CROSS JOIN certificates c LEFT JOIN renewals r ON r.certificate_id = c.id"
+	" WHERE " RENEWAL_UNDER_WAY " AND e.disabled = 0 AND e.gone_since = 0 AND c.enrollment_id = e.id AND c.status = 'active') l"
 	" WHERE due < not_after AND CASE WHEN not_after <= $1 THEN 4 WHEN (not_after - $1) * 10 <= not_after - due THEN 3"
 	" WHEN (not_after - $1) * 4 <= not_after - due THEN 2 WHEN (not_after - $1) * 2 <= not_after - due THEN 1 ELSE 0 END > late"
 	" ORDER BY not_after LIMIT $2";
@@ -153,6 +154,26 @@ bool store_renewal_late_told(struct store *store, const struct store_late *l, co
 #define IN_USE "c.status = 'active' AND c.not_after > $2"
 #define JOINED " FROM certificates c JOIN enrollments e ON e.id = c.enrollment_id "
 
+static bool plan_watch(struct store *store, const char *ca, time_t now, unsigned period, struct err *err)
+{
+	static const char sql[] = "INSERT INTO renewals (certificate_id, watch_at) SELECT c.id, $2 + 1 + spread($3)" JOINED "WHERE c.id > $4 AND c.id <= $5"
+				  " AND " IN_USE " AND " CERTIFICATE_CA
+				  " = $1 ON CONFLICT (certificate_id) DO UPDATE SET watch_at = excluded.watch_at"
+				  " WHERE renewals.watch_at = 0 OR renewals.watch_at > $2 + $3 * 2";
+	int64_t first = 0, last = 1;
+	bool ok = true;
+
+	for (; ok && last != 0; first = last) {
+		struct tx tx;
+
+		ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "plan looks at revocation", err) && part_after(&tx, "certificates", first, &last) &&
+		     (last == 0 ||
+			     (tx_run(&tx, NULL, sql, VALUES(V_TEXT(ca), V_INT(now), V_INT(period), V_INT(first), V_INT(last))) && tx_commit(&tx)));
+		tx_end(&tx);
+	}
+	return ok;
+}
+
 /* Also those whose time is too far away: the period became shorter. */
 bool store_watch_plan(struct store *store, const char *ca, time_t now, unsigned period, struct err *err)
 {
@@ -167,15 +188,7 @@ bool store_watch_plan(struct store *store, const char *ca, time_t now, unsigned 
 	tx_end(&tx);
 	if (!ok || due == 0)
 		return ok;
-	ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "plan looks at revocation", err) &&
-	     tx_run(&tx, NULL,
-		     "INSERT INTO renewals (certificate_id, watch_at) SELECT c.id, $2 + 1 + spread($3)" JOINED "WHERE " IN_USE " AND " CERTIFICATE_CA
-		     " = $1 ON CONFLICT (certificate_id) DO UPDATE SET watch_at = excluded.watch_at"
-		     " WHERE renewals.watch_at = 0 OR renewals.watch_at > $2 + $3 * 2",
-		     VALUES(V_TEXT(ca), V_INT(now), V_INT(period))) &&
-	     tx_commit(&tx);
-	tx_end(&tx);
-	return ok;
+	return plan_watch(store, ca, now, period, err);
 }
 
 /* Its next time is set before anybody is asked: one whose answer kills us is not the first again.  Another enrolld may have taken it meanwhile. */

@@ -341,20 +341,40 @@ static bool claimed(struct tx *tx, int64_t id, const char *owner, struct store_r
 	return ok;
 }
 
-bool store_revocation_claim(struct store *store, enum revocation_part part, const char *owner, time_t now, unsigned lease_seconds,
-	struct store_revocation *out, bool *found, struct err *err)
+#define PART_DUE                                                                                                                           \
+	"SELECT p.id FROM revocation_parts p WHERE p.part = $1 AND p.done_at = 0 AND p.next_at <= $2"                                      \
+	" AND (p.lease_owner IS NULL OR p.lease_until <= $2) ORDER BY p.next_at, p.id LIMIT 1 "
+
+static bool part_is_due(struct store *store, enum revocation_part part, time_t now, bool *due, const char *op, struct err *err)
 {
 	struct tx tx;
 	int64_t id = 0;
-	bool ok;
+	bool ok = tx_begin(&tx, store, TX_READ, MAY_ENROLLD | MAY_ADMIN, op, err) &&
+		  tx_number(&tx, &id, 0, PART_DUE, VALUES(V_TEXT(revocation_part_name(part)), V_INT(now)));
+
+	tx_end(&tx);
+	*due = id != 0;
+	return ok;
+}
+
+/* Asked whenever anything changed: no writer waits for it as long as nothing is due. */
+bool store_revocation_claim(struct store *store, enum revocation_part part, const char *owner, time_t now, unsigned lease_seconds,
+	struct store_revocation *out, bool *found, struct err *err)
+{
+	static const char op[] = "claim revocation";
+	struct tx tx;
+	int64_t id = 0;
+	bool ok, due;
 
 	memset(out, 0, sizeof(*out));
 	*found = false;
-	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_ENROLLD | MAY_ADMIN, "claim revocation", err) &&
+	if (!part_is_due(store, part, now, &due, op, err))
+		return false;
+	if (!due)
+		return true;
+	ok = tx_begin(&tx, store, TX_WRITE_ROW, MAY_ENROLLD | MAY_ADMIN, op, err) &&
 	     tx_number(&tx, &id, 0,
-		     "UPDATE revocation_parts SET lease_owner = $3, lease_until = $4 WHERE id = (SELECT p.id FROM revocation_parts p WHERE p.part = $1"
-		     " AND p.done_at = 0 AND p.next_at <= $2 AND (p.lease_owner IS NULL OR p.lease_until <= $2) ORDER BY p.next_at, p.id LIMIT 1 " ROW_LOCK_OR_SKIP ")"
-		     " RETURNING revocation_id",
+		     "UPDATE revocation_parts SET lease_owner = $3, lease_until = $4 WHERE id = (" PART_DUE ROW_LOCK_OR_SKIP ") RETURNING revocation_id",
 		     VALUES(V_TEXT(revocation_part_name(part)), V_INT(now), V_TEXT(owner), V_INT(now + (time_t)lease_seconds))) &&
 	     (id == 0 || claimed(&tx, id, owner, out, found));
 	tx_end(&tx);

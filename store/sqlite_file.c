@@ -281,6 +281,15 @@ bool sqlite_copy_out(const struct store_settings *s, const char *to, struct err 
 }
 
 /* Is this a store of ours, whole, and not newer than we are?  An older one stays that: enrolld upgrades it when it starts. */
+/* Who was at work when the copy was made is not at work here.  An older schema has no such table. */
+static bool nobody_is_there(sqlite3 *h, const char *op, const char *path, struct err *err)
+{
+	char answer[8];
+
+	return sqlite_ask(h, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'turns'", answer, sizeof(answer), op, path, err) &&
+	       (answer[0] == '0' || sqlite_run(h, "UPDATE turns SET until = 0", op, path, err));
+}
+
 static bool fill_restored(const char *temporary, const struct store_settings *s, const char *from, const char *op, struct err *err)
 {
 	sqlite3 *source = sqlite_handle_new(from, SQLITE_OPEN_READONLY, s->busy_ms, op, err), *copy = NULL;
@@ -288,7 +297,7 @@ static bool fill_restored(const char *temporary, const struct store_settings *s,
 
 	ok = source != NULL && (copy = sqlite_handle_new(temporary, SQLITE_OPEN_READWRITE, s->busy_ms, op, err)) != NULL &&
 	     copy_pages(copy, source, s->busy_ms, op, from, err) && sqlite_verify(copy, op, from, err) &&
-	     schema_prepare(copy, SCHEMA_COPY, op, from, err) && sqlite_use_wal(copy, op, s->path, err);
+	     schema_prepare(copy, SCHEMA_COPY, op, from, err) && nobody_is_there(copy, op, from, err) && sqlite_use_wal(copy, op, s->path, err);
 	sqlite3_close(copy);
 	sqlite3_close(source);
 	return ok;

@@ -34,10 +34,17 @@ EVP_PKEY *bench_key(const char *kind); /* "rsa2048", "p256" */
 /* DER of a certificate for this address, from yesterday for a year. */
 void bench_certificate(const struct bench_ca *ca, const char *address, EVP_PKEY *key, struct buf *der);
 
-/* Users user000000@corp.example and on with an active credential each, put into a store that is there (SQLite, by its own schema: through the
- * store's calls a hundred thousand would take an hour).  A few keys of this kind are shared by all; each has a certificate of its own.  With
- * `folder` the first one's user.key, user.pem and chain.pem are left there. */
-void bench_fill(const char *path, size_t users, const char *kind, X509 *master_certificate, const char *folder);
+/* Users user000000@corp.example and on with an active credential each, put into a store that is there, by the tables of its engine (through the
+ * store's calls a hundred thousand would take an hour).  A few keys of this kind are shared by all. */
+struct bench_fill_options {
+	const struct store_settings *store;
+	size_t users;
+	size_t own;         /* so many have a certificate of their own, the others' is that of one of the first: a million is there sooner; 0 = all */
+	const char *kind;   /* of bench_key */
+	X509 *master_certificate;
+	const char *folder; /* the first one's user.key, user.pem and chain.pem are left there; NULL = nowhere */
+};
+void bench_fill(const struct bench_fill_options *o);
 #define BENCH_USER "user%06zu@corp.example"
 
 #endif

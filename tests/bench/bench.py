@@ -46,6 +46,9 @@ LINES = {
     'memory-4x100M': ('memory', 'value', HIGHEST, 16, 16, 'the same with 4 of 100 MiB'),
     'lookup-hot': ('lookup', 'ratio', HIGHEST, 1.05, 3, 'a look-up among 1,000 of 100,000 users against 100 users'),
     'lookup-miss': ('lookup', 'ratio', HIGHEST, 3, 30, 'a user\'s first look-up against one RSA-2048 signature'),
+    'lookup-first': ('lookup', 'ratio', HIGHEST, 1.1, 5, 'a user\'s first look-up among 100,000 against one among 100'),
+    'lookup-find': ('lookup', 'ratio', HIGHEST, 2.5, 10, 'the store\'s part of that'),
+    'lookup-cached': ('lookup', 'value', HIGHEST, 32, 32, 'memory of a user in the cache, KiB; baseline: with 100 users'),
     'lookup-memory': ('lookup', 'value', HIGHEST, 32, 32, 'memory of the idle milter, MiB, with 100,000 users in the store; baseline: with 100'),
 }
 
@@ -216,7 +219,7 @@ class Benches:
         few = self.gate.idle_memory('few', 100)
         many = self.gate.idle_memory('many', users)
         self.line('lookup-memory', many / MIB, 'MiB', few / MIB, many / few)
-        self.take(self.gate.program('bench_lookup', *self.mode(), self.gate.config_path('few'), self.gate.config_path('many'), user='enroll-out'))
+        self.take(self.gate.program('bench_lookup', *self.mode(), self.gate.config_path('few'), self.gate.config_path('many'), str(users), user='enroll-out'))
 
 
 # ---- starting -----------------------------------------------------------------------------------------------------------

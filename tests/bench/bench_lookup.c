@@ -1,15 +1,23 @@
 /*
  * tests/bench/bench_lookup.c - what it costs to find out who signs, in process.
  *
- *     bench_lookup [--quick] SMALL LARGE      two configurations, each with its store: of 100 users, and of many
+ *     bench_lookup [--quick] SMALL LARGE [USERS]      two configurations, each with its store: of 100 users, and of so many (default 10,000)
  *
  *     lookup-hot    microseconds of a look-up that the cache answers: 1,000 users of the large store in turns, against 100 users of the small one
  *     lookup-miss   microseconds of the first look-up of a user of the large store, against one signature with such a key
+ *     lookup-first  the same, users of the whole large store, against users of the small one
+ *     lookup-cached KiB of memory for a user in the cache, of the large store against the small one
+ *     lookup-find   what of that is the store's, which is also what a look-up costs after any change
+ *
+ * CPU time: of this thread, and for the last two lines that of PostgreSQL's processes which work for the role enroll_outbound, on this host.
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "milter/credentials.h"
 #include "tests/bench/bench.h"
@@ -17,6 +25,7 @@
 #define FEW 100
 #define HOT 1000
 #define MOST 2000 /* misses */
+#define ROUND 100 /* of those that are compared: as many as there are users in the small store */
 
 struct side {
 	struct config *config;
@@ -24,7 +33,19 @@ struct side {
 	struct credentials *credentials;
 	size_t users; /* asked for in turns */
 	char (*addresses)[64];
+	double cached;                  /* KiB for one of them */
 };
+
+static double resident_kib(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	long size, resident;
+
+	if (!file || fscanf(file, "%ld %ld", &size, &resident) != 2)
+		bench_die("/proc/self/statm");
+	fclose(file);
+	return (double)resident * (double)sysconf(_SC_PAGESIZE) / 1024;
+}
 
 static void look(const struct side *s, size_t user)
 {
@@ -54,8 +75,11 @@ static void open_side(struct side *s, const char *path, size_t users)
 		bench_die("%s: %s", path, err.text);
 	for (size_t i = 0; i < users; i++)
 		snprintf(s->addresses[i], sizeof s->addresses[i], BENCH_USER, i);
-	for (size_t i = 0; i < users; i++)
+	look(s, 0);
+	s->cached = resident_kib();
+	for (size_t i = 1; i < users; i++)
 		look(s, i); /* everybody's first mail */
+	s->cached = (resident_kib() - s->cached) / (double)users;
 }
 
 static void close_side(struct side *s)
@@ -123,17 +147,114 @@ static void bench_miss(const struct side *large, bool quick)
 	EVP_PKEY_free(key);
 }
 
+/* ---- the store's part ------------------------------------------------------------------------------------------------- */
+
+/* One that works for us: it has the role in its title. */
+static bool is_server(const char *pid)
+{
+	char path[64], title[200] = "";
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%.20s/cmdline", pid);
+	file = fopen(path, "r");
+	if (file && !fgets(title, sizeof title, file))
+		title[0] = '\0';
+	if (file)
+		fclose(file);
+	return strncmp(title, "postgres: ", 10) == 0 && strstr(title, "enroll_outbound") != NULL;
+}
+
+/* All that has to do with it: ours, and that of the database's processes which work for us. */
+static double all_us(const struct side *s)
+{
+	double sum = bench_cpu_us();
+	DIR *all = store_is_file(&s->config->store) ? NULL : opendir("/proc");
+
+	for (struct dirent *e; all && (e = readdir(all)) != NULL;) {
+		struct timespec t;
+		clockid_t clock;
+
+		if (e->d_name[0] > '0' && e->d_name[0] <= '9' && is_server(e->d_name) && clock_getcpuclockid(atoi(e->d_name), &clock) == 0 &&
+			clock_gettime(clock, &t) == 0)
+			sum += (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+	}
+	if (all)
+		closedir(all);
+	return sum;
+}
+
+static double finds(const struct side *s, size_t from, size_t users)
+{
+	double began = all_us(s);
+
+	for (size_t i = 0; i < ROUND; i++) {
+		struct store_credential found;
+		struct err err = ERR_INIT;
+		const char *why;
+		char address[64];
+		bool there;
+
+		snprintf(address, sizeof address, BENCH_USER, (from + i) * 7919 % users);
+		if (!store_credential_find(s->store, address, &found, &there, &why, &err) || !there)
+			bench_die("%s: %s", address, err.class != ERR_NONE ? err.text : why);
+		store_credential_clear(&found);
+	}
+	return (all_us(s) - began) / ROUND;
+}
+
+/* Everybody's first mail after a start. */
+static double firsts(struct side *s, size_t from, size_t users)
+{
+	struct err err = ERR_INIT;
+	struct credentials *before = s->credentials;
+	size_t known = s->users;
+	double began;
+
+	s->credentials = credentials_new(s->store, s->config, &err);
+	if (!s->credentials)
+		bench_die("%s", err.text);
+	s->users = 0;
+	began = all_us(s);
+	for (size_t i = 0; i < ROUND; i++)
+		look(s, (from + i) * 7919 % users);
+	began = all_us(s) - began;
+	credentials_free(s->credentials);
+	s->credentials = before;
+	s->users = known;
+	return began / ROUND;
+}
+
+static void bench_first(struct side *small, struct side *large, size_t users, bool quick)
+{
+	size_t rounds = quick ? 7 : 31;
+	double first[2][32], find[2][32], ratio[2][32];
+
+	for (size_t i = 0; i < rounds; i++) {
+		find[0][i] = finds(small, i * ROUND, FEW);
+		find[1][i] = finds(large, i * ROUND, users);
+		first[0][i] = firsts(small, i * ROUND, FEW);
+		first[1][i] = firsts(large, i * ROUND, users);
+		ratio[0][i] = first[1][i] / first[0][i];
+		ratio[1][i] = find[1][i] / find[0][i];
+	}
+	bench_line("lookup-first", bench_median(first[1], rounds), "us", bench_median(first[0], rounds), bench_median(ratio[0], rounds));
+	bench_line("lookup-find", bench_median(find[1], rounds), "us", bench_median(find[0], rounds), bench_median(ratio[1], rounds));
+}
+
 int main(int argc, char **argv)
 {
 	bool quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
 	struct side small, large;
+	size_t users = argc - quick == 4 ? strtoul(argv[3 + quick], NULL, 10) : 10000;
 
-	if (argc - quick != 3)
-		bench_die("bench_lookup [--quick] SMALL LARGE");
+	if (argc - quick != 3 && argc - quick != 4)
+		bench_die("bench_lookup [--quick] SMALL LARGE [USERS]");
 	open_side(&small, argv[1 + quick], FEW);
 	open_side(&large, argv[2 + quick], HOT);
+	bench_line("lookup-cached", large.cached, "KiB", small.cached, small.cached > 0 ? large.cached / small.cached : 1);
 	bench_hot(&small, &large, quick);
 	bench_miss(&large, quick);
+	bench_first(&small, &large, users, quick);
 	close_side(&small);
 	close_side(&large);
 	return 0;

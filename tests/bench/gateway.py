@@ -28,7 +28,7 @@ BIN = DIR + '/bin'
 USER = 'user%06d@corp.example'
 SENDER = USER % 0
 PROGRAMS = ('enroll-milter', 'enrollctl') + tuple(
-    'tests/bench/' + n for n in ('bench_sign', 'bench_store', 'bench_lookup', 'noop_milter', 'reference_milter'))
+    'tests/bench/' + n for n in ('bench_sign', 'bench_store', 'bench_lookup', 'bench_questions', 'noop_milter', 'reference_milter'))
 MIB = 1 << 20
 TCP = {'noop': 8901, 'product': 8902, 'reference': 8903}
 

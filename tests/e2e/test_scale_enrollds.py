@@ -377,6 +377,7 @@ class AccountKey(Two):
 
     def test_what_is_refused_before_the_word_is_round_waits(self):
         """The key is changed while only the other one runs: it learns of it from the CA."""
+        self.assert_works(self.b, self.a)
         self.a.stop('enrolld')
         mark = self.b.log_mark()
         self.a.ctl('account', 'rotate-key', user='root')
