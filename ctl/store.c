@@ -79,7 +79,8 @@ static bool nobody_is_cut_off(struct ctl *c, struct err *err)
 {
 	if (ctl_enrolld_runs(c))
 		return err_set(err, ERR_CONFIG, "upgrade store", store_where(&c->config->store),
-			"enrolld of an older version runs: restart it, the new one upgrades the store when it starts; or stop it first");
+			store_is_file(&c->config->store) ? "enrolld of an older version runs: restart it, the new one upgrades the store when it starts; or stop it first"
+							 : "enrolld of an older version runs: stop it, on every host, and start it when the store is upgraded");
 	for (size_t i = 0; i < INSTANCES; i++)
 		if (!milter_can_read(c, instances[i], err))
 			return false;

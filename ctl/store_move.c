@@ -34,6 +34,8 @@ static struct store_settings place_settings(const struct config *cfg, const char
 
 static bool is_a_place(const char *place, struct err *err)
 {
+	if (place[0] != '/' && config_names_password(place))
+		return err_set(err, ERR_CONFIG, "migrate store", "--to", "no password in a place, where others may read it: use passfile=FILE, or a client certificate");
 	return place[0] == '/' || strstr(place, "://") || strchr(place, '=') ||
 		err_set(err, ERR_CONFIG, "migrate store", place, "a place is a file by its full path, or how PostgreSQL is reached: 'postgresql://enroll_%%r@db.example.org/enroll'");
 }
@@ -143,9 +145,19 @@ static bool find_moved(const struct config *cfg, struct store_settings *old, str
 	return m->moved || err_set(err, ERR_CONFIG, "migrate store", origin, "this store, from which that of the configuration was copied, does not say that it was moved");
 }
 
+/* It can be asked, so it can be told: it is not gone. */
+static bool answers(const struct store_settings *s)
+{
+	struct store_moved m;
+	struct err err = ERR_INIT;
+
+	return store_moved_look(s, &m, &err);
+}
+
 static int turn_back(struct ctl *c)
 {
 	struct store_settings old, now;
+	bool told;
 	struct store_moved m;
 	struct err err = ERR_INIT;
 	char place[400], origin[400];
@@ -153,12 +165,13 @@ static int turn_back(struct ctl *c)
 	if (!find_moved(c->config, &old, &m, origin, &err) || !ctl_nobody_runs(c, "undo move", &err))
 		return ctl_fail(c, &err);
 	now = place_settings(c->config, c->to.n ? c->to.v[0] : m.place);
-	/* A place that is gone does not hold anybody back who says so. */
-	if (!store_move_undo(&old, &now, c->yes, &err) && (!c->yes || !store_move_undo(&old, NULL, true, &err)))
+	/* A place that is gone does not hold anybody back who says so; one that is busy, or was moved on, does: there would be two stores. */
+	told = store_move_undo(&old, &now, c->yes, &err);
+	if (!told && (!c->yes || answers(&now) || !store_move_undo(&old, NULL, true, &err)))
 		return ctl_fail(c, &err);
 	store_place(&old, place, sizeof place);
 	ctl_say(c, "%s is the store again; the configuration has to name it (store.type)", place);
-	ctl_say(c, "%s is none any more", m.place);
+	ctl_say(c, told ? "%s is none any more" : "%s could not be told that it is none any more: nobody may use it again", m.place);
 	return ctl_done(c);
 }
 

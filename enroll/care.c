@@ -153,5 +153,6 @@ bool care_go_on(struct enroll_parts *p, struct care *c, struct err *err)
 		ok = renewal_tell_late(p, now, err);
 	}
 	c->stepped_ms = ms;
-	return ok && remove_old(p, c, now, err) && campaign_go_on(p, now, (double)since / 1000, &c->late_told, err);
+	/* What is urgent does not wait for tidying up. */
+	return ok && campaign_go_on(p, now, (double)since / 1000, &c->late_told, err) && remove_old(p, c, now, err);
 }

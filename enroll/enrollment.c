@@ -39,7 +39,6 @@
 #define DATE_SKEW 10             /* the CA's clock may be this far behind ours when a challenge is matched by its Date */
 #define POLL_MOST 60
 #define BOUNCE_PATIENCE 900      /* a refused reply does not come again; if the refusal is forged, the CA's word is due within many polls */
-#define COMMIT_TRIES 5
 #define RETRY_MOST (2 * 86400)   /* a server that names a later time is asked again before */
 #define CAA_RECHECK_LEAST 60     /* a record with a shorter TTL, or none: seconds until CAA that forbids is looked at again */
 #define FINALIZED_TRIES 6        /* refusals in a row before an order whose certificate may be there is given up */
@@ -1769,8 +1768,8 @@ static bool finish(struct step *s, struct err *why, struct err *err)
 	s->out.text = s->text;
 	s->out.class = why->class;
 	/* What was learned outside (an order's URL, a certificate) is worth more than one try. */
-	for (unsigned tries = 0; !store_step_commit(s->p->store, &s->out, &s->stale, err); tries++) {
-		if (!err || err->class != ERR_TEMPORARY || tries == COMMIT_TRIES)
+	for (unsigned tries = 0; !store_step_commit(s->p->store, &s->out, &s->stale, err);) {
+		if (!err || !store_worth_another_try(&tries, err))
 			return false;
 		err_clear(err);
 	}

@@ -10,7 +10,6 @@
 
 #define BACKOFF_FIRST 5
 #define BACKOFF_MOST 3600
-#define COMMIT_TRIES 5
 #define TURN "directory-cleaning"
 #define TURN_SECONDS 120    /* and what the directory may take for one certificate */
 #define TURN_AGAIN 10        /* another one cleans: until it is looked whether it still does */
@@ -143,8 +142,8 @@ static void log_removal(const struct store_certificate *c, const struct err *why
 /* What was done outside is worth more than one try; if it cannot be noted it is done once more later, which does no harm. */
 static bool commit(struct enroll_parts *p, const struct store_certificate *c, const struct store_directory_result *result, struct err *err)
 {
-	for (unsigned tries = 0; !store_directory_left(p->store, c, result, err); tries++) {
-		if (err->class != ERR_TEMPORARY || tries == COMMIT_TRIES)
+	for (unsigned tries = 0; !store_directory_left(p->store, c, result, err);) {
+		if (!store_worth_another_try(&tries, err))
 			return false;
 		err_clear(err);
 	}

@@ -79,13 +79,36 @@ static bool release(struct enroll_parts *p, struct err *err)
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------------ */
 
+/* An enrolld of another host has our name and is alive: this host is a copy of that one.  What it holds is not ours to give back. */
+static bool is_copy(struct enroll_parts *p, time_t now, bool *copy, struct err *err)
+{
+	char name[INSTANCE_NAME + sizeof PREFIX], host[INSTANCE_OWNER];
+	struct store_turn t = {0};
+
+	turn_name(p, name);
+	snprintf(host, sizeof host, "%s:%s:", p->instance, p->host);
+	if (!store_turn_get(p->store, name, &t, err))
+		return false;
+	*copy = t.owner && t.owner[0] && t.until > now && strncmp(t.owner, host, strlen(host)) != 0;
+	store_turn_clear(&t);
+	return true;
+}
+
 bool instance_begin(struct enroll_parts *p, struct err *err)
 {
 	char name[INSTANCE_NAME + sizeof PREFIX];
 	time_t now = time(NULL);
+	bool copy = false;
 
 	if (!name_read(p->config->control.instance_file, p->instance))
 		name_make(p);
+	if (!is_copy(p, now, &copy, err))
+		return false;
+	if (copy) {
+		log_event(LOG_LEVEL_WARNING, "instance_twice", "instance", p->instance, "file", p->config->control.instance_file, "text",
+			"an enrolld of another host has the same name, as after a copy of the machine; this one begins under a new one", NULL);
+		name_make(p);
+	}
 	instance_owner(p, p->owner);
 	turn_name(p, name);
 	return release(p, err) && store_turn_seize(p->store, name, p->owner, now + ALIVE_SECONDS, err) &&

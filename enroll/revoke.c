@@ -14,7 +14,6 @@
 #define BACKOFF_FIRST 5      /* a key in a stranger's hands does not wait long */
 #define BACKOFF_MOST 3600
 #define RETRY_MOST 86400     /* a CA that names a later time is asked again before */
-#define COMMIT_TRIES 5
 
 struct act {
 	struct enroll_parts *p;
@@ -100,8 +99,8 @@ static void log_part(const struct act *a, enum revocation_part part, const struc
 /* What was done outside is worth more than one try; if it cannot be noted it is done once more later, which does no harm. */
 static bool commit(struct act *a, enum revocation_part part, const struct store_revocation_result *result, bool *stale, struct err *err)
 {
-	for (unsigned tries = 0; !store_revocation_commit(a->p->store, &a->r, part, result, stale, err); tries++) {
-		if (err->class != ERR_TEMPORARY || tries == COMMIT_TRIES)
+	for (unsigned tries = 0; !store_revocation_commit(a->p->store, &a->r, part, result, stale, err);) {
+		if (!store_worth_another_try(&tries, err))
 			return false;
 		err_clear(err);
 	}

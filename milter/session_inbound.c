@@ -240,14 +240,17 @@ static sfsistat dispose(SMFICTX *ctx, struct session *s, const char *recipient)
 }
 
 /* Token first: only when it is durable may the mail disappear. */
-static sfsistat take(SMFICTX *ctx, struct session *s, struct candidate *cand, int64_t enrollment, const char *recipient, const char *how)
+static sfsistat take(SMFICTX *ctx, struct session *s, struct candidate *cand, const struct awaited *a, const char *recipient, const char *how)
 {
 	struct challenge *c = &cand->challenge;
 	struct err err = ERR_INIT;
 	bool created = false;
 
-	c->enrollment_id = enrollment;
+	c->enrollment_id = a->enrollment_id;
+	/* It came after the order that it is for, also when the clock of the host that ordered is ahead of ours. */
 	c->received_at = time(NULL);
+	if (c->received_at < a->ordered_at)
+		c->received_at = a->ordered_at;
 	/* At most one reply a challenge mail, also when somebody on the way gave it another Message-ID: the token tells that it is the same. */
 	c->token_once = cand->message_id_free;
 	free(c->authentication);
@@ -294,7 +297,7 @@ static sfsistat for_order(SMFICTX *ctx, struct session *s, struct candidate *can
 		return come_again(ctx, s, recipient, "out of memory");
 	switch (fit(s, a, &cand->challenge, &why)) {
 	case FIT_YES:
-		return take(ctx, s, cand, a->enrollment_id, recipient, how);
+		return take(ctx, s, cand, a, recipient, how);
 	case FIT_FOREIGN:
 		if (!sender_is_ca(s, a, cand->challenge.from)) {
 			report(ctx, s, LOG_LEVEL_INFO | LOG_LIMITED, "not-ours", recipient, why);

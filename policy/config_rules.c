@@ -647,13 +647,35 @@ static bool rules_dns(struct config_source *src)
 	return true;
 }
 
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* "password=", or "sslpassword=", as libpq reads it: with blanks around the sign, or octets written as %XX. */
+static bool names_password(const char *connection)
+{
+	struct buf plain = BUF_INIT;
+	bool found;
+
+	for (const char *p = connection; *p; p++)
+		if (*p == '%' && hex_digit(p[1]) >= 0 && hex_digit(p[2]) >= 0) {
+			buf_putc(&plain, (char)(hex_digit(p[1]) * 16 + hex_digit(p[2])));
+			p += 2;
+		} else if (!strchr(" \t\r\n\f\v", *p)) {
+			buf_putc(&plain, *p);
+		}
+	found = plain.failed || strstr(buf_str(&plain), "password=") != NULL;
+	buf_wipe(&plain);
+	return found;
+}
+
 /* A password would stand where everybody on this host may read it, and in messages.  In a URI it is between the first ':' and the '@' of its authority. */
-static bool has_password(const char *connection)
+bool config_names_password(const char *connection)
 {
 	const char *authority = strstr(connection, "://"), *at, *colon;
 
-	/* sslpassword is one, too. */
-	if (strstr(connection, "password="))
+	if (names_password(connection))
 		return true;
 	if (!authority)
 		return false;
@@ -673,7 +695,7 @@ static bool rules_store(struct config_source *src)
 		return BAD("store.connection", "store.type \"postgresql\" needs it, as \"postgresql://enroll_%%r@db.example/enroll?sslmode=verify-full\"");
 	if (!database && connection && connection[0])
 		return BAD("store.connection", "it is for store.type \"postgresql\" alone");
-	if (database && has_password(connection))
+	if (database && config_names_password(connection))
 		return BAD("store.connection", "no password here, where all of this host may read it: use passfile=FILE, or a client certificate (sslcert, sslkey)");
 	return true;
 }

@@ -246,6 +246,8 @@ struct config {
 struct config *config_load(const char *path, struct err *err);
 struct config *config_ref(struct config *c);   /* thread safe */
 void config_unref(struct config *c);           /* accepts NULL */
+/* Has this connection string of libpq a password in it, in whichever form libpq takes one?  It may not: use passfile, or a client certificate. */
+bool config_names_password(const char *connection);
 /* Everything `enrollctl config check` says beyond loading: warnings (one line each into `report`), files that must be there.  false when an error is among them. */
 bool config_check(const struct config *c, struct buf *report, struct err *err) BASE_MUST_CHECK;
 /* The whole configuration in effect, defaults included, secrets only by where they are; libconfig syntax, or JSON. */

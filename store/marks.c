@@ -194,7 +194,7 @@ static bool turn_back(struct tx *old, struct store *now, const struct store_sett
 	static const char op[] = "undo move";
 	struct store_moved there, here;
 	char place[400], table[64] = "";
-	struct tx tx;
+	struct tx tx = {.impl = NULL};
 	bool ok;
 
 	store_place(old_place, place, sizeof(place));

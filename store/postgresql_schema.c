@@ -199,14 +199,14 @@ static bool nobody_is_cut_off(PGconn *conn, const char *op, struct err *err)
 	char sql[600], answer[100];
 
 	snprintf(sql, sizeof(sql),
-		"SELECT application_name || ' at ' || COALESCE(host(client_addr), 'this host') FROM pg_stat_activity WHERE datname = current_database()"
+		"SELECT application_name FROM pg_stat_activity WHERE datname = current_database()"
 		" AND application_name ~ '^" PG_NAME "(outbound|inbound|enrolld) [0-9]+$' AND CAST(substring(application_name from '[0-9]+$') AS INTEGER) <"
 		" CASE WHEN application_name LIKE '%%enrolld%%' THEN %d ELSE %d END LIMIT 1",
 		store_schema_version(), store_schema_readable_by());
 	return pg_ask(conn, sql, answer, sizeof(answer), NO_HURRY, op, err) &&
 	       (answer[0] == '\0' || err_set(err, ERR_CONFIG, op, "postgresql",
-					     "%s (the number is the newest schema it knows) is connected and would be cut off by schema %d: stop it, upgrade the store, and start it"
-					     " of this version", answer, store_schema_version()));
+					     "%s (the number is the newest schema it knows) is connected, here or from another host, and would be cut off by schema %d: stop it, upgrade the"
+					     " store, and start it of this version", answer, store_schema_version()));
 }
 
 /* Addresses and what strangers write in their mails are UTF-8, which another encoding has no room for. */

@@ -158,6 +158,21 @@ static bool role_may(const struct store *store, unsigned may, const char *op, st
 	return err_set(err, ERR_BUG, op, role_names[store->role], "this call is not for role %s", role_names[store->role]);
 }
 
+#define TRIES_MOST 12
+
+bool store_worth_another_try(unsigned *tries, const struct err *err)
+{
+	struct timespec rest;
+	unsigned ms = 100u << (*tries < 4 ? *tries : 4);
+
+	if (err->class != ERR_TEMPORARY || *tries == TRIES_MOST)
+		return false;
+	++*tries;
+	rest = (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L};
+	nanosleep(&rest, NULL);
+	return true;
+}
+
 bool store_backup(const struct store_settings *s, const char *to, struct err *err)
 {
 	const struct db_ops *ops = engine_of(s, "back up store", err);

@@ -90,6 +90,9 @@ bool store_is_too_new(const struct err *err); /* is that what this error says, o
 int64_t store_change_counter(struct store *store);
 /* When (mono_ms) it was last known that the counter misses no change: now, or when the database server last answered. */
 int64_t store_answered_ms(struct store *store);
+/* For whoever has something in hand that must not be lost: is this an error that passes, and worth another try?  Rests before it says so, longer each time,
+ * for a quarter of a minute in all; *tries begins with 0. */
+bool store_worth_another_try(unsigned *tries, const struct err *err);
 /* What a store says of itself, be its schema older or newer than ours; nothing is changed.  With `check` also structurally sound, as store_check: damage is
  * ERR_CONFIG, and *out is filled as far as it could be read. */
 struct store_look {

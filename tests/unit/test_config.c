@@ -150,6 +150,8 @@ static const struct bad bad[] = {
 	{"a database and no word of where", BASE "store = { type = \"postgresql\"; };\n", "store.connection: store.type \"postgresql\" needs it"},
 	{"a database for a store in a file", BASE "store = { connection = \"host=db1\"; };\n", "t.conf:3: store.connection: it is for store.type \"postgresql\" alone"},
 	{"a password in a connection string", BASE "store = { type = \"postgresql\"; connection = \"host=db1 password=x\"; };\n", "t.conf:3: store.connection: no password here"},
+	{"a password with blanks", BASE "store = { type = \"postgresql\"; connection = \"host=db1 password = x\"; };\n", "t.conf:3: store.connection: no password here"},
+	{"a password in octets", BASE "store = { type = \"postgresql\"; connection = \"postgresql://enroll_%r@db1/enroll?pass%77ord=x\"; };\n", "t.conf:3: store.connection: no password here"},
 	{"a password in a URI", BASE "store = { type = \"postgresql\"; connection = \"postgresql://enroll_%r:x@db1/enroll\"; };\n", "t.conf:3: store.connection: no password here"},
 	{"a relative store path", BASE "store = { path = \"store.db\"; };\n", "t.conf:3: store.path: expected an absolute path"},
 	{"replies across the network", BASE "reply = { host = \"192.0.2.25\"; };\n", "t.conf:3: reply.host: expected a loopback address"},
