@@ -19,7 +19,7 @@ tests_unit_drive_store_LDADD = $(STORE_LIBS) $(BASE_LIBS)
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_store tests/unit/test_store_records tests/unit/test_store_files tests/unit/test_store_upgrade tests/unit/test_store_sqlite \
 	tests/unit/test_store_parallel tests/unit/test_store_reports tests/unit/test_store_policy tests/unit/test_store_revocations tests/unit/test_store_keys tests/unit/test_keyvault tests/unit/test_store_directory tests/unit/test_store_departures tests/unit/test_store_renewals tests/unit/test_store_figures \
-	tests/unit/test_store_postgresql tests/unit/test_store_turns tests/unit/test_store_copy tests/unit/test_store_sound
+	tests/unit/test_store_postgresql tests/unit/test_store_turns tests/unit/test_store_copy tests/unit/test_store_sound tests/unit/test_store_powerloss
 tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
 tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
@@ -74,6 +74,9 @@ tests_unit_test_store_copy_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_store_sound_SOURCES = tests/unit/test_store_sound.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
 tests_unit_test_store_sound_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_test_store_sound_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
+tests_unit_test_store_powerloss_SOURCES = tests/unit/test_store_powerloss.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
+tests_unit_test_store_powerloss_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_store_powerloss_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 tests_unit_test_keyvault_SOURCES = tests/unit/test_keyvault.c tests/unit/store_fixture.h tests/unit/store_postgresql.h
 tests_unit_test_keyvault_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_keyvault_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
