@@ -45,6 +45,13 @@ class Session:
                  helo='client.example', timeout=600):
         self.smtp = smtplib.SMTP(timeout=timeout, local_hostname=helo,
                                  source_address=(source, 0) if source else None)
+        try:
+            self._begin(to, user, password, starttls)
+        except BaseException:       # whoever keeps the exception does not keep the connection
+            self.smtp.close()
+            raise
+
+    def _begin(self, to, user, password, starttls):
         self.smtp._host = to[0]
         _fine(self.smtp.connect(*to), 'connect')
         _fine(self.smtp.ehlo(), 'ehlo')
