@@ -47,7 +47,8 @@ class Crashes:
         cls.g.start()
         cls.lan.mx(letter)
         cls.many = Enrolling(cls.s, cls.g.each[0])
-        cls.many.behave(faults={e: SLOW for e in ('newOrder', 'authz', 'challenge', 'certificate')}, challenge_mail_delay=0.2)
+        cls.many.behave(faults={e: SLOW for e in ('newOrder', 'authz', 'challenge', 'certificate')}, challenge_mail_delay=0.2,
+                        authz_lifetime=60)  # a reply that is in doubt is not sent twice: its order has to end
 
     @classmethod
     def prepare(cls):
