@@ -317,7 +317,8 @@ static const char *const version_7[] = {
 		" OR OLD.enrollment_id <> NEW.enrollment_id)",
 		PG_CHANNEL_CREDENTIALS),
 	TELLS("user_keys_tell", "AFTER UPDATE OF wrapped OR DELETE OR TRUNCATE ON user_keys FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
-	TELLS("enrollment_addresses_tell", ANY_CHANGE "enrollment_addresses FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
+	TELLS("enrollment_addresses_tell", "AFTER INSERT OR UPDATE OR DELETE ON enrollment_addresses FOR EACH ROW", PG_CHANNEL_CREDENTIALS),
+	TELLS("enrollment_addresses_gone_tell", "AFTER TRUNCATE ON enrollment_addresses FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
 	/* No program deletes these; a hand may. */
 	TELLS("enrollments_gone_tell", "AFTER DELETE OR TRUNCATE ON enrollments FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),
 	TELLS("certificates_gone_tell", "AFTER DELETE OR TRUNCATE ON certificates FOR EACH STATEMENT", PG_CHANNEL_CREDENTIALS),

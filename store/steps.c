@@ -207,19 +207,37 @@ static char *joined(const struct strlist *addresses)
 	return buf_take(&all);
 }
 
+/* The keys with a line end before and behind each. */
+static bool joined_keys(struct tx *tx, const struct strlist *addresses, struct buf *out)
+{
+	char key[ADDRESS_MAX];
+
+	buf_puts(out, "\n");
+	for (size_t i = 0; i < addresses->n; i++) {
+		if (!address_key_of(addresses->v[i], key, tx->err))
+			return false;
+		buf_printf(out, "%s\n", key);
+	}
+	return !out->failed || err_nomem(tx->err, tx->op);
+}
+
+/* What stays is not touched: every gateway is told of what is written here. */
 bool enrollment_addresses_write(struct tx *tx, int64_t id, const struct strlist *addresses)
 {
 	char key[ADDRESS_MAX], *all = joined(addresses);
-	bool ok = all != NULL || err_nomem(tx->err, tx->op);
+	struct buf keys = BUF_INIT;
+	bool ok = (all != NULL || err_nomem(tx->err, tx->op)) && joined_keys(tx, addresses, &keys);
 
 	ok = ok && address_key_of(addresses->v[0], key, tx->err) &&
 	     tx_run(tx, NULL, "UPDATE enrollments SET address = $2, address_key = $3, addresses = $4 WHERE id = $1",
 		     VALUES(V_INT(id), V_TEXT(addresses->v[0]), V_TEXT(key), V_TEXT(all))) &&
-	     tx_run(tx, NULL, "DELETE FROM enrollment_addresses WHERE enrollment_id = $1", VALUES(V_INT(id)));
+	     tx_run(tx, NULL, "DELETE FROM enrollment_addresses WHERE enrollment_id = $1 AND instr($2, $3 || address_key || $3) = 0",
+		     VALUES(V_INT(id), V_TEXT(buf_str(&keys)), V_TEXT("\n")));
 	for (size_t i = 0; ok && i < addresses->n; i++)
 		ok = address_key_of(addresses->v[i], key, tx->err) &&
 		     tx_run(tx, NULL, "INSERT INTO enrollment_addresses (enrollment_id, address_key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
 			     VALUES(V_INT(id), V_TEXT(key)));
+	buf_clear(&keys);
 	free(all);
 	return ok;
 }
