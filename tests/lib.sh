@@ -49,11 +49,11 @@ CLUSTERS=/etc/postgresql-common/createcluster.d
 
 clusters_off() {
 	mkdir -p "$1$CLUSTERS"
-	printf '%s\ncreate_main_cluster = false\n' "$POLICY_MARK" > "$1$CLUSTERS/enroll-milter.conf"
+	printf '%s\ncreate_main_cluster = false\n' "$POLICY_MARK" > "$1$CLUSTERS/no-cluster.conf"
 }
 
 clusters_undo() {
-	rm -f $CLUSTERS/enroll-milter.conf
+	rm -f $CLUSTERS/no-cluster.conf
 	rmdir $CLUSTERS 2>/dev/null || :
 }
 

@@ -433,10 +433,10 @@ class Product:
     @property
     def database(self):
         """Where the store is in PostgreSQL; None: it is a file."""
-        return self.stage.postgresql if self.config['store'].get('type') == 'postgresql' else None
+        return self.stage.postgresql if self.config.get('store', {}).get('type') == 'postgresql' else None
 
     def store_there(self):
-        return self.database.there() if self.database else os.path.exists(self.config['store'].get('path', '/'))
+        return self.database.there() if self.database else 'store' in self.config and os.path.exists(self.config['store'].get('path', '/'))
 
     def _file(self, readonly=False):
         return contextlib.closing(sqlite3.connect('file:%s%s' % (self.config['store']['path'], '?mode=ro' if readonly else ''), uri=True, timeout=120))
