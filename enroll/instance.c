@@ -105,7 +105,7 @@ bool instance_begin(struct enroll_parts *p, struct err *err)
 	if (!is_copy(p, now, &copy, err))
 		return false;
 	if (copy) {
-		log_event(LOG_LEVEL_WARNING, "instance_twice", "instance", p->instance, "file", p->config->control.instance_file, "text",
+		log_event(LOG_LEVEL_ERROR, "instance_twice", "instance", p->instance, "file", p->config->control.instance_file, "text",
 			"an enrolld of another host has the same name, as after a copy of the machine; this one begins under a new one", NULL);
 		name_make(p);
 	}
