@@ -203,6 +203,34 @@ class Work(Two):
         self.many.wait_state(users, 'active')
         self.check_once(users)
 
+    def test_a_copy_of_a_machine_takes_nothing_from_the_original(self):
+        """The original, on another host, is alive and holds a row."""
+        user = self.many.user()
+        self.many.behave(authz_valid=True)
+        self.many.enroll(user)
+        self.many.wait_state([user], 'active')
+        self.b.stop('enrolld')
+        before, mark = self.name_of(self.b), self.b.log_mark()
+        original = before + ':elsewhere:1:x'
+        self.ask_store('UPDATE turns SET owner = ?, until = ? WHERE name = ?', original, int(time.time()) + 60, 'enrolld:' + before)
+        self.ask_store('UPDATE enrollments SET lease_owner = ?, lease_until = ? WHERE address = ?', original, int(time.time()) + 600, address(user))
+        self.b.start('enrolld')
+        self.b.wait_log(60, mark, 'enrolld', event='instance_twice')
+        self.b.wait_log(60, mark, 'enrolld', event='started')
+        self.assertNotEqual(self.name_of(self.b), before)
+        self.assertEqual(self.ask_store('SELECT lease_owner FROM enrollments WHERE address = ?', address(user))[0][0], original)
+        self.ask_store('UPDATE enrollments SET lease_owner = NULL, lease_until = 0 WHERE address = ?', address(user))
+
+    def test_the_clock_of_the_mx_may_be_behind(self):
+        """By the clock of who ordered the challenge mail came before its order."""
+        user = self.many.user()
+        self.many.behave(challenge_mail_delay=3)
+        self.many.enroll(user)
+        self.many.wait_state([user], 'challenge-awaited')
+        self.ask_store('UPDATE enrollments SET ordered_at = ordered_at + 8 WHERE address = ?', address(user))
+        self.many.wait_state([user], 'active', seconds=60)
+        self.assertEqual(len(self.many.authorizations(user)), 1)
+
 
 class Budget(Two):
     def press(self, users, n):
