@@ -220,6 +220,7 @@ class Work(Two):
         self.assertNotEqual(self.name_of(self.b), before)
         self.assertEqual(self.ask_store('SELECT lease_owner FROM enrollments WHERE address = ?', address(user))[0][0], original)
         self.ask_store('UPDATE enrollments SET lease_owner = NULL, lease_until = 0 WHERE address = ?', address(user))
+        self.ask_store('DELETE FROM turns WHERE owner = ?', original)
 
     def test_the_clock_of_the_mx_may_be_behind(self):
         """By the clock of who ordered the challenge mail came before its order."""
