@@ -438,22 +438,31 @@ void doctor_postfix_protocol(struct doctor *d)
 	check_places(d, look_at_protocol, "milter_protocol is recent enough");
 }
 
+/* What a step of a mail may wait for the store, twice, so that Postfix never gives up first. */
+static long store_seconds(const struct doctor *d)
+{
+	return d->config ? 2 * ((long)d->config->store.busy_ms / 1000 + 1) : 0;
+}
+
 static bool look_at_times(struct doctor *d, struct place *at)
 {
-	static const struct { const char *name; long least; const char *usual; } times[] = {{"milter_connect_timeout", CONNECT_LEAST, "30s"},
-		{"milter_command_timeout", COMMAND_LEAST, "30s"}, {"milter_content_timeout", CONTENT_LEAST, "300s"}};
+	const struct { const char *name; long least, usual; } times[] = {{"milter_connect_timeout", CONNECT_LEAST, 30},
+		{"milter_command_timeout", COMMAND_LEAST, 30}, {"milter_content_timeout", CONTENT_LEAST, 300}};
+	long store = store_seconds(d);
 	bool wrong = false;
 
 	for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
 		const char *value = postfix_value(at->p, at->s, times[i].name);
 		long seconds = postfix_seconds(value);
+		char usual[24];
 
-		if (seconds < 0 || seconds >= times[i].least)
+		if (seconds < 0 || (seconds >= times[i].least && seconds >= store))
 			continue;
 		wrong = true;
-		doctor_say(d, "warning", "%s: %s = %s is shorter than what a large mail, or a directory that is slow, may take: it would be refused for now", at->s->name,
-			times[i].name, value);
-		postfix_fix(d, at->s, false, times[i].name, times[i].usual);
+		doctor_say(d, "warning", "%s: %s = %s is shorter than what a large mail, a directory that is slow, or the store (store.busy-ms, twice) may take: it would be"
+			" refused for now", at->s->name, times[i].name, value);
+		snprintf(usual, sizeof usual, "%lds", times[i].usual > store ? times[i].usual : store);
+		postfix_fix(d, at->s, false, times[i].name, usual);
 		postfix_reload_fix(d);
 	}
 	return wrong;

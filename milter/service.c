@@ -244,7 +244,7 @@ static void name_what_needs_restart(const struct service *s, const struct config
 	const struct { const char *key; bool differs; } fixed[] = {
 		{s->instance == INSTANCE_INBOUND ? "milter.inbound-socket" : "milter.outbound-socket", differs(socket_of(s, was), socket_of(s, now))},
 		{"milter.socket-group", differs(was->milter.socket_group, now->milter.socket_group)},
-		{"store", differs(was->store.type, now->store.type) || differs(was->store.path, now->store.path) || differs(was->store.connection, now->store.connection) || was->store.busy_ms != now->store.busy_ms},
+		{"store", differs(was->store.type, now->store.type) || differs(was->store.path, now->store.path) || differs(was->store.connection, now->store.connection) || was->store.busy_ms != now->store.busy_ms || was->store.allow_unverified != now->store.allow_unverified},
 		{"users", differs(was->users.inbound, now->users.inbound) || differs(was->users.outbound, now->users.outbound) ||
 			differs(was->users.group, now->users.group)},
 		{"log", was->log.target != now->log.target || differs(was->log.facility, now->log.facility)},

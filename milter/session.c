@@ -92,6 +92,7 @@ static struct session *enter(SMFICTX *ctx)
 {
 	struct session *s = smfi_getpriv(ctx);
 
+	store_patience_begin();
 	if (s)
 		watch_enter(&s->watched);
 	return s;
@@ -99,6 +100,7 @@ static struct session *enter(SMFICTX *ctx)
 
 static sfsistat leave(struct session *s, sfsistat answer)
 {
+	store_patience_end();
 	if (s) {
 		if (is_final(answer))
 			set_in_mail(s, false);

@@ -59,7 +59,7 @@ sfsistat inbound_on_data(SMFICTX *ctx, struct session *s)
 			continue;
 		/* A challenge that passed now would be in somebody's mailbox for good; its sender comes again, or to another gateway. */
 		if (!concerns(s, m->recipients.v[i], &yes, &err)) {
-			log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "store_away", &err, "text", "mail passes, but what looks like a challenge is told to come again", NULL);
+			log_error(LOG_LEVEL_WARNING | LOG_LIMITED, "store_away", &err, NULL);
 			return SMFIS_CONTINUE;
 		}
 		if (yes)

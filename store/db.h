@@ -143,6 +143,9 @@ struct row_list {
 #define ROW_LIST(type, reader) {.size = sizeof(type), .read = (reader)}
 bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db_value *v, size_t n);
 
+/* When (mono_ms) it began that a mail waits for this thread; now, when none does (store_patience_begin). */
+int64_t store_patience_since(void);
+
 /* ERR_CONFIG of this type: the store is newer than this program, and not readable by it.  Returns false (schema.c). */
 #define SCHEMA_TOO_NEW "STORE_NEWER"
 bool schema_too_new(int needs, int newest, const char *op, const char *subject, struct err *err);

@@ -25,6 +25,7 @@
 #define STATEMENTS_MAX 192 /* different SQL texts a connection keeps prepared; more than there are in store/ */
 #define COLUMNS_MAX 64
 #define VALUES_MOST 600 /* of one statement */
+#define WRITER_MS 300 /* for the look at who is in the way */
 
 enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL = 16 };
 
@@ -145,7 +146,7 @@ static int64_t call_until(const struct db *db, enum tx_access access)
 {
 	bool mail = db->who == STORE_ROLE_INBOUND || (db->who == STORE_ROLE_OUTBOUND && access == TX_READ);
 
-	return mail ? mono_ms() + (int64_t)db->settings.busy_ms + 1000 : 0;
+	return mail ? store_patience_since() + (int64_t)db->settings.busy_ms + 1000 : 0;
 }
 
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
@@ -185,6 +186,25 @@ static bool read_opening(struct db_tx *tx, const struct pg_results *r, struct er
 	return true;
 }
 
+/* Who had the writers' lock while we waited for it in vain, and has it still. */
+static void name_the_writer(struct db_tx *tx, struct err *err)
+{
+	static const char sql[] = "SELECT a.application_name || ' of role ' || a.usename || ', process ' || a.pid || ' of the database'"
+		" FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database()"
+		" AND l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = " PG_LOCK_WRITE " AND l.objsubid = 1 AND l.pid <> pg_backend_pid()"
+		" ORDER BY l.mode LIMIT 1";
+	int64_t until = mono_ms() + WRITER_MS;
+	char who[200];
+	size_t len;
+
+	if (err == NULL || strcmp(err->type, "SQLSTATE_55P03") != 0 || !pg_do(tx->conn, "ROLLBACK", until, tx->op, NULL))
+		return;
+	len = strlen(err->text);
+	tx->open = !pg_ask(tx->conn, sql, who, sizeof(who), until, tx->op, NULL);
+	if (!tx->open && who[0] != '\0')
+		snprintf(err->text + len, sizeof(err->text) - len, "; it is %s", who);
+}
+
 static bool begin_once(struct db_tx *tx, enum tx_access access, bool *lost, struct err *err)
 {
 	char sql[400];
@@ -193,6 +213,8 @@ static bool begin_once(struct db_tx *tx, enum tx_access access, bool *lost, stru
 
 	ok = pg_run(tx->conn, opening(access, tx->db->who, sql), answer_until(tx), &r, lost, tx->op, err);
 	tx->open = !*lost;
+	if (!ok && !*lost)
+		name_the_writer(tx, err);
 	ok = ok && read_opening(tx, &r, err);
 	pg_results_clear(&r);
 	return ok;
@@ -252,6 +274,10 @@ static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *o
 
 	if (is_cut_off(db, err))
 		return NULL;
+	if (deadline > 0 && deadline <= mono_ms()) {
+		err_set(err, ERR_TEMPORARY, op, "postgresql", "the database took all the time that a mail waits for it (store.busy-ms)");
+		return NULL;
+	}
 	tx = take_slot(db, until);
 	if (tx == NULL) {
 		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
@@ -527,6 +553,8 @@ static struct db *db_new(const struct store_settings *s, int who)
 	db->who = who;
 	db->settings.busy_ms = s->busy_ms;
 	db->settings.marked_too = s->marked_too;
+	db->settings.allow_unverified = s->allow_unverified;
+	db->settings.clock_tolerance = s->clock_tolerance;
 	db->settings.connection = strdup(s->connection);
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -634,7 +662,7 @@ static bool db_advice(struct db *db, struct strlist *out, struct err *err)
 
 	if (tx == NULL)
 		return false;
-	ok = pg_advice(tx->conn, answer_until(tx), out, op, err);
+	ok = pg_advice(tx->conn, &db->settings, answer_until(tx), out, op, err);
 	tx_release(tx);
 	return ok;
 }

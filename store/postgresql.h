@@ -43,6 +43,10 @@ unsigned pg_idle_ms(const struct store_settings *s);
 PGconn *pg_connect(const struct store_settings *s, int who, const char *op, struct err *err);
 /* An error of a result, or (result NULL) of the connection, as one of ours.  Returns false. */
 bool pg_error(struct err *err, const char *op, PGconn *conn, const PGresult *result);
+/* Nobody but the server meant can be at the other end: a way inside of this host, or one that is encrypted and whose certificate was checked. */
+bool pg_is_verified(PGconn *conn);
+/* How many seconds our clock is ahead of the server's. */
+bool pg_clock_ahead(PGconn *conn, int64_t *seconds, int64_t deadline, const char *op, struct err *err);
 /* SQLSTATE of a result is this one. */
 bool pg_state_is(const PGresult *result, const char *state);
 
@@ -84,7 +88,7 @@ bool pg_compact(const struct store_settings *s, struct err *err);
 /* Tables, constraints and indexes are all there and valid. */
 bool pg_verify(PGconn *conn, int64_t deadline, const char *op, struct err *err);
 /* What an admin should know of this server and of how we are connected. */
-bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *op, struct err *err);
+bool pg_advice(PGconn *conn, const struct store_settings *s, int64_t deadline, struct strlist *out, const char *op, struct err *err);
 /* "schema_version" or "readable_by": which number in table meta must not be newer than this program for this role. */
 const char *pg_needs(int who);
 

@@ -9,9 +9,12 @@
 #include "store/postgresql.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 
 /* ---- who connects, and how --------------------------------------------------------------------------------------- */
 
@@ -54,11 +57,13 @@ char *pg_user(const struct store_settings *s, int who, struct err *err)
 	return user;
 }
 
+#define LOCK_FIRST_MS 500 /* who waits for a lock is to be told that it is one */
+
 /* A mail waits for milters; enrolld counts and plans over all rows; an admin's command has all the time it needs. */
 unsigned pg_statement_ms(const struct store_settings *s, int who)
 {
 	if (who == STORE_ROLE_OUTBOUND || who == STORE_ROLE_INBOUND)
-		return s->busy_ms > 0 ? s->busy_ms : 1;
+		return s->busy_ms + LOCK_FIRST_MS;
 	return who == STORE_ROLE_ENROLLD ? 60000 + s->busy_ms : 0;
 }
 
@@ -265,6 +270,21 @@ bool pg_ask(PGconn *conn, const char *sql, char *out, size_t size, int64_t deadl
 	return ok;
 }
 
+bool pg_clock_ahead(PGconn *conn, int64_t *seconds, int64_t deadline, const char *op, struct err *err)
+{
+	time_t before = time(NULL), after;
+	int64_t theirs;
+	char answer[32];
+
+	if (!pg_ask(conn, "SELECT CAST(floor(extract(epoch FROM clock_timestamp())) AS BIGINT)", answer, sizeof(answer), deadline, op, err))
+		return false;
+	after = time(NULL);
+	theirs = strtoll(answer, NULL, 10);
+	/* Somewhere between the question and the answer. */
+	*seconds = before > theirs ? before - theirs : after < theirs ? after - theirs : 0;
+	return true;
+}
+
 /* ---- connecting -------------------------------------------------------------------------------------------------- */
 
 /* The server's notices ("relation exists, skipping") are of no interest to anybody. */
@@ -315,6 +335,55 @@ static bool connect_failed(PGconn *conn, const char *op, struct err *err)
 	return pg_error(err, op, conn, NULL);
 }
 
+typedef int name_getter(int fd, struct sockaddr *name, socklen_t *len);
+
+/* The address of one end, in digits; "" for a Unix socket's. */
+static bool end_of(PGconn *conn, name_getter *get, char out[NI_MAXHOST])
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+
+	out[0] = '\0';
+	if (get(PQsocket(conn), (struct sockaddr *)&name, &len) != 0)
+		return false;
+	return name.ss_family == AF_UNIX || getnameinfo((struct sockaddr *)&name, len, out, NI_MAXHOST, NULL, 0, NI_NUMERICHOST) == 0;
+}
+
+/* Both ends are this host's. */
+static bool way_is_inside(PGconn *conn)
+{
+	char ours[NI_MAXHOST], theirs[NI_MAXHOST];
+
+	return end_of(conn, getsockname, ours) && end_of(conn, getpeername, theirs) && (strcmp(ours, theirs) == 0 || strncmp(theirs, "127.", 4) == 0);
+}
+
+bool pg_is_verified(PGconn *conn)
+{
+	PQconninfoOption *all = NULL;
+	bool checked = false;
+
+	if (way_is_inside(conn) || PQgssEncInUse(conn))
+		return true;
+	if (PQsslInUse(conn) != 0)
+		all = PQconninfo(conn);
+	for (PQconninfoOption *o = all; o != NULL && o->keyword != NULL; o++)
+		if (strcmp(o->keyword, "sslmode") == 0 && o->val != NULL)
+			checked = strncmp(o->val, "verify-", 7) == 0;
+	PQconninfoFree(all);
+	return checked;
+}
+
+static bool way_is_good(PGconn *conn, const struct store_settings *s, const char *op, struct err *err)
+{
+	char subject[200];
+
+	if (s->allow_unverified || pg_is_verified(conn))
+		return true;
+	subject_of(conn, subject);
+	return err_set(err, ERR_CONFIG, op, subject, "the database is on another host, and %s: add sslmode=verify-full (and sslrootcert=FILE) to store.connection, or say"
+		" store.allow-unverified = true", PQsslInUse(conn) ? "nobody checks that it is the one meant" : "the connection to it is not encrypted");
+}
+
 PGconn *pg_connect(const struct store_settings *s, int who, const char *op, struct err *err)
 {
 	char name[64], *conninfo = pg_conninfo(s, who);
@@ -337,7 +406,7 @@ PGconn *pg_connect(const struct store_settings *s, int who, const char *op, stru
 		connect_failed(conn, op, err);
 	else if (PQsetnonblocking(conn, 1) != 0)
 		pg_error(err, op, conn, NULL);
-	else if (set_session(conn, s, who, op, err))
+	else if (way_is_good(conn, s, op, err) && set_session(conn, s, who, op, err))
 		return conn;
 	PQfinish(conn);
 	return NULL;

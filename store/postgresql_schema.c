@@ -53,6 +53,7 @@ bool pg_unmarked(PGconn *conn, int64_t deadline, const char *op, struct err *err
 
 bool pg_schema_fits(PGconn *conn, int who, int64_t deadline, const char *op, struct err *err)
 {
+	bool mail = who == STORE_ROLE_OUTBOUND || who == STORE_ROLE_INBOUND;
 	int version, needs, newest = store_schema_version();
 
 	if (!meta_number(conn, "schema_version", &version, deadline, op, err) || !meta_number(conn, pg_needs(who), &needs, deadline, op, err))
@@ -61,7 +62,7 @@ bool pg_schema_fits(PGconn *conn, int who, int64_t deadline, const char *op, str
 		return there_is_none(op, err);
 	if (needs > newest)
 		return schema_too_new(needs, newest, op, "the store in PostgreSQL", err);
-	return version >= newest ||
+	return version >= (mail ? store_schema_milters_from() : newest) ||
 	       err_set(err, who == STORE_ROLE_ADMIN ? ERR_CONFIG : ERR_TEMPORARY, op, "postgresql",
 		       "the store has schema %d, this program needs %d: run `enrollctl store upgrade`, which connects as the owner of the tables", version, newest);
 }
@@ -354,27 +355,34 @@ bool pg_look(const struct store_settings *s, bool check, struct store_look *out,
 
 /* ---- advice -------------------------------------------------------------------------------------------------------- */
 
-/* Where the way to the server is not on this host, it has to be TLS with a name that was checked. */
 static bool advise_on_tls(PGconn *conn, struct strlist *out)
 {
-	const char *host = PQhost(conn);
-	bool here = host == NULL || host[0] == '\0' || host[0] == '/' || strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
-	PQconninfoOption *all = here ? NULL : PQconninfo(conn);
-	const char *mode = "";
-	bool ok = true;
-
-	for (PQconninfoOption *o = all; o != NULL && o->keyword != NULL; o++)
-		if (strcmp(o->keyword, "sslmode") == 0 && o->val != NULL)
-			mode = o->val;
-	if (!here && PQsslInUse(conn) == 0)
-		ok = strlist_add(out, "the connection to the database is not encrypted: add sslmode=verify-full to store.connection");
-	else if (!here && strcmp(mode, "verify-full") != 0)
-		ok = strlist_add(out, "nobody checks that the database server is who it says: add sslmode=verify-full and sslrootcert=FILE to store.connection");
-	PQconninfoFree(all);
-	return ok;
+	if (pg_is_verified(conn))
+		return true;
+	if (PQsslInUse(conn) == 0)
+		return strlist_add(out, "the connection to the database is not encrypted: add sslmode=verify-full to store.connection");
+	return strlist_add(out, "nobody checks that the database server is who it says: add sslmode=verify-full and sslrootcert=FILE to store.connection");
 }
 
-bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *op, struct err *err)
+#define CLOCK_NOTED 5 /* seconds */
+
+static bool advise_on_clock(PGconn *conn, const struct store_settings *s, int64_t deadline, struct strlist *out, const char *op, struct err *err)
+{
+	char sentence[300], then[100] = "";
+	int64_t ahead;
+
+	if (!pg_clock_ahead(conn, &ahead, deadline, op, err))
+		return false;
+	if (llabs(ahead) < CLOCK_NOTED)
+		return true;
+	if (s->clock_tolerance > 0)
+		snprintf(then, sizeof(then), ", and enrolld stops where it is more than %u (store.clock-tolerance)", s->clock_tolerance);
+	snprintf(sentence, sizeof(sentence), "this host's clock is %lld seconds %s the database's: all gateways' clocks have to agree%s; set them by NTP",
+		(long long)llabs(ahead), ahead > 0 ? "ahead of" : "behind", then);
+	return strlist_add(out, sentence) || err_nomem(err, op);
+}
+
+bool pg_advice(PGconn *conn, const struct store_settings *s, int64_t deadline, struct strlist *out, const char *op, struct err *err)
 {
 	static const struct { const char *sql, *sentence; } looks[] = {
 		{"SELECT current_setting('server_version_num')::int < 140000",
@@ -387,6 +395,9 @@ bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *
 			"the database role is a superuser: use roles of your own, %r in store.connection, so that each program can do no more than it needs"},
 		{"SELECT EXISTS (SELECT 1 FROM pg_class WHERE oid = '" PG_SCHEMA ".enrollments'::regclass AND reltuples < 0 AND pg_relation_size(oid) > 1048576)",
 			"the database knows nothing of how its tables are filled, as after a restore, and may answer slowly: run ANALYZE in it"},
+		{"SELECT has_database_privilege('public', current_database(), 'CONNECT')",
+			"every role of the database server may connect to this database, and could hold locks that ours wait for: REVOKE CONNECT ON DATABASE ... FROM PUBLIC, and"
+			" GRANT it to our roles"},
 		{"SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = '" PG_SCHEMA "' AND tableowner = current_user)",
 			"all programs use the role that owns the tables: use roles of your own, %r in store.connection, so that each can do no more than it needs"},
 	};
@@ -397,5 +408,7 @@ bool pg_advice(PGconn *conn, int64_t deadline, struct strlist *out, const char *
 			return false;
 		else if (answer[0] == 't' && !strlist_add(out, looks[i].sentence))
 			return err_nomem(err, op);
-	return advise_on_tls(conn, out) || err_nomem(err, op);
+	if (!advise_on_tls(conn, out))
+		return err_nomem(err, op);
+	return advise_on_clock(conn, s, deadline, out, op, err);
 }

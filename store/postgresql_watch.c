@@ -20,7 +20,8 @@
 #include <unistd.h>
 
 #define ASK_MS 1000    /* how often it is looked whether the server answers */
-#define ANSWER_MS 1000 /* and how long it may take */
+#define ANSWER_MS 1000 /* and how long it may take, where a mail waits */
+#define ANSWER_ENROLLD_MS 5000
 #define AGAIN_MS 500   /* between attempts to connect */
 
 struct pg_watch {
@@ -52,14 +53,35 @@ static void cut_off(struct pg_watch *w, const struct err *why)
 	w->conn = NULL;
 }
 
+static int64_t answer_ms(const struct pg_watch *w)
+{
+	return w->who == STORE_ROLE_ENROLLD ? ANSWER_ENROLLD_MS : ANSWER_MS;
+}
+
+/* Leases and turns are times of ours, in rows of all: with a clock that is off, enrolld would take what others have. */
+static bool clock_is_right(struct pg_watch *w, int64_t deadline, const char *op, struct err *err)
+{
+	int64_t ahead;
+
+	if (w->who != STORE_ROLE_ENROLLD || w->settings.clock_tolerance == 0)
+		return true;
+	if (!pg_clock_ahead(w->conn, &ahead, deadline, op, err))
+		return false;
+	return llabs(ahead) <= w->settings.clock_tolerance ||
+	       err_set(err, ERR_TEMPORARY, op, "postgresql",
+		       "this host's clock is %lld seconds %s the database's: what enrolld does would be in the way of others, so it waits; set the clock right (store.clock-tolerance)",
+		       (long long)llabs(ahead), ahead > 0 ? "ahead of" : "behind");
+}
+
 /* Still the primary, and still a schema that we know? */
 static bool ask(struct pg_watch *w, struct err *err)
 {
 	static const char op[] = "look at the database";
 	char standby[8];
-	int64_t began = mono_ms(), deadline = began + ANSWER_MS;
+	int64_t began = mono_ms(), deadline = began + answer_ms(w);
 
-	if (!pg_schema_fits(w->conn, w->who, deadline, op, err) || !pg_unmarked(w->conn, deadline, op, err) || !pg_ask(w->conn, "SELECT pg_is_in_recovery()", standby, sizeof(standby), deadline, op, err))
+	if (!pg_schema_fits(w->conn, w->who, deadline, op, err) || !pg_unmarked(w->conn, deadline, op, err) || !clock_is_right(w, deadline, op, err) ||
+		!pg_ask(w->conn, "SELECT pg_is_in_recovery()", standby, sizeof(standby), deadline, op, err))
 		return false;
 	if (standby[0] == 't')
 		return err_set(err, ERR_TEMPORARY, op, "postgresql", "the database server became a standby; is a failover under way?");
@@ -75,7 +97,7 @@ static bool connect_anew(struct pg_watch *w, struct err *err)
 	w->conn = pg_connect(&w->settings, w->who, op, err);
 	if (w->conn == NULL)
 		return false;
-	if (!pg_do(w->conn, work ? "LISTEN " PG_CHANNEL_CREDENTIALS "; LISTEN " PG_CHANNEL_WORK : "LISTEN " PG_CHANNEL_CREDENTIALS, mono_ms() + ANSWER_MS, op, err) ||
+	if (!pg_do(w->conn, work ? "LISTEN " PG_CHANNEL_CREDENTIALS "; LISTEN " PG_CHANNEL_WORK : "LISTEN " PG_CHANNEL_CREDENTIALS, mono_ms() + answer_ms(w), op, err) ||
 		!ask(w, err))
 		return false;
 	/* What happened meanwhile was told to nobody. */
@@ -137,6 +159,8 @@ static bool copy_settings(struct store_settings *to, const struct store_settings
 {
 	memset(to, 0, sizeof(*to));
 	to->busy_ms = from->busy_ms;
+	to->allow_unverified = from->allow_unverified;
+	to->clock_tolerance = from->clock_tolerance;
 	to->connection = strdup(from->connection);
 	return to->connection != NULL;
 }

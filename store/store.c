@@ -43,6 +43,8 @@ void store_settings_init(struct store_settings *s)
 	s->connection = NULL;
 	s->group = strdup("enroll-milter");
 	s->busy_ms = 5000;
+	s->allow_unverified = false;
+	s->clock_tolerance = 60;
 	s->retention_days = 0;
 	s->marked_too = false;
 }
@@ -156,6 +158,23 @@ static bool role_may(const struct store *store, unsigned may, const char *op, st
 	if (may & 1u << store->role)
 		return true;
 	return err_set(err, ERR_BUG, op, role_names[store->role], "this call is not for role %s", role_names[store->role]);
+}
+
+static _Thread_local int64_t patience_since; /* mono_ms; 0 = nobody waits */
+
+void store_patience_begin(void)
+{
+	patience_since = mono_ms();
+}
+
+void store_patience_end(void)
+{
+	patience_since = 0;
+}
+
+int64_t store_patience_since(void)
+{
+	return patience_since > 0 ? patience_since : mono_ms();
 }
 
 #define TRIES_MOST 12

@@ -34,6 +34,8 @@ struct store_settings {
 	char *group;            /* the one group that owns the files; default enroll-milter; NULL or "": that of whoever creates them */
 	char *connection;       /* PostgreSQL: libpq's connection string or URI; %r becomes outbound, inbound, enrolld, admin, owner; default NULL */
 	unsigned busy_ms;       /* how long a write waits for another writer, and a mail for an answer of the database; default 5000 */
+	bool allow_unverified;  /* PostgreSQL on another host: that nobody checks whose it is, or that it is no TLS, is meant; default false */
+	unsigned clock_tolerance; /* PostgreSQL: seconds that enrolld's clock may be off the database's; default 60; 0 = it is not looked at */
 	unsigned retention_days; /* enrolld removes history that is older (store_old_remove); 0 (default) = never */
 	bool marked_too;        /* of store_copy and its kin alone: opens a store that was moved away or is half copied */
 };
@@ -72,7 +74,8 @@ enum store_role {
  * there.  A crash leaves no store or a whole one. */
 bool store_create(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
 /* Open, migrating an older schema first: role ENROLLD alone does that.  OUTBOUND and INBOUND fail with ERR_TEMPORARY until it is done, ADMIN with
- * ERR_CONFIG and a sentence that names store_upgrade's command.
+ * ERR_CONFIG and a sentence that names store_upgrade's command.  In PostgreSQL nobody migrates by opening: ENROLLD fails with ERR_TEMPORARY, too, and OUTBOUND
+ * and INBOUND work with a schema that is not older than store_schema_milters_from.
  *
  * A rolling upgrade: schemas change by adding, and each says which schema a program must know to go on with it.  OUTBOUND and INBOUND of that age, or
  * newer, open a newer store and work with what they know of it; opened before, they do not notice.  Too old for it, they are cut off: every call fails with
@@ -82,6 +85,7 @@ struct store *store_open(const struct store_settings *s, enum store_role role, s
 void store_close(struct store *store);
 int store_schema_version(void); /* of this program */
 int store_schema_readable_by(void); /* and the oldest one whose milters go on with it */
+int store_schema_milters_from(void); /* and the oldest one that this program's milters find all they need in */
 /* And of the store, to compare; false also when it has become too new to be read. */
 bool store_schema_found(struct store *store, int *version, struct err *err) BASE_MUST_CHECK;
 bool store_is_too_new(const struct err *err); /* is that what this error says, or that the store was moved away? */
@@ -90,6 +94,10 @@ bool store_is_too_new(const struct err *err); /* is that what this error says, o
 int64_t store_change_counter(struct store *store);
 /* When (mono_ms) it was last known that the counter misses no change: now, or when the database server last answered. */
 int64_t store_answered_ms(struct store *store);
+/* A mail waits for the calling thread: from _begin to _end all its calls together wait no longer for the database than busy_ms and a second (what OUTBOUND
+ * writes excepted), as one of them would otherwise; those that come later fail with ERR_TEMPORARY.  Not nested.  SQLite makes no difference. */
+void store_patience_begin(void);
+void store_patience_end(void);
 /* For whoever has something in hand that must not be lost: is this an error that passes, and worth another try?  Rests before it says so, longer each time,
  * for a quarter of a minute in all; *tries begins with 0. */
 bool store_worth_another_try(unsigned *tries, const struct err *err);

@@ -57,7 +57,8 @@ bool store_turn_get(struct store *store, const char *name, struct store_turn *ou
 
 enum chance { NONE, SOME, HAS };
 
-/* A clock that was put back makes due what was done in its future. */
+/* A clock that was put back makes due what was done in its future; two hosts' clocks may be apart as far as store.clock-tolerance lets them, and less than this. */
+#define FUTURE 7200
 static enum chance chance(const struct store_turn *t, const char *owner, time_t now, unsigned seconds, unsigned every)
 {
 	if (!t->name)
@@ -66,7 +67,7 @@ static enum chance chance(const struct store_turn *t, const char *owner, time_t 
 		return t->until - now > (time_t)seconds / 2 ? HAS : SOME;
 	if (t->until > now)
 		return NONE;
-	return t->done_at + (time_t)every <= now || t->done_at > now ? SOME : NONE;
+	return t->done_at + (time_t)every <= now || t->done_at > now + FUTURE ? SOME : NONE;
 }
 
 bool store_turn_take(struct store *store, const char *name, const char *owner, time_t now, unsigned seconds, unsigned every, bool *mine,
@@ -90,8 +91,8 @@ bool store_turn_take(struct store *store, const char *name, const char *owner, t
 	     tx_run(&tx, &n,
 		     "INSERT INTO turns (name, owner, until) VALUES ($1, $2, $3)"
 		     " ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until"
-		     " WHERE turns.owner = excluded.owner OR (turns.until <= $4 AND (turns.done_at + $5 <= $4 OR turns.done_at > $4))",
-		     VALUES(V_TEXT(name), V_TEXT(owner), V_INT(now + (time_t)seconds), V_INT(now), V_INT(every))) &&
+		     " WHERE turns.owner = excluded.owner OR (turns.until <= $4 AND (turns.done_at + $5 <= $4 OR turns.done_at > $4 + $6))",
+		     VALUES(V_TEXT(name), V_TEXT(owner), V_INT(now + (time_t)seconds), V_INT(now), V_INT(every), V_INT(FUTURE))) &&
 	     tx_commit(&tx);
 	tx_end(&tx);
 	*mine = ok && n == 1;

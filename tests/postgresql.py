@@ -335,6 +335,7 @@ class Cluster:
 
     def database(self, name, owner='enroll_owner'):
         self.psql('CREATE DATABASE %s OWNER %s' % (name, owner))
+        self.psql('REVOKE CONNECT, TEMPORARY ON DATABASE %s FROM PUBLIC; GRANT CONNECT ON DATABASE %s TO %s' % (name, name, ', '.join('enroll_' + r for r in ROLES)))
 
     def passfile(self, path, owner=None, roles=ROLES):
         """The passwords of these roles for libpq, for one account alone."""

@@ -84,7 +84,7 @@ class Year(StageCase):
         s.ca.stop()
         s.ca.server.env = cls.clock.environment()
         s.ca.restart()
-        cls.p = Product(s, certificate={'key-type': 'ec:p256'}, store={'busy-ms': 60000}, log={'level': 'info'}, ca={'timeout-seconds': 1},
+        cls.p = Product(s, certificate={'key-type': 'ec:p256'}, store={'busy-ms': 60000, 'clock-tolerance': 0}, log={'level': 'info'}, ca={'timeout-seconds': 1},
                         directory={'disabled-filter': '(employeeType=gone)'},
                         departures={'interval': 3600, 'grace-days': GRACE, 'on-departure': 'revoke'})
         # Inside of what changes the user: libfaketime's semaphore is the process's own, and made anew by nobody else.

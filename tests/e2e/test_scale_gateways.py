@@ -7,13 +7,14 @@ helps those who wait for half a minute after a fault along (enrollctl retry); wi
 
 import os
 import random
+import subprocess
 import time
 
 import mailtools
 import service
 from crowd import BUSY_MS, DIRECTORY_MS, LONG, WAY_MS, CrowdCase
 from enrolling import address
-from product import require
+from product import document, merge, require
 from stage_gateways import through
 
 PEOPLE = int(os.environ.get('ENROLL_TEST_STORM', 500 if LONG else 40))
@@ -99,6 +100,28 @@ class Keys(GatewaysCase):
             for check in checks:
                 with self.subTest(check, running=running):
                     self.assertRegex(said, r'(?m)^ +(ok|warning) +%s ' % check)
+
+
+class Ways(GatewaysCase):
+    """How the database is reached over a network."""
+
+    def says(self, mode, **more):
+        a = self.g.a
+        other = a.dir + '/other.conf'
+        with open(other, 'w') as file:
+            file.write(document(merge(a.config, {'store': dict(more, connection=self.lan.connection('db1').replace('verify-full', mode))})))
+        done = subprocess.run(list(a.prefix) + [a.program('enrollctl'), '--config', other, 'store', 'check'], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_what_nobody_checks_is_refused(self):
+        """Over the network; within a host there is nobody between."""
+        for mode, code, words in (('verify-full', 0, 'integrity      ok'), ('verify-ca', 0, 'integrity      ok'), ('require', 1, 'nobody checks that it is the one meant')):
+            with self.subTest(mode):
+                done = self.says(mode)
+                self.assertEqual(done[0], code, done)
+                self.assertIn(words, done[1])
+        code, text = self.says('require', **{'allow-unverified': True})
+        self.assertEqual(code, 0, text)
 
 
 class Storm(GatewaysCase):

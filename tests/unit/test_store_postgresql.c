@@ -8,6 +8,7 @@
 
 #ifdef HAVE_POSTGRESQL
 #include "store/grants.h"
+#include "store/postgresql.h"
 
 static const char *const roles[] = {"outbound", "inbound", "enrolld", "admin", "helpdesk"}; /* the last is GRANT_HELPDESK */
 
@@ -281,6 +282,165 @@ START_TEST(a_database_of_another_encoding_is_refused)
 }
 END_TEST
 
+/* ---- an older schema --------------------------------------------------------------------------------------------- */
+
+/* Version 8 brought what enrolld alone uses, and each step may bring such. */
+static void as_it_was_in_version_7(void)
+{
+	teardown_handles();
+	postgresql_run_in(f.database, "DROP TABLE enroll.turns; UPDATE enroll.meta SET value = '7' WHERE name = 'schema_version'; DELETE FROM enroll.migrations WHERE version > 7");
+}
+
+/* Packages are upgraded at night, tables when the admin comes. */
+START_TEST(milters_work_before_the_tables_are_upgraded)
+{
+	int64_t id;
+
+	as_it_was_in_version_7();
+	outbound = store_fixture_open(&f, STORE_ROLE_OUTBOUND);
+	inbound = store_fixture_open(&f, STORE_ROLE_INBOUND);
+	id = request("alice@corp.example");
+	ck_assert(store_open(&f.settings, STORE_ROLE_ENROLLD, &err) == NULL);
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	ck_assert_msg(strstr(err.text, "enrollctl store upgrade") != NULL, "%s", err.text);
+	ck_assert(store_open(&f.settings, STORE_ROLE_ADMIN, &err) == NULL);
+	ck_assert_int_eq(err.class, ERR_CONFIG);
+	OK(store_upgrade(&f.settings, &err));
+	ck_assert_int_ge(store_change_counter(outbound), 0);
+	enrolld = store_fixture_open(&f, STORE_ROLE_ENROLLD);
+	ck_assert_int_eq(state_of(id), ENROLLMENT_REQUESTED);
+	ck_assert_int_gt(request("bob@corp.example"), id);
+}
+END_TEST
+
+/* ---- clocks ------------------------------------------------------------------------------------------------------- */
+
+/* Found before the server's own, which is right: what our programs ask for is then so far off. */
+static void put_clock(const char *by)
+{
+	char sql[300];
+
+	snprintf(sql, sizeof(sql), "CREATE OR REPLACE FUNCTION enroll.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
+		" $$SELECT pg_catalog.clock_timestamp() + interval '%s'$$; GRANT EXECUTE ON FUNCTION enroll.clock_timestamp() TO PUBLIC", by);
+	postgresql_run_in(f.database, sql);
+}
+
+static bool becomes(struct store *store, bool connected)
+{
+	for (int i = 0; i < 3000 && (store_change_counter(store) >= 0) != connected; i++)
+		usleep(10000);
+	return (store_change_counter(store) >= 0) == connected;
+}
+
+START_TEST(enrolld_waits_while_its_clock_is_wrong)
+{
+	static const struct { const char *by, *words; } cases[] = {{"90 seconds", "behind"}, {"-90 seconds", "ahead of"}};
+	struct store_turn t;
+
+	for (size_t i = 0; i < 2; i++) {
+		put_clock(cases[i].by);
+		ck_assert(becomes(enrolld, false));
+		ck_assert(!store_turn_get(enrolld, "x", &t, &err));
+		ck_assert_int_eq(err.class, ERR_TEMPORARY);
+		ck_assert_msg(strstr(err.text, "clock") && strstr(err.text, cases[i].words), "%s", err.text);
+		ck_assert_int_ge(store_change_counter(outbound), 0);
+		ck_assert(store_open(&f.settings, STORE_ROLE_ENROLLD, &err) == NULL);
+		put_clock("40 seconds");
+		ck_assert(becomes(enrolld, true));
+	}
+	f.settings.clock_tolerance = 0;
+	store_close(enrolld);
+	put_clock("1 year");
+	enrolld = store_fixture_open(&f, STORE_ROLE_ENROLLD);
+	ck_assert_int_ge(store_change_counter(enrolld), 0);
+}
+END_TEST
+
+static bool advised(const char *words)
+{
+	struct strlist l = {0};
+	bool found = false;
+
+	OK(store_advice(enrolld, &l, &err));
+	for (size_t i = 0; i < l.n; i++)
+		found = found || strstr(l.v[i], words) != NULL;
+	strlist_clear(&l);
+	return found;
+}
+
+START_TEST(an_admin_is_told_of_what_is_set_up_badly)
+{
+	char sql[400];
+
+	snprintf(sql, sizeof(sql), "REVOKE CONNECT ON DATABASE %s FROM PUBLIC; GRANT CONNECT ON DATABASE %s TO enroll_enrolld", f.database, f.database);
+	ck_assert(advised("REVOKE CONNECT"));
+	postgresql_run_in("postgres", sql);
+	ck_assert(!advised("REVOKE CONNECT"));
+	ck_assert(!advised("clock"));
+	put_clock("20 seconds");
+	ck_assert(advised("20 seconds behind") || advised("19 seconds behind"));
+}
+END_TEST
+
+/* ---- waiting ------------------------------------------------------------------------------------------------------ */
+
+#define BUSY_MS 400
+
+static void ask_in_vain(int times)
+{
+	struct awaited a;
+
+	for (int i = 0; i < times; i++) {
+		ck_assert(!store_challenge_awaited(inbound, "alice@corp.example", &a, &err));
+		ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	}
+}
+
+/* Somebody alters the table by hand: each question waits for him. */
+START_TEST(the_questions_of_a_mail_wait_together_as_long_as_one)
+{
+	PGconn *c = postgresql_connect(f.database);
+	struct awaited a;
+	int64_t began;
+
+	f.settings.busy_ms = BUSY_MS;
+	store_close(inbound);
+	inbound = store_fixture_open(&f, STORE_ROLE_INBOUND);
+	postgresql_run(c, "BEGIN; LOCK TABLE enroll.enrollments IN ACCESS EXCLUSIVE MODE");
+	began = mono_ms();
+	store_patience_begin();
+	ask_in_vain(40);
+	ck_assert_int_lt(mono_ms() - began, 40 * BUSY_MS / 2);
+	ck_assert_msg(strstr(err.text, "all the time that a mail waits") != NULL, "%s", err.text);
+	store_patience_end();
+	began = mono_ms();
+	ask_in_vain(3);
+	ck_assert_int_ge(mono_ms() - began, 3 * BUSY_MS);
+	PQfinish(c);
+	store_patience_begin();
+	OK(store_challenge_awaited(inbound, "alice@corp.example", &a, &err));
+	store_patience_end();
+	awaited_clear(&a);
+}
+END_TEST
+
+START_TEST(who_keeps_writers_out_is_named)
+{
+	PGconn *c = postgresql_connect_as("enrolld", f.database);
+	bool created;
+
+	f.settings.busy_ms = BUSY_MS;
+	store_close(outbound);
+	outbound = store_fixture_open(&f, STORE_ROLE_OUTBOUND);
+	PQclear(PQexec(c, "SET application_name = 'a tool of somebody'; BEGIN; SELECT pg_advisory_xact_lock(" PG_LOCK_WRITE ")"));
+	ck_assert(!store_enrollment_request(outbound, "alice@corp.example", "mailbox-strict", "sign", "alice", &created, &(int64_t){0}, &err));
+	ck_assert_int_eq(err.class, ERR_TEMPORARY);
+	ck_assert_msg(strstr(err.text, "it is a tool of somebody of role enroll_enrolld, process ") != NULL, "%s", err.text);
+	PQfinish(c);
+	request("alice@corp.example");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store_postgresql");
@@ -298,6 +458,11 @@ int main(void)
 	tcase_add_test(tc, an_upgrade_grants_anew);
 	tcase_add_loop_test(tc, tables_columns_and_indexes_are_those_of_sqlite, 0, 3);
 	tcase_add_test(tc, a_database_of_another_encoding_is_refused);
+	tcase_add_test(tc, milters_work_before_the_tables_are_upgraded);
+	tcase_add_test(tc, enrolld_waits_while_its_clock_is_wrong);
+	tcase_add_test(tc, an_admin_is_told_of_what_is_set_up_badly);
+	tcase_add_test(tc, the_questions_of_a_mail_wait_together_as_long_as_one);
+	tcase_add_test(tc, who_keeps_writers_out_is_named);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
