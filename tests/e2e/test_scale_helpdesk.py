@@ -95,6 +95,13 @@ class HelpDesk(StageCase):
         asked = [(e['event'], e['actor']) for e in self.p.show(DAVE)['events'] if e['actor'].startswith('helpdesk:')]
         self.assertEqual(asked, [(name, 'helpdesk:enroll_helpdesk') for name in ('retry', 'renew', 'disabled', 'enabled')])
 
+    def test_an_upgrade_brings_them_to_a_store_that_is_there(self):
+        self.pg.cluster.psql('DROP FUNCTION enroll.helpdesk_explain(text)', stage_postgresql.DATABASE)
+        self.assertIn('does not exist', self.psql('explain'))
+        self.assertIn('nothing to do', self.p.ctl('store', 'upgrade', '--dry-run', user='root'))
+        self.assertIn('granted anew', self.p.ctl('store', 'upgrade', user='root'))
+        self.assertIn('no enrollment for nobody@corp.example yet', self.psql('explain', dave='nobody'))
+
     def test_what_it_may_not(self):
         self.p.ctl('enroll', 'alice@corp.example')
         self.p.wait_state('alice@corp.example', 'active')
