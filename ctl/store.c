@@ -108,9 +108,9 @@ static void print_upgrade(const struct ctl *c, json_t *r)
 	int from = (int)json_integer_value(json_object_get(r, "from")), to = (int)json_integer_value(json_object_get(r, "to"));
 	const char *path = json_string_value(json_object_get(r, "path"));
 
-	(void)c;
 	if (from == to) {
-		ctl_sentence("%s has schema %d, this version's: nothing to do", path, to);
+		ctl_sentence("%s has schema %d, this version's: %s", path, to,
+			store_is_file(&c->config->store) || c->dry_run ? "nothing to do" : "what each role may do was granted anew, nothing else was to be done");
 		return;
 	}
 	ctl_sentence("%s%s: from schema %d to %d", json_is_true(json_object_get(r, "dry_run")) ? "would upgrade " : "upgraded ", path, from, to);
@@ -126,9 +126,12 @@ static bool upgrade_it(struct ctl *c, struct job *j, int *from, struct err *err)
 	if (*from > store_schema_version())
 		return err_set(err, ERR_CONFIG, "upgrade store", store_where(&c->config->store), "it has schema %d, this version knows schemas up to %d: install the newer version again",
 			*from, store_schema_version());
-	if (*from == store_schema_version())
+	/* In a database a role may have been made since, and what is granted may be another version's. */
+	if (*from == store_schema_version() && (store_is_file(&c->config->store) || c->dry_run))
 		return true;
 	j->upgrade = true;
+	if (*from == store_schema_version())
+		return work(j, err);
 	return nobody_is_cut_off(c, err) && (c->dry_run || work(j, err));
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/acts.h"
 #include "store/db.h"
 
 /* ---- what has to leave ------------------------------------------------------------------------------------------- */
@@ -92,11 +93,7 @@ bool store_directory_retry(struct store *store, int64_t enrollment_id, bool *cha
 	struct tx tx;
 	int64_t n = 0;
 	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "retry directory", err) &&
-		  tx_run(&tx, &n,
-			  "UPDATE certificates SET directory_next_at = 0 WHERE in_directory = 1 AND directory_next_at > 0 AND enrollment_id IN"
-			  " (SELECT e.id FROM enrollments e WHERE e.address_key = (SELECT o.address_key FROM enrollments o WHERE o.id = $1))",
-			  VALUES(V_INT(enrollment_id))) &&
-		  tx_commit(&tx);
+		  tx_run(&tx, &n, ACT_RETRY_DIRECTORY, VALUES(V_INT(enrollment_id))) && tx_commit(&tx);
 
 	tx_end(&tx);
 	*changed = ok && n > 0;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/acts.h"
 #include "store/db.h"
 
 /* ---- a row ------------------------------------------------------------------------------------------------------- */
@@ -291,10 +292,7 @@ bool store_enrollment_find(struct store *store, const char *address, struct enro
 		return false;
 	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "find enrollment", err) &&
 	     read_one(&tx, out, found,
-		     "SELECT " ENROLLMENT_COLUMNS " FROM enrollments"
-		     " WHERE id IN (SELECT enrollment_id FROM enrollment_addresses WHERE address_key = $1)"
-		     " ORDER BY CASE WHEN state IN ('superseded','revoked','expired') THEN 1 ELSE 0 END,"
-		     " CASE WHEN companion_of IS NULL THEN 0 ELSE 1 END, id DESC LIMIT 1",
+		     "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE " ACT_FIND_WHERE " ORDER BY " ACT_FIND_ORDER " LIMIT 1",
 		     VALUES(V_TEXT(key)));
 	tx_end(&tx);
 	return ok;
@@ -319,9 +317,7 @@ bool store_enrollment_companion(struct store *store, int64_t id, struct enrollme
 
 	*found = false;
 	ok = tx_begin(&tx, store, TX_READ, MAY_OUTBOUND | MAY_ENROLLD | MAY_ADMIN, "find companion", err) &&
-	     read_one(&tx, out, found,
-		     "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE companion_of = $1 AND state NOT IN ('superseded','revoked','expired')",
-		     VALUES(V_INT(id)));
+	     read_one(&tx, out, found, "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE " ACT_COMPANION_WHERE, VALUES(V_INT(id)));
 	tx_end(&tx);
 	return ok;
 }
@@ -603,36 +599,17 @@ bool store_orders_open(struct store *store, time_t since, const char *ca, size_t
 
 /* ---- the admin --------------------------------------------------------------------------------------------------- */
 
-/* Where the CA may have finalized, or has: going on from there, or a second certificate would be made for one need. */
-#define CERTIFIED "'validated','finalized','issued','checked','published'"
-
-/* A row that somebody works on at this moment is left alone: it is going on already. */
 bool enrollment_retry(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
 {
 	time_t now = time(NULL);
 	int64_t later = 0, anew = 0;
 
-	if (!tx_run(tx, &later,
-		    "UPDATE enrollments SET next_at = $2, planned_at = $2, attempts = 0, lease_owner = NULL, lease_until = 0, version = version + 1"
-		    " WHERE id = $1 AND (state = 'waiting' OR (state IN ('blocked','failed') AND resume IN (" CERTIFIED ")))"
-		    " AND (lease_owner IS NULL OR lease_until <= $2)",
-		    VALUES(V_INT(id), V_INT(now))))
+	if (!tx_run(tx, &later, ACT_RETRY_LATER, VALUES(V_INT(id), V_INT(now))))
 		return false;
-	if (later == 0 &&
-		!tx_run(tx, &anew,
-			"UPDATE enrollments SET state = 'requested', resume = 'requested', state_since = $2, next_at = $2, planned_at = $2, wake = 0, "
-			"attempts = 0, orders = 0,"
-			" abandoned = 0, lease_owner = NULL, lease_until = 0, intent = NULL, why_class = 'none', why = NULL,"
-			" why_subject = NULL, why_type = NULL, why_status = 0, why_at = 0, ca_state = NULL, ordered_at = 0, retry_at = 0,"
-			" challenge_from = NULL, challenge_address = NULL, trigger_at = 0, answered_at = 0, key_id = NULL, csr = NULL, version = version + 1,"
-			" certificate_id = (SELECT c.id FROM certificates c WHERE c.enrollment_id = enrollments.id AND c.status = 'active')"
-			" WHERE id = $1 AND state IN ('blocked','failed') AND resume NOT IN (" CERTIFIED ")",
-			VALUES(V_INT(id), V_INT(now))))
+	if (later == 0 && !tx_run(tx, &anew, ACT_RETRY_ANEW, VALUES(V_INT(id), V_INT(now))))
 		return false;
 	*changed = later + anew > 0;
-	if (anew > 0 &&
-		!tx_run(tx, NULL, "UPDATE orders SET outcome = 'abandoned', closed_at = $2 WHERE enrollment_id = $1 AND outcome IS NULL",
-			VALUES(V_INT(id), V_INT(now))))
+	if (anew > 0 && !tx_run(tx, NULL, ACT_RETRY_ORDERS, VALUES(V_INT(id), V_INT(now))))
 		return false;
 	return !*changed || event_insert(tx, id, now, "retry", actor, ERR_NONE, text);
 }
@@ -650,16 +627,12 @@ static bool set_disabled(struct tx *tx, int64_t id, bool disabled, const char *a
 	return !*changed || event_insert(tx, id, time(NULL), disabled ? "disabled" : "enabled", actor, ERR_NONE, text);
 }
 
-/* An active row whose worker is at it already is left to it. */
 bool enrollment_renew(struct tx *tx, int64_t id, const char *actor, const char *text, bool *changed)
 {
 	time_t now = time(NULL);
 	int64_t n = 0;
 
-	if (!tx_run(tx, &n,
-		    "UPDATE enrollments SET state = 'renewing', resume = 'renewing', state_since = $2, next_at = $2, planned_at = $2, version = version + 1"
-		    " WHERE id = $1 AND state IN ('active','revoking') AND lease_owner IS NULL",
-		    VALUES(V_INT(id), V_INT(now))))
+	if (!tx_run(tx, &n, ACT_RENEW, VALUES(V_INT(id), V_INT(now))))
 		return false;
 	*changed = n > 0;
 	return !*changed || event_insert(tx, id, now, "renew", actor, ERR_NONE, text);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/acts.h"
 #include "store/db.h"
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
@@ -23,9 +24,7 @@ bool event_insert(
 	if (enrollment_id == 0)
 		return tx_run(tx, NULL, "INSERT INTO events (at, name, actor, class, text) VALUES ($1, $2, $3, $4, $5)",
 			VALUES(V_INT(at), V_TEXT(name), V_TEXT(actor), V_TEXT(err_class_name(class)), V_TEXT(text)));
-	return tx_run(tx, &n,
-		       "INSERT INTO events (enrollment_id, at, name, actor, class, text, address, state)"
-		       " SELECT id, $2, $3, $4, $5, $6, address, state FROM enrollments WHERE id = $1",
+	return tx_run(tx, &n, ACT_EVENT,
 		       VALUES(V_INT(enrollment_id), V_INT(at), V_TEXT(name), V_TEXT(actor), V_TEXT(err_class_name(class)), V_TEXT(text))) &&
 	       (n == 1 || err_set(tx->err, ERR_BUG, tx->op, name, "there is no enrollment %lld", (long long)enrollment_id));
 }

@@ -66,6 +66,9 @@ bool pg_do(PGconn *conn, const char *sql, int64_t deadline, const char *op, stru
 /* First column of the first row of a statement, as text cut to `size`; "" when there is none or it is NULL. */
 bool pg_ask(PGconn *conn, const char *sql, char *out, size_t size, int64_t deadline, const char *op, struct err *err);
 
+/* For who makes tables, and waits as long as it takes. */
+#define NO_HURRY (mono_ms() + INT32_MAX)
+
 /* ---- schema (postgresql_schema.c, postgresql_tables.c) ------------------------------------------------------------ */
 
 struct pg_migration {
@@ -91,6 +94,24 @@ bool pg_verify(PGconn *conn, int64_t deadline, const char *op, struct err *err);
 bool pg_advice(PGconn *conn, const struct store_settings *s, int64_t deadline, struct strlist *out, const char *op, struct err *err);
 /* "schema_version" or "readable_by": which number in table meta must not be newer than this program for this role. */
 const char *pg_needs(int who);
+
+/* ---- functions for a help desk (postgresql_helpdesk.c) -------------------------------------------------------------- */
+
+/*
+ * They are called by other programs' SQL, as the help desk's role alone:
+ *
+ *	enroll.helpdesk_retry(address text)			go on now with what waits, is blocked or failed
+ *	enroll.helpdesk_renew(address text)			a new key and certificate now
+ *	enroll.helpdesk_explain(address text)			a row for each enrollment of this person: state, since when, why, what is next, certificate
+ *
+ * The first two return a line that says what was done, or that nothing was to be done.  SQLSTATE: SM001 no such address, SM002 an address of several people,
+ * SM003 the store is marked as none (marks.c), SM004 not in this state, SM005 busy, SM006 not READ COMMITTED; nothing was done then.
+ */
+
+/* Make them, or make them anew, inside the transaction of who makes or upgrades the tables.  Nobody but the owner may call them then. */
+bool pg_helpdesk_make(PGconn *conn, const struct store_settings *s, const char *op, struct err *err);
+/* Statements that let this role, a quoted name, call those that are for it. */
+void pg_helpdesk_put_grants(struct buf *out, const char *quoted);
 
 /* ---- what has changed (postgresql_watch.c) ------------------------------------------------------------------------- */
 

@@ -15,8 +15,6 @@
 #include "store/grants.h"
 #include "store/tables.h"
 
-#define NO_HURRY (mono_ms() + INT32_MAX)
-
 /* ---- which schema there is --------------------------------------------------------------------------------------- */
 
 const char *pg_needs(int who)
@@ -140,7 +138,8 @@ static void put_grants(struct buf *out, int role, const char *quoted)
 {
 	static const char *const words[] = {"SELECT", "INSERT", "UPDATE", "DELETE"};
 
-	buf_printf(out, "REVOKE ALL ON ALL TABLES IN SCHEMA " PG_SCHEMA " FROM %s; GRANT USAGE ON SCHEMA " PG_SCHEMA " TO %s;", quoted, quoted);
+	buf_printf(out, "REVOKE ALL ON ALL TABLES IN SCHEMA " PG_SCHEMA " FROM %s; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA " PG_SCHEMA " FROM %s;"
+		" GRANT USAGE ON SCHEMA " PG_SCHEMA " TO %s;", quoted, quoted, quoted);
 	if (role == STORE_ROLE_ADMIN) {
 		buf_printf(out, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " PG_SCHEMA " TO %s;", quoted);
 		return;
@@ -158,6 +157,8 @@ static void put_grants(struct buf *out, int role, const char *quoted)
 		}
 		buf_printf(out, " ON %s TO %s;", g->table, quoted);
 	}
+	if (role == GRANT_HELPDESK)
+		pg_helpdesk_put_grants(out, quoted);
 }
 
 /* A role's own name is in store.connection; the help desk's need not be there.  With one role for all there is nothing to grant. */
@@ -248,8 +249,8 @@ static bool prepare(PGconn *conn, const struct store_settings *s, bool create, c
 		return false;
 	if (create && !pg_do(conn, "CREATE SCHEMA IF NOT EXISTS " PG_SCHEMA, NO_HURRY, op, err))
 		return false;
-	return run_steps(conn, op, err) && (!create || !s->marked_too || mark_at_birth(conn, op, err)) && grant_roles(conn, s, op, err) &&
-	       pg_do(conn, "COMMIT", NO_HURRY, op, err);
+	return run_steps(conn, op, err) && (!create || !s->marked_too || mark_at_birth(conn, op, err)) && pg_helpdesk_make(conn, s, op, err) &&
+	       grant_roles(conn, s, op, err) && pg_do(conn, "COMMIT", NO_HURRY, op, err);
 }
 
 bool pg_create(const struct store_settings *s, struct err *err)

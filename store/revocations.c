@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/acts.h"
 #include "store/db.h"
 
 /* The directory follows the CA, unless the CA lets us wait. */
@@ -472,12 +473,7 @@ bool store_revocations_retry(struct store *store, int64_t enrollment_id, bool *c
 	struct tx tx;
 	int64_t n = 0;
 	bool ok = tx_begin(&tx, store, TX_WRITE, MAY_ENROLLD | MAY_ADMIN, "retry revocations", err) &&
-		  tx_run(&tx, &n,
-			  "UPDATE revocation_parts SET next_at = $2 WHERE done_at = 0 AND next_at > $2 AND attempts > 0 AND lease_owner IS NULL"
-			  " AND revocation_id IN (SELECT r.id FROM revocations r JOIN certificates c ON c.id = r.certificate_id JOIN enrollments e ON"
-			  " e.id = c.enrollment_id WHERE e.address_key = (SELECT o.address_key FROM enrollments o WHERE o.id = $1))",
-			  VALUES(V_INT(enrollment_id), V_INT(time(NULL)))) &&
-		  tx_commit(&tx);
+		  tx_run(&tx, &n, ACT_RETRY_REVOCATIONS, VALUES(V_INT(enrollment_id), V_INT(time(NULL)))) && tx_commit(&tx);
 
 	tx_end(&tx);
 	*changed = ok && n > 0;

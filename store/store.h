@@ -110,7 +110,8 @@ struct store_look {
 	char upgraded_by[64];   /* program and version that did it */
 };
 bool store_look(const struct store_settings *s, bool check, struct store_look *out, struct err *err) BASE_MUST_CHECK;
-/* Bring an older store to our schema, beside who has it open: each step is a transaction.  A damaged one is left alone.  Nothing to do is true. */
+/* Bring an older store to our schema, beside who has it open: each step is a transaction.  A damaged one is left alone.  Nothing to do is true;
+ * in a database the roles get their rights anew all the same. */
 bool store_upgrade(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
 /* Online copy into a new file (SQLite's backup interface), mode 0600, checked; and back, with owner and modes as store_create sets them.  Both take
  * and leave an older schema as it is, and refuse to overwrite a file. */
