@@ -22,7 +22,7 @@ reading_tests='test_base test_address test_acme test_http test_jws test_challeng
 	test_dns test_caa test_certcheck test_revocation test_exec_answers test_directory test_config test_keyvault test_store'
 threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_exec test_sign'
 # What the default run has on PostgreSQL, too.
-postgresql_tests='test_store test_store_copy test_store_sound test_store_records test_store_parallel test_store_revocations test_fate'
+postgresql_tests='test_store test_store_postgresql test_store_helpdesk test_store_copy test_store_sound test_store_records test_store_parallel test_store_revocations test_fate'
 postgresql_modules='test_main_job test_acme_account test_lifecycle_renewal'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
