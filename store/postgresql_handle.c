@@ -313,13 +313,22 @@ static bool set_session(PGconn *conn, const struct store_settings *s, int who, c
 	       (pg_do(conn, "SET client_connection_check_interval = 1000", deadline, op, NULL) || PQstatus(conn) == CONNECTION_OK);
 }
 
+/* Of a key that it could not load, libpq 15 gives the reason from memory that it has freed. */
+static void cut_freed_words(char *line)
+{
+	char *at = strstr(line, "could not load private key file \""), *end = at != NULL ? strstr(at, "\": ") : NULL;
+
+	if (end != NULL)
+		end[1] = '\0';
+}
+
 /* What libpq says of why it could not connect is text alone.  What an admin has to mend is ERR_CONFIG. */
 static bool connect_failed(PGconn *conn, const char *op, struct err *err)
 {
 	static const struct { const char *words, *state; } known[] = {
 		{"password authentication failed", "28P01"}, {"no password supplied", "28P01"}, {"authentication failed", "28000"},
 		{"no pg_hba.conf entry", "28000"}, {"\" does not exist", "3D000"}, {"invalid connection option", "28000"}, {"certificate verify failed", "28000"},
-		{"root certificate file", "28000"}, {"does not match host name", "28000"}, {"invalid sslmode", "28000"}, {"missing \"=\"", "28000"},
+		{"root certificate file", "28000"}, {"private key file", "28000"}, {"certificate file", "28000"}, {"does not match host name", "28000"}, {"invalid sslmode", "28000"}, {"missing \"=\"", "28000"},
 	};
 	const char *words = PQerrorMessage(conn);
 	char line[400], subject[200];
@@ -327,6 +336,7 @@ static bool connect_failed(PGconn *conn, const char *op, struct err *err)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strstr(words, known[i].words) != NULL) {
 			one_line(words, line);
+			cut_freed_words(line);
 			subject_of(conn, subject);
 			err_set(err, ERR_CONFIG, op, subject, "%s; look at store.connection (PostgreSQL says: %s)",
 				strcmp(known[i].state, "3D000") == 0 ? "there is no such database or role" : "the database cannot be used in this way", line);

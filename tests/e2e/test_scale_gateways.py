@@ -15,7 +15,7 @@ import service
 from crowd import BUSY_MS, DIRECTORY_MS, LONG, WAY_MS, CrowdCase
 from enrolling import address
 from product import document, merge, require
-from stage_gateways import through
+from stage_gateways import CERTIFICATES, through
 
 PEOPLE = int(os.environ.get('ENROLL_TEST_STORM', 500 if LONG else 40))
 STAGE = {'ca': True, 'users': PEOPLE + 20, 'postgresql': False}
@@ -105,11 +105,11 @@ class Keys(GatewaysCase):
 class Ways(GatewaysCase):
     """How the database is reached over a network."""
 
-    def says(self, mode, **more):
+    def says(self, mode, key='.key', **more):
         a = self.g.a
         other = a.dir + '/other.conf'
         with open(other, 'w') as file:
-            file.write(document(merge(a.config, {'store': dict(more, connection=self.lan.connection('db1').replace('verify-full', mode))})))
+            file.write(document(merge(a.config, {'store': dict(more, connection=self.lan.connection('db1').replace('verify-full', mode).replace('.key', key))})))
         done = subprocess.run(list(a.prefix) + [a.program('enrollctl'), '--config', other, 'store', 'check'], capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
@@ -122,6 +122,15 @@ class Ways(GatewaysCase):
                 self.assertIn(words, done[1])
         code, text = self.says('require', **{'allow-unverified': True})
         self.assertEqual(code, 0, text)
+
+    def test_a_key_that_is_none(self):
+        """Is said in words."""
+        with open(CERTIFICATES + '/admin.broken', 'w') as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write('no key at all')
+        code, text = self.says('verify-full', '.broken')
+        self.assertEqual(code, 1)
+        self.assertRegex(text, r'could not load private key file "[^"]*admin\.broken"\)$')
 
 
 class Storm(GatewaysCase):
