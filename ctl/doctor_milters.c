@@ -446,9 +446,9 @@ static long store_seconds(const struct doctor *d)
 
 static bool look_at_times(struct doctor *d, struct place *at)
 {
-	const struct { const char *name; long least, usual; } times[] = {{"milter_connect_timeout", CONNECT_LEAST, 30},
-		{"milter_command_timeout", COMMAND_LEAST, 30}, {"milter_content_timeout", CONTENT_LEAST, 300}};
 	long store = store_seconds(d);
+	const struct { const char *name; long least, store, usual; } times[] = {{"milter_connect_timeout", CONNECT_LEAST, 0, 30},
+		{"milter_command_timeout", COMMAND_LEAST, store, 30}, {"milter_content_timeout", CONTENT_LEAST, store, 300}};
 	bool wrong = false;
 
 	for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
@@ -456,12 +456,12 @@ static bool look_at_times(struct doctor *d, struct place *at)
 		long seconds = postfix_seconds(value);
 		char usual[24];
 
-		if (seconds < 0 || (seconds >= times[i].least && seconds >= store))
+		if (seconds < 0 || (seconds >= times[i].least && seconds >= times[i].store))
 			continue;
 		wrong = true;
 		doctor_say(d, "warning", "%s: %s = %s is shorter than what a large mail, a directory that is slow, or the store (store.busy-ms, twice) may take: it would be"
 			" refused for now", at->s->name, times[i].name, value);
-		snprintf(usual, sizeof usual, "%lds", times[i].usual > store ? times[i].usual : store);
+		snprintf(usual, sizeof usual, "%lds", times[i].usual > times[i].store ? times[i].usual : times[i].store);
 		postfix_fix(d, at->s, false, times[i].name, usual);
 		postfix_reload_fix(d);
 	}

@@ -343,7 +343,7 @@ const struct config_key config_keys[] = {
 	{"store.connection", CONFIG_TEXT, AT(store.connection), .help = "how PostgreSQL is reached, as libpq reads it; %r is who connects: outbound, inbound, enrolld, admin, owner"},
 	{"store.busy-ms", CONFIG_NUMBER, AT(store.busy_ms), NULL, "5000", 0, 60000, .help = "how long a write waits for another writer, and a mail for the database"},
 	{"store.allow-unverified", CONFIG_FLAG, AT(store.allow_unverified), NULL, "false", .help = "a database on another host that nobody checks is meant"},
-	{"store.clock-tolerance", CONFIG_NUMBER, AT(store.clock_tolerance), NULL, "60", 0, 3600, .help = "seconds that enrolld's clock may be off the database's; 0: not looked at"},
+	{"store.clock-tolerance", CONFIG_NUMBER, AT(store.clock_tolerance), NULL, "10", 0, 12, .help = "seconds that enrolld's clock may be off the database's; 0: not looked at"},
 	{"store.retention-days", CONFIG_NUMBER, AT(store.retention_days), NULL, "0", 0, 36500, .help = "history that is older is removed, but for what belongs to open rows; 0: never"},
 
 	{"master", CONFIG_GROUP, .help = "what user keys are wrapped for"},

@@ -105,6 +105,7 @@ struct tx {
 	struct err scratch;   /* when the caller wants none */
 	enum tx_access access;
 	int64_t began;        /* metrics_now */
+	int64_t began_ms;     /* mono_ms; 0 = over, or never */
 };
 bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigned may, const char *op, struct err *err);
 bool tx_commit(struct tx *tx);
@@ -143,8 +144,8 @@ struct row_list {
 #define ROW_LIST(type, reader) {.size = sizeof(type), .read = (reader)}
 bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db_value *v, size_t n);
 
-/* When (mono_ms) it began that a mail waits for this thread; now, when none does (store_patience_begin). */
-int64_t store_patience_since(void);
+/* Milliseconds that this thread has spent in transactions while a mail waits for it (store_patience_begin); 0, when none does. */
+int64_t store_patience_used(void);
 
 /* ERR_CONFIG of this type: the store is newer than this program, and not readable by it.  Returns false (schema.c). */
 #define SCHEMA_TOO_NEW "STORE_NEWER"

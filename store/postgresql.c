@@ -146,7 +146,7 @@ static int64_t call_until(const struct db *db, enum tx_access access)
 {
 	bool mail = db->who == STORE_ROLE_INBOUND || (db->who == STORE_ROLE_OUTBOUND && access == TX_READ);
 
-	return mail ? store_patience_since() + (int64_t)db->settings.busy_ms + 1000 : 0;
+	return mail ? mono_ms() + (int64_t)db->settings.busy_ms + 1000 - store_patience_used() : 0;
 }
 
 /* ---- transactions ------------------------------------------------------------------------------------------------ */
@@ -189,7 +189,7 @@ static bool read_opening(struct db_tx *tx, const struct pg_results *r, struct er
 /* Who had the writers' lock while we waited for it in vain, and has it still. */
 static void name_the_writer(struct db_tx *tx, struct err *err)
 {
-	static const char sql[] = "SELECT a.application_name || ' of role ' || a.usename || ', process ' || a.pid || ' of the database'"
+	static const char sql[] = "SELECT COALESCE(NULLIF(a.application_name, ''), 'a program without a name') || ' of role ' || a.usename || ', process ' || a.pid || ' of the database'"
 		" FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database()"
 		" AND l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = " PG_LOCK_WRITE " AND l.objsubid = 1 AND l.pid <> pg_backend_pid()"
 		" ORDER BY l.mode LIMIT 1";
@@ -274,11 +274,13 @@ static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *o
 
 	if (is_cut_off(db, err))
 		return NULL;
-	if (deadline > 0 && deadline <= mono_ms()) {
+	if (deadline > 0 && deadline < until)
+		until = deadline;
+	tx = until > mono_ms() ? take_slot(db, until) : NULL;
+	if (tx == NULL && until == deadline) {
 		err_set(err, ERR_TEMPORARY, op, "postgresql", "the database took all the time that a mail waits for it (store.busy-ms)");
 		return NULL;
 	}
-	tx = take_slot(db, until);
 	if (tx == NULL) {
 		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
 		return NULL;

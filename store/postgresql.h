@@ -105,7 +105,7 @@ const char *pg_needs(int who);
  *	enroll.helpdesk_explain(address text)			a row for each enrollment of this person: state, since when, why, what is next, certificate
  *
  * The first two return a line that says what was done, or that nothing was to be done.  SQLSTATE: SM001 no such address, SM002 an address of several people,
- * SM003 the store is marked as none (marks.c), SM004 not in this state, SM005 busy, SM006 not READ COMMITTED; nothing was done then.
+ * SM003 the store is marked as none (marks.c), SM004 not in this state, SM005 busy, SM006 not READ COMMITTED, SM007 a second person in one transaction; nothing was done then.
  */
 
 /* Make them, or make them anew, inside the transaction of who makes or upgrades the tables.  Nobody but the owner may call them then. */

@@ -327,8 +327,8 @@ static bool connect_failed(PGconn *conn, const char *op, struct err *err)
 {
 	static const struct { const char *words, *state; } known[] = {
 		{"password authentication failed", "28P01"}, {"no password supplied", "28P01"}, {"authentication failed", "28000"},
-		{"no pg_hba.conf entry", "28000"}, {"\" does not exist", "3D000"}, {"invalid connection option", "28000"}, {"certificate verify failed", "28000"},
-		{"root certificate file", "28000"}, {"private key file", "28000"}, {"certificate file", "28000"}, {"does not match host name", "28000"}, {"invalid sslmode", "28000"}, {"missing \"=\"", "28000"},
+		{"no pg_hba.conf entry", "28000"}, {"invalid connection option", "28000"}, {"certificate verify failed", "28000"},
+		{"certificate file", "28000"}, {"private key file", "28000"}, {"\" does not exist", "3D000"}, {"does not match host name", "28000"}, {"invalid sslmode", "28000"}, {"missing \"=\"", "28000"},
 	};
 	const char *words = PQerrorMessage(conn);
 	char line[400], subject[200];
@@ -367,6 +367,20 @@ static bool way_is_inside(PGconn *conn)
 	return end_of(conn, getsockname, ours) && end_of(conn, getpeername, theirs) && (strcmp(ours, theirs) == 0 || strncmp(theirs, "127.", 4) == 0);
 }
 
+/* Of libpq's options; "" when it is not set. */
+static const char *option(const PQconninfoOption *all, const char *keyword)
+{
+	for (; all != NULL && all->keyword != NULL; all++)
+		if (strcmp(all->keyword, keyword) == 0)
+			return all->val != NULL ? all->val : "";
+	return "";
+}
+
+static bool is_checked(const PQconninfoOption *all)
+{
+	return strncmp(option(all, "sslmode"), "verify-", 7) == 0;
+}
+
 bool pg_is_verified(PGconn *conn)
 {
 	PQconninfoOption *all = NULL;
@@ -376,13 +390,72 @@ bool pg_is_verified(PGconn *conn)
 		return true;
 	if (PQsslInUse(conn) != 0)
 		all = PQconninfo(conn);
-	for (PQconninfoOption *o = all; o != NULL && o->keyword != NULL; o++)
-		if (strcmp(o->keyword, "sslmode") == 0 && o->val != NULL)
-			checked = strncmp(o->val, "verify-", 7) == 0;
+	checked = is_checked(all);
 	PQconninfoFree(all);
 	return checked;
 }
 
+/* Names and addresses of this host alone, and sockets. */
+static bool names_this_host(const char *hosts)
+{
+	static const char *const inside[] = {"localhost", "::1"};
+	bool all_inside = true;
+
+	do {
+		size_t n = strcspn(hosts, ",");
+		bool is = n == 0 || hosts[0] == '/' || hosts[0] == '@' || strncmp(hosts, "127.", 4) == 0;
+
+		for (size_t i = 0; !is && i < sizeof(inside) / sizeof(inside[0]); i++)
+			is = strlen(inside[i]) == n && strncmp(hosts, inside[i], n) == 0;
+		all_inside = all_inside && is;
+		hosts += n;
+	} while (*hosts++ == ',');
+	return all_inside;
+}
+
+static bool not_verified(const char *subject, const char *why, const char *op, struct err *err)
+{
+	return err_set(err, ERR_CONFIG, op, subject,
+		"the database is on another host, and %s: add sslmode=verify-full (and sslrootcert=FILE) to store.connection, or say store.allow-unverified = true", why);
+}
+
+static const char *hosts_in(const PQconninfoOption *all)
+{
+	const char *addresses = option(all, "hostaddr");
+
+	return addresses[0] != '\0' ? addresses : option(all, "host");
+}
+
+static bool string_says_enough(const char *conninfo)
+{
+	PQconninfoOption *all = PQconninfoParse(conninfo, NULL);
+	bool enough = is_checked(all) || (hosts_in(all)[0] != '\0' && names_this_host(hosts_in(all)));
+
+	PQconninfoFree(all);
+	return enough;
+}
+
+/* Before anything is sent, as who stands between would be told the password.  A service file and the environment say something, too: only a connection that
+ * was begun knows all of it. */
+static bool way_will_be_good(const char *const *keywords, const char *const *values, const char *conninfo, const struct store_settings *s, const char *op,
+	struct err *err)
+{
+	PGconn *begun;
+	PQconninfoOption *all;
+	bool ok;
+
+	if (s->allow_unverified || string_says_enough(conninfo))
+		return true;
+	begun = PQconnectStartParams(keywords, values, 1);
+	all = begun != NULL ? PQconninfo(begun) : NULL;
+	ok = begun == NULL || PQstatus(begun) == CONNECTION_BAD || names_this_host(hosts_in(all)) || is_checked(all) || strcmp(option(all, "gssencmode"), "require") == 0 ||
+	     not_verified(hosts_in(all), "nobody would check that it is the one meant", op, err);
+	PQconninfoFree(all);
+	PQfinish(begun);
+	return ok;
+}
+
+/* And afterwards, of what came of it. */
 static bool way_is_good(PGconn *conn, const struct store_settings *s, const char *op, struct err *err)
 {
 	char subject[200];
@@ -390,8 +463,7 @@ static bool way_is_good(PGconn *conn, const struct store_settings *s, const char
 	if (s->allow_unverified || pg_is_verified(conn))
 		return true;
 	subject_of(conn, subject);
-	return err_set(err, ERR_CONFIG, op, subject, "the database is on another host, and %s: add sslmode=verify-full (and sslrootcert=FILE) to store.connection, or say"
-		" store.allow-unverified = true", PQsslInUse(conn) ? "nobody checks that it is the one meant" : "the connection to it is not encrypted");
+	return not_verified(subject, PQsslInUse(conn) ? "nobody checks that it is the one meant" : "the connection to it is not encrypted", op, err);
 }
 
 PGconn *pg_connect(const struct store_settings *s, int who, const char *op, struct err *err)
@@ -405,6 +477,10 @@ PGconn *pg_connect(const struct store_settings *s, int who, const char *op, stru
 
 	/* Read by others before they upgrade the schema (postgresql_schema.c), and by people in pg_stat_activity. */
 	snprintf(name, sizeof(name), PG_NAME "%s %d", pg_who_name(who), store_schema_version());
+	if (conninfo != NULL && !way_will_be_good(keywords, values, conninfo, s, op, err)) {
+		free(conninfo);
+		return NULL;
+	}
 	conn = conninfo != NULL ? PQconnectdbParams(keywords, values, 1) : NULL;
 	free(conninfo);
 	if (conn == NULL) {

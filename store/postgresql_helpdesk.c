@@ -27,6 +27,8 @@
 #define REFUSED "'SM004'"
 #define BUSY "'SM005'"
 #define ISOLATION "'SM006'"
+#define ONE_PERSON "'SM007'"
+#define WHEN_BUSY " EXCEPTION WHEN lock_not_available OR deadlock_detected THEN" FAIL(BUSY, "'the store is busy; nothing was done, try again in a moment'")
 #define FAIL(state, ...) " RAISE EXCEPTION USING ERRCODE = " state ", MESSAGE = " __VA_ARGS__ "; "
 
 struct function {
@@ -71,19 +73,23 @@ static const struct function functions[] = {
 		" END"},
 	/* The same, and nobody else writes it before our end. */
 	{"helpdesk_begin", "text", "bigint", NULL,
+		"v_id bigint; v_key text;"
 		" BEGIN"
 		/* A snapshot from before the lock would not show what was written until then. */
 		" IF current_setting('transaction_isolation') <> 'read committed' THEN"
 		FAIL(ISOLATION, "'the transaction has to be READ COMMITTED; nothing was done'")
 		" END IF;"
 		" PERFORM set_config('idle_in_transaction_session_timeout', idle_ms, true);"
-		" BEGIN"
-		"  PERFORM pg_advisory_xact_lock_shared(" PG_LOCK_WRITE ");"
-		"  PERFORM 1 FROM enrollments WHERE address_key IN (SELECT e.address_key FROM enrollments e WHERE e." ACT_FIND_WHERE ") ORDER BY id FOR NO KEY UPDATE;"
-		" EXCEPTION WHEN lock_not_available THEN"
-		FAIL(BUSY, "'the store is busy; nothing was done, try again in a moment'")
-		" END;"
-		" RETURN helpdesk_find($1);"
+		" PERFORM pg_advisory_xact_lock_shared(" PG_LOCK_WRITE ");"
+		" PERFORM 1 FROM enrollments WHERE address_key IN (SELECT e.address_key FROM enrollments e WHERE e." ACT_FIND_WHERE ") ORDER BY id FOR NO KEY UPDATE;"
+		" v_id := helpdesk_find($1);"
+		" v_key := (SELECT address_key FROM enrollments WHERE id = v_id);"
+		/* No guard against malice, but against a SELECT that calls it for every row. */
+		" IF COALESCE(current_setting('enroll.helpdesk_person', true), '') NOT IN ('', v_key) THEN"
+		FAIL(ONE_PERSON, "'one person in one transaction; nothing was done'")
+		" END IF;"
+		" PERFORM set_config('enroll.helpdesk_person', v_key, true);"
+		" RETURN v_id;"
 		" END"},
 	{"helpdesk_event", "bigint, bigint, text, text, text, text", "void", NULL, " BEGIN " ACT_EVENT "; END"},
 	/* What keeps a row from going on whatever is done to it. */
@@ -139,7 +145,7 @@ static const struct function functions[] = {
 		" v_changed := helpdesk_retry_all(v_id, now_s, who);"
 		" RETURN (SELECT e.address || CASE WHEN v_changed THEN ': goes on now' || helpdesk_note(v_id)"
 		"  ELSE ': nothing to retry, its enrollment is ' || e.state || ', see helpdesk_explain' END FROM enrollments e WHERE e.id = v_id);"
-		" END"},
+		WHEN_BUSY " END"},
 	{"helpdesk_renew", ONE_TEXT, "text", "text",
 		"v_id bigint; v_row enrollments%ROWTYPE;"
 		" BEGIN"
@@ -157,7 +163,7 @@ static const struct function functions[] = {
 		"  RETURN v_row.address || ': enrolld works on it at this moment; nothing was done, try again in a moment';"
 		" END IF;"
 		" RETURN v_row.address || ': nothing to renew, its enrollment is ' || v_row.state || ', see helpdesk_explain';"
-		" END"},
+		WHEN_BUSY " END"},
 	/* A row for each enrollment of this person, the one that the others are about first. */
 	{"helpdesk_explain", "text",
 		"TABLE (address text, usage text, state text, since timestamptz, disabled boolean, left_since timestamptz, why_class text, why text, about text,"

@@ -23,6 +23,7 @@
 #define ANSWER_MS 1000 /* and how long it may take, where a mail waits */
 #define ANSWER_ENROLLD_MS 5000
 #define AGAIN_MS 500   /* between attempts to connect */
+#define CLOCK_AGAIN_MS 5000 /* and to find the clock right */
 
 struct pg_watch {
 	struct store_settings settings; /* of ours */
@@ -37,6 +38,7 @@ struct pg_watch {
 	pthread_mutex_t lock; /* why */
 	struct err why;
 	PGconn *conn; /* of the thread */
+	int again_ms; /* between attempts to connect */
 };
 
 static void cut_off(struct pg_watch *w, const struct err *why)
@@ -67,10 +69,12 @@ static bool clock_is_right(struct pg_watch *w, int64_t deadline, const char *op,
 		return true;
 	if (!pg_clock_ahead(w->conn, &ahead, deadline, op, err))
 		return false;
-	return llabs(ahead) <= w->settings.clock_tolerance ||
-	       err_set(err, ERR_TEMPORARY, op, "postgresql",
-		       "this host's clock is %lld seconds %s the database's: what enrolld does would be in the way of others, so it waits; set the clock right (store.clock-tolerance)",
-		       (long long)llabs(ahead), ahead > 0 ? "ahead of" : "behind");
+	if (llabs(ahead) <= w->settings.clock_tolerance)
+		return true;
+	w->again_ms = CLOCK_AGAIN_MS;
+	return err_set(err, ERR_TEMPORARY, op, "postgresql",
+		"this host's clock is %lld seconds %s the database's: what enrolld does would be in the way of others, so it does nothing; set the clock right (store.clock-tolerance)",
+		(long long)llabs(ahead), ahead > 0 ? "ahead of" : "behind");
 }
 
 /* Still the primary, and still a schema that we know? */
@@ -139,8 +143,9 @@ static void *listen_thread(void *arg)
 		int64_t left = asked + ASK_MS - mono_ms();
 		bool ok;
 
-		if (!rest(w, w->conn == NULL ? AGAIN_MS : left > 0 ? (int)left : 0))
+		if (!rest(w, w->conn == NULL ? w->again_ms : left > 0 ? (int)left : 0))
 			break;
+		w->again_ms = AGAIN_MS;
 		if (w->conn == NULL)
 			ok = connect_anew(w, &err);
 		else

@@ -400,7 +400,8 @@ static int needed_by(const struct migration *m)
 	return m->readable_by > 0 ? m->readable_by : m->version;
 }
 
-/* Raised with the step that brings what milters cannot do without.  Version 8 brought what enrolld alone uses. */
+/* Raised with the step that brings what milters cannot do without, be it a column or, in PostgreSQL, a right (store/grants.c): an older store has given
+ * its roles what its own version had for them.  Version 8 brought what enrolld alone uses. */
 #define MILTERS_FROM 7
 
 int store_schema_milters_from(void)

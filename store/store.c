@@ -44,7 +44,7 @@ void store_settings_init(struct store_settings *s)
 	s->group = strdup("enroll-milter");
 	s->busy_ms = 5000;
 	s->allow_unverified = false;
-	s->clock_tolerance = 60;
+	s->clock_tolerance = 10;
 	s->retention_days = 0;
 	s->marked_too = false;
 }
@@ -160,21 +160,23 @@ static bool role_may(const struct store *store, unsigned may, const char *op, st
 	return err_set(err, ERR_BUG, op, role_names[store->role], "this call is not for role %s", role_names[store->role]);
 }
 
-static _Thread_local int64_t patience_since; /* mono_ms; 0 = nobody waits */
+static _Thread_local bool has_patience;	/* a mail waits for this thread */
+static _Thread_local int64_t patience_used; /* milliseconds in transactions since that began */
 
 void store_patience_begin(void)
 {
-	patience_since = mono_ms();
+	has_patience = true;
+	patience_used = 0;
 }
 
 void store_patience_end(void)
 {
-	patience_since = 0;
+	has_patience = false;
 }
 
-int64_t store_patience_since(void)
+int64_t store_patience_used(void)
 {
-	return patience_since > 0 ? patience_since : mono_ms();
+	return has_patience ? patience_used : 0;
 }
 
 #define TRIES_MOST 12
@@ -261,6 +263,7 @@ bool tx_begin(struct tx *tx, struct store *store, enum tx_access access, unsigne
 	if (!role_may(store, may, op, tx->err))
 		return false;
 	tx->access = access;
+	tx->began_ms = mono_ms();
 	tx->began = metrics_now();
 	tx->impl = tx->ops->begin(store->db, access, op, tx->err);
 	if (tx->impl == NULL)
@@ -279,6 +282,9 @@ bool tx_commit(struct tx *tx)
 
 void tx_end(struct tx *tx)
 {
+	if (tx->began_ms > 0)
+		patience_used += mono_ms() - tx->began_ms;
+	tx->began_ms = 0;
 	if (tx->impl != NULL) {
 		tx->ops->end(tx->impl);
 		metrics_observe(METRIC_STORE_SECONDS, tx->access != TX_READ, metrics_now() - tx->began);

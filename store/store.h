@@ -35,7 +35,7 @@ struct store_settings {
 	char *connection;       /* PostgreSQL: libpq's connection string or URI; %r becomes outbound, inbound, enrolld, admin, owner; default NULL */
 	unsigned busy_ms;       /* how long a write waits for another writer, and a mail for an answer of the database; default 5000 */
 	bool allow_unverified;  /* PostgreSQL on another host: that nobody checks whose it is, or that it is no TLS, is meant; default false */
-	unsigned clock_tolerance; /* PostgreSQL: seconds that enrolld's clock may be off the database's; default 60; 0 = it is not looked at */
+	unsigned clock_tolerance; /* PostgreSQL: seconds that enrolld's clock may be off the database's; default 10; 0 = it is not looked at */
 	unsigned retention_days; /* enrolld removes history that is older (store_old_remove); 0 (default) = never */
 	bool marked_too;        /* of store_copy and its kin alone: opens a store that was moved away or is half copied */
 };
@@ -94,8 +94,9 @@ bool store_is_too_new(const struct err *err); /* is that what this error says, o
 int64_t store_change_counter(struct store *store);
 /* When (mono_ms) it was last known that the counter misses no change: now, or when the database server last answered. */
 int64_t store_answered_ms(struct store *store);
-/* A mail waits for the calling thread: from _begin to _end all its calls together wait no longer for the database than busy_ms and a second (what OUTBOUND
- * writes excepted), as one of them would otherwise; those that come later fail with ERR_TEMPORARY.  Not nested.  SQLite makes no difference. */
+/* A mail waits for the calling thread: from _begin to _end all its calls together spend no more time with the database than busy_ms and a second (what
+ * OUTBOUND writes excepted), as one of them would otherwise; those that come later fail with ERR_TEMPORARY.  What the thread does beside is not counted, nor
+ * is a connection made anew.  Not nested.  SQLite makes no difference. */
 void store_patience_begin(void);
 void store_patience_end(void);
 /* For whoever has something in hand that must not be lost: is this an error that passes, and worth another try?  Rests before it says so, longer each time,

@@ -57,8 +57,8 @@ bool store_turn_get(struct store *store, const char *name, struct store_turn *ou
 
 enum chance { NONE, SOME, HAS };
 
-/* A clock that was put back makes due what was done in its future; two hosts' clocks may be apart as far as store.clock-tolerance lets them, and less than this. */
-#define FUTURE 7200
+/* A clock that was put back makes due what was done in its future; two hosts' clocks may be apart twice store.clock-tolerance, which is less than this. */
+#define FUTURE 60
 static enum chance chance(const struct store_turn *t, const char *owner, time_t now, unsigned seconds, unsigned every)
 {
 	if (!t->name)

@@ -107,6 +107,13 @@ class MailServer(Case):
 
     def test_too_little_time(self):
         self.check('postfix-timeouts', 'warning', 'milter_content_timeout = 5s', listeners={SUBMISSION: ['milter_content_timeout=5s']})
+        self.p.configure(store={'busy-ms': 10000})
+        try:
+            said = self.check('postfix-timeouts', 'warning', 'milter_command_timeout = 20s', listeners={SUBMISSION: ['milter_command_timeout=20s', 'milter_connect_timeout=20s']})
+        finally:
+            self.p.configure(store={'busy-ms': 5000})
+        self.assertIn('milter_command_timeout=22s', said)
+        self.assertIn('milter_connect_timeout=20s', said)
 
     def test_milters_passed_over(self):
         now = self.check('postfix-override', 'fault', 'no_milters',

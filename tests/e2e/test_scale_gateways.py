@@ -5,9 +5,12 @@ twice that nobody lost, and each mail that was taken has arrived, with a good si
 helps those who wait for half a minute after a fault along (enrollctl retry); with $ENROLL_TEST_LONG it is 500, and everything comes back by itself.
 """
 
+import contextlib
 import os
 import random
+import socket
 import subprocess
+import threading
 import time
 
 import mailtools
@@ -15,7 +18,7 @@ import service
 from crowd import BUSY_MS, DIRECTORY_MS, LONG, WAY_MS, CrowdCase
 from enrolling import address
 from product import document, merge, require
-from stage_gateways import CERTIFICATES, through
+from stage_gateways import CERTIFICATES, HUB, through
 
 PEOPLE = int(os.environ.get('ENROLL_TEST_STORM', 500 if LONG else 40))
 STAGE = {'ca': True, 'users': PEOPLE + 20, 'postgresql': False}
@@ -102,20 +105,60 @@ class Keys(GatewaysCase):
                     self.assertRegex(said, r'(?m)^ +(ok|warning) +%s ' % check)
 
 
+class Between(threading.Thread):
+    """Takes the place of the database: .got is what it was told."""
+
+    def __init__(self, address):
+        super().__init__()
+        self.listener = socket.create_server((address, 0))
+        self.port, self.got = self.listener.getsockname()[1], b''
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_exception):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self.listener.close()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                self.talk(self.listener.accept()[0])
+
+    def talk(self, connection):
+        with connection:
+            connection.settimeout(10)
+            while said := connection.recv(4096):
+                self.got += said
+                if said[4:8] == b'\x04\xd2\x16\x2f':     # SSLRequest
+                    connection.sendall(b'N')
+                elif said[4:8] == b'\0\x03\0\0':          # StartupMessage: AuthenticationCleartextPassword
+                    connection.sendall(b'R\0\0\0\x08\0\0\0\x03')
+
+
 class Ways(GatewaysCase):
     """How the database is reached over a network."""
 
-    def says(self, mode, key='.key', **more):
+    def says(self, mode, *changed, **more):
+        connection = self.lan.connection('db1').replace('verify-full', mode)
+        for old, new in changed:
+            self.assertIn(old, connection)
+            connection = connection.replace(old, new)
+        return self.check(connection=connection, **more)
+
+    def check(self, **store):
         a = self.g.a
         other = a.dir + '/other.conf'
         with open(other, 'w') as file:
-            file.write(document(merge(a.config, {'store': dict(more, connection=self.lan.connection('db1').replace('verify-full', mode).replace('.key', key))})))
+            file.write(document(merge(a.config, {'store': store})))
         done = subprocess.run(list(a.prefix) + [a.program('enrollctl'), '--config', other, 'store', 'check'], capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
     def test_what_nobody_checks_is_refused(self):
         """Over the network; within a host there is nobody between."""
-        for mode, code, words in (('verify-full', 0, 'integrity      ok'), ('verify-ca', 0, 'integrity      ok'), ('require', 1, 'nobody checks that it is the one meant')):
+        for mode, code, words in (('verify-full', 0, 'integrity      ok'), ('verify-ca', 0, 'integrity      ok'), ('require', 1, 'nobody would check that it is the one meant')):
             with self.subTest(mode):
                 done = self.says(mode)
                 self.assertEqual(done[0], code, done)
@@ -128,9 +171,24 @@ class Ways(GatewaysCase):
         with open(CERTIFICATES + '/admin.broken', 'w') as file:
             os.fchmod(file.fileno(), 0o600)
             file.write('no key at all')
-        code, text = self.says('verify-full', '.broken')
+        code, text = self.says('verify-full', ('.key', '.broken'))
         self.assertEqual(code, 1)
         self.assertRegex(text, r'could not load private key file "[^"]*admin\.broken"\)$')
+
+    def test_a_ca_file_that_is_not_there(self):
+        code, text = self.says('verify-full', ('/ca.pem', '/nowhere.pem'))
+        self.assertEqual(code, 1)
+        self.assertRegex(text, r'the database cannot be used in this way.*root certificate file "[^"]*nowhere\.pem" does not exist')
+
+    def test_a_password_is_told_to_nobody_who_was_not_checked(self):
+        """Who stands between says that there is no TLS, and asks for it."""
+        secret = self.g.a.write_secret('pgpass', '*:*:*:*:the password', 'root')
+        for allowed, told in ((False, b''), (True, b'p\0\0\0\x11the password\0')):
+            with self.subTest(allowed=allowed), Between(HUB) as between:
+                code, text = self.check(connection='postgresql://enroll_%%r@%s:%d/enroll?passfile=%s' % (HUB, between.port, secret), **{'allow-unverified': allowed})
+                self.assertNotEqual(code, 0)
+                self.assertEqual('nobody would check' in text, not allowed, text)
+            self.assertEqual(between.got[-len(told):] if allowed else between.got, told)
 
 
 class Storm(GatewaysCase):

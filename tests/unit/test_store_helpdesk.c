@@ -363,6 +363,18 @@ START_TEST(what_is_not_done_is_said)
 }
 END_TEST
 
+/* Against a SELECT over the table of people. */
+START_TEST(one_transaction_is_about_one_person)
+{
+	make_person("alice", 1, "failed", "requested", "NULL, 0", 0);
+	make_person("robert", 2, "failed", "requested", "NULL, 0", 0);
+	EXPECT("SELECT enroll.helpdesk_retry(address) FROM enroll.enrollments", "SM007 one person in one transaction");
+	expect_as(super, "SELECT count(*) FROM enrollments WHERE state = 'failed'", "4");
+	EXPECT("SELECT enroll.helpdesk_retry('alice@corp.example') || enroll.helpdesk_renew('ALICE@corp.example')", "alice@corp.example: goes on now");
+	EXPECT("SELECT enroll.helpdesk_retry('robert@corp.example')", "robert@corp.example: goes on now");
+}
+END_TEST
+
 START_TEST(what_explain_tells)
 {
 	make_person("alice", 1, "waiting", "ordered", "NULL, 0", 0);
@@ -469,6 +481,7 @@ int main(void)
 	tcase_add_test(tc, what_is_the_callers_own_is_not_taken_for_ours);
 	tcase_add_test(tc, an_upgrade_makes_them_anew);
 	tcase_add_test(tc, what_is_not_done_is_said);
+	tcase_add_test(tc, one_transaction_is_about_one_person);
 	tcase_add_test(tc, what_explain_tells);
 	tcase_add_test(tc, a_store_that_is_none_is_left_alone);
 	tcase_add_test(tc, they_share_the_writers_lock_and_have_the_rows);
