@@ -112,8 +112,8 @@ class MailServer(Case):
             said = self.check('postfix-timeouts', 'warning', 'milter_command_timeout = 20s', listeners={SUBMISSION: ['milter_command_timeout=20s', 'milter_connect_timeout=20s']})
         finally:
             self.p.configure(store={'busy-ms': 5000})
-        self.assertIn('milter_command_timeout=22s', said)
-        self.assertIn('milter_connect_timeout=20s', said)
+        self.assertIn('587/inet/milter_command_timeout = 30s', said)
+        self.assertIn('587/inet/milter_connect_timeout = 20s', said)
 
     def test_milters_passed_over(self):
         now = self.check('postfix-override', 'fault', 'no_milters',
