@@ -1786,6 +1786,14 @@ const struct enroll_ca *enroll_ca_find(const struct enroll_parts *p, const char 
 	return NULL;
 }
 
+/* Somebody changed the row, or it was we, by a commit whose answer was lost: it goes on as it is now.  The lease that is still on it would keep everybody
+ * away until it ends. */
+static bool leave_changed(struct step *s, const char *owner, struct err *err)
+{
+	log_event(LOG_LEVEL_INFO, "enrollment_stale", "enrollment", LOG_NUM(s->row.id), "address", address_of(s), NULL);
+	return store_leases_release(s->p->store, owner, err);
+}
+
 bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struct err *err)
 {
 	struct step s = {.p = p, .now = time(NULL)};
@@ -1803,7 +1811,7 @@ bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struc
 	if (ok && !s.stale)
 		log_step(&s, &why);
 	else if (ok)
-		log_event(LOG_LEVEL_INFO, "enrollment_stale", "enrollment", LOG_NUM(s.row.id), "address", address_of(&s), NULL);
+		ok = leave_changed(&s, owner, err);
 	store_certificate_clear(&s.certificate);
 	enrollment_clear(&s.row);
 	free(s.limited);

@@ -55,6 +55,18 @@ class Orders(StageCase):
         self.many.wait_state([user], 'active')
         self.assertEqual(self.count(user, 'order_created'), 2)
 
+    def test_who_changes_a_row_in_the_middle_of_a_step_stops_it_no_longer_than_that(self):
+        """The worker finds it changed and leaves it to the next one, lease and all."""
+        user = self.many.user()
+        self.many.behave(authz_valid=True, faults={'newOrder': {'hang_after': 3}})
+        self.many.enroll(user)
+        service.until(lambda: self.count(user, 'order_created') == 1, 60, 'the CA has the order', say=lambda: self.many.story(user))
+        mark = self.p.log_mark()
+        self.p.ctl('disable', address(user), '--yes')
+        self.p.ctl('enable', address(user))
+        self.p.wait_log(60, mark, event='enrollment_stale', address=address(user))
+        self.many.wait_state([user], 'active')
+
     def test_z_an_order_of_another_ca_is_over(self):
         """Last, as the product has another CA's name from then on."""
         user = self.many.user()
