@@ -19,6 +19,7 @@
 #include "enroll/account_gate.h"
 #include "enroll/care.h"
 #include "enroll/control.h"
+#include "enroll/due.h"
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
@@ -35,6 +36,7 @@
 #define GATE_MS 4000 /* between two looks at the account keys */
 #define ALIVE_MS 5000 /* between two signs of life, or a quarter of what the watchdog allows */
 #define STATUS_MS 10000
+#define STATUS_SHARE 100 /* counting a million rows takes a while: never more than one part in so many */
 #define MIGRATION_SECONDS 600 /* what an older, large store may take to be brought to this version's schema */
 #define REVIEWED_FLAG "reviewed-configuration"
 
@@ -56,7 +58,7 @@ struct carer {
 /* What the supervisor knows of us; the first thread's own. */
 struct alive {
 	unsigned watchdog_ms, every_ms;
-	int64_t asked, told;    /* mono_ms: ourselves; the status to the supervisor */
+	int64_t asked, tell_at; /* mono_ms: ourselves; when the supervisor is told the status again */
 	bool dead;
 };
 #define RELOAD_WATCHDOG_MS 900000 /* steps under way finish, some of them by the patience of others */
@@ -512,11 +514,13 @@ static void status_text(struct daemon *d, char *out, size_t size)
 
 static void tell_status(struct daemon *d, const char *before)
 {
+	int64_t began = mono_ms(), share;
 	char text[800];
 
 	status_text(d, text, sizeof text);
 	notify("%sSTATUS=%s", before, text);
-	d->alive.told = mono_ms();
+	share = STATUS_SHARE * (mono_ms() - began);
+	d->alive.tell_at = mono_ms() + (share > STATUS_MS ? share : STATUS_MS);
 }
 
 /* After a turn of the scheduler. */
@@ -536,7 +540,7 @@ static void tell_alive(struct daemon *d)
 	a->dead = !answers;
 	if (answers && a->watchdog_ms)
 		notify("WATCHDOG=1");
-	if (mono_ms() - a->told >= STATUS_MS)
+	if (mono_ms() >= a->tell_at)
 		tell_status(d, "");
 }
 
@@ -588,13 +592,12 @@ static void heed_cut_off(struct daemon *d, int64_t counter)
 /* Wait for a signal; meanwhile tell the workers when there may be something to do. */
 static enum run_end watch(struct daemon *d, const sigset_t *set)
 {
-	int64_t counter = -2;
+	struct due due = DUE_INIT;
 
 	for (;;) {
 		struct timespec wait = {.tv_nsec = LOOK_MS * 1000000L};
 		struct err err = ERR_INIT;
-		time_t due = 0;
-		int64_t now;
+		int64_t counter;
 		int sig = sigtimedwait(set, NULL, &wait);
 
 		measure_turned();
@@ -603,17 +606,15 @@ static enum run_end watch(struct daemon *d, const sigset_t *set)
 		if (errno != EAGAIN && errno != EINTR)
 			return RUN_ENDED;
 		log_settle(false);
-		now = store_change_counter(d->parts.store);
-		heed_cut_off(d, now);
-		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, &err) && due && due <= time(NULL)) ||
-			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
+		counter = store_change_counter(d->parts.store);
+		heed_cut_off(d, counter);
+		if (due_look(&due, d->parts.store, counter, &err))
 			tick(d);
 		if (is_store_beyond_us(&err))
 			return RUN_NO_MORE;
 		/* The new name is for a new run. */
 		if (atomic_load(&d->lost))
 			return RUN_RELOAD;
-		counter = now;
 		tell_alive(d);
 	}
 }
@@ -649,7 +650,6 @@ static bool review_when_changed(struct enroll_parts *p, struct err *err)
 	struct buf digest = BUF_INIT;
 	char *last = NULL;
 	bool ok = policy_digest(p->config, &digest, err) && store_flag_get(p->store, REVIEWED_FLAG, &last, err);
-
 
 	if (ok && (!last || strcmp(last, buf_str(&digest)) != 0))
 		ok = (!last || store_enrollments_review(p->store, err)) && store_flag_set(p->store, REVIEWED_FLAG, buf_str(&digest), "enrolld", err);
