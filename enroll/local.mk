@@ -18,6 +18,10 @@ tests_unit_test_fate_LDADD = libenroll.a $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS
 endif
 
 if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_due
+tests_unit_test_due_SOURCES = tests/unit/test_due.c enroll/due.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
+tests_unit_test_due_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_due_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 # renewal.c with CAs that the test plays
 check_PROGRAMS += tests/unit/test_renewal
 tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c enroll/renewal.c tests/unit/test_store.h tests/unit/store_fixture.h
