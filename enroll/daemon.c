@@ -32,8 +32,9 @@
 #define LOOK_MS 250
 #define CLEAN_SECONDS 60 /* certificates end without a change in the store */
 #define END_GRACE 5 /* seconds */
+#define LOOK_SECONDS 1 /* often enough to see that it is time to look who left, or that an admin wants it now */
 #define CARE_SECONDS 1 /* between two looks of those who look after certificates in use */
-#define GATE_MS 4000 /* between two looks at the account keys */
+#define KEEP_SECONDS 4 /* between two signs of life, if it is time for one, and looks at the account keys */
 #define ALIVE_MS 5000 /* between two signs of life, or a quarter of what the watchdog allows */
 #define STATUS_MS 10000
 #define STATUS_SHARE 100 /* counting a million rows takes a while: never more than one part in so many */
@@ -276,13 +277,13 @@ static bool told_to_end(void *arg)
 	return is_ending(arg);
 }
 
-/* Once a second is often enough to see that it is time, or that an admin wants it now. */
-static void sleep_a_second(struct daemon *d)
+/* Whatever else happens meanwhile. */
+static void sleep_for(struct daemon *d, unsigned seconds)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec++;
+	until.tv_sec += seconds;
 	pthread_mutex_lock(&d->lock);
 	while (!d->ending && pthread_cond_timedwait(&d->wake, &d->lock, &until) == 0)
 		;
@@ -299,21 +300,9 @@ static void *looker(void *arg)
 
 		if (!people_due(&d->parts, time(NULL), &due, &err) || (due && !people_look(&d->parts, told_to_end, d, &err)))
 			store_failed(d, &err);
-		sleep_a_second(d);
+		sleep_for(d, LOOK_SECONDS);
 	}
 	return NULL;
-}
-
-static void sleep_a_moment(struct daemon *d)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += CARE_SECONDS;
-	pthread_mutex_lock(&d->lock);
-	while (!d->ending && pthread_cond_timedwait(&d->wake, &d->lock, &until) == 0)
-		;
-	pthread_mutex_unlock(&d->lock);
 }
 
 static void *carer(void *arg)
@@ -330,7 +319,7 @@ static void *carer(void *arg)
 			did = false;
 		}
 		if (!did)
-			sleep_a_moment(c->daemon);
+			sleep_for(c->daemon, CARE_SECONDS);
 	}
 	return NULL;
 }
@@ -339,20 +328,16 @@ static void *carer(void *arg)
 static void *keeper(void *arg)
 {
 	struct daemon *d = arg;
-	int64_t looked = 0;
 
 	while (!is_ending(d) && !atomic_load(&d->lost)) {
 		struct err err = ERR_INIT;
 		bool lost = false, ok = instance_keep(&d->parts, &lost, &err);
 
 		atomic_store(&d->lost, lost);
-		if (ok && !lost && mono_ms() - looked > GATE_MS) {
-			ok = account_gate_look(&d->parts, true, &err);
-			looked = mono_ms();
-		}
+		ok = ok && (lost || account_gate_look(&d->parts, true, &err));
 		if (!ok)
 			store_failed(d, &err);
-		sleep_a_second(d);
+		sleep_for(d, KEEP_SECONDS);
 	}
 	return NULL;
 }
