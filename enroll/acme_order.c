@@ -419,6 +419,9 @@ static bool with_state(struct acme *a, struct ca_order *o, bool (*work)(struct a
 		return false;
 	if (o->progress == CA_INVALID)
 		o->progress = CA_PENDING; /* of an earlier call */
+	/* A ticket says that we saw the order ourselves, and not what another enrolld on this store did with it since. */
+	if (o->in_doubt)
+		replace_string(&s.ticket, NULL);
 	ok = work(a, &s, o, arg, &own);
 	if (o->progress == CA_INVALID)
 		ok = false; /* own says why */

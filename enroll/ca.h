@@ -99,6 +99,7 @@ struct ca_order {
 	char *challenge_address; /* which address */
 	char *limited;           /* ca_open refused as rateLimited: the addresses or domains it is about, a few, blank separated; NULL = the whole account */
 	char activity[256];      /* the last thing tried, in plain words, with the URL */
+	bool in_doubt;           /* in: whoever asked before died in between.  What was seen before that is not believed: the CA is asked */
 };
 void ca_order_clear(struct ca_order *o);
 

@@ -19,6 +19,7 @@
 #include "enroll/account_gate.h"
 #include "enroll/care.h"
 #include "enroll/control.h"
+#include "enroll/due.h"
 #include "enroll/enroll.h"
 #include "enroll/enrollment.h"
 #include "enroll/hygiene.h"
@@ -31,10 +32,12 @@
 #define LOOK_MS 250
 #define CLEAN_SECONDS 60 /* certificates end without a change in the store */
 #define END_GRACE 5 /* seconds */
+#define LOOK_SECONDS 1 /* often enough to see that it is time to look who left, or that an admin wants it now */
 #define CARE_SECONDS 1 /* between two looks of those who look after certificates in use */
-#define GATE_MS 4000 /* between two looks at the account keys */
+#define KEEP_SECONDS 4 /* between two signs of life, if it is time for one, and looks at the account keys */
 #define ALIVE_MS 5000 /* between two signs of life, or a quarter of what the watchdog allows */
 #define STATUS_MS 10000
+#define STATUS_SHARE 100 /* counting a million rows takes a while: never more than one part in so many */
 #define MIGRATION_SECONDS 600 /* what an older, large store may take to be brought to this version's schema */
 #define REVIEWED_FLAG "reviewed-configuration"
 
@@ -56,7 +59,7 @@ struct carer {
 /* What the supervisor knows of us; the first thread's own. */
 struct alive {
 	unsigned watchdog_ms, every_ms;
-	int64_t asked, told;    /* mono_ms: ourselves; the status to the supervisor */
+	int64_t asked, tell_at; /* mono_ms: ourselves; when the supervisor is told the status again */
 	bool dead;
 };
 #define RELOAD_WATCHDOG_MS 900000 /* steps under way finish, some of them by the patience of others */
@@ -274,13 +277,13 @@ static bool told_to_end(void *arg)
 	return is_ending(arg);
 }
 
-/* Once a second is often enough to see that it is time, or that an admin wants it now. */
-static void sleep_a_second(struct daemon *d)
+/* Whatever else happens meanwhile. */
+static void sleep_for(struct daemon *d, unsigned seconds)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec++;
+	until.tv_sec += seconds;
 	pthread_mutex_lock(&d->lock);
 	while (!d->ending && pthread_cond_timedwait(&d->wake, &d->lock, &until) == 0)
 		;
@@ -297,21 +300,9 @@ static void *looker(void *arg)
 
 		if (!people_due(&d->parts, time(NULL), &due, &err) || (due && !people_look(&d->parts, told_to_end, d, &err)))
 			store_failed(d, &err);
-		sleep_a_second(d);
+		sleep_for(d, LOOK_SECONDS);
 	}
 	return NULL;
-}
-
-static void sleep_a_moment(struct daemon *d)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += CARE_SECONDS;
-	pthread_mutex_lock(&d->lock);
-	while (!d->ending && pthread_cond_timedwait(&d->wake, &d->lock, &until) == 0)
-		;
-	pthread_mutex_unlock(&d->lock);
 }
 
 static void *carer(void *arg)
@@ -328,7 +319,7 @@ static void *carer(void *arg)
 			did = false;
 		}
 		if (!did)
-			sleep_a_moment(c->daemon);
+			sleep_for(c->daemon, CARE_SECONDS);
 	}
 	return NULL;
 }
@@ -337,20 +328,16 @@ static void *carer(void *arg)
 static void *keeper(void *arg)
 {
 	struct daemon *d = arg;
-	int64_t looked = 0;
 
 	while (!is_ending(d) && !atomic_load(&d->lost)) {
 		struct err err = ERR_INIT;
 		bool lost = false, ok = instance_keep(&d->parts, &lost, &err);
 
 		atomic_store(&d->lost, lost);
-		if (ok && !lost && mono_ms() - looked > GATE_MS) {
-			ok = account_gate_look(&d->parts, true, &err);
-			looked = mono_ms();
-		}
+		ok = ok && (lost || account_gate_look(&d->parts, true, &err));
 		if (!ok)
 			store_failed(d, &err);
-		sleep_a_second(d);
+		sleep_for(d, KEEP_SECONDS);
 	}
 	return NULL;
 }
@@ -512,11 +499,13 @@ static void status_text(struct daemon *d, char *out, size_t size)
 
 static void tell_status(struct daemon *d, const char *before)
 {
+	int64_t began = mono_ms(), share;
 	char text[800];
 
 	status_text(d, text, sizeof text);
 	notify("%sSTATUS=%s", before, text);
-	d->alive.told = mono_ms();
+	share = STATUS_SHARE * (mono_ms() - began);
+	d->alive.tell_at = mono_ms() + (share > STATUS_MS ? share : STATUS_MS);
 }
 
 /* After a turn of the scheduler. */
@@ -536,7 +525,7 @@ static void tell_alive(struct daemon *d)
 	a->dead = !answers;
 	if (answers && a->watchdog_ms)
 		notify("WATCHDOG=1");
-	if (mono_ms() - a->told >= STATUS_MS)
+	if (mono_ms() >= a->tell_at)
 		tell_status(d, "");
 }
 
@@ -588,13 +577,12 @@ static void heed_cut_off(struct daemon *d, int64_t counter)
 /* Wait for a signal; meanwhile tell the workers when there may be something to do. */
 static enum run_end watch(struct daemon *d, const sigset_t *set)
 {
-	int64_t counter = -2;
+	struct due due = DUE_INIT;
 
 	for (;;) {
 		struct timespec wait = {.tv_nsec = LOOK_MS * 1000000L};
 		struct err err = ERR_INIT;
-		time_t due = 0;
-		int64_t now;
+		int64_t counter;
 		int sig = sigtimedwait(set, NULL, &wait);
 
 		measure_turned();
@@ -603,17 +591,15 @@ static enum run_end watch(struct daemon *d, const sigset_t *set)
 		if (errno != EAGAIN && errno != EINTR)
 			return RUN_ENDED;
 		log_settle(false);
-		now = store_change_counter(d->parts.store);
-		heed_cut_off(d, now);
-		if (now != counter || (store_enrollment_next_due(d->parts.store, &due, &err) && due && due <= time(NULL)) ||
-			(store_revocation_next_due(d->parts.store, &due, NULL) && due && due <= time(NULL)))
+		counter = store_change_counter(d->parts.store);
+		heed_cut_off(d, counter);
+		if (due_look(&due, d->parts.store, counter, &err))
 			tick(d);
 		if (is_store_beyond_us(&err))
 			return RUN_NO_MORE;
 		/* The new name is for a new run. */
 		if (atomic_load(&d->lost))
 			return RUN_RELOAD;
-		counter = now;
 		tell_alive(d);
 	}
 }
@@ -649,7 +635,6 @@ static bool review_when_changed(struct enroll_parts *p, struct err *err)
 	struct buf digest = BUF_INIT;
 	char *last = NULL;
 	bool ok = policy_digest(p->config, &digest, err) && store_flag_get(p->store, REVIEWED_FLAG, &last, err);
-
 
 	if (ok && (!last || strcmp(last, buf_str(&digest)) != 0))
 		ok = (!last || store_enrollments_review(p->store, err)) && store_flag_set(p->store, REVIEWED_FLAG, buf_str(&digest), "enrolld", err);

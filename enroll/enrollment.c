@@ -58,6 +58,7 @@ struct step {
 	enum enrollment_state began;  /* the state whose function runs */
 	char text[2560];              /* what happened, for event and log */
 	char event[32];
+	bool interrupted;             /* a predecessor died in the middle of this step */
 	bool stale;                   /* somebody else has the row now */
 	char *limited;                /* addresses or domains that the CA named when it refused as rateLimited; NULL = the account */
 	bool order_dead;              /* this failure ends the order: the next try opens a new one */
@@ -235,6 +236,7 @@ static time_t poll_at(const struct step *s, const struct ca_order *o)
 static bool order_from_row(struct step *s, struct ca_order *o, struct err *err)
 {
 	memset(o, 0, sizeof *o);
+	o->in_doubt = s->interrupted;
 	o->state = str_dup(s->row.ca_state);
 	if (s->row.ca_state && !o->state)
 		return err_nomem(err, "read order");
@@ -1805,6 +1807,7 @@ bool enrollment_step(struct enroll_parts *p, const char *owner, bool *did, struc
 		return true;
 	if (!store_enrollment_claim(p->store, owner, s.now, LEASE_SECONDS, &s.row, did, err) || !*did)
 		return !(err && err->class != ERR_NONE);
+	s.interrupted = s.row.intent != NULL;
 	run(&s, &why);
 	/* A step whose own transaction found the row changed has lost it: whoever changed it decides. */
 	ok = s.stale || finish(&s, &why, err);

@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libenroll.a
 libenroll_a_SOURCES = enroll/enroll.h
 # the daemon: state machine, control socket
-libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/decide.h enroll/decide.c enroll/explain.c enroll/legacy.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/revocation.h enroll/revocation.c enroll/revoke.h enroll/revoke.c enroll/revoke_control.c enroll/hygiene.h enroll/hygiene.c enroll/directory_control.c enroll/answer.h enroll/answer.c enroll/control.h enroll/control.c enroll/commands.c enroll/helpdesk.c enroll/why.h enroll/why.c enroll/daemon.c enroll/instance.h enroll/instance.c enroll/account_gate.h enroll/account_gate.c enroll/doctor.c enroll/doctor.h enroll/doctor_net.c enroll/doctor_reply.c enroll/doctor_report.c enroll/sink.h enroll/sink.c enroll/import.h enroll/import.c enroll/import_read.c enroll/certificates_show.c enroll/people.h enroll/people.c enroll/people_guard.c enroll/people_control.c enroll/renewal.h enroll/renewal.c enroll/care.h enroll/care.c enroll/campaign.h enroll/campaign.c enroll/replace_control.c \
+libenroll_a_SOURCES += enroll/enrollment.h enroll/enrollment.c enroll/decide.h enroll/decide.c enroll/explain.c enroll/legacy.c enroll/fate.h enroll/fate.c enroll/budget.h enroll/budget.c enroll/certificate.h enroll/certificate.c enroll/revocation.h enroll/revocation.c enroll/revoke.h enroll/revoke.c enroll/revoke_control.c enroll/hygiene.h enroll/hygiene.c enroll/directory_control.c enroll/answer.h enroll/answer.c enroll/control.h enroll/control.c enroll/commands.c enroll/helpdesk.c enroll/why.h enroll/why.c enroll/daemon.c enroll/instance.h enroll/instance.c enroll/account_gate.h enroll/account_gate.c enroll/due.h enroll/due.c enroll/doctor.c enroll/doctor.h enroll/doctor_net.c enroll/doctor_reply.c enroll/doctor_report.c enroll/sink.h enroll/sink.c enroll/import.h enroll/import.c enroll/import_read.c enroll/certificates_show.c enroll/people.h enroll/people.c enroll/people_guard.c enroll/people_control.c enroll/renewal.h enroll/renewal.c enroll/care.h enroll/care.c enroll/campaign.h enroll/campaign.c enroll/replace_control.c \
 	enroll/account_look.c enroll/ca_check.c enroll/caa_look.c enroll/measure.h enroll/measure.c
 libenroll_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(JOSE_CFLAGS) $(ESMTP_CFLAGS)
 ENROLL_LIBS = libenroll.a libcaclient.a $(SANDBOX_LIBS) $(POLICY_LIBS) $(CURL_LIBS) $(JOSE_LIBS) $(ESMTP_LIBS)
@@ -18,6 +18,10 @@ tests_unit_test_fate_LDADD = libenroll.a $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS
 endif
 
 if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_due
+tests_unit_test_due_SOURCES = tests/unit/test_due.c enroll/due.c tests/unit/test_store.h tests/unit/store_fixture.h tests/unit/store_postgresql.h
+tests_unit_test_due_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_test_due_LDADD = $(STORE_LIBS) $(BASE_LIBS) $(CHECK_LIBS)
 # renewal.c with CAs that the test plays
 check_PROGRAMS += tests/unit/test_renewal
 tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c enroll/renewal.c tests/unit/test_store.h tests/unit/store_fixture.h

@@ -259,7 +259,7 @@ static bool batch_read(struct batch *b, struct tx *tx)
 /* What has more values than tx_run takes, and is in order as it is. */
 static bool put(struct tx *tx, const char *sql, const struct db_value *v, size_t n)
 {
-	struct db_rows *rows = tx->ops->query(tx->impl, sql, v, n, tx->err);
+	struct db_rows *rows = tx->ops->query(tx->impl, sql, v, n, false, tx->err);
 	int got = rows != NULL ? 1 : -1;
 
 	while (got > 0)

@@ -70,7 +70,8 @@ struct db_ops {
 	struct db_tx *(*begin)(struct db *db, enum tx_access access, const char *op, struct err *err);
 	bool (*commit)(struct db_tx *tx, struct err *err);
 	void (*end)(struct db_tx *tx);
-	struct db_rows *(*query)(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, struct err *err);
+	/* many: all rows are to be read, and nothing else is asked before they are; so they need not be in memory together. */
+	struct db_rows *(*query)(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, bool many, struct err *err);
 	int (*next)(struct db_rows *rows, struct err *err); /* 1 a row, 0 no more, -1 failed */
 	int64_t (*affected)(struct db_tx *tx);              /* rows changed by the statement that just ended */
 	void (*finish)(struct db_rows *rows);
@@ -135,7 +136,7 @@ bool rows_bad(struct rows *r, const char *what);                              /*
 /* ---- shared by the rooms of the store ---------------------------------------------------------------------------- */
 
 /* Every row of a statement as an element of an array.  `read` gets a zeroed element; what it leaves when it fails is counted, so that the
- * caller clears one list whatever happened.  Called again, it goes on where it was. */
+ * caller clears one list whatever happened.  It asks the store nothing itself.  Called again, it goes on where it was. */
 struct row_list {
 	void *v;
 	size_t n, size;

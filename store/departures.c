@@ -36,8 +36,9 @@ enum departure departure_parse(const char *name)
 
 static void person_clear(struct store_person *p)
 {
+	if (p->address_key != p->address)
+		free(p->address_key);
 	free(p->address);
-	free(p->address_key);
 	free(p->entry);
 	free(p->gone_why);
 	free(p->gone_by);
@@ -58,7 +59,7 @@ static void read_person(struct rows *r, void *element)
 
 	p->enrollment_id = rows_int(r, 0);
 	p->address = rows_text(r, 1);
-	p->address_key = rows_text(r, 2);
+	p->address_key = p->address && strcmp(p->address, rows_peek(r, 2)) == 0 ? p->address : rows_text(r, 2);
 	p->entry = rows_text(r, 3);
 	if (!enrollment_state_parse(rows_peek(r, 4), &p->state))
 		rows_bad(r, "state of an enrollment");

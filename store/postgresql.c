@@ -31,8 +31,10 @@ enum { OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_BOOL = 16 };
 
 struct db_rows {
 	struct db_tx *tx;
-	PGresult *result;
+	PGresult *result; /* all rows, or of many the one that is read */
 	int row; /* -1 before the first */
+	bool under_way;	/* many: the server has more to say */
+	int64_t until;	/* and by then it has said all */
 	unsigned char *octets[COLUMNS_MAX]; /* of this row */
 };
 
@@ -41,6 +43,7 @@ struct db_tx {
 	PGconn *conn; /* NULL = none yet, or lost */
 	int fd;	      /* its socket, for whoever has the pool's lock; -1 = none */
 	bool in_use, write, open;
+	bool reading; /* rows are under way, and there is no other question before their end */
 	const char *op;
 	int64_t deadline;   /* of the whole call, where a mail waits for it; else 0 */
 	int64_t generation; /* the watch's, when this was connected */
@@ -117,7 +120,7 @@ static void disconnect(struct db_tx *tx)
 	note_socket(tx, -1);
 	PQfinish(tx->conn);
 	tx->conn = NULL;
-	tx->open = false;
+	tx->open = tx->reading = false;
 	tx->n_statements = 0;
 }
 
@@ -420,13 +423,11 @@ static int prepared(struct db_tx *tx, const char *sql, const struct db_value *v,
 	return (int)tx->n_statements++;
 }
 
-static PGresult *execute(struct db_tx *tx, int number, const struct db_value *v, size_t n, bool *lost, struct err *err)
+static bool send_values(struct db_tx *tx, int number, const struct db_value *v, size_t n)
 {
 	const char *values[VALUES_MOST];
 	char digits[VALUES_MOST][24], name[24];
 	int lengths[VALUES_MOST], formats[VALUES_MOST];
-	struct pg_results r = {.n = 0};
-	PGresult *result = NULL;
 
 	for (size_t i = 0; i < n; i++) {
 		values[i] = v[i].type == DB_TEXT || v[i].type == DB_BLOB ? v[i].p : v[i].type == DB_INT ? digits[i] : NULL;
@@ -436,24 +437,97 @@ static PGresult *execute(struct db_tx *tx, int number, const struct db_value *v,
 		formats[i] = v[i].type == DB_BLOB;
 	}
 	snprintf(name, sizeof(name), "s%d", number);
-	*lost = PQsendQueryPrepared(tx->conn, name, (int)n, values, lengths, formats, 0) == 0;
-	if (*lost)
-		pg_error(err, tx->op, tx->conn, NULL);
-	else if (pg_collect(tx->conn, answer_until(tx), &r, lost, tx->op, err) && r.n > 0)
-		result = r.v[--r.n];
-	pg_results_clear(&r);
-	return result;
+	return PQsendQueryPrepared(tx->conn, name, (int)n, values, lengths, formats, 0) != 0;
 }
 
+/* All rows at once. */
+static bool fetch_all(struct db_rows *rows, bool *lost, struct err *err)
+{
+	struct db_tx *tx = rows->tx;
+	struct pg_results r = {.n = 0};
+
+	if (pg_collect(tx->conn, answer_until(tx), &r, lost, tx->op, err) && r.n > 0)
+		rows->result = r.v[--r.n];
+	pg_results_clear(&r);
+	if (rows->result != NULL)
+		tx->affected = strtoll(PQcmdTuples(rows->result), NULL, 10);
+	return rows->result != NULL;
+}
+
+/* One after the other, as they are read: a million of them never are in memory. */
+static bool fetch_many(struct db_rows *rows, bool *lost, struct err *err)
+{
+	struct db_tx *tx = rows->tx;
+	bool sent = false;
+
+	rows->until = answer_until(tx);
+	if (PQsetSingleRowMode(tx->conn) == 0)
+		pg_error(err, tx->op, tx->conn, NULL);
+	else
+		sent = pg_flush(tx->conn, rows->until, tx->op, err);
+	rows->under_way = tx->reading = sent;
+	*lost = !sent;
+	return sent;
+}
+
+static bool execute(struct db_rows *rows, int number, const struct db_value *v, size_t n, bool many, bool *lost, struct err *err)
+{
+	struct db_tx *tx = rows->tx;
+
+	*lost = !send_values(tx, number, v, n);
+	if (*lost)
+		return pg_error(err, tx->op, tx->conn, NULL);
+	return many ? fetch_many(rows, lost, err) : fetch_all(rows, lost, err);
+}
+
+/* Who stops in the middle has failed: what the server would still send is not waited for. */
 static void rows_finish(struct db_rows *rows)
 {
+	if (rows->under_way)
+		disconnect(rows->tx);
 	for (size_t i = 0; i < COLUMNS_MAX; i++)
 		PQfreemem(rows->octets[i]);
 	PQclear(rows->result);
 	free(rows);
 }
 
-static struct db_rows *rows_start(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, struct err *err)
+/* After the last row, or an error instead of one, there is nothing but the end. */
+static int rows_over(struct db_rows *rows, struct err *err)
+{
+	struct db_tx *tx = rows->tx;
+	bool ok = PQresultStatus(rows->result) == PGRES_TUPLES_OK || PQresultStatus(rows->result) == PGRES_COMMAND_OK || pg_error(err, tx->op, tx->conn, rows->result);
+
+	if (ok)
+		tx->affected = strtoll(PQcmdTuples(rows->result), NULL, 10);
+	while (rows->result != NULL) {
+		PQclear(rows->result);
+		if (!pg_next(tx->conn, rows->until, &rows->result, tx->op, ok ? err : NULL))
+			return -1; /* rows_finish leaves the connection */
+	}
+	rows->under_way = tx->reading = false;
+	if (PQstatus(tx->conn) == CONNECTION_BAD)
+		disconnect(tx);
+	return ok ? 0 : -1;
+}
+
+static int next_of_many(struct db_rows *rows, struct err *err)
+{
+	struct db_tx *tx = rows->tx;
+
+	if (!rows->under_way)
+		return 0;
+	PQclear(rows->result);
+	rows->row = 0;
+	if (!pg_next(tx->conn, rows->until, &rows->result, tx->op, err))
+		return -1;
+	if (rows->result == NULL) {
+		err_set(err, ERR_TEMPORARY, tx->op, "postgresql", "the database ended its answer too early");
+		return -1;
+	}
+	return PQresultStatus(rows->result) == PGRES_SINGLE_TUPLE ? 1 : rows_over(rows, err);
+}
+
+static struct db_rows *rows_start(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, bool many, struct err *err)
 {
 	struct db_rows *rows;
 	bool lost = false;
@@ -461,6 +535,10 @@ static struct db_rows *rows_start(struct db_tx *tx, const char *sql, const struc
 
 	if (tx->conn == NULL) {
 		err_set(err, ERR_TEMPORARY, tx->op, "postgresql", "the connection to the database was lost");
+		return NULL;
+	}
+	if (tx->reading) {
+		err_set(err, ERR_BUG, tx->op, "statement", "the rows of another one have not been read to their end");
 		return NULL;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -475,11 +553,8 @@ static struct db_rows *rows_start(struct db_tx *tx, const char *sql, const struc
 	}
 	*rows = (struct db_rows){.tx = tx, .row = -1};
 	number = prepared(tx, sql, v, n, &lost, err);
-	rows->result = number >= 0 ? execute(tx, number, v, n, &lost, err) : NULL;
-	if (rows->result != NULL) {
-		tx->affected = strtoll(PQcmdTuples(rows->result), NULL, 10);
+	if (number >= 0 && execute(rows, number, v, n, many, &lost, err))
 		return rows;
-	}
 	if (lost)
 		disconnect(tx);
 	rows_finish(rows);
@@ -492,6 +567,8 @@ static int rows_step(struct db_rows *rows, struct err *err)
 		PQfreemem(rows->octets[i]);
 		rows->octets[i] = NULL;
 	}
+	if (rows->until != 0)
+		return next_of_many(rows, err);
 	if (rows->row + 1 >= PQntuples(rows->result))
 		return 0;
 	rows->row++;

@@ -59,6 +59,9 @@ struct pg_results {
 void pg_results_clear(struct pg_results *r);
 /* Waits for all results of what was sent before; false when one is an error or the deadline came (then the connection is BAD or unusable: *lost). */
 bool pg_collect(PGconn *conn, int64_t deadline, struct pg_results *out, bool *lost, const char *op, struct err *err);
+/* What pg_collect is made of: whatever we sent is under way; the next result (NULL: there is no more).  False: as its *lost. */
+bool pg_flush(PGconn *conn, int64_t deadline, const char *op, struct err *err);
+bool pg_next(PGconn *conn, int64_t deadline, PGresult **out, const char *op, struct err *err);
 /* One or several statements without parameters, in one message. */
 bool pg_run(PGconn *conn, const char *sql, int64_t deadline, struct pg_results *out, bool *lost, const char *op, struct err *err);
 /* The same where the results do not matter. */

@@ -210,22 +210,35 @@ static bool late(PGconn *conn, int64_t deadline, const char *op, struct err *err
 	return err_set(err, ERR_TEMPORARY, op, subject, "the database did not answer in time");
 }
 
+bool pg_flush(PGconn *conn, int64_t deadline, const char *op, struct err *err)
+{
+	return flush_out(conn, deadline) || late(conn, deadline, op, err);
+}
+
+bool pg_next(PGconn *conn, int64_t deadline, PGresult **out, const char *op, struct err *err)
+{
+	*out = NULL;
+	while (PQisBusy(conn))
+		if (!wait_for(conn, POLLIN, deadline) || PQconsumeInput(conn) == 0)
+			return late(conn, deadline, op, err);
+	*out = PQgetResult(conn);
+	return true;
+}
+
 bool pg_collect(PGconn *conn, int64_t deadline, struct pg_results *out, bool *lost, const char *op, struct err *err)
 {
 	bool ok = true;
 
 	out->n = 0;
 	*lost = true;
-	if (!flush_out(conn, deadline))
-		return late(conn, deadline, op, err);
+	if (!pg_flush(conn, deadline, op, err))
+		return false;
 	for (;;) {
 		PGresult *result;
 		ExecStatusType status;
 
-		while (PQisBusy(conn))
-			if (!wait_for(conn, POLLIN, deadline) || PQconsumeInput(conn) == 0)
-				return late(conn, deadline, op, err);
-		result = PQgetResult(conn);
+		if (!pg_next(conn, deadline, &result, op, err))
+			return false;
 		if (result == NULL)
 			break;
 		status = PQresultStatus(result);

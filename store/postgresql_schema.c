@@ -51,10 +51,14 @@ bool pg_unmarked(PGconn *conn, int64_t deadline, const char *op, struct err *err
 
 bool pg_schema_fits(PGconn *conn, int who, int64_t deadline, const char *op, struct err *err)
 {
+	static const char there[] = "schema_version";
 	bool mail = who == STORE_ROLE_OUTBOUND || who == STORE_ROLE_INBOUND;
 	int version, needs, newest = store_schema_version();
 
-	if (!meta_number(conn, "schema_version", &version, deadline, op, err) || !meta_number(conn, pg_needs(who), &needs, deadline, op, err))
+	if (!meta_number(conn, there, &version, deadline, op, err))
+		return false;
+	needs = version;
+	if (strcmp(pg_needs(who), there) != 0 && !meta_number(conn, pg_needs(who), &needs, deadline, op, err))
 		return false;
 	if (version == 0 || needs == 0)
 		return there_is_none(op, err);

@@ -263,7 +263,7 @@ static void rows_finish(struct db_rows *rows)
 	rows->in_use = false;
 }
 
-static struct db_rows *rows_start(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, struct err *err)
+static struct db_rows *rows_start(struct db_tx *tx, const char *sql, const struct db_value *v, size_t n, bool many, struct err *err)
 {
 	struct db_rows *rows = statement_for(tx, sql, err);
 

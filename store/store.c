@@ -334,7 +334,7 @@ static char *repair_text(const char *s)
 
 #define VALUES_MAX 40
 
-bool rows_open(struct rows *r, struct tx *tx, const char *sql, const struct db_value *v, size_t n)
+static bool open_rows(struct rows *r, struct tx *tx, const char *sql, const struct db_value *v, size_t n, bool many)
 {
 	struct db_value copy[VALUES_MAX];
 	char *repaired[VALUES_MAX];
@@ -353,12 +353,17 @@ bool rows_open(struct rows *r, struct tx *tx, const char *sql, const struct db_v
 			goto done;
 		}
 	}
-	r->impl = tx->ops->query(tx->impl, sql, copy, n, tx->err);
+	r->impl = tx->ops->query(tx->impl, sql, copy, n, many, tx->err);
 	r->failed = r->impl == NULL;
 done:
 	while (n_repaired > 0)
 		free(repaired[--n_repaired]);
 	return !r->failed;
+}
+
+bool rows_open(struct rows *r, struct tx *tx, const char *sql, const struct db_value *v, size_t n)
+{
+	return open_rows(r, tx, sql, v, n, false);
 }
 
 bool rows_next(struct rows *r)
@@ -460,7 +465,7 @@ bool tx_list(struct tx *tx, struct row_list *l, const char *sql, const struct db
 {
 	struct rows r;
 
-	if (rows_open(&r, tx, sql, v, n))
+	if (open_rows(&r, tx, sql, v, n, true))
 		while (rows_next(&r)) {
 			void *grown = list_grow(l->v, l->n, l->size);
 

@@ -505,7 +505,7 @@ enum departure departure_parse(const char *name); /* DEPARTURE_NONE for any othe
 
 struct store_person {
 	int64_t enrollment_id;  /* the row that signs, or did: open before closed, then the newest */
-	char *address, *address_key, *entry;
+	char *address, *address_key, *entry; /* the second is the first where they do not differ: there are many of them */
 	enum enrollment_state state;
 	bool disabled;
 	time_t gone_since, gone_ended;

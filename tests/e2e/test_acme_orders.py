@@ -7,7 +7,8 @@ from stage import Stage, StageCase
 import service
 
 STAGE = {'ca': True, 'users': 10}
-TAKES, BUSY = 8, 3
+TAKES, BUSY = 20, 3
+TIMEOUT = 6               # ca.timeout-seconds
 
 
 def setUpModule():
@@ -18,7 +19,7 @@ class Orders(StageCase):
     @classmethod
     def setUpClass(cls):
         require()
-        cls.p = Product(Stage.current, ca={'challenge-trigger': 'post-first', 'poll-seconds': 1},
+        cls.p = Product(Stage.current, ca={'challenge-trigger': 'post-first', 'poll-seconds': 1, 'timeout-seconds': TIMEOUT},
                         certificate={'key-type': 'ec:p256'})
         cls.p.start()
         cls.many = Enrolling(Stage.current, cls.p)
@@ -45,6 +46,19 @@ class Orders(StageCase):
         self.many.retry(user)
         self.many.wait_state([user], 'active')
         self.assertEqual((self.count(user, 'order_created'), self.count(user, 'issued')), (1, 1), self.many.story(user))
+
+    def test_a_request_that_arrives_twice_gives_no_second_order(self):
+        """The first was under way when it was given up, and the order was looked at before it arrived: the CA refuses the second with orderNotReady."""
+        user = self.many.user()
+        self.many.behave(authz_valid=True, faults={'finalize': [{'hang': TIMEOUT + 4, 'address': address(user)}, {'hang': TIMEOUT - 1, 'address': address(user)}]})
+        self.many.enroll(user)
+        self.many.wait_state([user], 'waiting')
+        self.many.retry(user)
+        self.many.wait_state([user], 'active')
+        answers = [r['status'] for r in self.many.ca_log('request', user, endpoint='finalize')]
+        self.assertEqual((len(answers), 403 in answers), (2, True), self.many.story(user))
+        self.assertEqual([self.count(user, e) for e in ('order_created', 'finalized', 'issued')], [1, 1, 1], self.many.story(user))
+        self.assertEqual([e['event'] for e in self.many.show(user)['events'] if e['event'] in ('blocked', 'failed', 'order_abandoned')], [])
 
     def test_an_order_that_the_ca_made_invalid_is_over_at_once(self):
         user = self.many.user()

@@ -186,6 +186,49 @@ class Work(Two):
         self.b.wait_state(address(user), 'active')
         self.check_once([user])
 
+    @contextlib.contextmanager
+    def parked(self):
+        """Rows that come to `validated` stay there."""
+        if self.a.database:
+            self.ask_store('CREATE FUNCTION park() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.next_at = NEW.next_at + 3600; RETURN NEW; END$$')
+            self.ask_store("CREATE TRIGGER park BEFORE UPDATE ON enrollments FOR EACH ROW WHEN (NEW.state = 'validated' AND OLD.state <> 'validated')"
+                           ' EXECUTE FUNCTION park()')
+        else:
+            self.ask_store("CREATE TRIGGER park AFTER UPDATE ON enrollments WHEN NEW.state = 'validated' AND OLD.state <> 'validated'"
+                           ' BEGIN UPDATE enrollments SET next_at = next_at + 3600 WHERE id = NEW.id; END')
+        try:
+            yield
+        finally:
+            self.ask_store('DROP TRIGGER park' + (' ON enrollments' if self.a.database else ''))
+            if self.a.database:
+                self.ask_store('DROP FUNCTION park()')
+
+    def row(self, user, column):
+        return self.ask_store('SELECT %s FROM enrollments WHERE address = ?' % column, address(user))[0][0]
+
+    def test_an_order_that_another_was_finalizing_is_looked_at_first(self):
+        """One saw that it is ready, the other sent the certificate request and was killed: what the one saw is no news any more."""
+        user = self.many.user()
+        self.b.stop('enrolld')
+        with self.parked():
+            self.a.ask('enroll', address=address(user))
+            self.until(lambda: self.row(user, 'state') == 'validated', what='the first has seen that it is ready')
+        self.many.behave(authz_valid=True, faults={'finalize': {'hang_after': 'forever', 'address': address(user)}})
+        self.a.daemons['enrolld'].freeze()
+        try:
+            self.b.start('enrolld')
+            self.ask_store('UPDATE enrollments SET next_at = 1 WHERE address = ?', address(user))
+            self.until(lambda: self.many.ca_log('finalized', user), what='the second has finalized')
+            self.assertEqual(self.row(user, 'intent'), 'finalize')
+            self.b.kill9('enrolld')
+            self.many.behave(authz_valid=True)
+            self.ask_store('UPDATE enrollments SET lease_owner = NULL, lease_until = 0 WHERE address = ?', address(user))
+        finally:
+            self.a.daemons['enrolld'].thaw()
+        self.many.wait_state([user], 'active')
+        self.assertNotIn(403, [r['status'] for r in self.many.ca_log('request', user, endpoint='finalize')], self.many.story(user))
+        self.check_once([user])
+
     def test_two_of_one_name_part(self):
         """As after a copy of the state directory."""
         self.b.stop('enrolld')

@@ -425,7 +425,7 @@ END_TEST
 
 static char dir[64], base[64], ca_file[128], key_file[128];
 static struct https_server *server;
-static const char *order_text, *authz_text, *location = "/order/1", *account_status = "valid";
+static const char *order_text, *authz_text, *location = "/order/1", *account_status = "valid", *finalize_refusal;
 static unsigned finalized, looked, directories;
 static bool down;
 static struct ca *ca;
@@ -470,6 +470,11 @@ static void handle(const struct https_request *q, struct https_answer *a, void *
 		put(a, 200, "", authz_text);
 	} else if (strcmp(q->path, "/finalize") == 0) {
 		finalized++;
+		if (finalize_refusal != NULL) {
+			order_text = finalize_refusal; /* from now on the order shows why */
+			put(a, 403, "", "{\"type\":\"urn:ietf:params:acme:error:orderNotReady\",\"detail\":\"not ready\"}");
+			return;
+		}
 		put(a, 200, "", "{\"status\":\"processing\",\"finalize\":\"$/finalize\",\"authorizations\":[\"$/authz\"]}");
 	} else {
 		put(a, 200, "", "");
@@ -631,6 +636,8 @@ START_TEST(account_that_was_given_up_is_a_configuration_error)
 }
 END_TEST
 
+#define ORDER_IN(status) "{\"status\":\"" status "\",\"finalize\":\"$/finalize\",\"authorizations\":[\"$/authz\"]}"
+
 /* The CA goes on saying "ready", so that nothing but our own care keeps a second CSR back. */
 START_TEST(finalize_goes_out_once_for_each_look)
 {
@@ -655,6 +662,57 @@ START_TEST(finalize_goes_out_once_for_each_look)
 	ck_assert_uint_eq(finalized, 1);
 	ck_assert_uint_eq(looked, 1);
 	ca_order_clear(&o);
+}
+END_TEST
+
+/* We saw it ready; then another enrolld took the row, sent its CSR, and died.  What we saw is no news any more. */
+START_TEST(finalize_in_doubt_is_looked_at_first)
+{
+	struct ca_order o = {0};
+	struct err err = ERR_INIT;
+
+	order_text = ORDER_IN("ready");
+	ck_assert(open_alice(&o, &err) && ca_look(ca, &o, &err));
+	looked = 0;
+	order_text = ORDER_IN("processing");
+	o.in_doubt = true;
+	ck_assert_msg(ca_finalize(ca, &o, "csr", 3, &err), "%s", err.text);
+	ck_assert_int_eq(o.progress, CA_PROCESSING);
+	ck_assert_uint_eq(finalized, 0);
+	ck_assert_uint_eq(looked, 1);
+	/* and one that is ready is finalized, once */
+	order_text = ORDER_IN("ready");
+	ck_assert_msg(ca_finalize(ca, &o, "csr", 3, &err), "%s", err.text);
+	ck_assert_uint_eq(finalized, 1);
+	ca_order_clear(&o);
+}
+END_TEST
+
+/* "orderNotReady": where the order is past that it goes on, where not it is tried again later; it is given up by neither. */
+START_TEST(finalize_refused_as_not_ready_is_looked_up)
+{
+	static const struct { const char *order; bool ok; enum ca_progress progress; } cases[] = {
+		{ORDER_IN("processing"), true, CA_PROCESSING},
+		{"{\"status\":\"valid\",\"finalize\":\"$/finalize\",\"authorizations\":[\"$/authz\"],\"certificate\":\"$/certificate\"}", true, CA_ISSUED},
+		{ORDER_IN("ready"), false, CA_READY},
+		{ORDER_IN("pending"), false, CA_PENDING},
+	};
+
+	for (int i = 0; i < COUNT(cases); i++) {
+		struct ca_order o = {0};
+		struct err err = ERR_INIT;
+
+		finalize_refusal = NULL;
+		order_text = ORDER_IN("ready");
+		ck_assert(open_alice(&o, &err) && ca_look(ca, &o, &err));
+		finalize_refusal = cases[i].order;
+		ck_assert_msg(ca_finalize(ca, &o, "csr", 3, &err) == cases[i].ok, "%d: %s", i, err.text);
+		ck_assert_int_eq(o.progress, cases[i].progress);
+		if (!cases[i].ok)
+			ck_assert_int_eq(err.class, ERR_TEMPORARY);
+		ca_order_clear(&o);
+	}
+	ck_assert_uint_eq(finalized, COUNT(cases));
 }
 END_TEST
 
@@ -719,6 +777,8 @@ int main(void)
 	tcase_add_test(lying, order_without_url_is_lost);
 	tcase_add_test(lying, account_that_was_given_up_is_a_configuration_error);
 	tcase_add_test(lying, finalize_goes_out_once_for_each_look);
+	tcase_add_test(lying, finalize_in_doubt_is_looked_at_first);
+	tcase_add_test(lying, finalize_refused_as_not_ready_is_looked_up);
 	tcase_add_test(lying, chain_with_one_damaged_certificate_is_refused);
 	tcase_add_test(lying, answer_needs_a_challenge);
 	tcase_add_test(lying, many_who_wait_for_a_ca_that_is_down_share_its_answer);

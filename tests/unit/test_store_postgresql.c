@@ -7,6 +7,7 @@
 #include "tests/unit/test_store.h"
 
 #ifdef HAVE_POSTGRESQL
+#include "store/db.h"
 #include "store/grants.h"
 #include "store/postgresql.h"
 
@@ -98,6 +99,73 @@ START_TEST(a_role_may_do_its_work_and_no_more)
 		attempt(c, cases[i].sql, state);
 		ck_assert_msg(strcmp(state, cases[i].may ? "" : "42501") == 0, "%s: %s: %s", cases[i].role, cases[i].sql, state[0] ? state : "it may");
 		PQfinish(c);
+	}
+}
+END_TEST
+
+/* ---- rows as they come ----------------------------------------------------------------------------------------------- */
+
+struct number { int64_t n; };
+
+static void read_number(struct rows *r, void *element)
+{
+	((struct number *)element)->n = rows_int(r, 0);
+}
+
+/* Has enough of it at the fifth. */
+static void read_a_few(struct rows *r, void *element)
+{
+	read_number(r, element);
+	if (rows_int(r, 0) == 5)
+		rows_bad(r, "number");
+}
+
+/* Asks something else in between, which is a mistake. */
+static void read_and_ask(struct rows *r, void *element)
+{
+	int64_t n;
+
+	read_number(r, element);
+	ck_assert(!tx_number(r->tx, &n, 0, "SELECT 1", NO_VALUES));
+	r->failed = true;
+}
+
+static bool list(void (*read)(struct rows *, void *), const char *sql, struct row_list *l)
+{
+	struct tx tx;
+	int64_t n = 0;
+	bool ok;
+
+	*l = (struct row_list)ROW_LIST(struct number, read);
+	err_clear(&err);
+	ok = tx_begin(&tx, enrolld, TX_READ, MAY_ALL, "count", &err) && tx_list(&tx, l, sql, NO_VALUES) && tx_number(&tx, &n, 0, "SELECT 7", NO_VALUES);
+	ck_assert(!ok || n == 7);
+	tx_end(&tx);
+	return ok;
+}
+
+#define MANY "SELECT CAST(i AS BIGINT) FROM generate_series(1, 100000) i"
+START_TEST(long_lists_are_read_as_they_come)
+{
+	static const struct { void (*read)(struct rows *, void *); const char *sql; size_t n; bool ok; const char *says; } cases[] = {
+		{read_number, MANY, 100000, true, ""},
+		{read_number, "SELECT 1 WHERE false", 0, true, ""},
+		{read_number, "SELECT CAST(100000 / (50000 - i) AS BIGINT) FROM generate_series(1, 100000) i", 49999, false, "division by zero"},
+		{read_number, "SELECT nothing", 0, false, "nothing"},
+		{read_a_few, MANY, 5, false, "does not know"},
+		{read_and_ask, MANY, 1, false, "have not been read to their end"},
+		{read_number, MANY, 100000, true, ""},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct row_list l;
+
+		ck_assert_msg(list(cases[i].read, cases[i].sql, &l) == cases[i].ok, "%zu: %s", i, err.text);
+		ck_assert_msg(strstr(err.text, cases[i].says) != NULL, "%zu: %s", i, err.text);
+		ck_assert_uint_eq(l.n, cases[i].n);
+		if (l.n == 100000)
+			ck_assert_int_eq(((struct number *)l.v)[99999].n, 100000);
+		free(l.v);
 	}
 }
 END_TEST
@@ -454,6 +522,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_role_may_do_its_work_and_no_more);
 	tcase_add_test(tc, nobody_but_the_owner_changes_tables);
+	tcase_add_test(tc, long_lists_are_read_as_they_come);
 	tcase_add_test(tc, what_was_granted_is_the_table_of_grants);
 	tcase_add_test(tc, an_upgrade_grants_anew);
 	tcase_add_loop_test(tc, tables_columns_and_indexes_are_those_of_sqlite, 0, 3);
