@@ -7,7 +7,7 @@ from stage import Stage, StageCase
 import service
 
 STAGE = {'ca': True, 'users': 10}
-TAKES, BUSY = 8, 3
+TAKES, BUSY = 9, 5
 
 
 def setUpModule():

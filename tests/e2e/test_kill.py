@@ -26,7 +26,7 @@ from product import Product, build_directory, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 60}
-TAKES, BUSY = 110, 30
+TAKES, BUSY = 130, 20
 BOX = 'box@outside.example'
 SOCKETS = stage_postfix.QUEUE + '/enroll-milter/'
 

@@ -18,7 +18,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 44}
-TAKES, BUSY = 100, 24
+TAKES, BUSY = 170, 30
 BOX = 'box@outside.example'
 DISABLED = 'former'                  # employeeType of who is disabled
 INTERVAL = 1

@@ -22,7 +22,7 @@ from stage import Stage, StageCase
 from supervisor import supervise, unsupervise
 
 STAGE = {'ca': True}
-TAKES, BUSY = 110, 26
+TAKES, BUSY = 150, 56
 BOX = 'box@outside.example'
 ALICE = 'alice@corp.example'
 BOB = 'bob@corp.example'

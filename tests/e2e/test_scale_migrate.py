@@ -15,7 +15,7 @@ from product import DIR, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'postgresql': True}
-TAKES = 60
+TAKES, BUSY = 30, 15
 BOX = 'box@outside.example'
 OLD, BACK = DIR + '/lib/store.db', DIR + '/back/store.db'
 
