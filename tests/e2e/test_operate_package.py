@@ -20,7 +20,7 @@ import product
 
 SQLITE = 'the package begins with a file'
 STAGE = None
-TAKES = 100
+TAKES, BUSY = 30, 20
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 UNITS = ('enrolld.service', 'enroll-milter@outbound.service', 'enroll-milter@inbound.service')
 EXPOSURE = 2.0
