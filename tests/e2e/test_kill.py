@@ -340,6 +340,34 @@ class Inbound(KillCase):
         self.after_kill(user)
 
 
+class ShortOfStore(KillCase):
+    """Nobody is killed: nothing can be written for a moment, in which an answer comes."""
+
+    AWAY = 7                # seconds; five tries without a rest between would be over
+
+    def patience(self, ms):
+        self.p.configure(store={'busy-ms': ms})
+        self.p.restart('enrolld')
+
+    def test_what_was_learned_outside_is_written_down_when_that_is_possible_again(self):
+        self.addCleanup(self.patience, self.p.config['store']['busy-ms'])
+        self.patience(1000)
+        user, call = self.many.user(), AtCa(self, 'newOrder')
+        call.hold(user, AFTER)
+        self.many.enroll(user)
+        try:
+            call.wait()
+            with self.p.store_locked():
+                call.let_answer()
+                time.sleep(self.AWAY)
+        finally:
+            call.heal()
+        self.many.wait_state([user], 'active')
+        self.check_user(user)
+        self.assertEqual(len(self.many.ca_log('order_created', user)), 1, self.many.story(user))
+        self.assertNotIn('order_abandoned', self.many.events(user))
+
+
 class Outbound(KillCase):
     """A mail on its way to be signed; the client is told to come again, and does."""
 

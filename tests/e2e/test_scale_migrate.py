@@ -161,9 +161,19 @@ class Migrate(StageCase):
         self.serial('dave')
         self.p.stop()
 
+    def somebody_works_there(self):
+        """Another gateway, in the middle of a transaction.  --yes gives up what is new there, not that there is one store."""
+        with self.pg.locked():
+            self.refused('migrate', '--undo', '--yes')
+        self.assertIn('was moved to ' + self.new, self.refused('check'))
+        self.on(type='postgresql', connection=self.new)
+        self.sound()
+        self.on(type='sqlite', connection=None)
+
     def test_6_undone_as_long_as_nothing_happened_and_for_good(self):
         self.pg.fresh()
         self.migrate('--to', self.new)
+        self.somebody_works_there()
         said = self.p.ctl('store', 'migrate', '--undo', user='root')
         self.assertIn('is the store again', said)
         self.p.start()
