@@ -3,6 +3,7 @@
 #
 #	tests/run.sh [--long] [--list] [--force] [--store postgresql] [group ...]
 #
+# Groups of end-to-end modules (e2e to scale) run together, but for --long: the lines of their modules are mixed.
 # --store: what the groups unit, e2e, acme and lifecycle (or those named) have to say of a store there.
 # As root it installs what is missing (tests/packages.txt) and runs everything; as somebody else what needs no root.  It builds in build/
 # (or $ENROLL_BUILD) and ends with "N passed, N failed, N skipped"; the exit code says whether anything failed.
