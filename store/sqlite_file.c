@@ -67,25 +67,6 @@ static bool set_folder(const char *folder, gid_t gid)
 	return chown(folder, (uid_t)-1, gid) == 0 && chmod(folder, FOLDER_MODE) == 0;
 }
 
-/* Make the folder, or see that an existing one lets the whole group work in it.  A folder that holds other things is never changed. */
-static bool prepare_folder(const char *folder, gid_t gid, const char *group, const char *op, struct err *err)
-{
-	struct stat st;
-
-	if (mkdir(folder, 0700) == 0)
-		return set_folder(folder, gid) || err_errno(err, errno, op, folder);
-	if (errno != EEXIST || stat(folder, &st) != 0)
-		return err_errno(err, errno, op, folder);
-	if ((st.st_gid == gid && (st.st_mode & 02070) == 02070) || group == NULL || group[0] == '\0')
-		return true;
-	if (folder_is_empty(folder) && set_folder(folder, gid))
-		return true;
-	return err_set(err, ERR_CONFIG, op, folder,
-		"the folder of the store must belong to group %s with mode 2770; give the store a folder of its own and run: chgrp %s %s "
-		"&& chmod 2770 %s",
-		group, group, folder, folder);
-}
-
 static bool sync_path(const char *path, const char *op, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -96,6 +77,35 @@ static bool sync_path(const char *path, const char *op, struct err *err)
 	if (fd >= 0)
 		close(fd);
 	return ok;
+}
+
+/* Its name, in the folder that it lies in. */
+static bool sync_name(const char *path, const char *op, struct err *err)
+{
+	char *folder = folder_of(path);
+	bool ok = folder != NULL ? sync_path(folder, op, err) : err_nomem(err, op);
+
+	free(folder);
+	return ok;
+}
+
+/* Make the folder, or see that an existing one lets the whole group work in it.  A folder that holds other things is never changed. */
+static bool prepare_folder(const char *folder, gid_t gid, const char *group, const char *op, struct err *err)
+{
+	struct stat st;
+
+	if (mkdir(folder, 0700) == 0)
+		return set_folder(folder, gid) ? sync_name(folder, op, err) : err_errno(err, errno, op, folder);
+	if (errno != EEXIST || stat(folder, &st) != 0)
+		return err_errno(err, errno, op, folder);
+	if ((st.st_gid == gid && (st.st_mode & 02070) == 02070) || group == NULL || group[0] == '\0')
+		return true;
+	if (folder_is_empty(folder) && set_folder(folder, gid))
+		return true;
+	return err_set(err, ERR_CONFIG, op, folder,
+		"the folder of the store must belong to group %s with mode 2770; give the store a folder of its own and run: chgrp %s %s "
+		"&& chmod 2770 %s",
+		group, group, folder, folder);
 }
 
 /* ---- a new file -------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #
 #	tests/run.sh [--long] [--list] [--force] [--store postgresql] [group ...]
 #
+# Groups of end-to-end modules (e2e to scale) run together, but for --long: the lines of their modules are mixed.
 # --store: what the groups unit, e2e, acme and lifecycle (or those named) have to say of a store there.
 # As root it installs what is missing (tests/packages.txt) and runs everything; as somebody else what needs no root.  It builds in build/
 # (or $ENROLL_BUILD) and ends with "N passed, N failed, N skipped"; the exit code says whether anything failed.
@@ -14,6 +15,7 @@ top=$PWD
 build=${ENROLL_BUILD:-$top/build}
 case $build in /*) ;; *) build=$top/$build ;; esac
 all_groups='structure unit ca e2e acme policy sign lifecycle operate scale sanitizers'
+e2e_groups='e2e acme policy sign lifecycle operate scale'
 # End-to-end modules that --long also runs with sanitized daemons (test_roles is none: such daemons leave themselves open to be looked at), and the
 # unit tests that are all that is run with sanitizers otherwise: of what reads octets that others made (the fuzzers' corpora are), and of threads.
 sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_observe test_acme_smime test_acme_reports test_acme_throughput
@@ -21,9 +23,9 @@ sanitized_modules='test_main_job test_not_theirs test_switches test_backup test_
 reading_tests='test_base test_address test_acme test_http test_jws test_challenge test_inbound test_report test_mime test_mime_header test_smime test_spool test_sign
 	test_dns test_caa test_certcheck test_revocation test_exec_answers test_directory test_config test_keyvault test_store'
 threaded_tests='test_log test_store_parallel test_directory test_dns test_http test_exec test_sign'
-# What the default run has on PostgreSQL, too.
+# What the default run has on PostgreSQL, too, as a part of scale.
 postgresql_tests='test_store test_store_postgresql test_store_helpdesk test_store_copy test_store_sound test_store_records test_store_parallel test_store_revocations test_fate'
-postgresql_modules='test_main_job test_acme_account test_lifecycle_renewal'
+postgresql_modules='test_main_job@postgresql test_acme_account@postgresql test_lifecycle_renewal@postgresql'
 valgrind='valgrind -q --vgdb=no --suppressions='$top'/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99'
 python=/usr/bin/python3
 long=0 store=sqlite under='' groups='' passed=0 failed=0 skipped=0
@@ -234,7 +236,6 @@ long_modules_of() (
 group_acme() { long_modules_of acme; }
 group_policy() { long_modules_of policy; }
 group_lifecycle() { long_modules_of lifecycle; }
-group_scale() { long_modules_of scale; }
 group_operate() (
 	if [ $long = 1 ]; then
 		make_root "$build-root" >&3
@@ -255,16 +256,39 @@ group_scale() (
 		for group in scale e2e acme lifecycle; do count $(long_modules_of --store postgresql --group $group); done
 	else
 		unit_on_postgresql $postgresql_tests >&3
-		count $(long_modules_of --store postgresql $postgresql_modules)
-		count $(long_modules_of --store postgresql --group scale)
+		count $(long_modules_of --group scale $postgresql_modules)
 	fi
 	say "$passed $failed $skipped"
 )
 
-group_sign() (
-	unpack_packages "$build-unpacked" >&3
+# Several of them at once: while the one waits, the other works.
+group_together() (
+	passed=0 failed=0 skipped=0 asked=''
+	if ! build_in "$build" >&3; then
+		fail "the build" >&3
+	else
+		for group in $together; do
+			if [ $group = scale ]; then
+				postgresql_here >&3 || continue
+				unit_on_postgresql $postgresql_tests >&3
+				asked="$asked $postgresql_modules"
+			fi
+			[ $group != sign ] || unpacked >&3
+			asked="--group $group $asked"
+		done
+		[ -z "$asked" ] || modules_of $asked >&3
+	fi
+	say "$passed $failed $skipped"
+)
+
+unpacked() {
+	unpack_packages "$build-unpacked"
 	ENROLL_UNPACKED="$build-unpacked"
 	export ENROLL_UNPACKED
+}
+
+group_sign() (
+	unpacked >&3
 	long_modules_of sign
 )
 
@@ -382,15 +406,33 @@ if [ -n "$sections" ] && ! install_packages $sections; then
 	[ "$(id -u)" != 0 ] || exit 1
 fi
 
+# Groups of modules are run as one, in place of the first of them; not where it is long: each has an environment of its own then.
+together=''
+for group in $groups; do case " $e2e_groups " in *" $group "*) together="$together $group" ;; esac; done
+case $long,$store,$together in
+0,sqlite,' '*' '*)
+	kept=''
+	for group in $groups; do
+		case " $e2e_groups ,$kept" in
+		*" $group "*,*together*) ;;
+		*" $group "*) kept="$kept together" ;;
+		*) kept="$kept $group" ;;
+		esac
+	done
+	groups=$kept ;;
+esac
+
 exec 3>&1
 for group in $groups; do
-	say "== $group =="
+	title=$group
+	[ $group != together ] || title=${together# }
+	say "== $title =="
 	began=$(date +%s)
 	case $group in
-	acme | policy | sign | lifecycle | operate | scale | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
+	acme | policy | sign | lifecycle | operate | scale | together | sanitizers) count $(group_$group) ;; # in a subshell: its environment is for itself
 	*) group_$group ;;
 	esac
-	say "($group: $(($(date +%s) - began)) s)"
+	say "($title: $(($(date +%s) - began)) s)"
 done
 say "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -1,16 +1,17 @@
 #!/usr/bin/python3
 """Runs tests/e2e/test_*.py, each module on a stage of its own.
 
-    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--store postgresql] [--group G | module ...]
+    run.py [-k pattern] [--list] [--repeat N] [--jobs N] [--store postgresql] [--group G ...] [module[@postgresql] ...]
 
 Group acme is the modules test_acme_*, policy is test_policy_*, sign, lifecycle, operate and scale likewise, group e2e all others; without one: all.
---store (or $ENROLL_TEST_STORE): where the product's store is in every module.
+--store (or $ENROLL_TEST_STORE): where the product's store is in every module; with --group scale it is in PostgreSQL for these.
 One line a test; the last line is "N passed, N failed, N skipped".  A module may say
 STAGE = {...}: options of stage.Stage; STAGE = None: it needs no stage;
 SQLITE = "why": it is about SQLite's file, and left out on another store;
 TAKES = 60: about how many seconds it takes, so that of several at a time the longest begin first;
 BUSY = 20: how many of them a processor has to do with it (a line "# module: N s, of them N s of work" tells both).  A module that
 waits most of its time is run beside others, as many as N jobs have room for; without BUSY it counts as one that never waits.
+The more modules one run has, the less a processor stands idle: groups are best named together.
 ENROLL_TEST_KEEP=folder keeps what failing modules left behind.
 """
 
@@ -33,6 +34,7 @@ import stage_postgresql  # noqa: E402
 
 FINAL = '##'
 OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate', 'scale')
+ON_POSTGRESQL = 'scale'     # the group that is about it
 
 
 class Lines(unittest.TestResult):
@@ -54,7 +56,7 @@ class Lines(unittest.TestResult):
 
     def _say(self, test, word, more=''):
         spent = time.monotonic() - getattr(self, '_began', time.monotonic())
-        print('%-70s %s  %.1f s%s' % (test.id(), word, spent, more), flush=True)
+        print('%-70s %s  %.1f s%s%s' % (test.id(), word, spent, where(os.environ['ENROLL_TEST_STORE']), more), flush=True)
 
     def _reports(self):
         """What sanitizers wrote since this was asked last, class set-up and tear-down included."""
@@ -196,33 +198,42 @@ def work_done():
     return ticks / os.sysconf('SC_CLK_TCK')
 
 
+class Module:
+    """What is to be run: where its store is, seconds that it takes, and which part of these a processor is busy with it."""
+
+    def __init__(self, name, store, takes, works):
+        self.name, self.store, self.takes = name, store, takes
+        self.share = min(1, works / takes) if works is not None and takes else 1
+
+
 class Room:
     """What is to be run, and how much of that has room beside what runs: work for as many processors as there are jobs."""
 
     MOST = 3        # modules at a time for each job
 
     def __init__(self, modules, jobs):
-        """`modules`: (name, seconds it takes, seconds of work or None)."""
         self.jobs = jobs
-        self.waiting = sorted(modules, key=lambda m: -m[1]) if jobs > 1 else list(modules)
+        self.waiting = sorted(modules, key=lambda m: -m.takes) if jobs > 1 else list(modules)
         self.running = []
         self.changed = threading.Condition()
-
-    @staticmethod
-    def share(module):
-        _name, takes, works = module
-        return min(1, works / takes) if works is not None and takes else 1
 
     def fits(self, module):
         if self.jobs == 1 or not self.running:
             return not self.running
-        return len(self.running) < self.MOST * self.jobs and sum(map(self.share, self.running)) + self.share(module) <= self.jobs
+        return len(self.running) < self.MOST * self.jobs and sum(m.share for m in self.running) + module.share <= self.jobs
+
+    def choice(self):
+        """The longest that has room.  Half of the processors are for those that work, and the others' waits lie beside these: either kind
+        alone in the end would leave processors idle."""
+        there = list(filter(self.fits, self.waiting))
+        working = sum(m.share > 0.5 for m in self.running) >= self.jobs / 2
+        return next((m for m in there if self.jobs > 1 and (m.share > 0.5) != working), next(iter(there), None))
 
     def take(self):
         """The next one, as soon as it has room; None: there is nothing left."""
         with self.changed:
             while self.waiting:
-                module = next(filter(self.fits, self.waiting), None)
+                module = self.choice()
                 if module:
                     self.waiting.remove(module)
                     self.running.append(module)
@@ -237,9 +248,13 @@ class Room:
             self.changed.notify_all()
 
 
-def run_module(name, patterns, together):
+def where(store):
+    return '' if store == 'sqlite' else ' on ' + store
+
+
+def run_module(name, store, patterns, together):
     """Start one module in its namespace and pass on what it prints."""
-    argv = [sys.executable, '-B', os.path.abspath(__file__), '--inside', name]
+    argv = [sys.executable, '-B', os.path.abspath(__file__), '--store', store, '--inside', name]
     for pattern in patterns:
         argv += ['-k', pattern]
     child = namespace.in_namespace(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -266,25 +281,36 @@ def run_module(name, patterns, together):
     return counts
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('-k', action='append', default=[], metavar='PATTERN')
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--repeat', type=int, default=1)
     parser.add_argument('--jobs', type=int, default=1)
-    parser.add_argument('--group', choices=['e2e', *OWN_GROUPS])
+    parser.add_argument('--group', choices=['e2e', *OWN_GROUPS], action='append', default=[])
     parser.add_argument('--store', choices=['sqlite', 'postgresql'], default=os.environ.get('ENROLL_TEST_STORE') or 'sqlite')
     parser.add_argument('--inside', help=argparse.SUPPRESS)
     parser.add_argument('modules', nargs='*')
-    args = parser.parse_args()
-    os.environ['ENROLL_TEST_STORE'] = args.store
-    if args.inside:
-        return run_inside(args.inside, args.k)
-    names = [os.path.basename(m).removesuffix('.py') for m in args.modules] or modules(args.group)
-    sums = {'passed': 0, 'failed': 0, 'skipped': 0}
-    reason = None if args.list else namespace.why_not() or (args.store == 'postgresql' and stage_postgresql.postgresql.why_not())
-    work = []
-    for name in names:
+    return parser.parse_args()
+
+
+def named(args):
+    """(module, store) of each that was asked for."""
+    for group in args.group or ([] if args.modules else [None]):
+        for name in modules(group):
+            yield name, 'postgresql' if group == ON_POSTGRESQL else args.store
+    for word in args.modules:
+        name, _at, store = os.path.basename(word).partition('@')
+        yield name.removesuffix('.py'), store or args.store
+
+
+def why_not(store):
+    return namespace.why_not() or (store == 'postgresql' and stage_postgresql.postgresql.why_not())
+
+
+def prepared(args, sums):
+    """The modules that can be run; the others are told of and counted."""
+    for name, store in named(args):
         try:
             module, suite = load(name, args.k)
             tests = list(flat(suite))
@@ -292,26 +318,35 @@ def main():
             print('%-70s FAILED (cannot be loaded: %r)' % (name, trouble))
             sums['failed'] += 1
             continue
+        reason = None if args.list else why_not(store) or left_out(module, store)
         if args.list:
             for test in tests:
                 print(test.id())
-        elif reason or left_out(module, args.store):
+        elif reason:
             for test in tests:
-                print('%-70s skipped  0.0 s, because %s' % (test.id(), reason or left_out(module, args.store)))
+                print('%-70s skipped  0.0 s%s, because %s' % (test.id(), where(store), reason))
             sums['skipped'] += len(tests)
         elif tests:
-            work.append((name, getattr(module, 'TAKES', 0), getattr(module, 'BUSY', None)))
+            yield Module(name, store, getattr(module, 'TAKES', 0), getattr(module, 'BUSY', None))
+
+
+def main():
+    args = arguments()
+    if args.inside:
+        os.environ['ENROLL_TEST_STORE'] = args.store
+        return run_inside(args.inside, args.k)
+    sums = {'passed': 0, 'failed': 0, 'skipped': 0}
+    room = Room(list(prepared(args, sums)) * args.repeat, max(1, args.jobs))
     if args.list:
         return 0
-    room = Room(work * args.repeat, max(1, args.jobs))
     lock, together = threading.Lock(), threading.Lock()
 
     def worker():
         while module := room.take():
             began = time.monotonic()
-            counts = run_module(module[0], args.k, together)
+            counts = run_module(module.name, module.store, args.k, together)
             with together:
-                print('# %s: %.0f s, of them %.0f s of work' % (module[0], time.monotonic() - began, counts['work']), flush=True)
+                print('# %s: %.0f s%s, of them %.0f s of work' % (module.name, time.monotonic() - began, where(module.store), counts['work']), flush=True)
             with lock:
                 for key in sums:
                     sums[key] += counts[key]

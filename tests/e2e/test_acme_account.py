@@ -16,7 +16,7 @@ from stage import Stage, StageCase
 
 MAC = 'c2VjcmV0' * 6
 STAGE = {'ca': True, 'users': 40, 'ca_config': {'eab_required': True, 'eab': {'kid-1': {'key': MAC, 'alg': 'HS256'}}}}
-TAKES, BUSY = 20, 6
+TAKES, BUSY = 15, 9
 DIRECTORY = 'https://acme.ca.example/directory'
 ACCOUNTS = 'https://acme.ca.example/acme/account/'
 EAB = {'kid': 'kid-1', 'key-file': ETC + '/eab.key'}

@@ -15,7 +15,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': False, 'users': 40}
-TAKES, BUSY = 130, 14
+TAKES, BUSY = 175, 22
 BOX = 'box@outside.example'
 SAMPLE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'examples', 'ca', 'exec-openssl')
 FOLDER = BASE + '/exec'

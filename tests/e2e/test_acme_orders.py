@@ -7,7 +7,7 @@ from stage import Stage, StageCase
 import service
 
 STAGE = {'ca': True, 'users': 10}
-TAKES, BUSY = 20, 3
+TAKES, BUSY = 25, 7
 TIMEOUT = 6               # ca.timeout-seconds
 
 

@@ -26,7 +26,7 @@ import namespace
 from service import tail, until
 
 STAGE = None
-TAKES, BUSY = 6, 3
+TAKES, BUSY = 7, 6
 
 DRIVE = os.path.join(os.environ.get('ENROLL_BUILD', ''), 'tests', 'unit', 'drive_ca')
 ORDERS, THREADS = 50, 8

@@ -16,7 +16,7 @@ from stage import Stage, StageCase
 
 MAC = 'c2VjcmV0' * 6
 STAGE = {'ca': True, 'users': 12, 'ca_config': {'eab_required': True, 'eab': {'kid-1': {'key': MAC, 'alg': 'HS256'}}}}
-TAKES, BUSY = 22, 6
+TAKES, BUSY = 25, 9
 SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'examples', 'ca')
 FOLDER = ETC + '/presets'
 

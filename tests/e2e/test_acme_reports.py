@@ -10,7 +10,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 15}
-TAKES, BUSY = 85, 12
+TAKES, BUSY = 90, 20
 DELAY = 600
 REFUSED = '5.7.26 Unauthenticated mail from corp.example is not accepted; see https://ca.example/dmarc'
 REPORT = '''From: MAILER-DAEMON@mx.evil.example

@@ -14,7 +14,7 @@ from stage import Stage, StageCase
 
 SQLITE = 'enrollctl backup and restore copy its file; a database is backed up by pg_dump'
 STAGE = {'ca': True}
-TAKES, BUSY = 20, 7
+TAKES, BUSY = 30, 15
 BOX = 'box@outside.example'
 STORE = DIR + '/lib/store.db'
 KEYS = {'master.key': 'enroll-out', 'account.key': 'enrolld'}

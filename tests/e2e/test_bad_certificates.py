@@ -12,7 +12,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 30}
-TAKES, BUSY = 13, 6
+TAKES, BUSY = 15, 10
 BOX = 'box@outside.example'
 
 # kind: what certcheck says (policy/certcheck_rows_*.c), among other things perhaps

@@ -17,7 +17,7 @@ from stage import CA, GATEWAY, Stage, StageCase
 from stage_dns import txt
 
 STAGE = {'ca': True, 'users': 80}
-TAKES, BUSY = 40, 8
+TAKES, BUSY = 40, 16
 FROM = 'acme@ca.example'
 
 # What the inbound instance says: its verdict and the reason it gives.

@@ -26,7 +26,7 @@ from product import Product, build_directory, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 60}
-TAKES, BUSY = 110, 30
+TAKES, BUSY = 130, 20
 BOX = 'box@outside.example'
 SOCKETS = stage_postfix.QUEUE + '/enroll-milter/'
 
@@ -338,6 +338,34 @@ class Inbound(KillCase):
         self.p.kill9('inbound')
         self.gate['inbound'].drop()
         self.after_kill(user)
+
+
+class ShortOfStore(KillCase):
+    """Nobody is killed: nothing can be written for a moment, in which an answer comes."""
+
+    AWAY = 7                # seconds; five tries without a rest between would be over
+
+    def patience(self, ms):
+        self.p.configure(store={'busy-ms': ms})
+        self.p.restart('enrolld')
+
+    def test_what_was_learned_outside_is_written_down_when_that_is_possible_again(self):
+        self.addCleanup(self.patience, self.p.config['store']['busy-ms'])
+        self.patience(1000)
+        user, call = self.many.user(), AtCa(self, 'newOrder')
+        call.hold(user, AFTER)
+        self.many.enroll(user)
+        try:
+            call.wait()
+            with self.p.store_locked():
+                call.let_answer()
+                time.sleep(self.AWAY)
+        finally:
+            call.heal()
+        self.many.wait_state([user], 'active')
+        self.check_user(user)
+        self.assertEqual(len(self.many.ca_log('order_created', user)), 1, self.many.story(user))
+        self.assertNotIn('order_abandoned', self.many.events(user))
 
 
 class Outbound(KillCase):

@@ -12,7 +12,7 @@ from product import ETC, require
 from test_lifecycle_revoke import RevokeCase
 
 STAGE = {'ca': True, 'users': 40}
-TAKES, BUSY = 35, 9
+TAKES, BUSY = 45, 11
 PLAIN = {'publish': 'required', 'smime-attribute': None, 'clear-foreign-smime': None,
          'bind-dn': stage_ldap.SERVICE, 'password-file': ETC + '/ldap.password'}
 SMIME = 'userSMIMECertificate'

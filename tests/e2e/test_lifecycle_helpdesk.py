@@ -29,7 +29,7 @@ from product import DIR, ETC, Product, require, sqlite_only
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 6}
-TAKES, BUSY = 20, 6
+TAKES, BUSY = 11, 8
 BOX = 'box@outside.example'
 DOC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'doc', 'helpdesk.md')
 WRITE = bool(os.environ.get('ENROLL_TEST_WRITE'))

@@ -22,7 +22,7 @@ from product import DIR, ETC, Product, require, sqlite_only
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 40}
-TAKES, BUSY = 80, 36
+TAKES, BUSY = 125, 48
 BOX = 'box@outside.example'
 PASSWORD = 'correct-horse-7'
 SIGN = pkcs12.serialize_key_and_certificates

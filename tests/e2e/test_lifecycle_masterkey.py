@@ -15,7 +15,7 @@ from product import DIR, ETC, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 40}
-TAKES, BUSY = 30, 12
+TAKES, BUSY = 25, 17
 BOX = 'box@outside.example'
 KEY, CERTIFICATE = ETC + '/master.key', ETC + '/master.pem'
 PEOPLE = iter('user%05d' % n for n in range(STAGE['users']))

@@ -18,7 +18,7 @@ from test_revocation import PORT, Lists
 
 OCSP = 8067
 STAGE = {'ca': True, 'users': 40, 'ca_config': {'http_url': 'http://127.0.0.1:%d' % PORT, 'ocsp_url': 'http://127.0.0.1:%d/' % OCSP}}
-TAKES, BUSY = 60, 8
+TAKES, BUSY = 105, 11
 BOX = 'box@outside.example'
 WATCH = 2
 DIR = BASE + '/ocsp'

@@ -12,7 +12,7 @@ from stage import Stage, StageCase
 NUMBER = int(os.environ.get('ENROLL_TEST_REPLACE', 2000 if os.environ.get('ENROLL_TEST_LONG') else 200))
 IN_FLIGHT = max(4, NUMBER // 2)
 STAGE = {'ca': True, 'users': NUMBER + 5}
-TAKES, BUSY = 80, 18
+TAKES, BUSY = 120, 24
 SLOW = {'finalize_processing': 1, 'poll_retry_after': 2}    # an order takes some seconds
 
 

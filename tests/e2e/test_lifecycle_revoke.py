@@ -17,7 +17,7 @@ from stage import Stage, StageCase
 from test_kill import AFTER, BEFORE, BETWEEN, MOMENTS, SETTLE, AtCa
 
 STAGE = {'ca': True, 'users': 62}
-TAKES, BUSY = 95, 13
+TAKES, BUSY = 125, 17
 BOX = 'box@outside.example'
 WITH_REPLACEMENT = ('keyCompromise', 'superseded')
 CODES = {'keyCompromise': 1, 'affiliationChanged': 3, 'superseded': 4, 'cessationOfOperation': 5,

@@ -13,7 +13,7 @@ from stage import Stage, StageCase
 from test_lifecycle_directory import SMIME, cms_of, foreign
 
 STAGE = {'ca': True, 'users': 20}
-TAKES, BUSY = 25, 12
+TAKES, BUSY = 25, 16
 AD = {'bind-dn': stage_samba.SERVICE, 'base': stage_samba.SUFFIX, 'login-filter': '(sAMAccountName=%s)', 'login-attribute': 'sAMAccountName',
       'address-filter': '(|(mail=%s)(proxyAddresses=smtp:%s))', 'address-attributes': ['mail', 'proxyAddresses'],
       'certificate-attribute': 'userCertificate', 'disabled-filter': '(userAccountControl:1.2.840.113556.1.4.803:=2)',

@@ -9,7 +9,7 @@ from enrolling import address
 from product import require
 
 STAGE = {'ca': True, 'users': 20}
-TAKES, BUSY = 30, 12
+TAKES, BUSY = 30, 18
 NEVER_EXPIRES = 0x10000             # one more bit of userAccountControl
 UNIT = 'OU=Außendienst,' + stage_samba.SUFFIX
 

@@ -6,7 +6,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES, BUSY = 11, 4
+TAKES, BUSY = 20, 6
 BOX = 'box@outside.example'
 
 

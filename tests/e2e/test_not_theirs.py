@@ -6,7 +6,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES, BUSY = 4, 2
+TAKES, BUSY = 5, 4
 BOX = 'box@outside.example'
 
 

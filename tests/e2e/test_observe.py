@@ -12,7 +12,7 @@ from stage import Stage, StageCase
 from stage_ldap import DIR as LDAP_DIR
 
 STAGE = {'ca': True, 'users': 200}
-TAKES, BUSY = 10, 4
+TAKES, BUSY = 14, 8
 BOX = 'box@outside.example'
 PEOPLE = ['user%05d' % n for n in range(STAGE['users'])]
 ADDED = {'received', 'dkim-signature', 'authentication-results'}

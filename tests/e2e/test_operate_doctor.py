@@ -27,7 +27,7 @@ from product import DIR, ETC, require
 
 SQLITE = 'what an admin gets wrong with files and their rights'
 STAGE = {'ca': True}
-TAKES, BUSY = 45, 15
+TAKES, BUSY = 60, 17
 DOC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../doc')
 OUTBOUND = 'unix:enroll-milter/outbound.sock'
 

@@ -7,7 +7,7 @@ from namespace import run
 from product import require
 
 STAGE = {'ca': True}
-TAKES, BUSY = 40, 15
+TAKES, BUSY = 70, 10
 MX, RELAYED, ANYBODY = '192.0.2.10:25', '192.0.2.10:2525', '192.0.2.10:2587'
 REPLY = '127.0.0.1:10025'
 OUTBOUND, INBOUND = 'unix:enroll-milter/outbound.sock', 'unix:enroll-milter/inbound.sock'

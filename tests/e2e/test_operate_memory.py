@@ -17,7 +17,7 @@ from product import ETC, Product, require, sanitized
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES, BUSY = 25, 12
+TAKES, BUSY = 35, 29
 BOX = 'box@outside.example'
 OF_RSA, OF_EC = ('alice', 'bob'), ('carol', 'dave')
 MAPPING = re.compile(r'^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)$')

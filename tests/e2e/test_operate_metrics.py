@@ -24,7 +24,7 @@ from product import DIR, Product, require, sqlite_only
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 20}
-TAKES, BUSY = 110, 14
+TAKES, BUSY = 170, 20
 BOX = 'box@outside.example'
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SOCKETS = {n: DIR + '/metrics/%s.sock' % n for n in ('enrolld', 'outbound', 'inbound')}

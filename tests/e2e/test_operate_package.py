@@ -20,7 +20,7 @@ import product
 
 SQLITE = 'the package begins with a file'
 STAGE = None
-TAKES, BUSY = 60, 60
+TAKES, BUSY = 30, 20
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 UNITS = ('enrolld.service', 'enroll-milter@outbound.service', 'enroll-milter@inbound.service')
 EXPOSURE = 2.0
@@ -30,6 +30,7 @@ SCRIPTS = ('debian/enroll-milter.postinst', 'debian/enroll-milter.prerm', 'debia
 USUAL = {'prefix': '/usr', 'sysconfdir': '/etc', 'localstatedir': '/var', 'runstatedir': '/run', 'systemdsystemunitdir': '/lib/systemd/system'}
 OTHER = {'prefix': '/opt/em', 'sysconfdir': '/opt/etc', 'localstatedir': '/srv/state', 'runstatedir': '/srv/run', 'sbindir': '/opt/em/bin',
          'mandir': '/opt/man', 'systemdsystemunitdir': '/opt/units'}
+ROOMS = ('base', 'sandbox', 'metrics', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl')
 PATHS = re.compile(r'SYSCONFDIR|PKGDATADIR|STATEDIR|SPOOLDIR|RUNDIR|POSTFIXQUEUEDIR')
 LONG = os.environ.get('ENROLL_TEST_LONG')
 
@@ -77,14 +78,18 @@ class Build:
         return ['--%s%s=%s' % ('with-' if name.startswith('systemd') else '', name, value) for name, value in settings.items()]
 
     def take_over(self):
-        for name in ('config.h', 'stamp-h1'):
-            shutil.copystat(os.path.join(self.source, name), os.path.join(self.folder, name))
-        knowing = {f[:-2] for room in ('base', 'dns', 'store', 'ldap', 'policy', 'milter', 'enroll', 'ctl')
-                   for f in (os.path.join(room, n) for n in os.listdir(os.path.join(TOP, room))) if f.endswith('.c') and PATHS.search(read(TOP, f))}
-        for path in glob.glob(self.source + '/*/*.o'):
-            room, name = path.split('/')[-2:]
-            if not any(name == os.path.basename(k) + '.o' or name.endswith('-' + os.path.basename(k) + '.o') for k in knowing if k.startswith(room + '/')):
-                shutil.copy2(path, os.path.join(self.folder, room, name))
+        """All as new as can be, in the order in which make would have made it."""
+        for name in ('stamp-h1', 'config.h'):
+            os.utime(os.path.join(self.folder, name))
+        for room in ROOMS:
+            for stamp in (room + '/.dirstamp', room + '/.deps/.dirstamp'):
+                with open(os.path.join(self.folder, stamp), 'w'):
+                    pass
+            knowing = {f[:-2] for f in os.listdir(os.path.join(TOP, room)) if f.endswith('.c') and PATHS.search(read(TOP, room, f))}
+            for path in glob.glob('%s/%s/*.o' % (self.source, room)):
+                name = os.path.basename(path)[:-2]
+                if name.rpartition('-')[2] not in knowing:
+                    shutil.copy(path, os.path.join(self.folder, room, name + '.o'))
 
 
 @unittest.skipUnless(product.build_directory(), 'ENROLL_BUILD names no folder with the programs')

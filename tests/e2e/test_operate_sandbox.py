@@ -16,7 +16,7 @@ from product import Product, require, sanitized
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES, BUSY = 30, 12
+TAKES, BUSY = 14, 4
 BOX = 'box@outside.example'
 ASKED, ANSWER, LIBRARY = BASE + '/sandbox-ask-%d', BASE + '/sandbox-answer-%d', BASE + '/sandbox-intruder.so'
 # Loaded into the daemons by the test: on SIGURG it makes the call that a file names, on a new thread as an intruder might, and writes what came of it.

@@ -22,7 +22,7 @@ from stage import Stage, StageCase
 from supervisor import supervise, unsupervise
 
 STAGE = {'ca': True}
-TAKES, BUSY = 110, 26
+TAKES, BUSY = 150, 56
 BOX = 'box@outside.example'
 ALICE = 'alice@corp.example'
 BOB = 'bob@corp.example'
@@ -179,6 +179,7 @@ class Upgrade(Operated):
         idle, inside = Half(self.stage), Half(self.stage)
         self.assertEqual(idle.whole()[0], 250)
         inside.begin()
+        time.sleep(1)           # Postfix waits for no answer to that: it has been read
         old, began = boss.process, time.monotonic()
         boss._wanted = False
         old.send_signal(signal.SIGTERM)

@@ -18,7 +18,7 @@ from stage import Stage, StageCase
 
 SQLITE = 'older stores are files, and enrolld brings them forward'
 STAGE = {'ca': True}
-TAKES, BUSY = 20, 8
+TAKES, BUSY = 20, 10
 BOX = 'box@outside.example'
 ALICE = 'alice@corp.example'
 STORE = DIR + '/lib/store.db'

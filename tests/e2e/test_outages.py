@@ -26,7 +26,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 40}
-TAKES, BUSY = 125, 20
+TAKES, BUSY = 135, 34
 BOX = 'box@outside.example'
 
 SIGNERS, MAILS_EACH = 4, 25

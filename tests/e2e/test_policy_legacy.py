@@ -17,7 +17,7 @@ from product import Failed, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES, BUSY = 30, 10
+TAKES, BUSY = 20, 11
 CAP = 3
 MANY = 450
 STRICT, MULTIPURPOSE, LEGACY = '2.23.140.1.5.1.3', '2.23.140.1.5.1.2', '2.23.140.1.5.1.1'

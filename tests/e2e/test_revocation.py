@@ -13,7 +13,7 @@ from stage import Stage, StageCase
 
 PORT = 8066
 STAGE = {'ca': True, 'users': 10, 'ca_config': {'http_url': 'http://127.0.0.1:%d' % PORT}}
-TAKES, BUSY = 6, 3
+TAKES, BUSY = 6, 4
 CA_LIST = 'http://127.0.0.1:8055/intermediate.crl'
 
 

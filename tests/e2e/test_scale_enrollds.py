@@ -19,7 +19,7 @@ from product import DIR, ETC, Product, merge, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 300}
-TAKES = 150
+TAKES, BUSY = 135, 48
 LOOKS = 3                  # departures.interval
 
 

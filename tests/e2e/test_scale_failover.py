@@ -16,8 +16,7 @@ PEOPLE = int(os.environ.get('ENROLL_TEST_FAILOVER', 100 if LONG else 24))
 SIGNERS = 6             # who has a certificate already
 ROUNDS = 4 if LONG else 1
 STAGE = {'ca': True, 'users': (PEOPLE + 1) * ROUNDS + SIGNERS, 'postgresql': False}
-TAKES = 45
-BUSY = 22
+TAKES, BUSY = 35, 17
 AWAY = 3                # seconds from the one's end to the other's beginning
 
 

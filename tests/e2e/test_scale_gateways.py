@@ -22,8 +22,7 @@ from stage_gateways import CERTIFICATES, HUB, through
 
 PEOPLE = int(os.environ.get('ENROLL_TEST_STORM', 500 if LONG else 40))
 STAGE = {'ca': True, 'users': PEOPLE + 20, 'postgresql': False}
-TAKES = 50
-BUSY = 25
+TAKES, BUSY = 55, 24
 PACE = 0.5                                  # seconds between two first mails
 FAULT = (0.5, 6) if LONG else (0.8, 1)      # for which a part is away
 CALM = (0, 3) if LONG else (0, 0.1)         # and between

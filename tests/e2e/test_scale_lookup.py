@@ -18,7 +18,7 @@ import gateway  # noqa: E402
 import stores   # noqa: E402
 
 STAGE = None
-TAKES = 150
+TAKES = 70
 LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
 USERS = 100000 if LONG else 20000
 HOT, CACHE = 1.05, 0.5      # and microseconds: a thousand users are not in the processor's cache as a hundred are (a signature takes 250 and more)

@@ -8,6 +8,7 @@ import time
 import unittest
 
 import mailtools
+import service
 import stage_postgresql
 from mailtools import message, unique
 from namespace import environment
@@ -15,7 +16,7 @@ from product import DIR, Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'postgresql': True}
-TAKES = 60
+TAKES, BUSY = 30, 15
 BOX = 'box@outside.example'
 OLD, BACK = DIR + '/lib/store.db', DIR + '/back/store.db'
 
@@ -108,10 +109,14 @@ class Migrate(StageCase):
             if self.pg.there():
                 self.assertIn('not complete', self.refused('check'))
             self.on(type='sqlite', connection=None)
+            service.until(self.nobody_is_left, 60, 'the server has seen that the killed one is gone')
             moved = self.migrate('--to', self.new)
             self.assertGreater(moved['rows'], 60000)
             print('%d rows, %.0f a second; %d were there' % (moved['rows'], moved['rows'] / moved['seconds'], moved['there']))
         self.assertIn('was moved to', self.refused('check'))
+
+    def nobody_is_left(self):
+        return self.pg.cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'enroll' AND pid <> pg_backend_pid()") == '0'
 
     def test_3_the_old_place_refuses_daemons(self):
         started = subprocess.run([self.p.program('enrolld'), '--config', self.p.config_file], capture_output=True, text=True, timeout=30, env=environment())
@@ -161,9 +166,19 @@ class Migrate(StageCase):
         self.serial('dave')
         self.p.stop()
 
+    def somebody_works_there(self):
+        """Another gateway, in the middle of a transaction.  --yes gives up what is new there, not that there is one store."""
+        with self.pg.locked():
+            self.refused('migrate', '--undo', '--yes')
+        self.assertIn('was moved to ' + self.new, self.refused('check'))
+        self.on(type='postgresql', connection=self.new)
+        self.sound()
+        self.on(type='sqlite', connection=None)
+
     def test_6_undone_as_long_as_nothing_happened_and_for_good(self):
         self.pg.fresh()
         self.migrate('--to', self.new)
+        self.somebody_works_there()
         said = self.p.ctl('store', 'migrate', '--undo', user='root')
         self.assertIn('is the store again', said)
         self.p.start()

@@ -13,7 +13,7 @@ from stage_postgresql import postgresql
 
 STAGE = None
 LONG = bool(os.environ.get('ENROLL_TEST_LONG'))
-TAKES = 40
+TAKES, BUSY = 9, 5
 PEOPLE = 1000000 if LONG else 20000
 TURNS = 14
 IN_FLIGHT = 500         # leased by others at this moment

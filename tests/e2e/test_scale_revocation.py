@@ -14,8 +14,7 @@ from enrolling import address
 from product import require
 
 STAGE = {'ca': True, 'users': 30, 'postgresql': False}
-TAKES = 45
-BUSY = 12
+TAKES, BUSY = 50, 12
 STALE = 6               # milter.stale-limit
 CONNECTED = 2           # seconds until all that are connected know
 NOTICED = 3             # until one is known to be cut off

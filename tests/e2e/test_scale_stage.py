@@ -10,7 +10,7 @@ from namespace import BASE
 from stage_postgresql import postgresql
 
 STAGE = None
-TAKES = 15
+TAKES, BUSY = 6, 4
 PRIMARY, STANDBY = '192.0.2.61', '192.0.2.62'
 NAMES = {PRIMARY: 'db1.corp.example', STANDBY: 'db2.corp.example'}
 

@@ -26,7 +26,7 @@ NUMBER = 150 if LONG else 24        # with each number of enrolld
 CROWDS = (1, 2, 4)
 LATENCY, CONNECTIONS = 0.5, 2
 STAGE = None if postgresql.why_not() else {'ca': True, 'users': NUMBER * len(CROWDS), 'postgresql': True, 'ca_config': {'smtp_tries': 1000}}
-TAKES = 240
+TAKES, BUSY = 80, 24
 
 
 def setUpModule():

@@ -11,6 +11,7 @@ from namespace import environment
 from product import build_directory, require
 
 STAGE = None
+TAKES = 75
 RUN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'bench', 'run.sh')
 LINE = re.compile(r'bench=(\S+) value=(-?\d+\.\d+) unit=(\S+) baseline=(\d+\.\d+) ratio=(-?\d+\.\d+)')
 

@@ -16,7 +16,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True}
-TAKES, BUSY = 22, 15
+TAKES, BUSY = 13, 8
 BOX = 'box@outside.example'
 SENDER = 'Alice Example <alice@corp.example>'
 HELLO = 'Dear Bob,\n\nthis is what I have to say.\n'

@@ -17,7 +17,7 @@ from stage import Stage
 from survival import ENCODED, OPAQUE, RATHER_OPAQUE, SAME, UNENCODABLE, UNSIGNED, UNTOUCHED, Mail, Survival, compare_entities, entity_of
 
 STAGE = {'ca': True}
-TAKES, BUSY = 60, 40
+TAKES, BUSY = 70, 27
 TREES, SEED = 120, os.environ.get('ENROLL_TEST_SEED', '1')         # other seeds make other trees
 UMLAUT = 'Grüße aus Köln, naïve café\n'
 

@@ -14,7 +14,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 6}
-TAKES, BUSY = 18, 12
+TAKES, BUSY = 25, 9
 BOX, PARTNER, LIST, PLAIN = 'box@outside.example', 'joe@partner.example', 'all@lists.example', 'x@plain.example'
 RULES = [
     {'name': 'lists', 'recipients': ['lists.example', 'special@outside.example'], 'form': 'opaque'},

@@ -13,7 +13,7 @@ from stage import Stage, StageCase
 from stage_sendmail import SEVEN_BIT, Sendmail, SevenBit
 
 STAGE = {'ca': True}
-TAKES, BUSY = 40, 12
+TAKES, BUSY = 75, 18
 BOX = 'box@outside.example'
 SEVEN = 'box@' + SEVEN_BIT
 UMLAUT = 'Grüße aus Köln, naïve café\n'

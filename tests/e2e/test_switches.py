@@ -8,7 +8,7 @@ from product import Product, require
 from stage import Stage, StageCase
 
 STAGE = {'ca': True, 'users': 12}
-TAKES, BUSY = 20, 6
+TAKES, BUSY = 25, 11
 BOX = 'box@outside.example'
 PEOPLE = ['user%05d' % n for n in range(STAGE['users'])]
 

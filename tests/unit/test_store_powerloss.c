@@ -5,6 +5,9 @@
  * xSync, and each write, truncation and removal since.  At a random one of these calls the power goes: of the writes since then any sectors
  * are on the disk and any others are not, whatever their order was, an unsynced file may be missing and a removed one may be back.  The child
  * leaves the files so and ends.  The log's index (-shm) is memory, and gone.
+ *
+ * While a store is made, what is done to names counts, too: a folder that was made and a file that was renamed are where they are for certain
+ * when the folder around them was synced.
  */
 #include "config.h"
 
@@ -13,6 +16,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "store/maintenance.h"
@@ -145,6 +149,16 @@ static void put_back(const char *path, const struct image *image)
 	close(fd);
 }
 
+/* A store that is being made. */
+static struct {
+	bool on;
+	char folder[300], parent[300];
+	bool made, made_for_certain;	 /* the folder */
+	struct disk *renamed;		 /* the file that has its last name now */
+	bool renamed_for_certain;
+	bool over; /* it has returned: the worst that can be */
+} birth;
+
 static void lose(struct disk *d)
 {
 	static const unsigned percents[] = {0, 10, 50, 90, 99};
@@ -153,13 +167,26 @@ static void lose(struct disk *d)
 		told->in_log++;
 	else if (d->n > 0)
 		told->in_checkpoint++;
-	disk_settle(d, percents[random_below(5)]);
+	disk_settle(d, birth.over ? 0 : percents[random_below(5)]);
 	if (d->there || (d->live && random_below(2) == 0))
 		put_back(d->path, &d->synced);
 	else if (d->removed.data != NULL && random_below(2) == 0)
 		put_back(d->path, &d->removed);
 	else
 		unlink(d->path);
+}
+
+static void lose_names(void)
+{
+	if (birth.renamed != NULL) {
+		unlink(f.settings.path);
+		if (birth.renamed_for_certain || (!birth.over && random_below(2) == 0)) {
+			put_back(f.settings.path, &birth.renamed->synced);
+			unlink(birth.renamed->path);
+		}
+	}
+	if (birth.made && !birth.made_for_certain && (birth.over || random_below(2) == 0))
+		store_fixture_remove(birth.folder);
 }
 
 /* With the lock, which nobody gets any more when it was the last call. */
@@ -171,9 +198,70 @@ static void one_call_less(const struct disk *d, bool removal)
 		return;
 	for (size_t i = 0; i < FILES && disks[i].path != NULL; i++)
 		lose(&disks[i]);
+	lose_names();
 	snprintf(shm, sizeof(shm), "%s-shm", f.settings.path);
 	unlink(shm);
 	_exit(DARK);
+}
+
+/* Ours instead of the C library's, for the store's sources. */
+int mkdir(const char *path, mode_t mode)
+{
+	int rc;
+
+	pthread_mutex_lock(&power);
+	rc = (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+	if (birth.on && rc == 0) {
+		birth.made = true;
+		one_call_less(NULL, true);
+	}
+	pthread_mutex_unlock(&power);
+	return rc;
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+	struct disk *d;
+	int rc;
+
+	pthread_mutex_lock(&power);
+	d = birth.on ? disk_of(from) : NULL;
+	rc = (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+	if (birth.on && rc == 0) {
+		birth.renamed = d;
+		one_call_less(d, true);
+	}
+	pthread_mutex_unlock(&power);
+	return rc;
+}
+
+static void sync_names_of(const char *path)
+{
+	if (strcmp(path, birth.parent) == 0)
+		birth.made_for_certain = true;
+	else if (strcmp(path, birth.folder) == 0)
+		birth.renamed_for_certain = birth.renamed != NULL;
+	else
+		disk_settle(disk_of(path), 100);
+}
+
+int fsync(int fd)
+{
+	char link[40], path[400];
+	ssize_t len;
+
+	if (!birth.on)
+		return (int)syscall(SYS_fsync, fd);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		abort();
+	path[len] = '\0';
+	pthread_mutex_lock(&power);
+	one_call_less(NULL, true);
+	sync_names_of(path);
+	pthread_mutex_unlock(&power);
+	return 0;
 }
 
 /* ---- the VFS ------------------------------------------------------------------------------------------------------ */
@@ -511,6 +599,18 @@ static void look(void)
 	store_close(store);
 }
 
+static void child_goes_dark(void (*does)(void))
+{
+	pid_t child = fork();
+	int status;
+
+	ck_assert_int_ge(child, 0);
+	if (child == 0)
+		does();
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == DARK, "the child ended otherwise: %d", status);
+}
+
 START_TEST(what_had_returned_is_there_and_nothing_is_half)
 {
 	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -518,18 +618,10 @@ START_TEST(what_had_returned_is_there_and_nothing_is_half)
 	teardown_handles();
 	f.settings.busy_ms = 120000; /* the two never rest, and valgrind lets one at a time run */
 	for (round_now = 0; round_now < ROUNDS; round_now++) {
-		pid_t child;
-		int status;
-
 		/* Many early moments, and some after a log that was full. */
 		log_counts = random_below(2) == 0;
 		calls_left = 1 + (unsigned)random_below(1U << (log_counts ? 4 + random_below(10) : 1 + random_below(7)));
-		child = fork();
-		ck_assert_int_ge(child, 0);
-		if (child == 0)
-			work();
-		ck_assert_int_eq(waitpid(child, &status, 0), child);
-		ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == DARK, "the child ended otherwise: %d", status);
+		child_goes_dark(work);
 		look();
 	}
 	printf("dark %d times in %u steps: %zu sectors lost, %zu kept; the log was written %zu times, the file %zu times\n", ROUNDS,
@@ -539,10 +631,90 @@ START_TEST(what_had_returned_is_there_and_nothing_is_half)
 }
 END_TEST
 
+/* ---- a new store -------------------------------------------------------------------------------------------------- */
+
+/* Without the links in it, as the kernel names files. */
+static void birth_start(void)
+{
+	char *folder = realpath(f.dir, NULL);
+
+	if (folder == NULL)
+		abort();
+	snprintf(birth.parent, sizeof(birth.parent), "%s", folder);
+	snprintf(birth.folder, sizeof(birth.folder), "%s/new", folder);
+	free(f.settings.path);
+	if (asprintf(&f.settings.path, "%s/store.db", birth.folder) < 0)
+		abort();
+	free(folder);
+	log_counts = true;
+}
+
+static void create_until_dark(void)
+{
+	struct err e = ERR_INIT;
+
+	shim_register();
+	birth.on = true;
+	if (!store_create(&f.settings, &e))
+		give_up("create", &e);
+	atomic_store(&told->requested, 1);
+	pthread_mutex_lock(&power);
+	birth.over = true;
+	calls_left = 1;
+	one_call_less(NULL, true);
+}
+
+/* Was it there? */
+static bool look_at_what_came(void)
+{
+	struct store_sound sound = {.n = 0};
+	bool there = access(f.settings.path, F_OK) == 0, created;
+	struct store *store;
+
+	if (!there)
+		OK(store_create(&f.settings, &err));
+	store = store_open(&f.settings, STORE_ROLE_ENROLLD, &err);
+	ck_assert_msg(store != NULL, "%s", err.text);
+	OK(store_check(store, &err));
+	OK(store_enrollment_request(store, "user@example.org", "p", "sign", "x", &created, NULL, &err));
+	store_close(store);
+	store = store_open(&f.settings, STORE_ROLE_ADMIN, &err);
+	ck_assert_msg(store != NULL, "%s", err.text);
+	OK(store_sound(store, &sound, &err));
+	ck_assert_msg(sound.n == 0, "%s: %s", sound.v[0].name, sound.v[0].examples);
+	store_close(store);
+	store_fixture_remove(birth.folder);
+	return there;
+}
+
+/* At each moment in turn, until it is done before it becomes dark. */
+START_TEST(a_new_store_is_whole_or_none)
+{
+	unsigned moments = 0, whole = 0;
+
+	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert(told != MAP_FAILED);
+	teardown_handles();
+	birth_start();
+	while (atomic_load(&told->requested) == 0) {
+		bool there;
+
+		calls_left = ++moments;
+		child_goes_dark(create_until_dark);
+		there = look_at_what_came();
+		ck_assert_msg(there || atomic_load(&told->requested) == 0, "it was made, and then there was none");
+		whole += there;
+	}
+	printf("dark at %u moments: %u times a whole store; %zu sectors lost, %zu kept\n", moments, whole, told->lost, told->kept);
+	ck_assert_uint_gt(moments, 20);
+	munmap(told, sizeof(*told));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store_powerloss");
-	TCase *tc = tcase_create("store_powerloss");
+	TCase *tc = tcase_create("store_powerloss"), *birth_tc = tcase_create("birth");
 	const char *longer = getenv("ENROLL_TEST_LONG");
 
 	tcase_set_timeout(tc, 300);
@@ -551,5 +723,9 @@ int main(void)
 	add_sqlite_loop_test(tc, what_had_returned_is_there_and_nothing_is_half, 0, longer != NULL && *longer != '\0' ? 100 : 8,
 		"what SQLite itself syncs");
 	suite_add_tcase(suite, tc);
+	tcase_set_timeout(birth_tc, 300);
+	tcase_add_checked_fixture(birth_tc, setup, teardown);
+	add_sqlite_loop_test(birth_tc, a_new_store_is_whole_or_none, 0, longer != NULL && *longer != '\0' ? 20 : 1, "what SQLite itself syncs");
+	suite_add_tcase(suite, birth_tc);
 	return run_suite(suite);
 }
