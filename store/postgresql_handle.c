@@ -335,27 +335,27 @@ static void cut_freed_words(char *line)
 		end[1] = '\0';
 }
 
-/* What libpq says of why it could not connect is text alone.  What an admin has to mend is ERR_CONFIG. */
+/* What libpq says of why it could not connect is text alone, and what it quotes of a server may be in the server's language.  What an admin has to mend is
+ * ERR_CONFIG. */
 static bool connect_failed(PGconn *conn, const char *op, struct err *err)
 {
-	static const struct { const char *words, *state; } known[] = {
-		{"password authentication failed", "28P01"}, {"no password supplied", "28P01"}, {"authentication failed", "28000"},
-		{"no pg_hba.conf entry", "28000"}, {"invalid connection option", "28000"}, {"certificate verify failed", "28000"},
-		{"certificate file", "28000"}, {"private key file", "28000"}, {"\" does not exist", "3D000"}, {"does not match host name", "28000"}, {"invalid sslmode", "28000"}, {"missing \"=\"", "28000"},
+	static const char misused[] = "the database cannot be used in this way; look at store.connection", absent[] = "there is no such database or role; look at store.connection";
+	static const struct { const char *words, *sentence; } known[] = {
+		{"authentication failed", misused}, {"no password supplied", misused}, {"no pg_hba.conf entry", misused}, {"certificate verify failed", misused},
+		{"certificate file", misused}, {"private key file", misused}, {"does not match host name", misused}, {"invalid connection option", misused},
+		{"invalid sslmode", misused}, {"missing \"=\"", misused}, {"\" does not exist", absent},
 	};
-	const char *words = PQerrorMessage(conn);
+	const char *words = PQerrorMessage(conn), *sentence = NULL;
 	char line[400], subject[200];
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strstr(words, known[i].words) != NULL) {
-			one_line(words, line);
-			cut_freed_words(line);
-			subject_of(conn, subject);
-			err_set(err, ERR_CONFIG, op, subject, "%s; look at store.connection (PostgreSQL says: %s)",
-				strcmp(known[i].state, "3D000") == 0 ? "there is no such database or role" : "the database cannot be used in this way", line);
-			return false;
-		}
-	return pg_error(err, op, conn, NULL);
+	for (size_t i = 0; sentence == NULL && i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(words, known[i].words) != NULL)
+			sentence = known[i].sentence;
+	one_line(words, line);
+	cut_freed_words(line);
+	subject_of(conn, subject);
+	return err_set(err, sentence != NULL ? ERR_CONFIG : ERR_TEMPORARY, op, subject, "%s (PostgreSQL says: %s)",
+		sentence != NULL ? sentence : "the database cannot be reached, or does not let us in", line);
 }
 
 typedef int name_getter(int fd, struct sockaddr *name, socklen_t *len);
