@@ -104,10 +104,18 @@ static bool load_ring(struct credentials *c, struct keyring *ring, struct err *e
 	return true;
 }
 
-/* Key, certificate and store belong together: else every mail would find out by itself. */
+/* Key, certificate and store belong together: else every mail would find out by itself, as it does where the store is away. */
 static bool master_fits(struct credentials *c, const struct config *config, struct err *err)
 {
-	return load_ring(c, &c->ring, err) && keyring_is_of(c->store, &c->ring, config->master_certificate, err);
+	if (!load_ring(c, &c->ring, err))
+		return false;
+	if (keyring_is_of(c->store, &c->ring, config->master_certificate, err))
+		return true;
+	if (store_change_counter(c->store) >= 0)
+		return false;
+	if (err)
+		err_clear(err);
+	return true;
 }
 
 struct credentials *credentials_new(struct store *store, const struct config *config, struct err *err)

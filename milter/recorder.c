@@ -32,7 +32,7 @@ struct recorder {
 	size_t keep;               /* by the configuration of the newest event */
 	struct request requests[256];
 	size_t n_requests;
-	bool paused, ending;
+	bool paused, known, ending; /* known: the store has said at least once whether it is paused */
 	struct store *store;
 	struct mail_event *batch;  /* the thread's own */
 	pthread_t thread;
@@ -69,10 +69,14 @@ struct recorder *recorder_new(struct store *store, struct err *err)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&r->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	/* Before the first mail: a paused gateway that starts again signs nothing. */
+	/* Before the first mail: a paused gateway that starts again signs nothing.  Nor does one that cannot ask, until it could. */
 	if (!read_paused(r, err)) {
-		recorder_release(r);
-		return NULL;
+		if (store_change_counter(store) >= 0) {
+			recorder_release(r);
+			return NULL;
+		}
+		if (err)
+			err_clear(err);
 	}
 	e = pthread_create(&r->thread, NULL, work, r);
 	if (e != 0) {
@@ -155,6 +159,16 @@ void recorder_mail(struct recorder *r, const struct config *config, const struct
 	}
 	pthread_mutex_unlock(&r->lock);
 	mail_event_clear(&m);
+}
+
+bool recorder_knows(struct recorder *r, struct err *err)
+{
+	bool known;
+
+	pthread_mutex_lock(&r->lock);
+	known = r->known;
+	pthread_mutex_unlock(&r->lock);
+	return known || err_set(err, ERR_TEMPORARY, "sign", NULL, "the store has not answered since this program was started: whether signing is paused is not known");
 }
 
 bool recorder_paused(struct recorder *r)
@@ -251,6 +265,7 @@ static bool read_paused(struct recorder *r, struct err *err)
 	else if (!value && r->paused)
 		log_event(LOG_LEVEL_WARNING, "resumed", NULL);
 	r->paused = value != NULL;
+	r->known = true;
 	pthread_mutex_unlock(&r->lock);
 	free(value);
 	return true;

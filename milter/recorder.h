@@ -17,6 +17,8 @@ struct mail_record { const char *queue_id, *message_id, *login, *from, *verdict,
 void recorder_mail(struct recorder *r, const struct config *config, const struct mail_record *m);
 /* Asked once a second at most by its thread, kept for callbacks: is the installation paused? (the last known answer while the store is away) */
 bool recorder_paused(struct recorder *r);
+/* false, with ERR_TEMPORARY, as long as nobody could be asked since the start: then nothing may be signed. */
+bool recorder_knows(struct recorder *r, struct err *err);
 /* When its thread last began a turn (mono_ms). */
 int64_t recorder_turned(struct recorder *r);
 #endif

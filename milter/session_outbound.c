@@ -408,6 +408,8 @@ sfsistat outbound_on_end_of_headers(SMFICTX *ctx, struct session *s)
 		return by_on_error(ctx, s);
 	if (!may_sign(ctx, s, &answer))
 		return answer;
+	if (!recorder_knows(s->service->recorder, &m->error))
+		return by_on_error(ctx, s);
 	if (recorder_paused(s->service->recorder))
 		return let_go(ctx, s, VERDICT_UNTOUCHED, "paused by an admin");
 	if (s->snapshot->config->mode == MODE_OBSERVE)

@@ -649,19 +649,28 @@ static struct db *db_new(const struct store_settings *s, int who)
 	return db;
 }
 
+static bool is_a_store_for_us(struct db *db, const char *op, struct err *err)
+{
+	struct db_tx *first = &db->pool[0];
+
+	first->op = op;
+	return connect_slot(first, err) && pg_schema_fits(first->conn, db->who, answer_until(first), op, err) &&
+	       (db->settings.marked_too || pg_unmarked(first->conn, answer_until(first), op, err));
+}
+
+/* Milters begin without a database that is away, as mail goes on without it; whoever else opens it is to hear of it. */
 static struct db *db_open(const struct store_settings *s, enum store_role role, struct err *err)
 {
 	static const char op[] = "open store";
 	struct db *db = db_new(s, (int)role);
-	bool ok;
+	bool ok = true;
 
 	if (db == NULL) {
 		err_nomem(err, op);
 		return NULL;
 	}
-	db->pool[0].op = op;
-	ok = connect_slot(&db->pool[0], err) && pg_schema_fits(db->pool[0].conn, (int)role, answer_until(&db->pool[0]), op, err) &&
-	     (s->marked_too || pg_unmarked(db->pool[0].conn, answer_until(&db->pool[0]), op, err));
+	if (role == STORE_ROLE_ADMIN || role == STORE_ROLE_ENROLLD)
+		ok = is_a_store_for_us(db, op, err);
 	if (ok && role != STORE_ROLE_ADMIN) {
 		db->watch = pg_watch_start(s, (int)role, break_off, db, err);
 		ok = db->watch != NULL;

@@ -120,7 +120,8 @@ void pg_helpdesk_put_grants(struct buf *out, const char *quoted);
 
 /* A thread with a connection of its own that listens, and looks once a second whether the server still answers. */
 struct pg_watch;
-/* `cut` is called, with `arg`, by that thread each time the database is found to be away. */
+/* `cut` is called, with `arg`, by that thread each time the database is found to be away.  For milters that may be from the beginning; else, or when it is
+ * nothing that passes, NULL is returned. */
 struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*cut)(void *arg), void *arg, struct err *err);
 void pg_watch_stop(struct pg_watch *w);
 int64_t pg_watch_counter(struct pg_watch *w); /* -1 when cut off */

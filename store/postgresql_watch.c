@@ -202,13 +202,15 @@ struct pg_watch *pg_watch_start(const struct store_settings *s, int who, void (*
 	atomic_init(&w->counter, 1);
 	atomic_init(&w->generation, 1);
 	atomic_init(&w->answered, mono_ms());
-	/* The first time here, so that whoever opened it is connected. */
+	/* The first time here, so that whoever opened it is connected, or knows why not. */
 	if (!connect_anew(w, &why)) {
 		cut_off(w, &why);
 		if (err != NULL)
 			*err = why;
-		pg_watch_stop(w);
-		return NULL;
+		if (w->who == STORE_ROLE_ENROLLD || why.class != ERR_TEMPORARY) {
+			pg_watch_stop(w);
+			return NULL;
+		}
 	}
 	w->started = start_thread(w);
 	if (w->started)

@@ -74,8 +74,8 @@ enum store_role {
  * there.  A crash leaves no store or a whole one. */
 bool store_create(const struct store_settings *s, struct err *err) BASE_MUST_CHECK;
 /* Open, migrating an older schema first: role ENROLLD alone does that.  OUTBOUND and INBOUND fail with ERR_TEMPORARY until it is done, ADMIN with
- * ERR_CONFIG and a sentence that names store_upgrade's command.  In PostgreSQL nobody migrates by opening: ENROLLD fails with ERR_TEMPORARY, too, and OUTBOUND
- * and INBOUND work with a schema that is not older than store_schema_milters_from.
+ * ERR_CONFIG and a sentence that names store_upgrade's command.  In PostgreSQL nobody migrates by opening: ENROLLD fails with ERR_TEMPORARY, too.  OUTBOUND
+ * and INBOUND work there with a schema that is not older than store_schema_milters_from, and are given a store that is away for now as one that is cut off.
  *
  * A rolling upgrade: schemas change by adding, and each says which schema a program must know to go on with it.  OUTBOUND and INBOUND of that age, or
  * newer, open a newer store and work with what they know of it; opened before, they do not notice.  Too old for it, they are cut off: every call fails with

@@ -190,6 +190,29 @@ class Ways(GatewaysCase):
             self.assertEqual(between.got[-len(told):] if allowed else between.got, told)
 
 
+class Boot(GatewaysCase):
+    def test_milters_that_start_before_the_database(self):
+        """As after a power cut: mail goes on by on-error, a challenge would be told to come again, and all comes back by itself."""
+        user, a = self.active(1)[0], self.g.a
+        self.assertTrue(self.signed(a, user))
+        a.stop()
+        self.lan.db1.kill9()
+        mark = a.log_mark()
+        try:
+            for name in ('outbound', 'inbound'):
+                a.daemons[name].start()
+                a.wait_ready(name)
+                a.wait_log(60, mark, name, event='store_failed')
+            sent = self.submit(a, user)
+            self.assertLess(sent.seconds, (BUSY_MS + WAY_MS) / 1000)
+            self.assertFalse(mailtools.is_signed(self.arrived(sent)))
+        finally:
+            self.lan.db1.start()
+        a.start()
+        a.wait_log(60, mark, 'outbound', event='store_ready')
+        service.until(lambda: self.signed(a, user), 30, 'its mail is signed again')
+
+
 class Storm(GatewaysCase):
     def faults(self):
         """(name, a part goes, it is back)"""
