@@ -362,13 +362,17 @@ static void drain(struct running *r)
 	sigset_t set;
 
 	our_signals(&set);
-	while ((now = mono_ms()) - began < END_MAIL_MS && now - quiet < END_QUIET_MS && !atomic_load(&r->ended)) {
-		int sig = sigtimedwait(&set, NULL, &moment);
+	while ((now = mono_ms()) - began < END_MAIL_MS && !atomic_load(&r->ended)) {
+		int sig;
 
-		if (sig > 0 && sig != SIGUSR1 && now - began < END_IDLE_MS)
-			began = now - END_IDLE_MS;
+		/* Looked at now: on a busy machine the look before may be long ago. */
 		if (somebody_is_here(r->service, now - began))
 			quiet = now;
+		else if (now - quiet >= END_QUIET_MS)
+			break;
+		sig = sigtimedwait(&set, NULL, &moment);
+		if (sig > 0 && sig != SIGUSR1 && now - began < END_IDLE_MS)
+			began = now - END_IDLE_MS;
 	}
 }
 

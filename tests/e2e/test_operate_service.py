@@ -182,7 +182,12 @@ class Upgrade(Operated):
         time.sleep(1)           # Postfix waits for no answer to that: it has been read
         old, began = boss.process, time.monotonic()
         boss._wanted = False
+        mark = self.p.log_mark()
         old.send_signal(signal.SIGTERM)
+        self.p.wait_log(mark=mark, name='outbound', event='stopping')
+        old.send_signal(signal.SIGSTOP)     # as on a machine that has much else to do
+        time.sleep(0.6)
+        old.send_signal(signal.SIGCONT)
         time.sleep(17)
         self.assertIsNone(old.poll(), 'a mail under way is waited for beyond the bound of idle sessions')
         self.assertEqual(inside.finish()[0], 250)
