@@ -121,7 +121,7 @@ class MailIn:
         store, behaviour = self.ca.store, self.ca.behaviour
         journal = self.ca.journal
         shown = {**facts, "from": reply.value("from"), "subject": reply.value("subject"),
-                 "message_id": reply.value("message-id")}
+                 "message_id": reply.value("message-id"), "received": reply.value("received")}
         authorization, mail = store.mail_by_message_id(reply.in_reply_to)
         if mail is None and reply.token:
             authorization, mail = store.mail_by_token(reply.token)
@@ -142,7 +142,7 @@ class MailIn:
                       age=round(time.time() - mail.created, 3), **shown)
         if number > 1:
             journal.violation("duplicate_reply", authz=authorization.id, number=number,
-                              in_reply_to=mail.message_id, file=facts["file"])
+                              in_reply_to=mail.message_id, received=shown["received"], file=facts["file"])
             if authorization.reply_good is not None:
                 return
         if not verdict.good:

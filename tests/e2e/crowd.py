@@ -11,6 +11,7 @@ import collections
 import contextlib
 import os
 import queue
+import re
 import smtplib
 import threading
 import time
@@ -35,6 +36,11 @@ class Sent:
     def __init__(self, user, subject, letter, qid, began):
         self.user, self.subject, self.letter, self.qid, self.began = user, subject, letter, qid, began
         self.seconds = time.monotonic() - began
+
+
+def queued_as(reply):
+    """Its queue id at the gateway, which each mail that enrolld hands over gets anew."""
+    return re.search(r'\bid ([0-9A-Za-z]+)', reply['received']).group(1)
 
 
 class CrowdCase(StageCase):
@@ -151,10 +157,18 @@ class CrowdCase(StageCase):
 
     def nothing_is_wrong_at_the_ca(self):
         """A request to finalize that hung in the cable when it was given up may arrive after the order was looked at: the CA refuses the second."""
-        bad = self.many.violations()[self.violations:]
+        bad = [v for v in self.many.violations()[self.violations:] if not self.arrived_again(v)]
         print('# %d requests to finalize were refused as second ones' % len([v for v in bad if v.get('kind') == 'finalized_twice']), flush=True)
         self.assertEqual([v for v in bad if v.get('kind') != 'finalized_twice'], [])
         self.assertLess(len(bad), 3 if not LONG else 20)
+
+    def replies(self, log):
+        return [r for r in log if r['event'] == 'reply_received']
+
+    def arrived_again(self, violation):
+        """A mail that Postfix sends again, as it was killed, or cut off, before it heard that it had arrived."""
+        return violation.get('kind') == 'duplicate_reply' and len(
+            {queued_as(r) for r in self.replies(self.many.ca_log()) if r['in_reply_to'] == violation['in_reply_to']}) == 1
 
     def all_is_delivered(self):
         for gateway in self.g:
@@ -176,8 +190,10 @@ class CrowdCase(StageCase):
         self.assertEqual({u: issued[address(u)] for u in users if issued[address(u)] != 1}, {}, 'certificates')
         self.assertEqual({u: (orders[address(u)], lost[address(u)]) for u in users if orders[address(u)] > 1 + lost[address(u)]}, {}, 'orders and lost ones')
         self.assertLessEqual(sum(lost[address(u)] for u in users), self.may_be_lost(users), 'orders are lost by accident only')
-        replies = collections.Counter(r['in_reply_to'] for r in log if r['event'] == 'reply_received')
-        self.assertEqual({k: n for k, n in replies.items() if n > 1}, {}, 'a challenge was answered twice')
+        sent = collections.defaultdict(set)
+        for r in self.replies(log):
+            sent[r['in_reply_to']].add(queued_as(r))
+        self.assertEqual({k: ids for k, ids in sent.items() if len(ids) > 1}, {}, 'a challenge was answered twice')
         rows = self.g.sql('SELECT address, count(*) FROM enrollments GROUP BY address')
         self.assertEqual({a: n for a, n in rows if n != 1}, {}, 'one row each')
         print('# %d orders for %d people, %d lost' % (sum(orders[address(u)] for u in users), len(users), sum(lost[address(u)] for u in users)), flush=True)
