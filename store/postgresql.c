@@ -249,6 +249,14 @@ static void leave_old(struct db_tx *tx)
 	tx->generation = now;
 }
 
+static bool is_too_late(int64_t deadline, const char *op, struct err *err)
+{
+	if (deadline == 0 || mono_ms() < deadline)
+		return false;
+	err_set(err, ERR_TEMPORARY, op, "postgresql", "the database took all the time that a mail waits for it (store.busy-ms)");
+	return true;
+}
+
 /* A connection that lay idle may have been dead for hours: another one is made, unless it took all the time to notice. */
 static bool connect_and_begin(struct db_tx *tx, enum tx_access access, int64_t until, struct err *err)
 {
@@ -258,6 +266,9 @@ static bool connect_and_begin(struct db_tx *tx, enum tx_access access, int64_t u
 	while (!ok && lost && !fresh) {
 		fresh = tx->conn == NULL;
 		if (fresh && (is_cut_off(tx->db, err) || !connect_slot(tx, err)))
+			break;
+		/* What took so long to be made is for the next one, or nobody would ever have it. */
+		if (fresh && is_too_late(tx->deadline, tx->op, err))
 			break;
 		if (err != NULL)
 			err_clear(err);
@@ -279,11 +290,11 @@ static struct db_tx *tx_open(struct db *db, enum tx_access access, const char *o
 		return NULL;
 	if (deadline > 0 && deadline < until)
 		until = deadline;
-	tx = until > mono_ms() ? take_slot(db, until) : NULL;
-	if (tx == NULL && until == deadline) {
-		err_set(err, ERR_TEMPORARY, op, "postgresql", "the database took all the time that a mail waits for it (store.busy-ms)");
+	if (is_too_late(deadline, op, err))
 		return NULL;
-	}
+	tx = take_slot(db, until);
+	if (tx == NULL && is_too_late(deadline, op, err))
+		return NULL;
 	if (tx == NULL) {
 		err_set(err, ERR_TEMPORARY, op, "postgresql", "the store is busy: other calls of this program did not finish within %u ms", db->settings.busy_ms);
 		return NULL;

@@ -45,6 +45,8 @@ PGconn *pg_connect(const struct store_settings *s, int who, const char *op, stru
 bool pg_error(struct err *err, const char *op, PGconn *conn, const PGresult *result);
 /* Nobody but the server meant can be at the other end: a way inside of this host, or one that is encrypted and whose certificate was checked. */
 bool pg_is_verified(PGconn *conn);
+/* Its certificate, but not that its name is in it. */
+bool pg_checks_ca_alone(PGconn *conn);
 /* How many seconds our clock is ahead of the server's. */
 bool pg_clock_ahead(PGconn *conn, int64_t *seconds, int64_t deadline, const char *op, struct err *err);
 /* SQLSTATE of a result is this one. */

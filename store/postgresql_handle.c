@@ -8,6 +8,7 @@
 
 #include "store/postgresql.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
@@ -394,6 +395,15 @@ static bool is_checked(const PQconninfoOption *all)
 	return strncmp(option(all, "sslmode"), "verify-", 7) == 0;
 }
 
+bool pg_checks_ca_alone(PGconn *conn)
+{
+	PQconninfoOption *all = PQconninfo(conn);
+	bool alone = PQsslInUse(conn) != 0 && strcmp(option(all, "sslmode"), "verify-ca") == 0;
+
+	PQconninfoFree(all);
+	return alone;
+}
+
 bool pg_is_verified(PGconn *conn)
 {
 	PQconninfoOption *all = NULL;
@@ -408,41 +418,47 @@ bool pg_is_verified(PGconn *conn)
 	return checked;
 }
 
-/* Names and addresses of this host alone, and sockets. */
-static bool names_this_host(const char *hosts)
+/* A socket, a loopback address, or the name of one. */
+static bool names_this_host(const char *host, size_t n)
 {
-	static const char *const inside[] = {"localhost", "::1"};
-	bool all_inside = true;
+	char text[NI_MAXHOST];
+	struct in_addr v4;
+	struct in6_addr v6;
 
-	do {
-		size_t n = strcspn(hosts, ",");
-		bool is = n == 0 || hosts[0] == '/' || hosts[0] == '@' || strncmp(hosts, "127.", 4) == 0;
+	if (n == 0 || host[0] == '/' || host[0] == '@')
+		return true;
+	snprintf(text, sizeof(text), "%.*s", (int)n, host);
+	if (inet_pton(AF_INET, text, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == 127;
+	return (inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6)) || strcmp(text, "localhost") == 0;
+}
 
-		for (size_t i = 0; !is && i < sizeof(inside) / sizeof(inside[0]); i++)
-			is = strlen(inside[i]) == n && strncmp(hosts, inside[i], n) == 0;
-		all_inside = all_inside && is;
-		hosts += n;
-	} while (*hosts++ == ',');
-	return all_inside;
+/* Of two lists, one by one: the address where there is one, else the name. */
+static bool name_this_host(const char *hosts, const char *addresses)
+{
+	for (;;) {
+		size_t h = strcspn(hosts, ","), a = strcspn(addresses, ",");
+
+		if (!(a > 0 ? names_this_host(addresses, a) : names_this_host(hosts, h)))
+			return false;
+		if (hosts[h] == '\0' && addresses[a] == '\0')
+			return true;
+		hosts += h + (hosts[h] == ',');
+		addresses += a + (addresses[a] == ',');
+	}
 }
 
 static bool not_verified(const char *subject, const char *why, const char *op, struct err *err)
 {
 	return err_set(err, ERR_CONFIG, op, subject,
-		"the database is on another host, and %s: add sslmode=verify-full (and sslrootcert=FILE) to store.connection, or say store.allow-unverified = true", why);
+		"the database may be on another host, and %s: add sslmode=verify-full (and sslrootcert=FILE) to store.connection, or say store.allow-unverified = true; this host is localhost, 127.0.0.1, ::1 or a socket", why);
 }
 
-static const char *hosts_in(const PQconninfoOption *all)
-{
-	const char *addresses = option(all, "hostaddr");
-
-	return addresses[0] != '\0' ? addresses : option(all, "host");
-}
-
+/* Whatever the environment or a service file says beside. */
 static bool string_says_enough(const char *conninfo)
 {
 	PQconninfoOption *all = PQconninfoParse(conninfo, NULL);
-	bool enough = is_checked(all) || (hosts_in(all)[0] != '\0' && names_this_host(hosts_in(all)));
+	bool enough = is_checked(all) || (option(all, "hostaddr")[0] != '\0' && name_this_host(option(all, "host"), option(all, "hostaddr")));
 
 	PQconninfoFree(all);
 	return enough;
@@ -461,8 +477,9 @@ static bool way_will_be_good(const char *const *keywords, const char *const *val
 		return true;
 	begun = PQconnectStartParams(keywords, values, 1);
 	all = begun != NULL ? PQconninfo(begun) : NULL;
-	ok = begun == NULL || PQstatus(begun) == CONNECTION_BAD || names_this_host(hosts_in(all)) || is_checked(all) || strcmp(option(all, "gssencmode"), "require") == 0 ||
-	     not_verified(hosts_in(all), "nobody would check that it is the one meant", op, err);
+	/* A string that cannot be read connects nowhere. */
+	ok = all == NULL || name_this_host(option(all, "host"), option(all, "hostaddr")) || is_checked(all) || strcmp(option(all, "gssencmode"), "require") == 0 ||
+	     not_verified(option(all, "host"), "nobody would check that it is the one meant", op, err);
 	PQconninfoFree(all);
 	PQfinish(begun);
 	return ok;

@@ -117,7 +117,9 @@ static const struct function functions[] = {
 		" v_beside := (SELECT id FROM enrollments WHERE " ACT_COMPANION_WHERE ");"
 		" IF v_beside IS NOT NULL THEN v_changed := helpdesk_retry_row(v_beside, $2, $3, NULL) OR v_changed; END IF;"
 		" " ACT_RETRY_REVOCATIONS "; GET DIAGNOSTICS v_n = ROW_COUNT; v_changed := v_changed OR v_n > 0;"
+		/* Of which no trigger tells. */
 		" " ACT_RETRY_DIRECTORY "; GET DIAGNOSTICS v_n = ROW_COUNT;"
+		" IF v_n > 0 THEN PERFORM pg_notify('" PG_CHANNEL_WORK "', ''); END IF;"
 		" RETURN v_changed OR v_n > 0;"
 		" END"},
 	/* enrollment_renew */

@@ -363,7 +363,8 @@ bool pg_look(const struct store_settings *s, bool check, struct store_look *out,
 static bool advise_on_tls(PGconn *conn, struct strlist *out)
 {
 	if (pg_is_verified(conn))
-		return true;
+		return !pg_checks_ca_alone(conn) ||
+		       strlist_add(out, "whoever has any certificate of the CA in sslrootcert could take the database's place: sslmode=verify-full in store.connection checks its name, too");
 	if (PQsslInUse(conn) == 0)
 		return strlist_add(out, "the connection to the database is not encrypted: add sslmode=verify-full to store.connection");
 	return strlist_add(out, "nobody checks that the database server is who it says: add sslmode=verify-full and sslrootcert=FILE to store.connection");

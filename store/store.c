@@ -282,13 +282,13 @@ bool tx_commit(struct tx *tx)
 
 void tx_end(struct tx *tx)
 {
-	if (tx->began_ms > 0)
-		patience_used += mono_ms() - tx->began_ms;
-	tx->began_ms = 0;
 	if (tx->impl != NULL) {
 		tx->ops->end(tx->impl);
 		metrics_observe(METRIC_STORE_SECONDS, tx->access != TX_READ, metrics_now() - tx->began);
 	}
+	if (tx->began_ms > 0)
+		patience_used += mono_ms() - tx->began_ms;
+	tx->began_ms = 0;
 	tx->impl = NULL;
 }
 

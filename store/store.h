@@ -95,8 +95,8 @@ int64_t store_change_counter(struct store *store);
 /* When (mono_ms) it was last known that the counter misses no change: now, or when the database server last answered. */
 int64_t store_answered_ms(struct store *store);
 /* A mail waits for the calling thread: from _begin to _end all its calls together spend no more time with the database than busy_ms and a second (what
- * OUTBOUND writes excepted), as one of them would otherwise; those that come later fail with ERR_TEMPORARY.  What the thread does beside is not counted, nor
- * is a connection made anew.  Not nested.  SQLite makes no difference. */
+ * OUTBOUND writes excepted), as one of them would otherwise; those that come later fail with ERR_TEMPORARY.  What the thread does beside is not counted.
+ * Only when a connection has to be made, and an address does not answer, that may take three seconds an address more.  Not nested.  SQLite makes no difference. */
 void store_patience_begin(void);
 void store_patience_end(void);
 /* For whoever has something in hand that must not be lost: is this an error that passes, and worth another try?  Rests before it says so, longer each time,

@@ -276,7 +276,7 @@ group_together() (
 			[ $group != sign ] || unpacked >&3
 			asked="--group $group $asked"
 		done
-		[ -z "$asked" ] || modules_of $asked >&3
+		[ -z "$asked" ] || modules_of --store $store $asked >&3
 	fi
 	say "$passed $failed $skipped"
 )

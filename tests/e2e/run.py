@@ -19,6 +19,7 @@ import argparse
 import fnmatch
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ sys.dont_write_bytecode = True
 import namespace  # noqa: E402
 import stage_postgresql  # noqa: E402
 
-FINAL = '##'
+FINAL = '## '    # and a word of this run: the line with the counts, which no test can print by accident
 OWN_GROUPS = ('acme', 'policy', 'sign', 'lifecycle', 'operate', 'scale')
 ON_POSTGRESQL = 'scale'     # the group that is about it
 
@@ -148,7 +149,7 @@ def flat(suite):
             yield test
 
 
-def run_inside(name, patterns):
+def run_inside(name, patterns, mark):
     """In the module's own namespace."""
     module, suite = load(name, patterns)
     options = getattr(module, 'STAGE', {})
@@ -169,7 +170,7 @@ def run_inside(name, patterns):
     result.end(name)
     if result.counts['failed']:
         keep(name)
-    print(FINAL + json.dumps(dict(result.counts, work=work_done())), flush=True)
+    print(FINAL + mark + json.dumps(dict(result.counts, work=work_done())), flush=True)
     sys.stdout.flush()
     os._exit(1 if result.counts['failed'] else 0)
 
@@ -257,14 +258,15 @@ def run_module(name, store, patterns, together):
     argv = [sys.executable, '-B', os.path.abspath(__file__), '--store', store, '--inside', name]
     for pattern in patterns:
         argv += ['-k', pattern]
-    child = namespace.in_namespace(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    mark = secrets.token_hex(8)
+    child = namespace.in_namespace(argv + ['--mark', mark], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL)
     counts = None
     try:
         for line in child.stdout:
             line = line.decode('utf-8', 'replace')
-            if line.startswith(FINAL):
-                counts = json.loads(line[len(FINAL):])
+            if line.startswith(FINAL + mark):
+                counts = json.loads(line[len(FINAL + mark):])
             else:
                 with together:
                     sys.stdout.write(line)
@@ -290,6 +292,7 @@ def arguments():
     parser.add_argument('--group', choices=['e2e', *OWN_GROUPS], action='append', default=[])
     parser.add_argument('--store', choices=['sqlite', 'postgresql'], default=os.environ.get('ENROLL_TEST_STORE') or 'sqlite')
     parser.add_argument('--inside', help=argparse.SUPPRESS)
+    parser.add_argument('--mark', default='', help=argparse.SUPPRESS)
     parser.add_argument('modules', nargs='*')
     return parser.parse_args()
 
@@ -334,7 +337,7 @@ def main():
     args = arguments()
     if args.inside:
         os.environ['ENROLL_TEST_STORE'] = args.store
-        return run_inside(args.inside, args.k)
+        return run_inside(args.inside, args.k, args.mark)
     sums = {'passed': 0, 'failed': 0, 'skipped': 0}
     room = Room(list(prepared(args, sums)) * args.repeat, max(1, args.jobs))
     if args.list:
@@ -343,14 +346,18 @@ def main():
 
     def worker():
         while module := room.take():
-            began = time.monotonic()
-            counts = run_module(module.name, module.store, args.k, together)
+            began, counts = time.monotonic(), {'passed': 0, 'failed': 1, 'skipped': 0, 'work': 0}
+            try:
+                counts = run_module(module.name, module.store, args.k, together)
+            except Exception as trouble:
+                print('%-70s FAILED (could not be run: %r)' % (module.name, trouble), flush=True)
+            finally:
+                room.give(module)
             with together:
                 print('# %s: %.0f s%s, of them %.0f s of work' % (module.name, time.monotonic() - began, where(module.store), counts['work']), flush=True)
             with lock:
                 for key in sums:
                     sums[key] += counts[key]
-            room.give(module)
 
     threads = [threading.Thread(target=worker) for _n in range(room.jobs * Room.MOST)]
     for thread in threads:

@@ -4,10 +4,12 @@ No product around it: tests/unit/drive_store makes the calls."""
 
 import os
 import signal
+import socket
 import tempfile
 import time
 import unittest
 
+import namespace
 import storedrive
 from storedrive import Driver, Relay, make_store, until
 from stage_postgresql import postgresql
@@ -106,6 +108,18 @@ class CutOff(Case):
 
     def test_frozen(self):
         self.goes_and_comes(self.cluster.freeze, self.cluster.thaw)
+
+    def test_an_address_that_never_answers_is_tried_first(self):
+        """Making a connection then takes longer than a mail may wait: it is there for the next mail."""
+        namespace.run('ip', 'link', 'set', 'lo', 'up')
+        silent = socket.create_server(('127.0.0.1', 0))
+        self.addCleanup(silent.close)
+        where = self.cluster.connection(database=self.name, host='127.0.0.1,' + self.cluster.sockets, port='%d,%d' % (silent.getsockname()[1], self.cluster.port))
+        self.three()
+        for role, line in (('outbound', 'find alice@corp.example'), ('inbound', 'awaited bob@corp.example')):
+            driver = self.open(role, where)
+            asked = [driver.ask(line) for _n in range(3)]
+            self.assertEqual([a[0] for a in asked], ['temporary', 'ok', 'ok'], asked)
 
     def test_a_network_that_swallows_everything(self):
         relay = Relay(self.cluster)

@@ -147,12 +147,13 @@ class Ways(GatewaysCase):
             connection = connection.replace(old, new)
         return self.check(connection=connection, **more)
 
-    def check(self, **store):
+    def check(self, environment=None, **store):
         a = self.g.a
         other = a.dir + '/other.conf'
         with open(other, 'w') as file:
             file.write(document(merge(a.config, {'store': store})))
-        done = subprocess.run(list(a.prefix) + [a.program('enrollctl'), '--config', other, 'store', 'check'], capture_output=True, text=True)
+        done = subprocess.run(list(a.prefix) + [a.program('enrollctl'), '--config', other, 'store', 'check'], capture_output=True, text=True,
+                              env=dict(os.environ, **environment or {}))
         return done.returncode, done.stdout + done.stderr
 
     def test_what_nobody_checks_is_refused(self):
@@ -188,6 +189,12 @@ class Ways(GatewaysCase):
                 self.assertNotEqual(code, 0)
                 self.assertEqual('nobody would check' in text, not allowed, text)
             self.assertEqual(between.got[-len(told):] if allowed else between.got, told)
+        for hosts, more in (('host=localhost', {'PGHOSTADDR': HUB}), ('host=localhost,%s hostaddr=127.0.0.1,' % HUB, {}), ('host=localhost,' + HUB, {}),
+                            ('dbname=enroll', {'PGHOST': HUB}), ('host=/nowhere', {'PGHOSTADDR': HUB})):
+            with self.subTest(hosts, **more), Between(HUB) as between:
+                code, text = self.check(more, connection='%s port=%d user=enroll_%%r passfile=%s' % (hosts, between.port, secret))
+                self.assertIn('nobody would check', text)
+            self.assertEqual(between.got, b'')
 
 
 class Boot(GatewaysCase):

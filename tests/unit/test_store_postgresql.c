@@ -492,6 +492,16 @@ START_TEST(the_questions_of_a_mail_wait_together_as_long_as_one)
 }
 END_TEST
 
+/* Then nobody waits, but who need not wait works. */
+START_TEST(without_patience_it_works_as_long_as_nobody_is_in_the_way)
+{
+	f.settings.busy_ms = 0;
+	store_close(outbound);
+	outbound = store_fixture_open(&f, STORE_ROLE_OUTBOUND);
+	request("alice@corp.example");
+}
+END_TEST
+
 START_TEST(who_keeps_writers_out_is_named)
 {
 	PGconn *c = postgresql_connect_as("enrolld", f.database);
@@ -531,6 +541,7 @@ int main(void)
 	tcase_add_test(tc, enrolld_waits_while_its_clock_is_wrong);
 	tcase_add_test(tc, an_admin_is_told_of_what_is_set_up_badly);
 	tcase_add_test(tc, the_questions_of_a_mail_wait_together_as_long_as_one);
+	tcase_add_test(tc, without_patience_it_works_as_long_as_nobody_is_in_the_way);
 	tcase_add_test(tc, who_keeps_writers_out_is_named);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
