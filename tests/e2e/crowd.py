@@ -156,11 +156,15 @@ class CrowdCase(StageCase):
                 judge(*more)
 
     def nothing_is_wrong_at_the_ca(self):
-        """A request to finalize that hung in the cable when it was given up may arrive after the order was looked at: the CA refuses the second."""
+        """A request to finalize that hung in the cable when it was given up may arrive after the order was looked at: the CA refuses the second.  And
+        an enrolld that is killed between an answer and its commit takes with it when it should have asked again."""
         bad = [v for v in self.many.violations()[self.violations:] if not self.arrived_again(v)]
         print('# %d requests to finalize were refused as second ones' % len([v for v in bad if v.get('kind') == 'finalized_twice']), flush=True)
-        self.assertEqual([v for v in bad if v.get('kind') != 'finalized_twice'], [])
-        self.assertLess(len(bad), 3 if not LONG else 20)
+        early = [v for v in bad if v.get('kind') == 'retry_after_ignored']
+        print('# %d times it was asked too early' % len(early), flush=True)
+        self.assertLessEqual(len(early), self.may_be_early())
+        self.assertEqual([v for v in bad if v.get('kind') != 'finalized_twice' and v not in early], [])
+        self.assertLess(len(bad) - len(early), 3 if not LONG else 20)
 
     def replies(self, log):
         return [r for r in log if r['event'] == 'reply_received']
@@ -202,6 +206,9 @@ class CrowdCase(StageCase):
         """{address: orders that brought nothing}: their answer was lost, or they ended while a reply was in doubt."""
         return {address: max(row) for address, *row in self.g.sql(
             "SELECT e.address, e.abandoned, (SELECT count(*) FROM orders o WHERE o.enrollment_id = e.id AND o.outcome IN ('abandoned', 'invalid')) FROM enrollments e")}
+
+    def may_be_early(self):
+        return 2
 
     def may_be_lost(self, users):
         return 10 + len(users) // 10
