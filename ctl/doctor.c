@@ -82,7 +82,7 @@ static const struct check {
 
 /* ---- lines ----------------------------------------------------------------------------------------------------------------------- */
 
-static char *text_of(const char *fmt, va_list ap)
+static char *BASE_PRINTF(1, 0) text_of(const char *fmt, va_list ap)
 {
 	char *s = NULL;
 

@@ -207,9 +207,11 @@ void doctor_users(struct doctor *d)
 {
 	const struct config *c = d->config;
 	const char *const users[] = {c->users.outbound, c->users.inbound, c->users.enrolld};
-	bool good = group_there(d, c->users.group, true) & group_there(d, c->milter.socket_group, false) & group_there(d, c->control.admin_group, true) &
-		group_there(d, c->control.helpdesk_group, true);
+	bool good = group_there(d, c->users.group, true);
 
+	good = group_there(d, c->milter.socket_group, false) && good;
+	good = group_there(d, c->control.admin_group, true) && good;
+	good = group_there(d, c->control.helpdesk_group, true) && good;
 	for (size_t i = 0; i < 3; i++)
 		good = user_there(d, users[i]) && good;
 	good = not_in_socket_group(d, c->users.inbound) && good;

@@ -222,12 +222,13 @@ static bool expect_folder_of(struct doctor *d, const char *path, struct strlist 
 void doctor_config_file(struct doctor *d)
 {
 	struct stat st;
-	bool all = stat(d->config->path, &st) == 0 && (st.st_mode & 04);
+	bool all = stat(d->config->path, &st) == 0 && (st.st_mode & 04), good;
 	struct doctor_file f = {.path = d->config->path, .user = "root", .mode = all ? 0644 : 0640, .needed = all ? 0444 : 0440, .forbidden = all ? 0133 : 0137};
 
 	if (!all)
 		f.group = d->config->users.group;
-	if (doctor_expect(d, &f) & expect_folder_of(d, f.path, NULL))
+	good = doctor_expect(d, &f);
+	if (expect_folder_of(d, f.path, NULL) && good)
 		doctor_say(d, "ok", "%s is root's, and the services can read it", f.path);
 }
 
@@ -296,12 +297,14 @@ static bool expect_shared(struct doctor *d, const char *path, struct strlist *se
 {
 	const struct config *c = d->config;
 	struct doctor_file f = {.path = path, .user = "root", .group = c->users.group, .mode = 0640, .needed = 0440, .forbidden = 0137};
+	bool good;
 
 	if (!path || strcmp(c->directory.bind, "simple") != 0 || doctor_is_credential(path))
 		return true;
 	if (strcmp(c->users.outbound, c->users.enrolld) == 0)
 		return expect_secret_and_folder(d, path, c->users.outbound, NULL, seen);
-	return doctor_expect(d, &f) & expect_folder_of(d, path, seen);
+	good = doctor_expect(d, &f);
+	return expect_folder_of(d, path, seen) && good;
 }
 
 static void note_handed(struct buf *names, const char *where)

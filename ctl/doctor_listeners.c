@@ -228,12 +228,16 @@ void doctor_postfix_reply(struct doctor *d)
 {
 	const struct postfix *p = doctor_postfix(d);
 	const struct postfix_service *s = p ? listener_at(p, d->config->reply_host, d->config->reply_port) : NULL;
+	bool wrong;
 
 	if (!p)
 		return;
-	if (!s)
+	if (!s) {
 		say_no_reply_listener(d, p);
-	else if (!(look_at_reply_milters(d, p, s) | look_at_reply_settings(d, p, s)))
+		return;
+	}
+	wrong = look_at_reply_milters(d, p, s);
+	if (!look_at_reply_settings(d, p, s) && !wrong)
 		doctor_say(d, "ok", "%s is for replies alone, its milter is %s", s->name, postfix_value(p, s, "smtpd_milters"));
 }
 

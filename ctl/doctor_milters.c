@@ -294,7 +294,9 @@ static bool look_at_path(struct doctor *d, struct place *at, int which, const ch
 
 static bool look_at_paths(struct doctor *d, struct place *at)
 {
-	return look_at_path(d, at, at->outbound, d->config->milter.outbound_socket) | look_at_path(d, at, at->inbound, d->config->milter.inbound_socket);
+	bool wrong = look_at_path(d, at, at->outbound, d->config->milter.outbound_socket);
+
+	return look_at_path(d, at, at->inbound, d->config->milter.inbound_socket) || wrong;
 }
 
 void doctor_postfix_socket(struct doctor *d)

@@ -53,9 +53,10 @@ list() {
 		            --long: the packages in a fresh system
 		scale       several gateways on one PostgreSQL, and a sample of unit, e2e, acme and lifecycle with their stores there; root
 		            --long: all of these
-		sanitizers  what of unit reads others' octets with address+undefined sanitizers, and what has threads with the thread sanitizer
+		sanitizers  what of unit reads others' octets with address+undefined sanitizers, what has threads with the thread sanitizer, and the
+		            build by clang where it is installed
 		            --long: all of unit with both and under valgrind, end-to-end modules with daemons built with either, the main job
-		            with daemons under valgrind, and the build by clang
+		            with daemons under valgrind
 	END
 	exit 0
 }
@@ -331,11 +332,11 @@ group_sanitizers() (
 			e2e_sanitized address
 			e2e_sanitized thread
 			under_valgrind
-			built_by_clang
 		else
 			sanitized address address,undefined $(unit_tests $reading_tests) $(fuzzers)
 			sanitized thread thread $(unit_tests $threaded_tests)
 		fi
+		built_by_clang
 	} >&3
 	say "$passed $failed $skipped"
 )

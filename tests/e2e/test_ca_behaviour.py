@@ -220,9 +220,18 @@ class CaBehaviour(StageCase):
 
     @classmethod
     def until_in_vain(cls, row):
-        """Its minute goes by while the others have their turn."""
-        cls.waited = cls.many.wait_state([row.user], 'waiting')[row.user]
-        cls.p.ctl('disable', '--yes', address(row.user))
+        """Its minute goes by while the others have their turn, and enrolld is started again for them."""
+        def over():
+            try:
+                shown = cls.many.show(row.user)
+                if shown['enrollment']['state'] != 'waiting':
+                    return False
+                cls.p.ctl('disable', '--yes', address(row.user))
+            except Failed:
+                return False
+            cls.waited = shown
+            return True
+        service.until(over, 300, row.user + ' waits', every=0.2)
 
     # -- the table -------------------------------------------------------
 
