@@ -224,7 +224,7 @@ class CaBehaviour(StageCase):
         def over():
             try:
                 shown = cls.many.show(row.user)
-                if shown['enrollment']['state'] != 'waiting':
+                if shown.get('enrollment', {}).get('state') != 'waiting':    # nothing, while enrolld is not there
                     return False
                 cls.p.ctl('disable', '--yes', address(row.user))
             except Failed:
