@@ -22,7 +22,7 @@ from stage_gateways import CERTIFICATES, HUB, through
 
 PEOPLE = int(os.environ.get('ENROLL_TEST_STORM', 500 if LONG else 40))
 STAGE = {'ca': True, 'users': PEOPLE + 20, 'postgresql': False}
-TAKES, BUSY = 55, 24
+TAKES, BUSY = 75, 26
 PACE = 0.5                                  # seconds between two first mails
 FAULT = (0.5, 6) if LONG else (0.8, 1)      # for which a part is away
 CALM = (0, 3) if LONG else (0, 0.1)         # and between
@@ -147,12 +147,12 @@ class Ways(GatewaysCase):
             connection = connection.replace(old, new)
         return self.check(connection=connection, **more)
 
-    def check(self, environment=None, **store):
+    def check(self, environment=None, command=('store', 'check'), **store):
         a = self.g.a
         other = a.dir + '/other.conf'
         with open(other, 'w') as file:
             file.write(document(merge(a.config, {'store': store})))
-        done = subprocess.run(list(a.prefix) + [a.program('enrollctl'), '--config', other, 'store', 'check'], capture_output=True, text=True,
+        done = subprocess.run(list(a.prefix) + [a.program('enrollctl'), '--config', other, *command], capture_output=True, text=True,
                               env=dict(os.environ, **environment or {}))
         return done.returncode, done.stdout + done.stderr
 
@@ -174,6 +174,15 @@ class Ways(GatewaysCase):
         code, text = self.says('verify-full', ('.key', '.broken'))
         self.assertEqual(code, 1)
         self.assertRegex(text, r'could not load private key file "[^"]*admin\.broken"\)$')
+
+    def test_the_doctor_wants_the_name_checked(self):
+        self.g.a.stop('enrolld')
+        self.addCleanup(self.g.a.start, 'enrolld')
+        for mode, told in (('verify-full', False), ('verify-ca', True)):
+            with self.subTest(mode):
+                _code, text = self.says(mode, command=('doctor', 'store'))
+                self.assertIn('is sound', text)
+                self.assertEqual('checks its name, too' in ' '.join(text.split()), told, text)
 
     def test_a_ca_file_that_is_not_there(self):
         code, text = self.says('verify-full', ('/ca.pem', '/nowhere.pem'))
@@ -198,18 +207,43 @@ class Ways(GatewaysCase):
 
 
 class Boot(GatewaysCase):
+    def without_database(self, mark):
+        """Its milters begin while the database is away."""
+        a = self.g.a
+        a.stop()
+        self.lan.db1.kill9()
+        for name in ('outbound', 'inbound'):
+            a.daemons[name].start()
+            a.wait_ready(name)
+            a.wait_log(60, mark, name, event='store_failed')
+
+    def test_who_was_paused_before_signs_nothing_when_it_is_back(self):
+        """Not one mail, in the moment in which the store answers and nobody has asked it whether signing is paused."""
+        user, a = self.active(1)[0], self.g.a
+        self.assertTrue(self.signed(a, user))
+        a.ctl('pause', '--reason', 'a test')
+        mark = a.log_mark()
+        try:
+            self.without_database(mark)
+        finally:
+            self.lan.db1.start()
+        end, sent = time.monotonic() + 4, []
+        while time.monotonic() < end:
+            sent.append(self.submit(a, user))
+        a.wait_log(60, mark, 'outbound', event='store_ready')
+        a.wait_log(60, mark, 'outbound', event='paused')
+        self.assertEqual([s.subject for s in sent if mailtools.is_signed(self.arrived(s))], [])
+        a.start()
+        a.ctl('resume')
+        service.until(lambda: self.signed(a, user), 30, 'it is resumed')
+
     def test_milters_that_start_before_the_database(self):
         """As after a power cut: mail goes on by on-error, a challenge would be told to come again, and all comes back by itself."""
         user, a = self.active(1)[0], self.g.a
         self.assertTrue(self.signed(a, user))
-        a.stop()
-        self.lan.db1.kill9()
         mark = a.log_mark()
         try:
-            for name in ('outbound', 'inbound'):
-                a.daemons[name].start()
-                a.wait_ready(name)
-                a.wait_log(60, mark, name, event='store_failed')
+            self.without_database(mark)
             sent = self.submit(a, user)
             self.assertLess(sent.seconds, (BUSY_MS + WAY_MS) / 1000)
             self.assertFalse(mailtools.is_signed(self.arrived(sent)))
